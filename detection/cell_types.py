@@ -1,0 +1,45 @@
+"""The 15 leukocyte types in the order of the detector's class index.
+
+Codes and names follow AML-Cytomorphology_LMU; this module imports nothing of ours and knows no figures of any detector.
+
+References
+----------
+Matek et al. 2019, The Cancer Imaging Archive, doi 10.7937/tcia.2019.36f5o9ld.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CellType:
+    """One of the 15 types; `color` is an sRGB hex string that never stands without the code beside it."""
+
+    index: int
+    code: str
+    name: str
+    lineage: str
+    stage: int | None
+    color: str
+    in_differential: bool = True
+
+
+# MYO is the myeloBLAST, MYB the myelOCYTE: a swap turns acute leukaemia into a left shift.
+CELL_TYPES = (
+    CellType(0, "BAS", "basophil", "granulocyte", None, "#4b3fbb"),
+    CellType(1, "EBO", "erythroblast", "red", None, "#c2410c", in_differential=False),
+    CellType(2, "EOS", "eosinophil", "granulocyte", None, "#dd6b20"),
+    CellType(3, "KSC", "smudge cell", "damaged", None, "#6b7280", in_differential=False),
+    CellType(4, "LYA", "lymphocyte, atypical", "lymphoid", None, "#0e7490"),
+    CellType(5, "LYT", "lymphocyte, typical", "lymphoid", None, "#0284c7"),
+    CellType(6, "MMZ", "metamyelocyte", "neutrophil", 4, "#65a30d"),
+    CellType(7, "MOB", "monoblast", "blast", None, "#9f1239"),
+    CellType(8, "MON", "monocyte", "monocyte", None, "#0f766e"),
+    CellType(9, "MYB", "myelocyte", "neutrophil", 3, "#a16207"),
+    CellType(10, "MYO", "myeloblast", "blast", 1, "#dc2626"),
+    CellType(11, "NGB", "neutrophil, band", "neutrophil", 5, "#16a34a"),
+    CellType(12, "NGS", "neutrophil, segmented", "neutrophil", 6, "#15803d"),
+    CellType(13, "PMB", "promyelocyte, bilobed", "promyelocyte", None, "#c026d3"),
+    CellType(14, "PMO", "promyelocyte", "neutrophil", 2, "#a21caf"),
+)
+CODES = tuple(cell_type.code for cell_type in CELL_TYPES)
+BY_CODE = {cell_type.code: cell_type for cell_type in CELL_TYPES}
