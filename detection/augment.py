@@ -1,0 +1,132 @@
+"""Changes that a training view may meet in another laboratory: stain, light, focus, compression.
+
+Everything works on RGB arrays with a seeded generator; boxes never change here.
+"""
+
+import cv2
+import numpy as np
+
+MILD, STRONG = 0.35, 1.0
+
+
+def background_rgb(image):
+    """Estimate the colour of empty glass.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8
+        RGB view of a bright-field smear.
+
+    Returns
+    -------
+    ndarray, shape (3,), float32
+        90th percentile of each channel, at least 60: a dark view never divides by nothing.
+    """
+    return np.maximum(np.percentile(image[::6, ::6].reshape(-1, 3), 90, axis=0), 60).astype(np.float32)
+
+
+def change_stain(image, rng, strength):
+    """Re-stain a view: scale and mix its optical densities and give the glass another tint.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8
+        RGB view.
+    rng : numpy.random.Generator
+        Source of chance.
+    strength : float, 0 to 1
+        0 leaves the view alone; 1 covers cream CellaVision, violet LMU and bluish BCCD stains.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), uint8
+        The same cells under another stain.
+
+    Notes
+    -----
+    Beer-Lambert: density = -log(image / glass). One factor a channel and a small mixing matrix move hue and strength of
+    nucleus, cytoplasm and red cells together, as another stain, camera and lamp would. BCCD's blue channel hardly
+    darkens at all under a nucleus, which is why the blue factor reaches down to 0.
+    """
+    glass = background_rgb(image)
+    levels = np.arange(256, dtype=np.float32)
+    density = np.stack(
+        [-np.log(np.clip((levels + 1) / (glass[c] + 1), 0.008, 1.6)) for c in range(3)], axis=1
+    )  # (256, 3)
+    od = np.stack([density[:, c][image[..., c]] for c in range(3)], axis=-1)  # (H, W, 3)
+    low, high = np.array([-0.75, -0.55, -1.6]), np.array([0.35, 0.45, 0.45])
+    factor = np.exp(rng.uniform(low, high) * strength) * np.exp(rng.uniform(-0.35, 0.3) * strength)
+    mix = np.eye(3) + rng.uniform(-0.14, 0.14, (3, 3)) * strength * (1 - np.eye(3))
+    od = cv2.transform(od, (mix * factor[:, None]).astype(np.float32))
+    target = glass + (random_glass(rng) - glass) * strength * rng.uniform(0, 1)
+    out = np.exp(-np.clip(od, -0.5, 5)) * (target.astype(np.float32) + 1) - 1
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def random_glass(rng):
+    """Draw the colour of empty glass: near white, grey, cream, greenish or pinkish."""
+    return np.clip(rng.uniform(185, 253) + rng.uniform(-1, 1, 3) * np.array([16, 14, 34]), 120, 255)
+
+
+def jitter_hsv(image, rng, strength):
+    """Shift hue up to 12 degrees, saturation up to 60 % and value up to 30 % at strength 1."""
+    hue, saturation, value = rng.uniform(-1, 1, 3) * strength * np.array([6, 0.6, 0.3])
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    levels = np.arange(256)
+    tables = (
+        (levels + hue) % 180,
+        np.clip(levels * (1 + saturation), 0, 255),
+        np.clip(levels * (1 + value), 0, 255),
+    )
+    for c, table in enumerate(tables):
+        hsv[..., c] = cv2.LUT(hsv[..., c], table.astype(np.uint8))
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+def soften(image, rng):
+    """Lose detail as a weaker objective does: go down to 1/2.3 of the size and back, or blur by up to 1.8 px."""
+    height, width = image.shape[:2]
+    if rng.random() < 0.5:
+        f = rng.uniform(1.3, 2.3)
+        small = cv2.resize(image, (int(width / f), int(height / f)), interpolation=cv2.INTER_AREA)
+        return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8))
+
+
+def compress(image, rng):
+    """Store as JPEG of quality 35 to 95 and read it back."""
+    quality = int(rng.uniform(35, 95))
+    stored = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(stored, cv2.IMREAD_COLOR)
+
+
+def augment(image, rng, *, strong=0.45):
+    """Apply stain, colour, focus, noise and compression changes as a training view meets them.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8
+        RGB view.
+    rng : numpy.random.Generator
+        Source of chance: the same state gives the same picture.
+    strong : float, 0 to 1
+        Share of views that are re-stained at full strength; the others change mildly.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), uint8
+        The changed view.
+    """
+    strength = STRONG if rng.random() < strong else MILD
+    if strength == STRONG or rng.random() < 0.6:
+        image = change_stain(image, rng, strength)
+    if rng.random() < 0.6:
+        image = jitter_hsv(image, rng, strength)
+    if rng.random() < 0.3:
+        image = soften(image, rng)
+    if rng.random() < 0.15:
+        noise = rng.normal(0, rng.uniform(2, 8), image.shape[:2]).astype(np.int16)
+        image = np.clip(image.astype(np.int16) + noise[..., None], 0, 255).astype(np.uint8)
+    if rng.random() < 0.25:
+        image = compress(image, rng)
+    return image

@@ -1,0 +1,48 @@
+"""Laboratories and the people who work in them; this module knows nothing of cases."""
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+from leukoweb.accounts.roles import ROLES, TECHNOLOGIST, allows
+
+
+class Laboratory(models.Model):
+    """A laboratory: whoever belongs to another one sees nothing of it."""
+
+    name = models.CharField(max_length=200, unique=True)
+    address = models.TextField(blank=True, help_text="Printed at the head of every report.")
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "laboratories"
+        ordering = ["name"]
+
+    def __str__(self):
+        return self.name
+
+
+class User(AbstractUser):
+    """A person with one role in one laboratory."""
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="users", null=True)
+    role = models.CharField(max_length=20, choices=list(ROLES.items()), default=TECHNOLOGIST)
+    must_change_password = models.BooleanField(default=False)
+    statement_accepted_at = models.DateTimeField(null=True, blank=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+    preferences = models.JSONField(default=dict, blank=True, help_text="Keys and view settings of this reader.")
+
+    class Meta:
+        ordering = ["username"]
+
+    def __str__(self):
+        return self.printed_name
+
+    @property
+    def printed_name(self) -> str:
+        """The name that stands on reports."""
+        return self.get_full_name() or self.username
+
+    def can(self, action: str) -> bool:
+        """Say whether this person's role allows `action` (see roles.PERMISSIONS)."""
+        return self.is_active and allows(self.role, action)

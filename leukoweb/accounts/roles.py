@@ -1,0 +1,26 @@
+"""The one table of what each role may do; it knows nothing of laboratories or objects.
+
+A role is a column on the user, so there is no second place where a right could be given.
+"""
+
+TECHNOLOGIST, PATHOLOGIST, ADMIN = "technologist", "pathologist", "admin"
+ROLES = {TECHNOLOGIST: "Technologist", PATHOLOGIST: "Pathologist", ADMIN: "Administrator"}
+
+PERMISSIONS = {
+    "read_cases": {TECHNOLOGIST, PATHOLOGIST},
+    "register_case": {TECHNOLOGIST, PATHOLOGIST},
+    "upload_slide": {TECHNOLOGIST, PATHOLOGIST},
+    "relabel_cell": {TECHNOLOGIST, PATHOLOGIST},
+    "hand_over": {TECHNOLOGIST, PATHOLOGIST},
+    "sign_report": {PATHOLOGIST},
+    "manage_accounts": {ADMIN},
+    "manage_policies": {ADMIN},
+    "manage_detectors": {ADMIN},
+    "read_audit": {ADMIN},
+    "see_system": {ADMIN},
+}
+
+
+def allows(role: str, action: str) -> bool:
+    """Say whether `role` may do `action`; an unknown action raises KeyError (a typo must not open a door)."""
+    return role in PERMISSIONS[action]

@@ -1,0 +1,1 @@
+"""What a detector said about a slide; the only bridge to detection/."""

@@ -1,0 +1,137 @@
+"""What a detector said: detector versions, runs over slides, and cells; a row here is never edited by a person."""
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from leukoweb.cases.models import Slide, SlideImage
+
+
+class DetectorVersion(models.Model):
+    """Weights and their card, registered once; runs keep the version that made them."""
+
+    name = models.CharField(max_length=100)
+    version = models.CharField(max_length=40)
+    sha256 = models.CharField(max_length=64, unique=True)
+    weights_path = models.CharField(max_length=500)
+    card = models.JSONField()
+    is_active = models.BooleanField(default=False)
+    registered_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["is_active"], condition=models.Q(is_active=True), name="one_active_detector")
+        ]
+
+    def __str__(self):
+        return f"{self.name} {self.version}"
+
+    def evidence(self, code: str) -> str:
+        """How well this version is proven on a type: none, weak, fair or good."""
+        for entry in self.card["classes"]:
+            if entry["code"] == code:
+                return entry["evidence"]
+        return "none"
+
+
+class RunQuerySet(models.QuerySet):
+    def visible_to(self, user):
+        """The runs over slides that the user may see."""
+        return self.filter(slide__in=Slide.objects.visible_to(user))
+
+
+class Run(models.Model):
+    """One analysis of one slide by one detector version: QUEUED -> RUNNING -> DONE or FAILED, FAILED -> QUEUED by a person."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+
+    slide = models.ForeignKey(Slide, on_delete=models.PROTECT, related_name="runs")
+    detector = models.ForeignKey(DetectorVersion, on_delete=models.PROTECT, null=True, related_name="runs")
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    is_stat = models.BooleanField(default=False)
+    is_shadow = models.BooleanField(default=False, help_text="Asked for comparison only: never counted in a report.")
+    attempt = models.PositiveSmallIntegerField(default=0)
+    task_id = models.CharField(max_length=64, blank=True)
+    queued_at = models.DateTimeField(default=timezone.now)
+    sent_at = models.DateTimeField(default=timezone.now, help_text="When the worker's bell was last rung.")
+    seen_at = models.DateTimeField(null=True, blank=True, help_text="The worker's last sign of life.")
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    images_total = models.PositiveIntegerField(default=1)
+    images_done = models.PositiveIntegerField(default=0)
+    tiles_done = models.PositiveIntegerField(default=0, help_text="Of the image at work.")
+    tiles_total = models.PositiveIntegerField(default=0, help_text="Of the image at work.")
+    error = models.TextField(blank=True)
+    computed_on = models.JSONField(default=dict, help_text="Device, backend, precision and weights hash of this run.")
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["state", "-is_stat", "queued_at"])]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["slide"], condition=models.Q(is_shadow=False), name="one_counted_run_per_slide"
+            )
+        ]
+
+    @property
+    def progress(self) -> float:
+        """How far the run is, 0 to 1."""
+        if self.state == self.State.DONE:
+            return 1.0
+        within_image = self.tiles_done / self.tiles_total if self.tiles_total else 0.0
+        return min((self.images_done + within_image) / max(self.images_total, 1), 0.99)
+
+
+class ImageResult(models.Model):
+    """What a run measured on one image besides its cells."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="image_results")
+    image = models.ForeignKey(SlideImage, on_delete=models.PROTECT, related_name="results")
+    um_per_px = models.FloatField()
+    scale_method = models.CharField(max_length=20, help_text="file, uploader, red cells, assumed")
+    uncovered_nuclei = models.JSONField(default=list, help_text="xyxy px of stained nuclei that no box covers.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "image"], name="one_result_per_image_and_run")]
+
+
+class CellQuerySet(models.QuerySet):
+    def visible_to(self, user):
+        """The cells of images that the user may see."""
+        return self.filter(image__slide__in=Slide.objects.visible_to(user))
+
+    def counted(self):
+        """The cells that can enter a report: of the counted runs, and those that readers added."""
+        return self.filter(run__is_shadow=False)
+
+
+class Cell(models.Model):
+    """A leukocyte that the detector found, or that a reader added (then `added_by` is set and there is no score)."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="cells")
+    image = models.ForeignKey(SlideImage, on_delete=models.PROTECT, related_name="cells")
+    detector_code = models.CharField(max_length=3, blank=True)
+    score = models.FloatField(null=True)
+    x1 = models.FloatField()
+    y1 = models.FloatField()
+    x2 = models.FloatField()
+    y2 = models.FloatField()
+    added_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    added_at = models.DateTimeField(auto_now_add=True)
+
+    objects = CellQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+
+    @property
+    def xyxy(self) -> tuple[float, float, float, float]:
+        """The box in px of the original image."""
+        return self.x1, self.y1, self.x2, self.y2

@@ -1,0 +1,154 @@
+"""The doors to analysis: submit a slide, store what the detector said, fail, try again; it knows no network.
+
+Every change of a run's state is one conditional UPDATE, so whoever comes second changes nothing.
+"""
+
+import logging
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from leukoweb.analysis.models import Cell, ImageResult, Run
+from leukoweb.audit.services import record
+from leukoweb.cases.models import Slide, SlideImage
+
+log = logging.getLogger(__name__)
+
+
+def submit_slide(case, *, images, label="", by, is_drawn=False) -> Slide:
+    """Register stored images as a slide and queue its analysis: uploading is asking for it.
+
+    Before: each image lies in the store (cases.intake). After: Slide, SlideImages, Run(QUEUED), Event; the worker is rung.
+    """
+    with transaction.atomic():
+        slide = Slide.objects.create(case=case, label=label, uploaded_by=by, is_drawn=is_drawn)
+        for position, image in enumerate(images):
+            image.slide, image.position = slide, position
+        SlideImage.objects.bulk_create(images)
+        run = Run.objects.create(
+            slide=slide, images_total=len(images), is_stat=case.priority == case.Priority.STAT
+        )
+        record("slide.submit", actor=by, obj=slide, case=case, changes={"images": [i.sha256 for i in images]})
+        transaction.on_commit(lambda: ring_worker(run))
+    return slide
+
+
+def ring_worker(run) -> None:
+    """Tell a worker that a run waits; a broker that is away is no failure, the sweep rings again."""
+    from leukoweb.analysis.tasks import run_detection
+
+    try:
+        run_detection.apply_async((run.pk,), priority=0 if run.is_stat else 9)
+    except (OperationalError, OSError) as error:
+        log.warning("run %s stays queued, the broker did not answer: %s", run.pk, type(error).__name__)
+
+
+def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
+    """Take a run for one worker: QUEUED, or RUNNING of the same lost task, -> RUNNING; None when another has it.
+
+    After the last attempt: FAILED with a reason.
+    """
+    free = Run.objects.filter(pk=run_id).filter(
+        Q(state=Run.State.QUEUED) | Q(state=Run.State.RUNNING, task_id=task_id)
+    )
+    spent = free.filter(attempt__gte=max_attempts).update(
+        state=Run.State.FAILED,
+        finished_at=timezone.now(),
+        error=f"The worker stopped {max_attempts} times while it read this slide. Check the images, then try again; "
+        "if it happens again, tell the administrator.",
+    )
+    if spent:
+        return None
+    taken = free.update(
+        state=Run.State.RUNNING,
+        attempt=F("attempt") + 1,
+        task_id=task_id,
+        started_at=timezone.now(),
+        seen_at=timezone.now(),
+        finished_at=None,
+        images_done=0,
+        tiles_done=0,
+        tiles_total=0,
+        error="",
+    )
+    return Run.objects.select_related("slide__case__laboratory").get(pk=run_id) if taken == 1 else None
+
+
+def note_progress(run, *, images_done, tiles_done, tiles_total) -> None:
+    """Write how far the run is and that its worker lives, if it is still ours."""
+    _ours(run).update(
+        images_done=images_done, tiles_done=tiles_done, tiles_total=tiles_total, seen_at=timezone.now()
+    )
+
+
+def store_result(run, *, detector, computed_on, results) -> bool:
+    """Store all cells of a run, or nothing: False when the attempt is no longer ours (the fence against a slow twin).
+
+    `results` is a list of (SlideImage, ImageResult fields, list of FoundCell). After: DONE.
+    """
+    with transaction.atomic():
+        done = _ours(run).update(
+            state=Run.State.DONE,
+            finished_at=timezone.now(),
+            detector=detector,
+            computed_on=computed_on,
+            images_done=len(results),
+        )
+        if done != 1:
+            return False
+        for image, measured, found in results:
+            ImageResult.objects.create(run=run, image=image, **measured)
+            Cell.objects.bulk_create(
+                [
+                    Cell(run=run, image=image, detector_code=c.code, score=c.score, **dict(zip(_BOX, c.xyxy)))
+                    for c in found
+                ],
+                batch_size=500,
+            )
+        record(
+            "run.done",
+            obj=run,
+            case=run.slide.case,
+            changes={"cells": sum(len(found) for *_, found in results), "detector": detector.sha256},
+        )
+    return True
+
+
+def fail_run(run, reason: str) -> None:
+    """End a run with a sentence that a technologist can act on, if it is still ours."""
+    with transaction.atomic():
+        if _ours(run).update(state=Run.State.FAILED, finished_at=timezone.now(), error=reason):
+            record("run.failed", obj=run, case=run.slide.case, changes={"reason": reason})
+
+
+def retry_run(run, *, by) -> bool:
+    """Queue a failed run again: FAILED -> QUEUED with a fresh count of attempts; False when it had not failed."""
+    with transaction.atomic():
+        now = timezone.now()
+        again = Run.objects.filter(pk=run.pk, state=Run.State.FAILED).update(
+            state=Run.State.QUEUED, attempt=0, task_id="", error="", queued_at=now, sent_at=now
+        )
+        if not again:
+            return False
+        record("run.retry", actor=by, obj=run, case=run.slide.case)
+        transaction.on_commit(lambda: ring_worker(run))
+    return True
+
+
+def runs_before(run) -> int:
+    """How many runs a worker will take before this one: all running, and the queued with precedence."""
+    waiting = Run.objects.filter(state=Run.State.QUEUED).exclude(pk=run.pk)
+    first = Q(is_stat=run.is_stat, queued_at__lt=run.queued_at)
+    if not run.is_stat:
+        first |= Q(is_stat=True)
+    return waiting.filter(first).count() + Run.objects.filter(state=Run.State.RUNNING).count()
+
+
+_BOX = ("x1", "y1", "x2", "y2")
+
+
+def _ours(run):
+    """The run's row while this attempt still holds it."""
+    return Run.objects.filter(pk=run.pk, state=Run.State.RUNNING, attempt=run.attempt, task_id=run.task_id)

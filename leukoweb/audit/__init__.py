@@ -1,0 +1,1 @@
+"""The append-only record of who did what; imports none of the other rooms."""

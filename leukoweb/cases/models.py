@@ -1,0 +1,189 @@
+"""What was registered and stored: patients, cases, slides and their images; nothing here knows what a detector said.
+
+Every read starts at `Model.objects.visible_to(user)`: another laboratory's rows do not exist for the user.
+"""
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Case as FirstOf
+from django.db.models import Exists, OuterRef, Value, When
+from django.utils import timezone
+
+from leukoweb.accounts.models import Laboratory
+
+REJECTED, REGISTERED, FAILED, RUNNING, QUEUED = "rejected", "registered", "failed", "running", "queued"
+TO_REVIEW, TO_SIGN, SIGNED, AMENDING = "to_review", "to_sign", "signed", "amending"
+STATES = {
+    REGISTERED: "Registered, no slide yet",
+    QUEUED: "Waiting for the detector",
+    RUNNING: "Detector at work",
+    FAILED: "Analysis failed",
+    TO_REVIEW: "To review",
+    TO_SIGN: "To sign",
+    SIGNED: "Signed",
+    AMENDING: "Amendment open",
+    REJECTED: "Specimen rejected",
+}
+
+
+class Patient(models.Model):
+    """A person whose blood was taken."""
+
+    class Sex(models.TextChoices):
+        FEMALE = "F", "female"
+        MALE = "M", "male"
+        UNKNOWN = "U", "unknown"
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="patients")
+    mrn = models.CharField("medical record number", max_length=64)
+    name = models.CharField(max_length=200)
+    sex = models.CharField(max_length=1, choices=Sex, default=Sex.UNKNOWN)
+    birth_date = models.DateField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["laboratory", "mrn"], name="patient_mrn_once_per_laboratory")]
+        indexes = [models.Index(fields=["laboratory", "name"])]
+
+    def __str__(self):
+        return f"{self.name} ({self.mrn})"
+
+
+class CaseQuerySet(models.QuerySet):
+    def visible_to(self, user):
+        """The cases of the user's own laboratory; none for a role that may not read cases."""
+        if not user.is_authenticated or not user.can("read_cases"):
+            return self.none()
+        return self.filter(laboratory_id=user.laboratory_id)
+
+    def with_state(self):
+        """Annotate `state`, the one derived state of a case (see STATES)."""
+
+        def has(**lookup):
+            return Exists(Case.objects.filter(pk=OuterRef("pk"), **lookup))
+
+        def has_run(state):
+            return Exists(Slide.objects.filter(case=OuterRef("pk"), runs__state=state, runs__is_shadow=False))
+
+        return self.annotate(
+            state=FirstOf(
+                When(rejected_at__isnull=False, then=Value(REJECTED)),
+                When(
+                    Exists(Case.objects.filter(pk=OuterRef("pk"), reports__state="draft", reports__version__gt=1)),
+                    then=Value(AMENDING),
+                ),
+                When(has(reports__state="signed"), then=Value(SIGNED)),
+                When(has_run("failed"), then=Value(FAILED)),
+                When(has_run("running"), then=Value(RUNNING)),
+                When(has_run("queued"), then=Value(QUEUED)),
+                When(~has(slides__isnull=False), then=Value(REGISTERED)),
+                When(has(hand_overs__returned_at__isnull=True, hand_overs__isnull=False), then=Value(TO_SIGN)),
+                default=Value(TO_REVIEW),
+                output_field=models.CharField(),
+            )
+        )
+
+
+class Case(models.Model):
+    """One specimen of one patient, under the laboratory's accession number."""
+
+    class Priority(models.TextChoices):
+        ROUTINE = "routine", "routine"
+        STAT = "stat", "STAT"
+
+    class WbcUnit(models.TextChoices):
+        GIGA_PER_L = "10*9/L", "10⁹/L"
+        KILO_PER_UL = "10*3/uL", "10³/µL"
+        PER_UL = "/uL", "/µL"
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="cases")
+    patient = models.ForeignKey(Patient, on_delete=models.PROTECT, related_name="cases")
+    accession_number = models.CharField(max_length=64)
+    priority = models.CharField(max_length=10, choices=Priority, default=Priority.ROUTINE)
+    stain = models.CharField(max_length=60, default="May-Grünwald-Giemsa")
+    collected_at = models.DateTimeField(null=True, blank=True)
+    received_at = models.DateTimeField(default=timezone.now)
+    clinical_note = models.TextField(blank=True)
+    wbc = models.DecimalField(
+        "analyser WBC", max_digits=9, decimal_places=3, null=True, blank=True, validators=[MinValueValidator(0)]
+    )
+    wbc_unit = models.CharField(max_length=10, choices=WbcUnit, blank=True)
+    wbc_at = models.DateTimeField(null=True, blank=True)
+    wbc_source = models.CharField("analyser", max_length=100, blank=True)
+    rejected_at = models.DateTimeField(null=True, blank=True)
+    rejected_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    rejection_reason = models.TextField(blank=True)
+    registered_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    registered_at = models.DateTimeField(auto_now_add=True)
+
+    objects = CaseQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["laboratory", "accession_number"], name="accession_once_per_laboratory")
+        ]
+        indexes = [
+            models.Index(fields=["laboratory", "-received_at", "-id"]),
+            models.Index(fields=["laboratory", "priority", "-received_at"]),
+        ]
+        ordering = ["-received_at", "-id"]
+
+    def __str__(self):
+        return self.accession_number
+
+
+class SlideQuerySet(models.QuerySet):
+    def visible_to(self, user):
+        """The slides of the cases that the user may see."""
+        return self.filter(case__in=Case.objects.visible_to(user))
+
+
+class Slide(models.Model):
+    """A glass slide: one or more images of one smear."""
+
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="slides")
+    label = models.CharField(max_length=60, blank=True)
+    is_drawn = models.BooleanField(default=False, help_text="Drawn by a program for demonstration: no blood.")
+    uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    uploaded_at = models.DateTimeField(auto_now_add=True)
+
+    objects = SlideQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self):
+        return self.label or f"Slide {self.pk}"
+
+
+class SlideImageQuerySet(models.QuerySet):
+    def visible_to(self, user):
+        """The images of the slides that the user may see."""
+        return self.filter(slide__in=Slide.objects.visible_to(user))
+
+
+class SlideImage(models.Model):
+    """One stored image: the original lies unchanged under its SHA-256 (see store.py)."""
+
+    slide = models.ForeignKey(Slide, on_delete=models.PROTECT, related_name="images")
+    position = models.PositiveIntegerField()
+    name = models.CharField(max_length=200, help_text="As uploaded, path parts removed.")
+    sha256 = models.CharField(max_length=64, db_index=True)
+    size_bytes = models.BigIntegerField()
+    format = models.CharField(max_length=10)
+    width_px = models.PositiveIntegerField()
+    height_px = models.PositiveIntegerField()
+    um_per_px = models.FloatField(null=True, blank=True)
+    um_per_px_source = models.CharField(max_length=20, blank=True, help_text="file, uploader; empty: not known")
+    warning = models.TextField(blank=True)
+
+    objects = SlideImageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["slide", "position"], name="image_position_once_per_slide")]
+        ordering = ["slide_id", "position"]
+
+    def __str__(self):
+        return self.name

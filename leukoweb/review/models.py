@@ -1,0 +1,136 @@
+"""What people decided and signed; nothing here knows networks, and a decision never changes a cell's row."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import OuterRef, Subquery, Value
+from django.db.models.functions import Coalesce, NullIf
+
+from leukoweb.accounts.models import Laboratory
+from leukoweb.analysis.models import Cell
+from leukoweb.cases.models import Case
+
+UNIDENTIFIED, NOT_A_CELL = "UNI", "NOT"
+
+
+class Decision(models.Model):
+    """One reader's opinion on one cell; the last one is the cell's label.
+
+    An empty `to_code` takes the cell back to what the detector said (undo of a first decision).
+    """
+
+    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="decisions")
+    from_code = models.CharField(max_length=3, blank=True)
+    to_code = models.CharField(max_length=3, blank=True)
+    reason = models.TextField(blank=True)
+    undoes = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["cell", "-id"])]
+
+
+def with_labels(cells):
+    """Annotate cells with `decided_code` ("" when none), `code` (the current label) and `last_decision_id`."""
+    last = Decision.objects.filter(cell=OuterRef("pk")).order_by("-id")
+    return cells.annotate(
+        last_decision_id=Subquery(last.values("pk")[:1]),
+        decided_code=Coalesce(Subquery(last.values("to_code")[:1]), Value("")),
+        code=Coalesce(NullIf(Subquery(last.values("to_code")[:1]), Value("")), "detector_code"),
+    )
+
+
+class Policy(models.Model):
+    """A version of a laboratory's counting and flagging rules (see policies.py); versions are never edited."""
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="policies")
+    version = models.PositiveIntegerField()
+    rules = models.JSONField(default=dict)
+    reason = models.TextField(blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-version"]
+        verbose_name_plural = "policies"
+        constraints = [models.UniqueConstraint(fields=["laboratory", "version"], name="policy_version_once")]
+
+
+class HandOver(models.Model):
+    """A technologist handed a case to the pathologists; a pathologist may return it with a reason."""
+
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="hand_overs")
+    handed_over_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    handed_over_at = models.DateTimeField(auto_now_add=True)
+    returned_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    returned_at = models.DateTimeField(null=True)
+    return_reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["case"], condition=models.Q(returned_at__isnull=True), name="one_open_hand_over_per_case"
+            )
+        ]
+
+
+class Acknowledgement(models.Model):
+    """A reader saw an urgent flag of a case."""
+
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="acknowledgements")
+    flag = models.CharField(max_length=40)
+    acknowledged_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    acknowledged_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["case", "flag"], name="flag_acknowledged_once_per_case")]
+
+
+class ReportQuerySet(models.QuerySet):
+    def visible_to(self, user):
+        """The reports of the cases that the user may see."""
+        return self.filter(case__in=Case.objects.visible_to(user))
+
+
+class Report(models.Model):
+    """A version of a case's report: DRAFT -> SIGNED; a signed one is never changed, only amended by the next version."""
+
+    class State(models.TextChoices):
+        DRAFT = "draft", "draft"
+        SIGNED = "signed", "signed"
+
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="reports")
+    version = models.PositiveIntegerField(default=1)
+    state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
+    comment = models.TextField(blank=True)
+    lya_meaning = models.CharField(max_length=10, blank=True, choices=[("variant", "variant"), ("abnormal", "abnormal")])
+    amends = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="amended_by")
+    amendment_reason = models.TextField(blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    signed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    signed_at = models.DateTimeField(null=True)
+    signature_meaning = models.CharField(max_length=40, blank=True)
+    content = models.JSONField(null=True, help_text="Everything the signature covers, frozen (see seal.py).")
+    seal = models.CharField(max_length=64, blank=True)
+    previous_seal = models.CharField(max_length=64, blank=True)
+
+    objects = ReportQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [models.UniqueConstraint(fields=["case", "version"], name="report_version_once_per_case")]
+
+
+class Phrase(models.Model):
+    """A ready sentence for comments, per laboratory."""
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="phrases")
+    name = models.CharField(max_length=60)
+    text = models.TextField()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["laboratory", "name"], name="phrase_name_once")]

@@ -1,0 +1,8 @@
+"""What a WSGI server serves; it knows nothing but the settings' name."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leukoweb.settings")
+application = get_wsgi_application()
