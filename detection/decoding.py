@@ -154,13 +154,14 @@ def _read_with_pillow(path, found, limits, folder):
         if found != "JPEG":
             raise
         image, share = _read_cut_jpeg(path, width_px, height_px, small=folder is None)
-        warning = f"The JPEG ends early: the lowest {max(1, round(100 * (1 - share)))} % of the picture is missing and left white."
+        missing = f"the lowest {100 * (1 - share):.0f} % of the picture is missing and left white"
+        warning = f"The JPEG ends early: {missing if share < 0.995 else 'hardly anything of the picture is missing'}."
     pixels = _new_pixels(folder, height_px, width_px)
     for y in range(0, height_px if folder else 0, STRIP_ROWS):
         strip = image.crop((0, y, width_px, min(y + STRIP_ROWS, height_px)))
         pixels[y : y + STRIP_ROWS] = _over_white(strip)
     if warning and folder:
-        pixels[_rows_before_zeros(pixels) :] = 255
+        pixels[_rows_before_grey(pixels) :] = 255
     return ImageFacts(found, width_px, height_px, um_per_px, warning), pixels
 
 
@@ -185,10 +186,12 @@ def _read_cut_jpeg(path, width_px, height_px, *, small):
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         image = Image.open(path, formats=["JPEG"])
+        if image.info.get("progressive") and not _in_last_scans(path):
+            raise ImageRefused(DAMAGED.format("JPEG"))
         image.draft(image.mode, (max(1, width_px // 8), max(1, height_px // 8)))
         image.load()
         rows = np.asarray(image)
-        share = _rows_before_zeros(rows) / len(rows)
+        share = _rows_before_grey(rows) / len(rows)
         if share < LEAST_SHARE_OF_ROWS:
             raise ImageRefused(DAMAGED.format("JPEG"))
         if not small:
@@ -199,12 +202,21 @@ def _read_cut_jpeg(path, width_px, height_px, *, small):
     return image, share
 
 
-def _rows_before_zeros(rows):
-    """Return the number of rows before the block of untouched, all-zero rows at the lower end."""
+def _rows_before_grey(rows):
+    """Return the number of rows before the mid-grey that libjpeg leaves where blocks are missing."""
     end = len(rows)
-    while end and not rows[end - 1].any():
+    while end and (rows[end - 1] == 128).all():
         end -= 1
     return end
+
+
+def _in_last_scans(path):
+    """Tell whether a progressive JPEG reaches a scan that brings the last bit of the fine detail."""
+    content = Path(path).read_bytes()
+    at = content.rfind(b"\xff\xda")
+    header = content[at + 2 : at + 4 + content[at + 4] * 2 + 4]
+    first_coefficient, precision = header[-3], header[-1] & 15
+    return first_coefficient > 0 and precision == 0
 
 
 def _over_white(image):

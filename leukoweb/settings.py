@@ -1,4 +1,4 @@
-"""The one settings file: every value that a deployment may change is read from the environment (.env.example explains each)."""
+"""The one settings file: what a deployment may change is read from the environment; .env.example explains each value."""
 
 import secrets
 from datetime import timedelta

@@ -27,9 +27,7 @@ def submit_slide(case, *, images, label="", by, is_drawn=False) -> Slide:
         for position, image in enumerate(images):
             image.slide, image.position = slide, position
         SlideImage.objects.bulk_create(images)
-        run = Run.objects.create(
-            slide=slide, images_total=len(images), is_stat=case.priority == case.Priority.STAT
-        )
+        run = Run.objects.create(slide=slide, images_total=len(images), is_stat=case.priority == case.Priority.STAT)
         record("slide.submit", actor=by, obj=slide, case=case, changes={"images": [i.sha256 for i in images]})
         transaction.on_commit(lambda: ring_worker(run))
     return slide
@@ -50,9 +48,7 @@ def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
 
     After the last attempt: FAILED with a reason.
     """
-    free = Run.objects.filter(pk=run_id).filter(
-        Q(state=Run.State.QUEUED) | Q(state=Run.State.RUNNING, task_id=task_id)
-    )
+    free = Run.objects.filter(pk=run_id).filter(Q(state=Run.State.QUEUED) | Q(state=Run.State.RUNNING, task_id=task_id))
     spent = free.filter(attempt__gte=max_attempts).update(
         state=Run.State.FAILED,
         finished_at=timezone.now(),
@@ -78,9 +74,7 @@ def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
 
 def note_progress(run, *, images_done, tiles_done, tiles_total) -> None:
     """Write how far the run is and that its worker lives, if it is still ours."""
-    _ours(run).update(
-        images_done=images_done, tiles_done=tiles_done, tiles_total=tiles_total, seen_at=timezone.now()
-    )
+    _ours(run).update(images_done=images_done, tiles_done=tiles_done, tiles_total=tiles_total, seen_at=timezone.now())
 
 
 def store_result(run, *, detector, computed_on, results) -> bool:

@@ -58,9 +58,7 @@ def run_detection(self, run_id: int) -> None:
 def sweep() -> None:
     """Ring again for runs that were queued or lost a while ago; the claim makes duplicates harmless."""
     now = timezone.now()
-    lost = Run.objects.filter(
-        state=Run.State.RUNNING, seen_at__lt=now - timedelta(seconds=settings.RUN_SILENT_LIMIT_S)
-    )
+    lost = Run.objects.filter(state=Run.State.RUNNING, seen_at__lt=now - timedelta(seconds=settings.RUN_SILENT_LIMIT_S))
     lost.update(state=Run.State.QUEUED, task_id="", sent_at=now - timedelta(seconds=2 * settings.SWEEP_AFTER_S))
     waiting = Run.objects.filter(
         state=Run.State.QUEUED, sent_at__lt=now - timedelta(seconds=settings.SWEEP_AFTER_S)

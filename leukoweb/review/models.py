@@ -105,7 +105,9 @@ class Report(models.Model):
     version = models.PositiveIntegerField(default=1)
     state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
     comment = models.TextField(blank=True)
-    lya_meaning = models.CharField(max_length=10, blank=True, choices=[("variant", "variant"), ("abnormal", "abnormal")])
+    lya_meaning = models.CharField(
+        max_length=10, blank=True, choices=[("variant", "variant"), ("abnormal", "abnormal")]
+    )
     amends = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="amended_by")
     amendment_reason = models.TextField(blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
