@@ -1,6 +1,7 @@
 """Detector versions: register, the active one, and the loaded network of this worker process; it knows no slide."""
 
 import json
+import shutil
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,6 +31,20 @@ def register_detector(card_path: Path, *, by=None) -> DetectorVersion:
         if is_new:
             record("detector.register", actor=by, obj=detector, changes={"sha256": card["sha256"]})
     return detector
+
+
+def adopt_detector(card_path: Path, *, by=None) -> DetectorVersion:
+    """Load a detector once to prove its card, copy both files into this installation, and register the version."""
+    from detection.detector import Detector
+
+    card = json.loads(Path(card_path).read_text())
+    weights = Path(card_path).with_name(card["weights"])
+    Detector.load(weights, card_path, device="cpu", backend="torch")
+    folder = settings.DATA_DIR / "detectors" / card["sha256"]
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights, folder / weights.name)
+    shutil.copyfile(card_path, folder / Path(card_path).name)
+    return register_detector(folder / Path(card_path).name, by=by)
 
 
 def activate_detector(detector, *, by, reason: str) -> None:

@@ -1,0 +1,26 @@
+"""Bring a trained detector into the product: `manage.py register_detector CARD.json`; it knows no training."""
+
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+
+from leukoweb.analysis.detectors import activate_detector, adopt_detector
+
+
+class Command(BaseCommand):
+    help = "Check a detector's weights and card, copy them into this installation and register the version."
+
+    def add_arguments(self, parser):
+        parser.add_argument("card", type=Path, help="the card (JSON); the weights it names lie beside it")
+        parser.add_argument("--activate", metavar="REASON", help="use it for new runs from now on, and why")
+
+    def handle(self, *, card, activate, **options):
+        from detection.detector import DetectorRefused
+
+        try:
+            detector = adopt_detector(card)
+        except (DetectorRefused, OSError, ValueError, KeyError) as error:
+            raise CommandError(f"The detector was not registered: {error}") from error
+        if activate:
+            activate_detector(detector, by=None, reason=activate)
+        self.stdout.write(f"{detector} is registered{' and active' if activate else ''}.")

@@ -1,0 +1,71 @@
+"""Admin pages of detector versions: their cards and which one is active; nothing here knows cases.
+
+Weights come in by `manage.py register_detector` only: a weights file can run code, so no page takes one.
+"""
+
+from django.contrib import messages
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from detection.cell_types import BY_CODE
+from leukoweb.accounts.access import requires
+from leukoweb.analysis.detectors import activate_detector, active_detector
+from leukoweb.analysis.models import DetectorVersion
+
+
+@requires("manage_detectors")
+@require_GET
+def detector_list(request):
+    """All versions, the active one first."""
+    active_detector()
+    detectors = DetectorVersion.objects.order_by("-is_active", "-id")
+    return render(request, "analysis/detector_list.html", {"detectors": detectors})
+
+
+@requires("manage_detectors")
+@require_GET
+def detector_detail(request, pk):
+    """One version with its card: what it was trained on, how well it is proven, where it is weak."""
+    detector = get_object_or_404(DetectorVersion, pk=pk)
+    return render(
+        request,
+        "analysis/detector_detail.html",
+        {
+            "detector": detector,
+            "tests": _tests(detector.card),
+            "rows": _rows(detector.card),
+            "facts": [(name.replace("_", " "), detector.card[name]) for name in _FACTS if detector.card.get(name)],
+            "others": DetectorVersion.objects.exclude(pk=pk),
+        },
+    )
+
+
+@requires("manage_detectors")
+@require_POST
+def detector_activate(request, pk):
+    """Use a version for new runs; going back to an older one is the same act."""
+    detector = get_object_or_404(DetectorVersion, pk=pk)
+    reason = request.POST.get("reason", "").strip()
+    if not reason:
+        messages.error(request, "Nothing was changed: write why this version is to be used, then activate it again.")
+    else:
+        activate_detector(detector, by=request.user, reason=reason)
+        messages.success(request, f"New slides are read by {detector} from now on. Finished runs keep their version.")
+    return redirect("detector_detail", pk=pk)
+
+
+_FACTS = ("architecture", "input_px", "um_per_px", "default_score_threshold", "temperature", "evidence_rule", "licence")
+
+
+def _tests(card) -> list[str]:
+    """The names of the data sets that the card gives figures for."""
+    return list(dict.fromkeys(name for entry in card["classes"] for name, v in entry.items() if isinstance(v, dict)))
+
+
+def _rows(card) -> list[dict]:
+    """One row a type: the card's entry and its figures in the order of `_tests`."""
+    tests = _tests(card)
+    return [
+        {"type": BY_CODE[entry["code"]], "card": entry, "figures": [entry.get(test) for test in tests]}
+        for entry in card["classes"]
+    ]
