@@ -33,6 +33,19 @@ def submit_slide(case, *, images, label="", by, is_drawn=False) -> Slide:
     return slide
 
 
+def ask_shadow_run(slide, detector, *, by) -> Run | None:
+    """Queue a run by another detector version, for comparison only; None when that version has read the slide."""
+    with transaction.atomic():
+        if Run.objects.filter(slide=slide, detector=detector).exclude(state=Run.State.FAILED).exists():
+            return None
+        run = Run.objects.create(
+            slide=slide, detector=detector, is_shadow=True, images_total=slide.images.count()
+        )
+        record("run.shadow", actor=by, obj=run, case=slide.case, changes={"detector": detector.sha256})
+        transaction.on_commit(lambda: ring_worker(run))
+    return run
+
+
 def ring_worker(run) -> None:
     """Tell a worker that a run waits; a broker that is away is no failure, the sweep rings again."""
     from leukoweb.analysis.tasks import run_detection

@@ -1,0 +1,120 @@
+"""Two detector versions on slides of signed cases: what each got right, and what would have changed; it changes nothing.
+
+The signed labels are the truth; nothing here names a patient or a case number.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from detection.cell_types import CODES
+from leukoweb.analysis.models import Cell, Run
+from leukoweb.cases.models import Slide
+from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Report, with_labels
+
+SAME_CELL_IOU = 0.5
+
+
+@dataclass
+class Tally:
+    """How one detector version did against the signed labels, per type."""
+
+    signed: Counter = field(default_factory=Counter)
+    right: Counter = field(default_factory=Counter)
+    missed: Counter = field(default_factory=Counter)
+    extra: Counter = field(default_factory=Counter)
+    found: Counter = field(default_factory=Counter)
+
+
+@dataclass
+class SlideChange:
+    """The counts of one slide as signed and by each version, and how many cells the two versions call differently."""
+
+    slide: Slide
+    signed: Counter
+    first: Counter
+    second: Counter
+
+
+def signed_slides(limit: int):
+    """The slides of the cases signed last, read completely by some detector."""
+    cases = Report.objects.filter(state=Report.State.SIGNED).order_by("-signed_at").values_list("case_id", flat=True)
+    case_ids = list(dict.fromkeys(cases[: 5 * limit]))[:limit]
+    return list(Slide.objects.filter(case_id__in=case_ids).select_related("case__laboratory").order_by("-id"))
+
+
+def finished_run(slide, detector) -> Run | None:
+    """The run of a version over a slide, counted or shadow, once it is done."""
+    return Run.objects.filter(slide=slide, detector=detector, state=Run.State.DONE).order_by("-id").first()
+
+
+def compare_on(slides, first, second) -> tuple[Tally, Tally, list[SlideChange]]:
+    """Tally two versions against the signed labels on the slides that both have read."""
+    tallies = Tally(), Tally()
+    changes = []
+    for slide in slides:
+        runs = [finished_run(slide, detector) for detector in (first, second)]
+        if None in runs:
+            continue
+        signed = with_labels(Cell.objects.counted().filter(run__slide=slide))
+        truth = [(c.image_id, c.code, c.xyxy) for c in signed if c.code not in (NOT_A_CELL, UNIDENTIFIED)]
+        counts = []
+        for tally, run in zip(tallies, runs):
+            cells = run.cells.filter(added_by=None)
+            said = [(c.image_id, c.detector_code, c.xyxy) for c in cells]
+            _tally(tally, truth, said)
+            counts.append(Counter(code for _, code, _ in said))
+        changes.append(SlideChange(slide, Counter(code for _, code, _ in truth), *counts))
+    return *tallies, changes
+
+
+def rows_by_type(first: Tally, second: Tally) -> list[dict]:
+    """One row for each type that was signed or found, in class order."""
+    rows = []
+    for code in CODES:
+        if first.signed[code] or first.found[code] or second.found[code]:
+            rows.append(
+                {
+                    "code": code,
+                    "signed": first.signed[code],
+                    "sides": [(t.right[code], t.missed[code], t.extra[code]) for t in (first, second)],
+                }
+            )
+    return rows
+
+
+def _tally(tally, truth, said) -> None:
+    """Match boxes of the same image, best overlap first, each used once."""
+    tally.signed.update(code for _, code, _ in truth)
+    tally.found.update(code for _, code, _ in said)
+    for image in {image for image, *_ in truth + said}:
+        true_cells = [(code, box) for where, code, box in truth if where == image]
+        said_cells = [(code, box) for where, code, box in said if where == image]
+        pairs = _best_pairs([box for _, box in true_cells], [box for _, box in said_cells])
+        for t, s in pairs.items():
+            tally.right[true_cells[t][0]] += true_cells[t][0] == said_cells[s][0]
+        tally.missed.update(code for t, (code, _) in enumerate(true_cells) if t not in pairs)
+        used = set(pairs.values())
+        tally.extra.update(code for s, (code, _) in enumerate(said_cells) if s not in used)
+
+
+def _best_pairs(true_boxes, said_boxes) -> dict[int, int]:
+    """Pair boxes one to one, highest intersection over union first, from SAME_CELL_IOU upward."""
+    if not true_boxes or not said_boxes:
+        return {}
+    a = np.array(true_boxes)[:, None, :]  # (n, 1, 4)
+    b = np.array(said_boxes)[None, :, :]  # (1, m, 4)
+    sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)  # (n, m, 2)
+    shared = sides.prod(-1)
+    iou = shared / ((a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared)
+    pairs: dict[int, int] = {}
+    used = set()
+    for flat in np.argsort(-iou, axis=None):
+        t, s = (int(i) for i in np.unravel_index(flat, iou.shape))
+        if iou[t, s] < SAME_CELL_IOU:
+            break
+        if t not in pairs and s not in used:
+            pairs[t] = s
+            used.add(s)
+    return pairs
