@@ -1,0 +1,26 @@
+"""Write a laboratory's signed cases as a training set without names; it knows no training."""
+
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+
+from leukoweb.accounts.models import Laboratory
+from leukoweb.review.training_set import export_training_set
+
+
+class Command(BaseCommand):
+    help = "Write the images and signed labels of a laboratory as YOLO folders without anything that names a patient."
+
+    def add_arguments(self, parser):
+        parser.add_argument("folder", type=Path, help="a new or empty folder")
+        parser.add_argument("--laboratory", required=True, help="the laboratory's name")
+
+    def handle(self, *, folder, laboratory, **options):
+        try:
+            images = export_training_set(folder, laboratory=Laboratory.objects.get(name=laboratory))
+        except Laboratory.DoesNotExist as error:
+            names = ", ".join(Laboratory.objects.values_list("name", flat=True))
+            raise CommandError(f"There is no laboratory of that name. There are: {names}.") from error
+        except FileExistsError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{images} images were written. Read them with: python -m detection prepare")

@@ -1,0 +1,1 @@
+"""Pages of review, one module a kind of page."""

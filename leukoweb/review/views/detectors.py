@@ -1,0 +1,43 @@
+"""The admin page that compares two detector versions on signed cases; it shows counts, never a patient or a case number."""
+
+from django.contrib import messages
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods
+
+from leukoweb.accounts.access import requires
+from leukoweb.analysis.models import DetectorVersion, Run
+from leukoweb.analysis.services import ask_shadow_run
+from leukoweb.review import shadow
+
+MOST_CASES = 50
+
+
+@requires("manage_detectors")
+@require_http_methods(["GET", "POST"])
+def detector_compare(request, pk, other_pk):
+    """Show what two versions said about the slides signed last; POST queues the runs that are missing."""
+    first, second = get_object_or_404(DetectorVersion, pk=pk), get_object_or_404(DetectorVersion, pk=other_pk)
+    slides = shadow.signed_slides(MOST_CASES)
+    if request.method == "POST":
+        asked = [ask_shadow_run(slide, d, by=request.user) for slide in slides for d in (first, second)]
+        queued = sum(run is not None for run in asked)
+        messages.info(request, f"{queued} comparison runs were queued; signed reports stay as they are.")
+        return redirect("detector_compare", pk=pk, other_pk=other_pk)
+    first_tally, second_tally, changes = shadow.compare_on(slides, first, second)
+    waiting = Run.objects.filter(
+        slide__in=slides, detector__in=(first, second), state__in=(Run.State.QUEUED, Run.State.RUNNING)
+    ).count()
+    return render(
+        request,
+        "review/detector_compare.html",
+        {
+            "detectors": (first, second),
+            "rows": shadow.rows_by_type(first_tally, second_tally),
+            "changes": changes,
+            "slides": slides,
+            "missing": len(slides) - len(changes),
+            "waiting": waiting,
+            "right": [sum(t.right.values()) for t in (first_tally, second_tally)],
+            "signed": sum(first_tally.signed.values()),
+        },
+    )
