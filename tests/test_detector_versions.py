@@ -1,0 +1,140 @@
+"""Detector versions in the product: registered, activated with a reason, compared on signed cases, corrections exported."""
+
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.urls import reverse
+from PIL import Image
+
+from leukoweb.analysis.detectors import SHIPPED_FOLDER, active_detector
+from leukoweb.analysis.models import Cell, DetectorVersion, Run
+from leukoweb.audit.models import Event
+from leukoweb.cases.models import Patient
+from leukoweb.cases.store import original_path
+from leukoweb.review.models import Decision, Report
+from leukoweb.review.training_set import export_training_set
+
+
+@pytest.fixture
+def newer_detector(db):
+    """A second version: the shipped card under another name and hash."""
+    shipped = active_detector()
+    return DetectorVersion.objects.create(
+        name=shipped.name, version="next", sha256="f" * 64, weights_path=shipped.weights_path, card=shipped.card
+    )
+
+
+@pytest.fixture
+def signed_slide(make_case, make_slide, pathologist):
+    """A slide of a signed case: ten segmented neutrophils, of which the pathologist called one a band."""
+    case = make_case()
+    slide = make_slide(case, {"NGS": 10})
+    cell = Cell.objects.filter(run__slide=slide).first()
+    Decision.objects.create(cell=cell, from_code="NGS", to_code="NGB", decided_by=pathologist)
+    report = Report.objects.create(case=case, created_by=pathologist)
+    Report.objects.filter(pk=report.pk).update(
+        state="signed", signed_by=pathologist, signed_at=case.registered_at, content={}
+    )
+    return slide
+
+
+def test_admin_activates_a_version_only_with_a_reason(sign_in, admin, newer_detector):
+    address = reverse("detector_activate", args=[newer_detector.pk])
+    sign_in(admin).post(address, {"reason": " "})
+    assert active_detector() != newer_detector
+    sign_in(admin).post(address, {"reason": "better on our stain"})
+    assert active_detector() == newer_detector
+    event = Event.objects.filter(action="detector.activate").latest("id")
+    assert event.changes["reason"] == "better on our stain"
+
+
+def test_going_back_to_the_former_version_is_the_same_act(sign_in, admin, newer_detector):
+    former = active_detector()
+    for detector in (newer_detector, former):
+        sign_in(admin).post(reverse("detector_activate", args=[detector.pk]), {"reason": "trial"})
+    assert active_detector() == former
+
+
+def test_the_card_page_shows_every_type_with_its_evidence(sign_in, admin):
+    page = sign_in(admin).get(reverse("detector_detail", args=[active_detector().pk])).content.decode()
+    for entry in active_detector().card["classes"]:
+        assert entry["code"] in page
+    assert "Known weak points" in page
+
+
+@pytest.mark.parametrize("person", ["technologist", "pathologist"])
+def test_only_admins_see_detector_pages(sign_in, request, person, newer_detector):
+    client = sign_in(request.getfixturevalue(person))
+    assert client.get(reverse("detector_list")).status_code == 403
+    assert client.post(reverse("detector_activate", args=[newer_detector.pk]), {"reason": "x"}).status_code == 403
+
+
+def test_comparison_queues_shadow_runs_once_and_leaves_the_report_alone(
+    sign_in, admin, signed_slide, newer_detector, django_capture_on_commit_callbacks
+):
+    address = reverse("detector_compare", args=[active_detector().pk, newer_detector.pk])
+    with django_capture_on_commit_callbacks(execute=False):
+        for _ in range(2):
+            sign_in(admin).post(address)
+    shadow = Run.objects.get(is_shadow=True)
+    assert (shadow.slide, shadow.detector, shadow.state) == (signed_slide, newer_detector, "queued")
+    assert Cell.objects.counted().count() == 10
+
+
+def test_comparison_counts_right_missed_and_extra_cells_against_the_signed_labels(
+    sign_in, admin, signed_slide, newer_detector
+):
+    """Ten signed cells (9 NGS, 1 NGB); the newer version finds eight, all NGS, and one that is not there."""
+    shadow = Run.objects.create(slide=signed_slide, detector=newer_detector, is_shadow=True, state="done")
+    found = list(Cell.objects.filter(run__slide=signed_slide, run__is_shadow=False).order_by("id"))[:8]
+    for cell in found:
+        Cell.objects.create(
+            run=shadow, image=cell.image, detector_code="NGS", score=0.8,
+            x1=cell.x1 + 2, y1=cell.y1, x2=cell.x2 + 2, y2=cell.y2,
+        )  # fmt: skip
+    Cell.objects.create(
+        run=shadow, image=found[0].image, detector_code="BAS", score=0.8, x1=1900, y1=1900, x2=1960, y2=1960
+    )
+    response = sign_in(admin).get(reverse("detector_compare", args=[active_detector().pk, newer_detector.pk]))
+    rows = {row["code"]: row for row in response.context["rows"]}
+    assert response.context["right"] == [9, 7]
+    assert rows["NGS"]["sides"][1] == (7, 2, 0)
+    assert rows["BAS"]["sides"][1] == (0, 0, 1)
+    assert signed_slide.case.accession_number not in response.content.decode()
+
+
+def test_register_detector_refuses_weights_that_are_not_those_of_the_card(tmp_path, db):
+    card = json.loads(sorted(SHIPPED_FOLDER.glob("*.json"))[-1].read_text())
+    (tmp_path / card["weights"]).write_bytes(b"something else")
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(CommandError, match="was not registered"):
+        call_command("register_detector", tmp_path / "card.json")
+    assert not DetectorVersion.objects.exists()
+
+
+def test_register_detector_copies_and_activates_a_version(db, settings, capsys):
+    call_command("register_detector", sorted(SHIPPED_FOLDER.glob("*.json"))[-1], activate="first detector")
+    detector = DetectorVersion.objects.get()
+    assert detector.is_active
+    assert detector.weights_path.startswith(str(settings.DATA_DIR))
+
+
+def test_training_export_holds_signed_labels_and_nothing_that_names_a_patient(
+    tmp_path, signed_slide, laboratory, capsys
+):
+    image = signed_slide.images.get()
+    path = original_path(image.sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (image.width_px, image.height_px), "white").save(path, "PNG")
+    out = tmp_path / "out"
+    call_command("export_training_set", out, laboratory=laboratory.name)
+    (labels,) = (out / "labels").iterdir()
+    classes = sorted(line.split()[0] for line in labels.read_text().splitlines())
+    assert classes == ["11"] + ["12"] * 9
+    everything = "".join(str(p) for p in out.rglob("*")) + (out / "images.csv").read_text()
+    patient = Patient.objects.get()
+    for secret in (patient.name, patient.mrn, signed_slide.case.accession_number, image.sha256):
+        assert secret not in everything
+    with pytest.raises(FileExistsError):
+        export_training_set(out, laboratory=laboratory)
