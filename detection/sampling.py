@@ -1,0 +1,139 @@
+"""Draw training canvases from a data set: balanced by type, single or composed, changed as another laboratory would.
+
+Every canvas follows from (seed, number) alone, so a resumed run sees what an unbroken one would have seen; no network is known here.
+"""
+
+from collections import defaultdict
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from detection.augment import augment, soften
+from detection.cell_types import BY_CODE
+from detection.compose import add_cells, cut_cell, keep_visible, lay_view
+
+
+class Canvases(Dataset):
+    """Endless training canvases of one size and scale.
+
+    Parameters
+    ----------
+    views : sequence of View
+        Training views; views without cells serve as background.
+    canvas_px : int
+        Edge of a canvas.
+    um_per_px : float
+        Scale at which cells are shown, before jitter.
+    seed : int
+        Start of all chance.
+    composed : float, 0 to 1
+        Share of canvases with several pasted cells (the smear's form of mosaic).
+    empty : float, 0 to 1
+        Share of canvases from views without cells, if there are any.
+    fields : float, 0 to 1
+        Share of canvases from views of source "fields" (whole fields cut into tiles), if there are any.
+    strong : float, 0 to 1
+        Share of canvases re-stained at full strength.
+
+    Notes
+    -----
+    A type is drawn in proportion to the square root of its cells in each source, then a view of it: rare types come
+    oftener than they are, common ones are not starved.
+    """
+
+    def __init__(self, views, *, canvas_px=320, um_per_px=0.115, seed=0, composed=0.45, empty=0.04, fields=0.08, strong=0.45):
+        self.canvas_px, self.um_per_px, self.seed = canvas_px, um_per_px, seed
+        self.composed, self.strong = composed, strong
+        self.views = list(views)
+        groups = defaultdict(list)
+        for number, view in enumerate(self.views):
+            for code, _ in view.cells:
+                groups[view.source, code].append(number)
+        self.groups = [numbers for key, numbers in sorted(groups.items()) if key[0] != "fields"]
+        weights = np.sqrt([len(numbers) for numbers in self.groups])
+        self.weights = weights / weights.sum()
+        self.empty_views = [n for n, view in enumerate(self.views) if not view.cells and view.source == "fields"]
+        self.field_views = [n for n, view in enumerate(self.views) if view.cells and view.source == "fields"]
+        self.empty = empty if self.empty_views else 0.0
+        self.fields = fields if self.field_views else 0.0
+
+    def __len__(self):
+        return 1 << 31
+
+    def __getitem__(self, number):
+        """Return image (3, S, S) uint8 tensor, class indices (n,) and normalised xywh boxes (n, 4)."""
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng([self.seed, number])
+        image, boxes, codes = self.draw(rng)
+        image = augment(image, rng, strong=self.strong)
+        boxes, codes = keep_visible(boxes, codes, self.canvas_px)
+        xyxy = boxes / self.canvas_px
+        xywh = np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], 1)
+        classes = [BY_CODE[code].index for code in codes]
+        return (
+            torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            torch.tensor(classes, dtype=torch.float32),
+            torch.from_numpy(xywh.astype(np.float32)).reshape(-1, 4),
+        )
+
+    def draw(self, rng):
+        """Draw one canvas before colour changes: image, boxes xyxy (not clipped) and codes."""
+        zoom = float(np.exp(rng.uniform(np.log(0.84), np.log(1.19)))) if rng.random() < 0.6 else float(np.exp(rng.uniform(np.log(0.62), np.log(1.45))))
+        kind = rng.random()
+        if kind < self.empty:
+            view = self.views[self.empty_views[rng.integers(len(self.empty_views))]]
+        elif kind < self.empty + self.fields:
+            view = self.views[self.field_views[rng.integers(len(self.field_views))]]
+        else:
+            view = self.pick(rng)
+        canvas, boxes = lay_view(view, self.canvas_px, self.factor(view, zoom), rng)
+        codes = [code for code, _ in view.cells]
+        if kind < self.empty + self.fields or rng.random() >= self.composed:
+            return canvas, boxes, codes
+        of_a_kind = rng.random() < 0.4
+        cuts = []
+        for _ in range(rng.integers(1, 6)):
+            other = self.pick(rng)
+            if of_a_kind and codes:
+                other = self.pick_like(view, codes[0], rng)
+            code, cut = self.cut(other, zoom * rng.uniform(0.93, 1.07), rng)
+            cuts.append((code, cut))
+        return (canvas, *add_cells(canvas, boxes, codes, cuts, rng))
+
+    def pick(self, rng):
+        """Draw a view, balanced by type."""
+        numbers = self.groups[rng.choice(len(self.groups), p=self.weights)]
+        return self.views[numbers[rng.integers(len(numbers))]]
+
+    def pick_like(self, view, code, rng):
+        """Draw a view that holds the same type from the same source."""
+        for numbers in self.groups:
+            first = self.views[numbers[0]]
+            if first.source == view.source and any(own == code for own, _ in first.cells):
+                return self.views[numbers[rng.integers(len(numbers))]]
+        return view
+
+    def cut(self, view, zoom, rng):
+        """Cut one cell out of a view; a third of them as blurred as a weaker objective shows them."""
+        index = int(rng.integers(len(view.cells)))
+        patch, mask, box, glass = cut_cell(view, index, self.factor(view, zoom), rng)
+        if rng.random() < 0.15:
+            patch = soften(patch, rng)
+        return view.cells[index][0], (patch, mask, box, glass)
+
+    def factor(self, view, zoom):
+        """Canvas px per view px."""
+        return (view.um_per_px or self.um_per_px) / self.um_per_px * zoom
+
+
+def collate(samples):
+    """Put samples into the batch form that ultralytics' loss reads."""
+    counts = [len(classes) for _, classes, _ in samples]
+    return {
+        "img": torch.stack([image for image, _, _ in samples]),
+        "cls": torch.cat([classes for _, classes, _ in samples]).view(-1, 1),
+        "bboxes": torch.cat([boxes for _, _, boxes in samples]),
+        "batch_idx": torch.repeat_interleave(torch.arange(len(samples)), torch.tensor(counts)).float(),
+    }
