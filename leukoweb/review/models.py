@@ -1,5 +1,7 @@
 """What people decided and signed; nothing here knows networks, and a decision never changes a cell's row."""
 
+import uuid
+
 from django.conf import settings
 from django.db import models
 from django.db.models import OuterRef, Subquery, Value
@@ -23,6 +25,7 @@ class Decision(models.Model):
     to_code = models.CharField(max_length=3, blank=True)
     reason = models.TextField(blank=True)
     undoes = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    step = models.UUIDField(default=uuid.uuid4, help_text="Decisions made in one act share it and are undone together.")
     decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     decided_at = models.DateTimeField(auto_now_add=True)
 
