@@ -1,8 +1,14 @@
-"""Names this room for Django; it knows nothing else."""
+"""Names this room for Django and teaches SQLite the hash of the chain; it knows nothing else."""
 
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class AuditConfig(AppConfig):
     name = "leukoweb.audit"
     label = "audit"
+
+    def ready(self):
+        from leukoweb.audit.chain import teach_sha256
+
+        connection_created.connect(teach_sha256, dispatch_uid="audit-sha256")

@@ -1,21 +1,131 @@
-"""One append-only table of events; it knows no other model."""
+"""One append-only table of events, each sealed to the one before it; it knows no other model.
+
+The database itself fills `previous_hash` and `hash` and refuses UPDATE and DELETE (see chain.py).
+"""
+
+import json
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
+from django.db.models import Q
+
+LABELS = {
+    "case.read": "opened the case",
+    "slide.read": "opened the slide",
+    "image.read": "fetched the original image",
+    "report.read": "opened the report",
+    "sign_in": "signed in",
+    "sign_in.refused": "sign-in refused",
+    "sign_in.locked": "account locked after failed sign-ins",
+    "sign_out": "signed out",
+    "run.done": "detector finished",
+    "run.failed": "detector failed",
+    "run.retry": "asked for the analysis again",
+    "slide.submit": "uploaded a slide",
+    "emergency.open": "opened a case of another laboratory in an emergency",
+}
+
+
+def canonical(content: dict) -> str:
+    """Return one text for one content: sorted keys, no spaces, times with microseconds in UTC."""
+    at = content["at"].isoformat(timespec="microseconds")
+    return json.dumps(
+        {**content, "at": at}, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+
+
+def in_words(changes: dict) -> list[tuple[str, str]]:
+    """Return each change as (field, sentence): a pair is old and new value."""
+
+    def said(value):
+        return "(empty)" if value in (None, "") else str(value)
+
+    return [
+        (name.replace("_", " "), f"{said(value[0])} → {said(value[1])}" if _is_pair(value) else said(value))
+        for name, value in changes.items()
+    ]
+
+
+def _is_pair(value) -> bool:
+    return isinstance(value, list) and len(value) == 2 and not any(isinstance(part, dict | list) for part in value)
+
+
+class EventQuerySet(models.QuerySet):
+    def visible_to(self, user):
+        """The events an administrator may read: their laboratory's, and those that belong to none (failed sign-ins)."""
+        if not user.is_authenticated or not user.can("read_audit"):
+            return self.none()
+        return self.filter(Q(laboratory_id=user.laboratory_id) | Q(laboratory_id=None))
+
+    def update(self, **changes):
+        raise TypeError("Events are append-only: write a new one.")
+
+    def delete(self):
+        raise TypeError("Events are append-only: they are kept as long as the records they describe.")
 
 
 class Event(models.Model):
-    """Somebody did something to something: rows are only ever added."""
+    """Somebody did something to something: rows are only ever added.
+
+    `text` is the canonical JSON of the whole event, what the hash covers; the other columns repeat it for searching.
+    """
 
     at = models.DateTimeField(db_index=True)
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
     action = models.CharField(max_length=60, db_index=True)
     object_type = models.CharField(max_length=60, blank=True)
     object_id = models.CharField(max_length=60, blank=True)
-    case_id = models.BigIntegerField(null=True, db_index=True)
+    case_id = models.BigIntegerField(null=True)
     laboratory_id = models.BigIntegerField(null=True)
-    changes = models.JSONField(default=dict)
+    text = models.TextField()
+    previous_hash = models.CharField(max_length=64, editable=False)
+    hash = models.CharField(max_length=64, editable=False)
+
+    objects = EventQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["object_type", "object_id"])]
+        indexes = [
+            models.Index(fields=["object_type", "object_id"]),
+            models.Index(fields=["case_id", "-id"]),
+            models.Index(fields=["laboratory_id", "-id"]),
+        ]
+
+    @property
+    def content(self) -> dict:
+        """The event as it was written."""
+        return json.loads(self.text)
+
+    def text_of_columns(self) -> str:
+        """The text with every column put in its place: equal to `text` while nobody touched either."""
+        names = ("at", "actor_id", "action", "object_type", "object_id", "case_id", "laboratory_id")
+        return canonical({**self.content, **{name: getattr(self, name) for name in names}})
+
+    @property
+    def changes(self) -> dict:
+        """What changed: usually {field: [old, new]}."""
+        return self.content["changes"]
+
+    @property
+    def changes_in_words(self) -> list[tuple[str, str]]:
+        """Each change as (field, sentence), for a case's readers."""
+        return in_words(self.changes)
+
+    @property
+    def actor_name(self) -> str:
+        """The actor's printed name at that time; the machine has none."""
+        return self.content["actor_name"]
+
+    @property
+    def label(self) -> str:
+        """The action in words."""
+        return LABELS.get(self.action, self.action.replace(".", " ").replace("_", " "))
+
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody only looked."""
+        return self.action.endswith(".read")
+
+    def delete(self, *args, **kwargs):
+        raise TypeError("Events are append-only: they are kept as long as the records they describe.")

@@ -1,20 +1,44 @@
-"""The one door that writes an event; it knows no other model."""
+"""The doors that write and read events; it knows no other model.
+
+One event is one INSERT. On PostgreSQL it takes the chain's lock until the transaction ends, so it comes last in it.
+"""
 
 from django.utils import timezone
 
-from leukoweb.audit.models import Event
+from leukoweb.audit.models import Event, canonical
 
 
-def record(action, *, actor=None, obj=None, case=None, changes=None, laboratory=None):
+def record(action, *, actor=None, obj=None, case=None, changes=None, laboratory=None) -> Event:
     """Write one event; call it last in the transaction that made the change."""
-    laboratory = laboratory or getattr(case, "laboratory", None) or getattr(actor, "laboratory", None)
-    return Event.objects.create(
-        at=timezone.now(),
-        actor=actor if getattr(actor, "pk", None) else None,
-        action=action,
-        object_type=obj._meta.label_lower if obj is not None else "",
-        object_id=str(obj.pk) if obj is not None else "",
-        case_id=case.pk if case is not None else None,
-        laboratory_id=laboratory.pk if laboratory is not None else None,
-        changes=changes or {},
+    actor = actor if getattr(actor, "pk", None) else None
+    place = (
+        laboratory.pk if laboratory else getattr(case, "laboratory_id", None) or getattr(actor, "laboratory_id", None)
     )
+    columns = {
+        "at": timezone.now(),
+        "actor_id": actor.pk if actor else None,
+        "action": action,
+        "object_type": obj._meta.label_lower if obj is not None else "",
+        "object_id": str(obj.pk) if obj is not None else "",
+        "case_id": case.pk if case is not None else None,
+        "laboratory_id": place,
+    }
+    actor_name = f"{actor.printed_name} ({actor.username})" if actor else ""
+    text = canonical({**columns, "actor_name": actor_name, "changes": changes or {}})
+    return Event.objects.create(**columns, text=text)
+
+
+def record_read(request, obj, case) -> Event:
+    """Write that the signed-in person looked at something of a case (S7); not for fragments that poll."""
+    return record(f"{obj._meta.model_name}.read", actor=request.user, obj=obj, case=case)
+
+
+def history_of(case):
+    """Everything that happened to a case, first thing first; `event.is_read` tells the looks from the changes."""
+    return Event.objects.filter(case_id=case.pk).select_related("actor").order_by("id")
+
+
+def head_of(day) -> dict | None:
+    """The chain's head at the end of a day: whoever holds it can prove that nothing before was rewritten."""
+    last = Event.objects.filter(at__date__lte=day).order_by("-id").first()
+    return last and {"day": day.isoformat(), "id": last.id, "at": last.at.isoformat(), "hash": last.hash}

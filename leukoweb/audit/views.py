@@ -1,0 +1,129 @@
+"""The audit page of administrators, its CSV and the head of the chain; patient values are not shown here."""
+
+import csv
+import json
+
+from django import forms
+from django.contrib.auth import get_user_model
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from leukoweb.accounts.access import requires
+from leukoweb.audit.models import LABELS, Event, in_words
+from leukoweb.audit.services import head_of, record
+
+PAGE_ROWS = 100
+# Administrators do not read cases: of these fields they see that they changed, not how.
+PRIVATE = {"name", "mrn", "birth_date", "sex", "patient", "clinical_note", "comment", "reason", "text", "query"}
+
+
+class EventFilter(forms.Form):
+    """What the list is narrowed to; a value that makes no sense narrows nothing."""
+
+    actor = forms.ModelChoiceField(
+        get_user_model().objects.none(), required=False, label="Person", empty_label="Anybody"
+    )
+    action = forms.ChoiceField(required=False)
+    case = forms.IntegerField(required=False, min_value=1, max_value=2**62, label="Case id")
+    since = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
+    until = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
+    reads = forms.ChoiceField(
+        required=False, label="Show", choices=[("", "Everything"), ("changes", "Changes only"), ("reads", "Reads only")]
+    )
+
+    def __init__(self, query):
+        super().__init__(query or None)
+        self.fields["actor"].queryset = get_user_model().objects.all()
+        self.fields["action"].choices = [("", "Any")] + sorted((name, label) for name, label in LABELS.items())
+        chosen = (query or {}).get("action", "")
+        if chosen and chosen not in LABELS:
+            self.fields["action"].choices += [(chosen, chosen)]
+
+    def narrow(self, events):
+        """Return the events that fit the fields that make sense."""
+        self.full_clean()
+        chosen = getattr(self, "cleaned_data", {})
+        lookups = {"actor": "actor", "action": "action", "case": "case_id"}
+        lookups |= {"since": "at__date__gte", "until": "at__date__lte"}
+        events = events.filter(**{lookup: chosen[name] for name, lookup in lookups.items() if chosen.get(name)})
+        if chosen.get("reads") == "reads":
+            return events.filter(action__endswith=".read")
+        return events.exclude(action__endswith=".read") if chosen.get("reads") else events
+
+
+@requires("read_audit")
+def audit_log(request):
+    """List events, newest first, by key and not by page number: the table only grows."""
+    form = EventFilter(request.GET)
+    events = form.narrow(Event.objects.visible_to(request.user)).order_by("-id")
+    before = request.GET.get("before", "")
+    if before.isdecimal() and len(before) < 19:
+        events = events.filter(id__lt=int(before))
+    rows = list(events[: PAGE_ROWS + 1])
+    query = request.GET.copy()
+    query.pop("before", None)
+    return render(
+        request,
+        "audit/audit_log.html",
+        {
+            "form": form,
+            "rows": [(event, in_words(shown_changes(event))) for event in rows[:PAGE_ROWS]],
+            "older": rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
+            "query": query.urlencode(),
+        },
+    )
+
+
+@requires("read_audit")
+def audit_csv(request):
+    """The filtered events as CSV; the export is an event itself."""
+    form = EventFilter(request.GET)
+    events = form.narrow(Event.objects.visible_to(request.user)).order_by("id")
+    last = events.last()
+    events = events.filter(id__lte=last.id) if last else events
+    record("audit.export", actor=request.user, changes={"last": last.id if last else None})
+    response = StreamingHttpResponse(_csv_lines(events), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="audit-{timezone.localdate()}.csv"'
+    return response
+
+
+@requires("read_audit")
+def audit_head(request):
+    """The chain's head of today as a file, to be signed and kept elsewhere."""
+    head = head_of(timezone.localdate())
+    if head is None:
+        return HttpResponse("There is no event yet.", status=404, content_type="text/plain")
+    response = JsonResponse(head)
+    response["Content-Disposition"] = f'attachment; filename="audit-head-{head["day"]}.json"'
+    return response
+
+
+def shown_changes(event) -> dict:
+    """The event's changes with the values of private fields left out."""
+    return {
+        name: "changed, not shown here" if name in PRIVATE and event.case_id else value
+        for name, value in event.changes.items()
+    }
+
+
+class _Echo:
+    """A file that gives back what is written to it, so that rows stream."""
+
+    def write(self, text):
+        return text
+
+
+def _csv_lines(events):
+    writer = csv.writer(_Echo())
+    yield writer.writerow(["id", "at", "person", "action", "object", "object id", "case id", "changes", "hash"])
+    for event in events.iterator(chunk_size=2000):
+        changes = json.dumps(shown_changes(event), ensure_ascii=False) if event.changes else ""
+        cells = [event.id, event.at.isoformat(), event.actor_name, event.action, event.object_type, event.object_id]
+        yield writer.writerow([_plain(cell) for cell in [*cells, event.case_id, changes, event.hash]])
+
+
+def _plain(cell):
+    """A text that a spreadsheet would read as a formula gets a quote in front."""
+    text = "" if cell is None else str(cell)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
