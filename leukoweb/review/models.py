@@ -98,7 +98,7 @@ class ReportQuerySet(models.QuerySet):
 
 
 class Report(models.Model):
-    """A version of a case's report: DRAFT -> SIGNED; a signed one is never changed, only amended by the next version."""
+    """A version of a case's report: DRAFT -> SIGNED; a signed one is never changed, only amended."""
 
     class State(models.TextChoices):
         DRAFT = "draft", "draft"
