@@ -11,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+JPEG_END = np.array([0xFF, 0xD9], np.uint8)
+
 
 @dataclass(frozen=True)
 class View:
@@ -45,7 +47,10 @@ def read_pixels(path):
     OSError
         When the file is absent or no picture.
     """
-    bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    stored = np.fromfile(path, np.uint8)
+    bgr = cv2.imdecode(stored, cv2.IMREAD_COLOR)
+    if bgr is None:  # a JPEG that ends early: give it the end marker that it lacks
+        bgr = cv2.imdecode(np.concatenate([stored, JPEG_END]), cv2.IMREAD_COLOR)
     if bgr is None:
         raise OSError(f"{Path(path).name} is not a picture that can be read.")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
