@@ -2,9 +2,15 @@
 
 from django.urls import path
 
-from leukoweb.analysis import views_detectors
+from leukoweb.analysis import views, views_detectors
 
 urlpatterns = [
+    path("slides/<int:pk>/progress/", views.slide_progress, name="slide_progress"),
+    path("slides/<int:pk>/retry/", views.slide_retry, name="slide_retry"),
+    path("images/<int:pk>/original", views.image_original, name="image_original"),
+    path("images/<int:pk>/tiles/<int:level>/<int:column>_<int:row>.jpg", views.image_tile, name="image_tile"),
+    path("cells/<int:pk>/crop.jpg", views.cell_crop, name="cell_crop"),
+    path("cells/<int:pk>/around.jpg", views.cell_around, name="cell_around"),
     path("manage/detectors/", views_detectors.detector_list, name="detector_list"),
     path("manage/detectors/<int:pk>/", views_detectors.detector_detail, name="detector_detail"),
     path("manage/detectors/<int:pk>/activate/", views_detectors.detector_activate, name="detector_activate"),

@@ -1,0 +1,62 @@
+"""Small pictures of single cells, cut from the viewer's finest tiles and kept; they can be made again at any time.
+
+It knows boxes and tiles that our own worker wrote, never an upload, and no person's opinion.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from detection.images import TILE_PX
+from leukoweb.cases.store import derived_folder
+
+CELL_UM = 22.0  # every picture of a gallery shows the same width of the smear, so that sizes can be compared
+AROUND_UM = 60.0
+LEAST_PX, MOST_PX = 160, 480
+
+
+def crop_path(cell, *, um_per_px: float, around: bool = False) -> Path | None:
+    """The JPEG of a cell, made on first use; None while the tiles of its image do not exist.
+
+    A picture is at least as wide as the box with some margin; `around` shows the neighbours too.
+    """
+    image = cell.image
+    box_px = max(cell.x2 - cell.x1, cell.y2 - cell.y1)
+    side_px = max((AROUND_UM if around else CELL_UM) / um_per_px, box_px * (2.5 if around else 1.15))
+    side_px = round(min(side_px, 4 * TILE_PX))
+    left = round((cell.x1 + cell.x2 - side_px) / 2)
+    top = round((cell.y1 + cell.y2 - side_px) / 2)
+    folder = derived_folder(image.sha256)
+    # Named by place, not by key: a database restored from elsewhere can never show another cell's picture.
+    path = folder / "crops" / f"{left}_{top}_{side_px}.jpg"
+    if not path.exists():
+        level = (max(image.width_px, image.height_px) - 1).bit_length()
+        tiles = folder / "pyramid" / str(level)
+        if not tiles.is_dir():
+            return None
+        _write(_cut(tiles, image, left, top, side_px), path)
+    return path
+
+
+def _cut(tiles, image, left, top, side_px):
+    """Put a square of the image together from its tiles; what lies outside of the image is light grey."""
+    picture = Image.new("RGB", (side_px, side_px), (236, 233, 238))
+    columns = range(max(left, 0) // TILE_PX, (min(left + side_px, image.width_px) - 1) // TILE_PX + 1)
+    rows = range(max(top, 0) // TILE_PX, (min(top + side_px, image.height_px) - 1) // TILE_PX + 1)
+    for column in columns:
+        for row in rows:
+            with Image.open(tiles / f"{column}_{row}.jpg", formats=["JPEG"]) as tile:
+                picture.paste(tile, (column * TILE_PX - left, row * TILE_PX - top))
+    shown_px = min(max(side_px, LEAST_PX), MOST_PX)
+    return picture if shown_px == side_px else picture.resize((shown_px, shown_px), Image.Resampling.LANCZOS)
+
+
+def _write(picture, path):
+    """Write whole or not at all: two requests may make the same picture at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    with os.fdopen(handle, "wb") as file:
+        picture.save(file, "JPEG", quality=88)
+    os.replace(scratch, path)

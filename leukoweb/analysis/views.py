@@ -1,0 +1,113 @@
+"""Pixels and progress: originals, viewer tiles, cell pictures, and how far a slide's analysis is; nothing here knows decisions."""
+
+from django.contrib import messages
+from django.db.models import OuterRef, Subquery
+from django.http import FileResponse, Http404
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from leukoweb.accounts.access import requires
+from leukoweb.analysis import services
+from leukoweb.analysis.crops import crop_path
+from leukoweb.analysis.models import Cell, ImageResult, Run
+from leukoweb.audit.services import record
+from leukoweb.cases.models import Slide, SlideImage
+from leukoweb.cases.store import derived_folder, original_path
+
+CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "TIFF": "image/tiff"}
+A_DAY_S = 86_400
+
+
+@requires("read_cases")
+@require_GET
+def image_original(request, pk):
+    """Send an original unchanged, as a download under a neutral name; this read is recorded."""
+    image = get_object_or_404(SlideImage.objects.visible_to(request.user).select_related("slide__case"), pk=pk)
+    name = f"slide-{image.slide_id}-image-{image.position + 1}.{image.format.lower()}"
+    answer = _picture(original_path(image.sha256), CONTENT_TYPES.get(image.format, "application/octet-stream"))
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    answer["Cache-Control"] = "private, no-store"
+    record("image.download", actor=request.user, obj=image, case=image.slide.case)
+    return answer
+
+
+@requires("read_cases")
+@require_GET
+def image_tile(request, pk, level, column, row):
+    """Send one Deep Zoom tile."""
+    sha256 = SlideImage.objects.visible_to(request.user).filter(pk=pk).values_list("sha256", flat=True).first()
+    if sha256 is None:
+        raise Http404
+    return _picture(derived_folder(sha256) / "pyramid" / str(level) / f"{column}_{row}.jpg")
+
+
+@requires("read_cases")
+@require_GET
+def cell_crop(request, pk):
+    """Send the small picture of a cell, every cell at the same magnification."""
+    return _crop(request, pk, around=False)
+
+
+@requires("read_cases")
+@require_GET
+def cell_around(request, pk):
+    """Send the picture of a cell with its neighbours."""
+    return _crop(request, pk, around=True)
+
+
+@requires("read_cases")
+@require_GET
+def slide_progress(request, pk):
+    """Show how far the analysis is; the fragment asks again by itself only while there is something to wait for."""
+    slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
+    shown = progress_of(slide)
+    answer = render(request, "analysis/_slide_progress.html", shown)
+    if shown["run"].state == Run.State.DONE:
+        answer["HX-Trigger"] = "slide-done"  # the page fetches its results then, without being loaded again
+    return answer
+
+
+@requires("upload_slide")
+@require_POST
+def slide_retry(request, pk):
+    """Queue a failed analysis again."""
+    slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
+    if services.retry_run(_counted_run(slide), by=request.user):
+        messages.info(request, "The slide waits for the detector again.")
+    return redirect("slide_detail", pk=pk)
+
+
+def progress_of(slide) -> dict:
+    """What the progress fragment shows."""
+    run = _counted_run(slide)
+    is_waiting = run.state in (Run.State.QUEUED, Run.State.RUNNING)
+    return {
+        "slide": slide,
+        "run": run,
+        "is_waiting": is_waiting,
+        "percent": round(100 * run.progress),
+        "before": services.runs_before(run) if run.state == Run.State.QUEUED else 0,
+    }
+
+
+def _counted_run(slide):
+    return get_object_or_404(Run, slide=slide, is_shadow=False)
+
+
+def _crop(request, pk, around):
+    scale = ImageResult.objects.filter(run=OuterRef("run"), image=OuterRef("image"))
+    cells = Cell.objects.visible_to(request.user).select_related("image")
+    cell = get_object_or_404(cells.annotate(um_per_px=Subquery(scale.values("um_per_px")[:1])), pk=pk)
+    return _picture(crop_path(cell, um_per_px=cell.um_per_px or 0.2, around=around))
+
+
+def _picture(path, content_type="image/jpeg"):
+    """Answer with a file whose type we state ourselves; only the reader's own browser may keep it."""
+    try:
+        answer = FileResponse(open(path, "rb"), content_type=content_type)  # noqa: SIM115 (the response closes it)
+    except (FileNotFoundError, TypeError) as absent:
+        raise Http404 from absent
+    answer["X-Content-Type-Options"] = "nosniff"
+    answer["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    answer["Cache-Control"] = f"private, max-age={A_DAY_S}"
+    return answer
