@@ -1,0 +1,245 @@
+"""Choose score thresholds and temperature on validation data, and fit a detector to one laboratory's stain from a few labelled cells.
+
+It knows scores, hits and colours; it never changes weights.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from detection.augment import background_rgb
+from detection.cell_types import CODES
+from detection.datasets import read_pixels
+from detection.evaluation import ap_table, find_on_views, match_views, pairwise_iou, proportion, truth
+
+MOST_CELLS = 100
+LEAST_CELLS = 10  # a type with fewer labelled cells keeps the common threshold
+
+
+def scores_and_hits(views, found, *, iou=0.5, lowest=0.05):
+    """Collect every detection's score and whether it names the type of the labelled cell below it.
+
+    Parameters
+    ----------
+    views : sequence of View
+    found : sequence of Found
+    iou : float
+        Least overlap with the labelled cell.
+    lowest : float
+        Detections below are left out.
+
+    Returns
+    -------
+    scores : ndarray, shape (n,)
+    hits : ndarray, shape (n,), bool
+    """
+    scores, hits = [], []
+    for view, cells in zip(views, found):
+        boxes, types = truth(view)
+        keep = cells.scores >= lowest
+        overlaps = pairwise_iou(cells.boxes[keep], boxes)
+        best = overlaps.argmax(1) if len(boxes) else np.zeros(keep.sum(), int)
+        right = (overlaps.max(1) >= iou) & (types[best] == cells.types[keep]) if len(boxes) else np.zeros(keep.sum(), bool)
+        scores.append(cells.scores[keep])
+        hits.append(right)
+    return np.concatenate(scores), np.concatenate(hits)
+
+
+def rescale(scores, temperature):
+    """Apply a temperature to scores: sigmoid(logit(score) / temperature)."""
+    scores = np.clip(np.asarray(scores, float), 1e-6, 1 - 1e-6)
+    return 1 / (1 + np.exp(-np.log(scores / (1 - scores)) / temperature))
+
+
+def fit_temperature(scores, hits):
+    """Find the temperature that makes scores most likely as chances of being right.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+        0 to 1.
+    hits : ndarray, shape (n,), bool
+
+    Returns
+    -------
+    float
+        Between .2 and 5; 1.0 for no detection.
+
+    References
+    ----------
+    Guo et al. 2017, On Calibration of Modern Neural Networks, arXiv 1706.04599.
+    """
+    if not len(scores):
+        return 1.0
+
+    def loss(temperature):
+        chance = np.clip(rescale(scores, temperature), 1e-9, 1 - 1e-9)
+        return -np.where(hits, np.log(chance), np.log(1 - chance)).mean()
+
+    return round(float(minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x), 3)
+
+
+def calibration_error(scores, hits, *, bins=15):
+    """Expected calibration error: mean gap between score and share of right calls over equal score bins, 0 to 1."""
+    if not len(scores):
+        return 0.0
+    place = np.minimum((np.asarray(scores) * bins).astype(int), bins - 1)
+    gaps = [abs(np.mean(scores[place == b]) - np.mean(hits[place == b])) * np.mean(place == b) for b in np.unique(place)]
+    return float(np.sum(gaps))
+
+
+def choose_thresholds(views, found, *, common=None):
+    """Choose the score from which each type is shown: where precision and recall balance best (highest F1).
+
+    Parameters
+    ----------
+    views : sequence of View
+    found : sequence of Found
+    common : float or None
+        Threshold of types with fewer than 10 labelled cells; None chooses it over all types together.
+
+    Returns
+    -------
+    thresholds : dict of code to float
+        All fifteen.
+    common : float
+    """
+    matches = match_views(views, found)
+    if common is None:
+        scores = np.concatenate([match["scores"] for match in matches])
+        hits = np.concatenate([match["hits"][:, 0] for match in matches])
+        common = best_f1(scores, hits, sum(int(match["labels"].sum()) for match in matches))
+    thresholds = {}
+    for code, match in zip(CODES, matches):
+        labels = int(match["labels"].sum())
+        thresholds[code] = best_f1(match["scores"], match["hits"][:, 0], labels) if labels >= LEAST_CELLS else common
+    return thresholds, common
+
+
+def best_f1(scores, hits, labels):
+    """Return the score with the highest F1 (middle of the plateau within half a point of it), .25 when nothing is right."""
+    order = np.argsort(-scores, kind="stable")
+    true = np.cumsum(hits[order])
+    if not len(true) or not true[-1]:
+        return 0.25
+    f1 = 2 * true / (np.arange(1, len(true) + 1) + labels)
+    near = np.flatnonzero(f1 >= f1.max() - 0.005)
+    return round(float(np.median(scores[order][near])), 3)
+
+
+def glass_and_stain(views, *, most=60):
+    """Describe the colours of views: median glass RGB and median optical density of nuclei-dark pixels, each (3,)."""
+    glasses, stains = [], []
+    for view in views[:most]:
+        image = read_pixels(view.path)
+        glass = background_rgb(image)
+        density = -np.log((image[::3, ::3].reshape(-1, 3) + 1.0) / (glass + 1))
+        dark = density[:, 1] >= np.percentile(density[:, 1], 97)
+        glasses.append(glass)
+        stains.append(np.median(density[dark], 0))
+    return np.median(glasses, 0), np.median(stains, 0)
+
+
+def colour_transform(own, reference, *, stain=True):
+    """Build the transform that brings a laboratory's colours to those the detector was trained on.
+
+    Parameters
+    ----------
+    own, reference : tuple of (glass (3,), stain (3,))
+        Of `glass_and_stain`.
+    stain : bool
+        False moves the glass alone.
+
+    Returns
+    -------
+    dict
+        `glass_from`, `glass_to` (RGB) and `gain` (factor of each channel's optical density, .5 to 2), JSON-able.
+    """
+    gain = np.clip(reference[1] / np.maximum(own[1], 0.05), 0.5, 2.0) if stain else np.ones(3)
+    return {"glass_from": [round(float(v), 1) for v in own[0]], "glass_to": [round(float(v), 1) for v in reference[0]],
+            "gain": [round(float(v), 3) for v in gain]}  # fmt: skip
+
+
+def recolour(image, transform):
+    """Apply a colour transform to an RGB image (H, W, 3) uint8; None returns it as it is."""
+    if transform is None:
+        return image
+    levels = np.arange(256.0)
+    out = np.empty_like(image)
+    for c in range(3):
+        density = -np.log((levels + 1) / (transform["glass_from"][c] + 1)) * transform["gain"][c]
+        out[..., c] = np.clip(np.exp(-density) * (transform["glass_to"][c] + 1) - 1, 0, 255).astype(np.uint8)[image[..., c]]
+    return out
+
+
+def typed_right(views, found):
+    """Count labelled cells whose best overlapping detection (IoU .3, derived boxes are rough) names their type: (right, all)."""
+    right = count = 0
+    for view, cells in zip(views, found):
+        boxes, types = truth(view)
+        overlaps = pairwise_iou(boxes, cells.boxes)
+        for k, own in enumerate(types):
+            near = np.flatnonzero(overlaps[k] >= 0.3)
+            count += 1
+            right += bool(len(near)) and cells.types[near[cells.scores[near].argmax()]] == own
+    return int(right), count
+
+
+def calibrate(network, views, reference_views, *, um_per_px=0.115, folds=5, seed=0):
+    """Fit a detector to one laboratory: a colour transform and per-type thresholds, with the gain measured on cells left out.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    views : sequence of View
+        Labelled views of the laboratory, at most 100 cells.
+    reference_views : sequence of View
+        Views of the training data: where colours are to be brought.
+    um_per_px : float
+        Training scale.
+    folds : int
+        Cross-validation folds: the transform is chosen on the other folds each time.
+    seed : int
+
+    Returns
+    -------
+    dict
+        `colour` (transform or None), `thresholds`, `common_threshold`, `cells`, and `typed_right` before and after
+        (each [share, low, high] of the left-out cells) - the gain may be nothing, and then `colour` is None.
+
+    Raises
+    ------
+    ValueError
+        When there are no cells or more than 100.
+    """
+    cells = sum(len(view.cells) for view in views)
+    if not 0 < cells <= MOST_CELLS:
+        raise ValueError(f"Calibration takes 1 to {MOST_CELLS} labelled cells; there are {cells}.")
+    own, reference = glass_and_stain(views), glass_and_stain(reference_views)
+    choices = [None, colour_transform(own, reference, stain=False), colour_transform(own, reference)]
+    results = [find_on_views(network, views, um_per_px=um_per_px, pixels=lambda path, t=t: recolour(read_pixels(path), t))[0] for t in choices]
+    fold = np.random.default_rng(seed).permutation(len(views)) % min(folds, len(views))
+    after = 0
+    for k in range(fold.max() + 1):
+        rest = np.flatnonzero(fold != k) if fold.max() else np.arange(len(views))
+        best = best_choice(views, results, rest)
+        out = np.flatnonzero(fold == k)
+        after += typed_right([views[i] for i in out], [results[best][i] for i in out])[0]
+    before = typed_right(views, results[0])[0]
+    best = best_choice(views, results, np.arange(len(views))) if after > before else 0
+    thresholds, common = choose_thresholds(views, results[best])
+    macro = ap_table(views, match_views(views, results[best]), repeats=0).get("macro", {})
+    return {"colour": choices[best], "thresholds": thresholds, "common_threshold": common, "cells": cells, "macro_ap50": macro.get("ap50"),
+            "typed_right": {"before": proportion(before, cells), "after": proportion(max(before, after), cells)}}  # fmt: skip
+
+
+def best_choice(views, results, numbers):
+    """Return which result types most cells right on the numbered views; ties go to the least change."""
+    return int(np.argmax([typed_right([views[i] for i in numbers], [found[i] for i in numbers])[0] for found in results]))
+
+
+def write_site(path, site):
+    """Store a laboratory's calibration beside its name as JSON."""
+    Path(path).write_text(json.dumps(site, indent=1))
