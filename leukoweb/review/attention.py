@@ -6,7 +6,7 @@ database, page or policy.
 
 from collections import Counter
 
-from leukoweb.review.models import NOT_A_CELL
+from leukoweb.review.differential import NOT_A_CELL
 
 LOW_SCORE = 0.6
 GRAVE = ("MYO", "MOB", "PMO", "PMB")  # one such cell sends the case to the pathologist (C7)

@@ -1,20 +1,23 @@
-"""The doors through which people label cells: relabel, confirm, add, undo, redo; each writes Decision rows and one audit event.
+"""The doors through which people label cells: relabel, confirm, add, undo, redo; it knows no page and no percentage.
 
-Every door locks the case first, so that nobody labels a cell of a report while it is being signed.
+Each writes Decision rows and one audit event, and locks the case first: no cell changes while its report is signed.
 """
 
 import uuid
+from dataclasses import dataclass
 
 from django.db import transaction
 
 from detection.cell_types import CODES
-from leukoweb.analysis.models import Cell, Run
+from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import REJECTED, SIGNED, Case
+from leukoweb.review.attention import must_look, needs_single_look
 from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Decision, with_labels
 
 LABELS = (*CODES, UNIDENTIFIED, NOT_A_CELL)
 LEAST_BOX_PX = 6
+MOST_CONFIRMED_AT_ONCE = 60
 
 
 class DecisionRefused(Exception):
@@ -36,6 +39,31 @@ def current_cells(case):
     return with_labels(Cell.objects.filter(run__slide__case=case).counted())
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What the detectors of a case's slides are proven on: each type as the least proven of them."""
+
+    levels: dict
+
+    def evidence(self, code: str) -> str:
+        """How well a type is proven: none, weak, fair or good."""
+        return self.levels.get(code, "none")
+
+
+def evidence_of(case) -> Evidence:
+    """The evidence behind the cells of a case, worst of the detectors that found them."""
+    detectors = DetectorVersion.objects.filter(runs__slide__case=case, runs__is_shadow=False).distinct()
+    order = ("none", "weak", "fair", "good")
+    return Evidence(
+        {code: min((d.evidence(code) for d in detectors), key=order.index, default="none") for code in CODES}
+    )
+
+
+def cells_to_look_at(case) -> list[Cell]:
+    """The cells of a case that nobody has decided on and that must not pass unseen (S10); [] opens that gate."""
+    return must_look(current_cells(case), evidence_of(case))
+
+
 def relabel_cell(cell, *, to, by, reason="", seen_decision_id=None) -> Decision:
     """Give one cell a label; the label it has already is a confirmation."""
     return relabel_cells([cell], to=to, by=by, reason=reason, seen=_seen_alone(cell, seen_decision_id))[0]
@@ -45,7 +73,8 @@ def relabel_cells(cells, *, to, by, reason="", seen=None) -> list[Decision]:
     """Give cells of one case a label, in one step that is undone as one; all or none.
 
     `to` is a code, or None to confirm each cell's label. `seen` maps a cell's key to the last decision its reader saw
-    (0: none); a cell that is not in it is not compared. Before: the case is not signed. After: one Decision for each cell.
+    (0: none); a cell that is not in it is not compared.
+    Before: the case is not signed. After: one Decision for each cell.
     """
     if to is not None and to not in LABELS:
         raise DecisionRefused(f"“{to}” is no cell type. Choose one of {', '.join(LABELS)}.")
@@ -55,6 +84,7 @@ def relabel_cells(cells, *, to, by, reason="", seen=None) -> list[Decision]:
         _refuse_collision(labelled, seen)
         if any(not (to or cell.code) for cell in labelled):
             raise DecisionRefused("A cell without a label cannot be confirmed. Give it a type.")
+        _refuse_unseen(labelled, to)
         step = uuid.uuid4()
         decisions = [
             Decision(cell=cell, from_code=cell.code, to_code=to or cell.code, reason=reason, decided_by=by, step=step)
@@ -98,7 +128,7 @@ def redo(case, *, by) -> list[Decision]:
 
 
 def _turn_back(case, by, *, depth, action):
-    """Reverse the reader's latest step whose chain of reversals has an even (0: it stands) or odd (1: undone) length."""
+    """Reverse the reader's latest step whose chain of reversals is of even (0: it stands) or odd (1: undone) length."""
     with transaction.atomic():
         case = _lock(case.pk)
         mine = list(Decision.objects.filter(cell__run__slide__case=case, decided_by=by).order_by("id"))
@@ -155,13 +185,29 @@ def _seen_alone(cell, seen_decision_id):
 def _labelled(cells):
     """The cells as they are labelled now, read under the case's lock."""
     keys = [getattr(cell, "pk", cell) for cell in cells]
-    return list(with_labels(Cell.objects.filter(pk__in=keys).counted()).order_by("id"))
+    return list(with_labels(Cell.objects.filter(pk__in=keys).counted().select_related("run__detector")).order_by("id"))
 
 
 def _refuse_collision(labelled, seen):
     changed = [c for c in labelled if seen and c.pk in seen and (c.last_decision_id or 0) != (seen[c.pk] or 0)]
     if changed:
         raise Collision(changed)
+
+
+def _refuse_unseen(labelled, to):
+    """Refuse to confirm many cells at once where each must be looked at alone, or more than a page holds (S10)."""
+    confirmed = [cell for cell in labelled if not cell.decided_code and to in (None, cell.code)]
+    if len(confirmed) < 2:
+        return
+    if len(confirmed) > MOST_CONFIRMED_AT_ONCE:
+        raise DecisionRefused(
+            f"At most {MOST_CONFIRMED_AT_ONCE} cells are confirmed at once: no more can be seen on a page."
+        )
+    alone = [cell for cell in confirmed if needs_single_look(cell, cell.run.detector)]
+    if alone:
+        raise DecisionRefused(
+            f"{len(alone)} of these cells have a low score or a type with little evidence: confirm each of them alone."
+        )
 
 
 def _open_case(cells):

@@ -44,6 +44,17 @@ def with_labels(cells):
     )
 
 
+class Presence(models.Model):
+    """A reader has a case open on the workbench: shown to the others, and no part of the record."""
+
+    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="presences")
+    reader = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["case", "reader"], name="one_presence_per_case_and_reader")]
+
+
 class Policy(models.Model):
     """A version of a laboratory's counting and flagging rules (see policies.py); versions are never edited."""
 
@@ -118,6 +129,8 @@ class Report(models.Model):
     signed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
     signed_at = models.DateTimeField(null=True)
     signature_meaning = models.CharField(max_length=40, blank=True)
+    pictures = models.JSONField(default=list, blank=True, help_text="Keys of the cells whose pictures are printed.")
+    sequence = models.PositiveIntegerField(null=True, help_text="The place in the laboratory's chain of seals.")
     content = models.JSONField(null=True, help_text="Everything the signature covers, frozen (see seal.py).")
     seal = models.CharField(max_length=64, blank=True)
     previous_seal = models.CharField(max_length=64, blank=True)
