@@ -106,7 +106,7 @@ class Postgresql:
 
 
 class Broker:
-    """A Redis or Valkey server of one test, at the socket where the settings look for it; it can be stopped and started."""
+    """A Redis or Valkey server of one test, at the socket where the settings look for it."""
 
     def __init__(self, folder: Path):
         self.folder = folder

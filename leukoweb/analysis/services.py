@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 def submit_slide(case, *, images, label="", by, is_drawn=False) -> Slide:
     """Register stored images as a slide and queue its analysis: uploading is asking for it.
 
-    Before: each image lies in the store (cases.intake). After: Slide, SlideImages, Run(QUEUED), Event; the worker is rung.
+    Before: each image lies in the store (cases.intake).
+    After: Slide, SlideImages, Run(QUEUED), Event; the worker is rung.
     """
     with transaction.atomic():
         slide = Slide.objects.create(case=case, label=label, uploaded_by=by, is_drawn=is_drawn)
@@ -38,22 +39,25 @@ def ask_shadow_run(slide, detector, *, by) -> Run | None:
     with transaction.atomic():
         if Run.objects.filter(slide=slide, detector=detector).exclude(state=Run.State.FAILED).exists():
             return None
-        run = Run.objects.create(
-            slide=slide, detector=detector, is_shadow=True, images_total=slide.images.count()
-        )
+        run = Run.objects.create(slide=slide, detector=detector, is_shadow=True, images_total=slide.images.count())
         record("run.shadow", actor=by, obj=run, case=slide.case, changes={"detector": detector.sha256})
         transaction.on_commit(lambda: ring_worker(run))
     return run
 
 
-def ring_worker(run) -> None:
-    """Tell a worker that a run waits; a broker that is away is no failure, the sweep rings again."""
+def ring_worker(run) -> bool:
+    """Tell a worker that a run waits; a broker that is away (False) is no failure, the sweep rings again."""
     from leukoweb.analysis.tasks import run_detection
 
-    try:
-        run_detection.apply_async((run.pk,), priority=0 if run.is_stat else 9)
-    except (OperationalError, OSError) as error:
-        log.warning("run %s stays queued, the broker did not answer: %s", run.pk, type(error).__name__)
+    for attempt in (1, 2):  # the second finds out whether only our kept connection was stale
+        try:
+            run_detection.apply_async((run.pk,), priority=0 if run.is_stat else 9)
+        except (OperationalError, OSError) as error:
+            if attempt == 2:
+                log.warning("run %s stays queued, the broker did not answer: %s", run.pk, type(error).__name__)
+        else:
+            return True
+    return False
 
 
 def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
@@ -62,14 +66,17 @@ def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
     After the last attempt: FAILED with a reason.
     """
     free = Run.objects.filter(pk=run_id).filter(Q(state=Run.State.QUEUED) | Q(state=Run.State.RUNNING, task_id=task_id))
-    spent = free.filter(attempt__gte=max_attempts).update(
-        state=Run.State.FAILED,
-        finished_at=timezone.now(),
-        error=f"The worker stopped {max_attempts} times while it read this slide. Check the images, then try again; "
-        "if it happens again, tell the administrator.",
-    )
-    if spent:
-        return None
+    with transaction.atomic():
+        reason = (
+            f"The worker stopped {max_attempts} times while it read this slide. Check the images, then try again; "
+            "if it happens again, tell the administrator."
+        )
+        if free.filter(attempt__gte=max_attempts).update(
+            state=Run.State.FAILED, finished_at=timezone.now(), error=reason
+        ):
+            run = Run.objects.select_related("slide__case__laboratory").get(pk=run_id)
+            record("run.failed", obj=run, case=run.slide.case, changes={"reason": reason})
+            return None
     taken = free.update(
         state=Run.State.RUNNING,
         attempt=F("attempt") + 1,
@@ -85,9 +92,34 @@ def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
     return Run.objects.select_related("slide__case__laboratory").get(pk=run_id) if taken == 1 else None
 
 
-def note_progress(run, *, images_done, tiles_done, tiles_total) -> None:
-    """Write how far the run is and that its worker lives, if it is still ours."""
-    _ours(run).update(images_done=images_done, tiles_done=tiles_done, tiles_total=tiles_total, seen_at=timezone.now())
+def note_progress(run, *, images_done, tiles_done, tiles_total) -> bool:
+    """Write how far the run is; False when it is no longer ours."""
+    progress = {"images_done": images_done, "tiles_done": tiles_done, "tiles_total": tiles_total}
+    return _ours(run).update(**progress, seen_at=timezone.now()) == 1
+
+
+def note_alive(run) -> None:
+    """Write that the worker of this attempt lives."""
+    _ours(run).update(seen_at=timezone.now())
+
+
+def release_lost_runs(*, silent_since) -> int:
+    """Queue again what a worker left RUNNING without a sign of life since then; the claim counts the attempts."""
+    lost = Run.objects.filter(state=Run.State.RUNNING, seen_at__lt=silent_since)
+    return lost.update(state=Run.State.QUEUED, task_id="", sent_at=silent_since)
+
+
+def ring_for_waiting_runs(*, sent_before) -> int:
+    """Ring again for runs that wait although they were rung for before that time, STAT first; how many were rung."""
+    now = timezone.now()
+    waiting = Run.objects.filter(state=Run.State.QUEUED, sent_at__lte=sent_before).order_by("-is_stat", "queued_at")
+    rung = 0
+    for run in waiting[:500]:
+        if not ring_worker(run):
+            break
+        Run.objects.filter(pk=run.pk).update(sent_at=now)
+        rung += 1
+    return rung
 
 
 def store_result(run, *, detector, computed_on, results) -> bool:

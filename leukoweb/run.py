@@ -1,0 +1,213 @@
+"""`make run`: web, worker and broker together on one machine, until Ctrl-C or until one of them dies.
+
+It starts and ends programs and speaks to the person at the terminal; it knows no case and no cell.
+"""
+
+import argparse
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+from leukoweb.processes import broker_command, broker_socket, end_with_parent
+
+ROOT = Path(__file__).resolve().parent.parent
+START_LIMIT_S = 90
+LOG_KEPT_BYTES = 5 * 2**20
+
+
+class CannotRun(Exception):
+    """Say in one sentence why the product does not start, and what to do."""
+
+
+class Stopped(Exception):
+    """Ctrl-C, or a request to end."""
+
+
+class Child:
+    """One program of ours: its output goes to its log, it ends with us."""
+
+    def __init__(self, name, command, folder, *, patience_s, nice=0):
+        self.name, self.patience_s = name, patience_s
+        self.log_path = folder / "logs" / f"{name}.log"
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        if self.log_path.exists() and self.log_path.stat().st_size > LOG_KEPT_BYTES:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        end_with_us = end_with_parent()
+
+        def before():
+            os.nice(nice)
+            if end_with_us:
+                end_with_us()
+
+        with open(self.log_path, "ab") as log:
+            # A session of its own: Ctrl-C in the terminal reaches only us, and we end the children in order.
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=before,
+            )  # fmt: skip
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return "\n".join("  " + line for line in self.log_path.read_text(errors="replace").splitlines()[-8:])
+
+    def stop(self):
+        """Ask it to end; after its patience is over, end it and its children by force."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(self.patience_s)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def main(arguments=None) -> int:
+    """Read the command line and run; the exit code is 0 after Ctrl-C, 1 when something failed."""
+    parser = argparse.ArgumentParser(prog="python -m leukoweb.run", description=__doc__)
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of database, images and broker")
+    parser.add_argument("--images", type=Path, help="register the first case from these images instead of drawn ones")
+    options = parser.parse_args(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        run(port=options.port, data_dir=options.data.expanduser().resolve(), images=options.images)
+    except Stopped:
+        return 0
+    except CannotRun as reason:
+        print(f"\nLeukoWeb does not run: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(*, port: int, data_dir: Path, images: Path | None) -> None:
+    """Start broker, worker and web over `data_dir` and watch them; they are ended in the opposite order."""
+    if images and not images.is_dir():
+        raise CannotRun(f"IMAGES={images} is no folder. Name a folder of JPEG, PNG, BMP or TIFF files.")
+    _check_port(port)
+    lock = _lock(data_dir)
+    os.environ["LEUKOWEB_DATA_DIR"] = str(data_dir)
+    # Hashed names, not compressed: nothing is gained on one machine, and the first start is 25 s faster.
+    os.environ.setdefault(
+        "LEUKOWEB_STATICFILES_BACKEND", "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
+    )
+    children = []
+    try:
+        if not os.environ.get("BROKER_URL"):
+            children.append(Child("broker", broker_command(data_dir), data_dir, patience_s=10))
+            _wait_for(lambda: _answers_at(broker_socket(data_dir)), children)
+        prepare = [sys.executable, "manage.py", "prepare", *(["--images", str(images.resolve())] if images else [])]
+        if subprocess.run(prepare, cwd=ROOT, stdin=subprocess.DEVNULL).returncode != 0:
+            raise CannotRun("the database or the first case could not be prepared; the reason stands above.")
+        children.append(Child("worker", worker_command(), data_dir, patience_s=4, nice=5))
+        children.append(Child("web", web_command(port), data_dir, patience_s=5))
+        _wait_for(lambda: _serves(port), children)
+        print(f"LeukoWeb is at http://localhost:{port}/   (logs: {data_dir / 'logs'}; Ctrl-C stops it)", flush=True)
+        while True:
+            _check(children)
+            time.sleep(0.5)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        for child in reversed(children):
+            child.stop()
+        lock.close()
+        if children:
+            print("LeukoWeb has stopped.", flush=True)
+
+
+def worker_command() -> list[str]:
+    """The command of the worker: one run at a time, with the clock of the sweep."""
+    return [
+        sys.executable, "-m", "celery", "-A", "leukoweb", "worker", "-P", "prefork", "-c", "1", "-B",
+        "--loglevel=INFO", "--without-gossip", "--without-mingle",
+    ]  # fmt: skip
+
+
+def web_command(port: int) -> list[str]:
+    """The command of the web server, for this machine only."""
+    return [
+        sys.executable, "-m", "gunicorn", "leukoweb.wsgi", "--worker-class", "gthread", "--workers", "2",
+        "--threads", "8", "--bind", f"127.0.0.1:{port}", "--graceful-timeout", "3", "--no-control-socket",
+    ]  # fmt: skip
+
+
+def _stop(number, frame):
+    raise Stopped
+
+
+def _check_port(port: int):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            another = port + 1 if 1024 <= port < 65000 else 8001
+            raise CannotRun(
+                f"port {port} is in use or not allowed. Choose another one: make run PORT={another}"
+            ) from None
+
+
+def _lock(data_dir: Path):
+    """Hold the folder for us alone: two brokers over one file would destroy it."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = open(data_dir / "run.lock", "w")  # noqa: SIM115  held until the end
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CannotRun(f"it already runs over {data_dir}. Stop that one, or choose another folder: DATA=.") from None
+    except OSError as error:
+        raise CannotRun(f"{data_dir} cannot be used ({error.strerror}). Choose another folder with DATA=.") from None
+    return lock
+
+
+def _check(children):
+    for child in children:
+        code = child.process.poll()
+        if code is not None:
+            raise CannotRun(
+                f"the {child.name} ended with code {code}. Its last words ({child.log_path}):\n{child.last_words()}"
+            )
+
+
+def _wait_for(condition, children):
+    deadline = time.monotonic() + START_LIMIT_S
+    while not condition():
+        _check(children)
+        if time.monotonic() > deadline:
+            raise CannotRun(
+                f"the {children[-1].name} did not answer within {START_LIMIT_S} s; see {children[-1].log_path}."
+            )
+        time.sleep(0.1)
+
+
+def _answers_at(socket_path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(socket_path))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+def _serves(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/sign-in/", timeout=5).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
