@@ -1,4 +1,7 @@
-"""Pixels and progress: originals, viewer tiles, cell pictures, and how far a slide's analysis is; nothing here knows decisions."""
+"""Pixels and progress: originals, viewer tiles, cell pictures, and how far a slide's analysis is.
+
+Nothing here knows what people decided.
+"""
 
 from django.contrib import messages
 from django.db.models import OuterRef, Subquery

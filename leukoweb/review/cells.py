@@ -16,6 +16,7 @@ from leukoweb.review.attention import must_look, needs_single_look
 from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Decision, with_labels
 
 LABELS = (*CODES, UNIDENTIFIED, NOT_A_CELL)
+CLOSED = (SIGNED, REJECTED)
 LEAST_BOX_PX = 6
 MOST_CONFIRMED_AT_ONCE = 60
 

@@ -1,0 +1,79 @@
+"""The pages where people look at cells: the workbench of a case, the page of a slide, and a reader's own keys."""
+
+from django.http import JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_GET, require_POST
+
+from leukoweb.accounts.access import requires
+from leukoweb.analysis.views import progress_of
+from leukoweb.audit.services import record_read
+from leukoweb.cases.models import STATES, Case, Slide
+from leukoweb.review.cell_lists import DEFAULT_KEYS, TAKEN_KEYS, evidence_cards, types_for
+from leukoweb.review.cells import CLOSED
+from leukoweb.review.views.cells import asked_of
+
+
+@requires("read_cases")
+@require_GET
+def workbench(request, pk):
+    """Gallery, field and single cell of all slides of a case."""
+    cases = Case.objects.visible_to(request.user).with_state().select_related("patient", "laboratory")
+    case = get_object_or_404(cases, pk=pk)
+    record_read(request, case, case)
+    return render(
+        request,
+        "review/workbench.html",
+        {
+            "case": case,
+            "state_name": STATES[case.state],
+            "is_closed": case.state in CLOSED,
+            "types": types_for(request.user),
+            "evidence": evidence_cards(case),
+            "default_keys": DEFAULT_KEYS,
+        },
+    )
+
+
+@requires("read_cases")
+@require_GET
+def slide_detail(request, pk):
+    """One slide: how far its analysis is, its images with boxes, and its cells."""
+    slide = get_object_or_404(
+        Slide.objects.visible_to(request.user).select_related("case__patient", "uploaded_by"), pk=pk
+    )
+    case = Case.objects.with_state().select_related("patient").get(pk=slide.case_id)
+    record_read(request, slide, case)
+    shown = progress_of(slide)
+    return render(
+        request,
+        "review/slide_detail.html",
+        shown
+        | {
+            "case": case,
+            "images": slide.images.all(),
+            "results": {r.image_id: r for r in shown["run"].image_results.all()},
+            "is_closed": case.state in CLOSED,
+            "types": types_for(request.user),
+            "evidence": evidence_cards(case),
+        },
+    )
+
+
+@requires("relabel_cell")
+@require_POST
+def reader_keys(request):
+    """Keep a reader's own keys: {"keys": {code: key}}; each key once, none that the workbench needs itself."""
+    keys = asked_of(request).get("keys")
+    if not isinstance(keys, dict) or set(keys) != set(DEFAULT_KEYS):
+        return JsonResponse({"sentence": "Give every type a key."}, status=400)
+    keys = {code: str(key).lower() for code, key in keys.items()}
+    if any(len(key) != 1 or not key.isalnum() for key in keys.values()):
+        return JsonResponse({"sentence": "A key is one letter or digit."}, status=400)
+    if taken := sorted(set(keys.values()) & set(TAKEN_KEYS)):
+        needed = ", ".join(f"{key.upper()} ({TAKEN_KEYS[key]})" for key in taken)
+        return JsonResponse({"sentence": f"The workbench needs these keys itself: {needed}."}, status=400)
+    if len(set(keys.values())) < len(keys):
+        return JsonResponse({"sentence": "Two types have the same key."}, status=400)
+    request.user.preferences = {**request.user.preferences, "cell_keys": keys}
+    request.user.save(update_fields=["preferences"])
+    return JsonResponse({"types": types_for(request.user)})
