@@ -41,7 +41,9 @@ def scores_and_hits(views, found, *, iou=0.5, lowest=0.05):
         keep = cells.scores >= lowest
         overlaps = pairwise_iou(cells.boxes[keep], boxes)
         best = overlaps.argmax(1) if len(boxes) else np.zeros(keep.sum(), int)
-        right = (overlaps.max(1) >= iou) & (types[best] == cells.types[keep]) if len(boxes) else np.zeros(keep.sum(), bool)
+        right = (
+            (overlaps.max(1) >= iou) & (types[best] == cells.types[keep]) if len(boxes) else np.zeros(keep.sum(), bool)
+        )
         scores.append(cells.scores[keep])
         hits.append(right)
     return np.concatenate(scores), np.concatenate(hits)
@@ -86,7 +88,9 @@ def calibration_error(scores, hits, *, bins=15):
     if not len(scores):
         return 0.0
     place = np.minimum((np.asarray(scores) * bins).astype(int), bins - 1)
-    gaps = [abs(np.mean(scores[place == b]) - np.mean(hits[place == b])) * np.mean(place == b) for b in np.unique(place)]
+    gaps = [
+        abs(np.mean(scores[place == b]) - np.mean(hits[place == b])) * np.mean(place == b) for b in np.unique(place)
+    ]
     return float(np.sum(gaps))
 
 
@@ -170,7 +174,9 @@ def recolour(image, transform):
     out = np.empty_like(image)
     for c in range(3):
         density = -np.log((levels + 1) / (transform["glass_from"][c] + 1)) * transform["gain"][c]
-        out[..., c] = np.clip(np.exp(-density) * (transform["glass_to"][c] + 1) - 1, 0, 255).astype(np.uint8)[image[..., c]]
+        out[..., c] = np.clip(np.exp(-density) * (transform["glass_to"][c] + 1) - 1, 0, 255).astype(np.uint8)[
+            image[..., c]
+        ]
     return out
 
 
@@ -219,7 +225,10 @@ def calibrate(network, views, reference_views, *, um_per_px=0.115, folds=5, seed
         raise ValueError(f"Calibration takes 1 to {MOST_CELLS} labelled cells; there are {cells}.")
     own, reference = glass_and_stain(views), glass_and_stain(reference_views)
     choices = [None, colour_transform(own, reference, stain=False), colour_transform(own, reference)]
-    results = [find_on_views(network, views, um_per_px=um_per_px, pixels=lambda path, t=t: recolour(read_pixels(path), t))[0] for t in choices]
+    results = [
+        find_on_views(network, views, um_per_px=um_per_px, pixels=lambda path, t=t: recolour(read_pixels(path), t))[0]
+        for t in choices
+    ]
     fold = np.random.default_rng(seed).permutation(len(views)) % min(folds, len(views))
     after = 0
     for k in range(fold.max() + 1):
@@ -237,7 +246,9 @@ def calibrate(network, views, reference_views, *, um_per_px=0.115, folds=5, seed
 
 def best_choice(views, results, numbers):
     """Return which result types most cells right on the numbered views; ties go to the least change."""
-    return int(np.argmax([typed_right([views[i] for i in numbers], [found[i] for i in numbers])[0] for found in results]))
+    return int(
+        np.argmax([typed_right([views[i] for i in numbers], [found[i] for i in numbers])[0] for found in results])
+    )
 
 
 def write_site(path, site):

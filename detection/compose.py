@@ -61,8 +61,14 @@ def lay_view(view, canvas_px, factor, rng, *, shift=0.12):
     )
     fill = (GREY,) * 3 if rng.random() < 0.5 else tuple(float(v) for v in background_rgb(image))
     matrix = np.float32([[factor, 0, x], [0, factor, y]])
-    canvas = cv2.warpAffine(np.ascontiguousarray(image), matrix, (canvas_px, canvas_px), flags=cv2.INTER_LINEAR,
-                            borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+    canvas = cv2.warpAffine(
+        np.ascontiguousarray(image),
+        matrix,
+        (canvas_px, canvas_px),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=fill,
+    )
     return canvas, boxes * factor + np.array([x, y, x, y])
 
 
@@ -101,7 +107,9 @@ def cut_cell(view, index, factor, rng):
     box = np.array([[x0 - left, y0 - top, x1 - left, y1 - top]], float)
     patch, box = turn(patch, box, rng)
     size = max(8, round(patch.shape[1] * factor)), max(8, round(patch.shape[0] * factor))
-    patch = cv2.resize(np.ascontiguousarray(patch), size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    patch = cv2.resize(
+        np.ascontiguousarray(patch), size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    )
     box = box[0] * factor
     stained = (-np.log((patch[..., 1] + 1.0) / (glass[1] + 1)) > 0.10).astype(np.uint8)
     stained = cv2.morphologyEx(stained, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))

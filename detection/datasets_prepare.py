@@ -69,7 +69,13 @@ def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
         if boxes and source["layout"] == "folders":
             own = [boxes(view) for view in tqdm(own, desc="boxes")]
         own = [with_hash(view) for view in tqdm(own, desc=source["name"], mininterval=5)]
-        views += split_views(own, seed=seed, val_share=val_share, val_patients=source.get("val_patients"), keep=source.get("keep_split", False))
+        views += split_views(
+            own,
+            seed=seed,
+            val_share=val_share,
+            val_patients=source.get("val_patients"),
+            keep=source.get("keep_split", False),
+        )
         listed.append({"name": source["name"], "licence": source.get("licence", "unknown"), "views": len(own)})
     views, doubles = drop_doubles(views)
     problems += doubles
@@ -80,7 +86,11 @@ def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
             refused[problem.kind].append(problem)
     if refused:
         lines = [f"{kind}: {len(met)} (first: {met[0].where}, {met[0].what})" for kind, met in refused.items()]
-        raise DatasetRefused("The data has problems; mend them or allow them by name with --allow. " + "; ".join(lines) + f". All are in {out / 'problems.txt'}.")
+        raise DatasetRefused(
+            "The data has problems; mend them or allow them by name with --allow. "
+            + "; ".join(lines)
+            + f". All are in {out / 'problems.txt'}."
+        )
     write_dataset(out / "dataset.json", views, seed=seed, val_share=val_share, sources=listed, allowed=sorted(allow))
     (out / "balance.txt").write_text(balance_table(views))
     draw_balance(views, out / "balance.png")
@@ -114,7 +124,11 @@ def split_views(views, *, seed, val_share, val_patients=None, keep=False):
     if keep and all(view.split for view in views):
         return [replace(view, split="val" if view.split in ("val", "test") else "train") for view in views]
     patients = sorted({view.patient for view in views if view.patient})
-    chosen = {str(name) for name in val_patients} if val_patients is not None else draw_patients(views, patients, val_share, rng)
+    chosen = (
+        {str(name) for name in val_patients}
+        if val_patients is not None
+        else draw_patients(views, patients, val_share, rng)
+    )
     by_type = defaultdict(list)
     for number, view in enumerate(views):
         if not view.patient:
@@ -123,7 +137,10 @@ def split_views(views, *, seed, val_share, val_patients=None, keep=False):
     for _, numbers in sorted(by_type.items()):
         rng.shuffle(numbers)
         held |= set(numbers[: round(len(numbers) * val_share)])
-    return [replace(view, split="val" if (view.patient in chosen if view.patient else number in held) else "train") for number, view in enumerate(views)]
+    return [
+        replace(view, split="val" if (view.patient in chosen if view.patient else number in held) else "train")
+        for number, view in enumerate(views)
+    ]
 
 
 def draw_patients(views, patients, val_share, rng):
@@ -151,18 +168,31 @@ def drop_doubles(views):
         first = kept.setdefault(view.sha256, view)
         if first is not view:
             kind = "duplicate" if first.split == view.split else "duplicate-across-splits"
-            problems.append(Problem(kind, f"{view.source}: {Path(view.path).name}", f"same content as {first.source}: {Path(first.path).name}"))
+            problems.append(
+                Problem(
+                    kind,
+                    f"{view.source}: {Path(view.path).name}",
+                    f"same content as {first.source}: {Path(first.path).name}",
+                )
+            )
     return list(kept.values()), problems
 
 
 def balance_table(views):
     """Print cells per type and split beside the public LMU collection's, as text."""
-    counts = {split: Counter(code for view in views if view.split == split for code, _ in view.cells) for split in ("train", "val")}
-    patients = {split: len({view.patient for view in views if view.split == split and view.patient}) for split in counts}
+    counts = {
+        split: Counter(code for view in views if view.split == split for code, _ in view.cells)
+        for split in ("train", "val")
+    }
+    patients = {
+        split: len({view.patient for view in views if view.split == split and view.patient}) for split in counts
+    }
     lines = [f"{'type':<6}{'name':<26}{'train':>8}{'val':>8}{'LMU':>8}"]
     for cell_type in CELL_TYPES:
         code = cell_type.code
-        lines.append(f"{code:<6}{cell_type.name:<26}{counts['train'][code]:>8}{counts['val'][code]:>8}{LMU_CELLS[code]:>8}")
+        lines.append(
+            f"{code:<6}{cell_type.name:<26}{counts['train'][code]:>8}{counts['val'][code]:>8}{LMU_CELLS[code]:>8}"
+        )
     lines.append(f"{'cells':<32}{counts['train'].total():>8}{counts['val'].total():>8}{sum(LMU_CELLS.values()):>8}")
     views_of = Counter(view.split for view in views)
     lines.append(f"{'views':<32}{views_of['train']:>8}{views_of['val']:>8}")
@@ -178,7 +208,9 @@ def draw_balance(views, path):
     axes = figure.subplots()
     for shift, split, colour in ((-0.2, "train", "#2563eb"), (0.2, "val", "#d97706")):
         counts = Counter(code for view in views if view.split == split for code, _ in view.cells)
-        bars = axes.bar(np.arange(len(CODES)) + shift, [max(counts[code], 0.5) for code in CODES], 0.4, label=split, color=colour)
+        bars = axes.bar(
+            np.arange(len(CODES)) + shift, [max(counts[code], 0.5) for code in CODES], 0.4, label=split, color=colour
+        )
         axes.bar_label(bars, [counts[code] for code in CODES], fontsize=6)
     axes.set(yscale="log", ylabel="cells", xticks=range(len(CODES)), xticklabels=CODES)
     axes.legend()

@@ -56,7 +56,9 @@ def read_class_map(path):
     own = {str(name): str(code) for name, code in own.items()}
     wrong = sorted(code for code in own.values() if code not in BY_CODE and code != LEAVE_OUT)
     if wrong:
-        raise ValueError(f"{path} names codes that do not exist: {', '.join(wrong)}. Use one of {', '.join(BY_CODE)} or -.")
+        raise ValueError(
+            f"{path} names codes that do not exist: {', '.join(wrong)}. Use one of {', '.join(BY_CODE)} or -."
+        )
     return KNOWN_NAMES | own
 
 
@@ -85,7 +87,9 @@ def make_view(path, source, labelled, problems, *, patient="", um_per_px=None, r
     for code, box in labelled:
         x0, y0, x1, y1 = box
         if x1 - x0 < 1 or y1 - y0 < 1 or x0 < -2 or y0 < -2 or x1 > size[0] + 2 or y1 > size[1] + 2:
-            problems.append(Problem("box-outside", where, f"{code} box {tuple(round(v) for v in box)} is empty or outside {size}"))
+            problems.append(
+                Problem("box-outside", where, f"{code} box {tuple(round(v) for v in box)} is empty or outside {size}")
+            )
         box = (max(0.0, x0), max(0.0, y0), min(float(size[0]), x1), min(float(size[1]), y1))
         if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:
             cells.append((code, box))
@@ -116,22 +120,34 @@ def read_yolo(root, source, names, um_per_px):
     listed = yaml.safe_load((root / "data.yaml").read_text())["names"]
     listed = list(listed.values()) if isinstance(listed, dict) else listed
     codes = [translate(str(name), names) for name in listed]
-    problems += [Problem("unknown-name", "data.yaml", f"class {name}") for name, code in zip(listed, codes) if code is None]
+    problems += [
+        Problem("unknown-name", "data.yaml", f"class {name}") for name, code in zip(listed, codes) if code is None
+    ]
     for folder in sorted((root / "images").iterdir()):
         pictures = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES}
         labels = {path.stem: path for path in sorted((root / "labels" / folder.name).glob("*.txt"))}
-        problems += [Problem("missing-picture", f"labels/{folder.name}/{stem}.txt", "has no picture") for stem in sorted(set(labels) - set(pictures))]
+        problems += [
+            Problem("missing-picture", f"labels/{folder.name}/{stem}.txt", "has no picture")
+            for stem in sorted(set(labels) - set(pictures))
+        ]
         for stem, path in pictures.items():
             width, height = picture_size(path) or (1, 1)
             labelled = []
             for line in labels[stem].read_text().splitlines() if stem in labels else ():
                 index, cx, cy, w, h = (float(part) for part in line.split()[:5])
                 if not 0 <= index < len(codes):
-                    problems.append(Problem("unknown-name", f"labels/{folder.name}/{stem}.txt", f"class number {int(index)}"))
+                    problems.append(
+                        Problem("unknown-name", f"labels/{folder.name}/{stem}.txt", f"class number {int(index)}")
+                    )
                     continue
                 code = codes[int(index)]
                 if code not in (None, LEAVE_OUT):
-                    labelled.append((code, ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height)))
+                    labelled.append(
+                        (
+                            code,
+                            ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height),
+                        )
+                    )
             view = make_view(path, source, labelled, problems, um_per_px=um_per_px, root=root)
             if view:
                 views.append(View(**{**vars(view), "split": {"valid": "val"}.get(folder.name, folder.name)}))
@@ -154,8 +170,18 @@ def read_crops(root, source, names, um_per_px, *, min_box_score=0.0):
                 by_file.setdefault(row["file"], []).append((code, row))
     views = []
     for file, rows in sorted(by_file.items()):
-        labelled = [(code, tuple(float(row[key]) for key in ("x0", "y0", "x1", "y1"))) for code, row in rows if row.get("x1")]
-        view = make_view(root / file, source, labelled, problems, patient=rows[0][1].get("patient", ""), um_per_px=um_per_px, root=root)
+        labelled = [
+            (code, tuple(float(row[key]) for key in ("x0", "y0", "x1", "y1"))) for code, row in rows if row.get("x1")
+        ]
+        view = make_view(
+            root / file,
+            source,
+            labelled,
+            problems,
+            patient=rows[0][1].get("patient", ""),
+            um_per_px=um_per_px,
+            root=root,
+        )
         if view:
             views.append(view)
     return views, problems
@@ -176,7 +202,14 @@ def read_code_folders(root, source, names, um_per_px):
             continue
         for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES):
             width, height = picture_size(path) or (1, 1)
-            view = make_view(path, source, [(code, (0.0, 0.0, float(width), float(height)))], problems, um_per_px=um_per_px, root=root)
+            view = make_view(
+                path,
+                source,
+                [(code, (0.0, 0.0, float(width), float(height)))],
+                problems,
+                um_per_px=um_per_px,
+                root=root,
+            )
             if view:
                 views.append(view)
     return views, problems
@@ -196,7 +229,9 @@ def read_voc(root, source, names, um_per_px):
             elif code != LEAVE_OUT:
                 box = thing.find("bndbox")
                 labelled.append((code, tuple(float(box.findtext(key)) for key in ("xmin", "ymin", "xmax", "ymax"))))
-        pictures = [p for p in (root / "JPEGImages").glob(f"{path.stem}.*")] or [root / "JPEGImages" / f"{path.stem}.jpg"]
+        pictures = [p for p in (root / "JPEGImages").glob(f"{path.stem}.*")] or [
+            root / "JPEGImages" / f"{path.stem}.jpg"
+        ]
         view = make_view(pictures[0], source, labelled, problems, um_per_px=um_per_px, root=root)
         if view:
             views.append(view)

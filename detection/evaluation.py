@@ -43,7 +43,9 @@ def pairwise_iou(a, b):
     return inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9)
 
 
-def find_on_views(network, views, *, um_per_px=0.115, batch=16, per_type=False, merge_iou=0.5, lowest=LOWEST_SCORE, pixels=read_pixels):
+def find_on_views(
+    network, views, *, um_per_px=0.115, batch=16, per_type=False, merge_iou=0.5, lowest=LOWEST_SCORE, pixels=read_pixels
+):
     """Run a network over whole views brought to its training scale.
 
     Parameters
@@ -84,7 +86,9 @@ def find_on_views(network, views, *, um_per_px=0.115, batch=16, per_type=False, 
         factors = [(view.um_per_px or um_per_px) / um_per_px for view in part]
         images = [pixels(view.path) for view in part]
         images = [
-            cv2.resize(image, None, fx=f, fy=f, interpolation=cv2.INTER_AREA if f < 1 else cv2.INTER_LINEAR) if abs(f - 1) > 0.01 else image
+            cv2.resize(image, None, fx=f, fy=f, interpolation=cv2.INTER_AREA if f < 1 else cv2.INTER_LINEAR)
+            if abs(f - 1) > 0.01
+            else image
             for image, f in zip(images, factors)
         ]
         height, width = (-(-max(image.shape[k] for image in images) // 32) * 32 for k in (0, 1))
@@ -93,7 +97,14 @@ def find_on_views(network, views, *, um_per_px=0.115, batch=16, per_type=False, 
             canvas[k, : image.shape[0], : image.shape[1]] = image
         began = time.monotonic()
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=fast):
-            x = torch.from_numpy(canvas).to(device).permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
+            x = (
+                torch.from_numpy(canvas)
+                .to(device)
+                .permute(0, 3, 1, 2)
+                .float()
+                .div_(255)
+                .contiguous(memory_format=torch.channels_last)
+            )
             out = network(x)[0].float()  # (B, 19, anchors)
         for k, factor in enumerate(factors):
             found.append(suppress(out[k].T, factor, per_type=per_type, merge_iou=merge_iou, lowest=lowest))
@@ -192,7 +203,11 @@ def average_precisions(match, weights=None):
         precision = true[:, t] / np.maximum(true[:, t] + false[:, t], 1e-12)
         precision = np.maximum.accumulate(precision[::-1])[::-1]
         at = np.searchsorted(recall, RECALLS - 1e-12, side="left")
-        out[t] = np.where(at < len(precision), precision[np.minimum(at, len(precision) - 1)], 0).mean() if len(precision) else 0
+        out[t] = (
+            np.where(at < len(precision), precision[np.minimum(at, len(precision) - 1)], 0).mean()
+            if len(precision)
+            else 0
+        )
     return out
 
 
@@ -236,10 +251,18 @@ def ap_table(views, matches, *, repeats=200, seed=0):
     for name, least in (("macro", 1), ("macro_n10", 10)):
         chosen = [k for k in present if matches[k]["labels"].sum() >= least]
         if chosen:
-            row = {"types": len(chosen), "ap50": round4(np.mean([base[k][0] for k in chosen])), "ap50_95": round4(np.mean([base[k].mean() for k in chosen]))}
+            row = {
+                "types": len(chosen),
+                "ap50": round4(np.mean([base[k][0] for k in chosen])),
+                "ap50_95": round4(np.mean([base[k].mean() for k in chosen])),
+            }
             if repeats:
-                row["ap50_low"], row["ap50_high"] = interval(np.nanmean([[draw[0] for draw in draws[k]] for k in chosen], 0))
-                row["ap50_95_low"], row["ap50_95_high"] = interval(np.nanmean([[draw.mean() for draw in draws[k]] for k in chosen], 0))
+                row["ap50_low"], row["ap50_high"] = interval(
+                    np.nanmean([[draw[0] for draw in draws[k]] for k in chosen], 0)
+                )
+                row["ap50_95_low"], row["ap50_95_high"] = interval(
+                    np.nanmean([[draw.mean() for draw in draws[k]] for k in chosen], 0)
+                )
             table[name] = row
     return table
 
@@ -307,7 +330,12 @@ def precision_recall(table):
     for k, code in enumerate(CODES):
         labelled, called, right = int(table[k].sum()), int(table[:, k].sum()), int(table[k, k])
         if labelled:
-            rows[code] = {"n": labelled, "right": right, "recall": proportion(right, labelled), "precision": proportion(right, called)}
+            rows[code] = {
+                "n": labelled,
+                "right": right,
+                "recall": proportion(right, labelled),
+                "precision": proportion(right, called),
+            }
     return rows
 
 

@@ -43,7 +43,9 @@ class Canvases(Dataset):
     oftener than they are, common ones are not starved.
     """
 
-    def __init__(self, views, *, canvas_px=320, um_per_px=0.115, seed=0, composed=0.45, empty=0.04, fields=0.08, strong=0.45):
+    def __init__(
+        self, views, *, canvas_px=320, um_per_px=0.115, seed=0, composed=0.45, empty=0.04, fields=0.08, strong=0.45
+    ):
         self.canvas_px, self.um_per_px, self.seed = canvas_px, um_per_px, seed
         self.composed, self.strong = composed, strong
         self.views = list(views)
@@ -80,7 +82,11 @@ class Canvases(Dataset):
 
     def draw(self, rng):
         """Draw one canvas before colour changes: image, boxes xyxy (not clipped) and codes."""
-        zoom = float(np.exp(rng.uniform(np.log(0.84), np.log(1.19)))) if rng.random() < 0.6 else float(np.exp(rng.uniform(np.log(0.62), np.log(1.45))))
+        zoom = (
+            float(np.exp(rng.uniform(np.log(0.84), np.log(1.19))))
+            if rng.random() < 0.6
+            else float(np.exp(rng.uniform(np.log(0.62), np.log(1.45))))
+        )
         kind = rng.random()
         if kind < self.empty:
             view = self.views[self.empty_views[rng.integers(len(self.empty_views))]]

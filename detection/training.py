@@ -16,6 +16,7 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 import numpy as np
 import torch
+import yaml
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 from ultralytics.cfg import get_cfg
@@ -43,13 +44,15 @@ RECIPE = {
 }  # fmt: skip
 
 
-def build_network(architecture, *, start=None):
+def build_network(architecture, *, scale="n", start=None):
     """Build the network of an architecture file for the fifteen types.
 
     Parameters
     ----------
     architecture : str or Path
         Name in `detection/architectures` or of ultralytics ("yolov5n.yaml", "yolov5s.yaml"), or a path.
+    scale : str
+        "n", "s", "m" or "full" for the files of `detection/architectures`.
     start : Path or None
         Checkpoint whose fitting weights are taken over.
 
@@ -64,7 +67,8 @@ def build_network(architecture, *, start=None):
         When there is no such architecture file.
     """
     own = ARCHITECTURES / str(architecture)
-    network = DetectionModel(str(own if own.is_file() else architecture), nc=len(CODES), verbose=False)
+    plan = yaml.safe_load(own.read_text()) | {"scale": scale} if own.is_file() else str(architecture)
+    network = DetectionModel(plan, nc=len(CODES), verbose=False)
     if start:
         network.load(load_network(start), verbose=False)
     network.names = dict(enumerate(CODES))
@@ -81,7 +85,13 @@ def load_network(path):
 def save_network(path, network, facts):
     """Store a network as ultralytics does (half precision, "model"), so that its own tools can open it."""
     path = Path(path)
-    stored = {"model": deepcopy(network).half().eval(), "ema": None, "train_args": dict(facts), "epoch": -1, "optimizer": None}
+    stored = {
+        "model": deepcopy(network).half().eval(),
+        "ema": None,
+        "train_args": dict(facts),
+        "epoch": -1,
+        "optimizer": None,
+    }
     if hasattr(stored["model"], "criterion"):
         stored["model"].criterion = None
     torch.save(stored, path.with_suffix(".part"))
@@ -151,7 +161,9 @@ def learning_rate(recipe, share):
     return recipe["lr0"] * (recipe["lr_end"] + (1 - recipe["lr_end"]) * (1 + math.cos(math.pi * turn)) / 2)
 
 
-def train(dataset, out, architecture="yolov5n.yaml", *, start=None, workers=1, threads=None, check=None, **changes):
+def train(
+    dataset, out, architecture="yolov5n.yaml", *, scale="n", start=None, workers=1, threads=None, check=None, **changes
+):
     """Train, or go on with, one run.
 
     Parameters
@@ -160,7 +172,7 @@ def train(dataset, out, architecture="yolov5n.yaml", *, start=None, workers=1, t
         Data set file of `prepare`; it is read again at each start, so views added meanwhile are used.
     out : Path
         Folder of the run: `last.pt` (weights of the moving average), `best.pt`, `state.pt` (to resume), `log.jsonl`.
-    architecture, start
+    architecture, scale, start
         As in `build_network`; a folder with `state.pt` resumes and ignores `start`.
     workers : int
         Processes that draw canvases.
@@ -198,7 +210,9 @@ def train(dataset, out, architecture="yolov5n.yaml", *, start=None, workers=1, t
         raise ValueError(f"{dataset} has no training view with a cell. Run `prepare` on labelled data first.")
     facts = device_facts()
     device, dtype = facts["device"], getattr(torch, facts["precision"])
-    network = build_network(architecture, start=start).to(device, memory_format=torch.channels_last).train()
+    network = (
+        build_network(architecture, scale=scale, start=start).to(device, memory_format=torch.channels_last).train()
+    )
     average = ModelEMA(network, decay=recipe["ema_decay"], tau=300)
     decayed = [p for p in network.parameters() if p.ndim > 1 and p.requires_grad]
     plain = [p for p in network.parameters() if p.ndim <= 1 and p.requires_grad]
@@ -215,17 +229,42 @@ def train(dataset, out, architecture="yolov5n.yaml", *, start=None, workers=1, t
         state = stored["state"]
     torch.set_num_threads(threads or os.cpu_count())  # ultralytics leaves one core out when it is imported
     loss_of = build_loss(network, recipe["smoothing"])
-    run = {"architecture": str(architecture), "recipe": recipe, **facts, "views": len(views), "torch": torch.__version__}
+    run = {
+        "architecture": str(architecture),
+        "scale": scale,
+        "recipe": recipe,
+        **facts,
+        "views": len(views),
+        "torch": torch.__version__,
+    }
     (out / "run.json").write_text(json.dumps(run, indent=1))
     validation = read_dataset(dataset, "val") if check else []
-    while (share := progress_share(recipe, state)) < 1 and (not check or state["epoch"] - state["best_epoch"] < recipe["patience"]):
+    while (share := progress_share(recipe, state)) < 1 and (
+        not check or state["epoch"] - state["best_epoch"] < recipe["patience"]
+    ):
         composed = 0.15 if share > 1 - recipe["close_composed"] else recipe["composed"]
-        canvases = Canvases(views, **{key: recipe[key] for key in ("canvas_px", "um_per_px", "seed", "empty", "fields", "strong")}, composed=composed)
-        loader = DataLoader(canvases, recipe["batch"], sampler=Numbers(state["canvases"], recipe["canvases"]), num_workers=workers,
-                            collate_fn=collate, drop_last=False, prefetch_factor=4 if workers else None)
+        canvases = Canvases(
+            views,
+            **{key: recipe[key] for key in ("canvas_px", "um_per_px", "seed", "empty", "fields", "strong")},
+            composed=composed,
+        )
+        loader = DataLoader(
+            canvases,
+            recipe["batch"],
+            sampler=Numbers(state["canvases"], recipe["canvases"]),
+            num_workers=workers,
+            collate_fn=collate,
+            drop_last=False,
+            prefetch_factor=4 if workers else None,
+        )
         means = train_epoch(network, average, loader, loss_of, optimizer, scaler, recipe, state, device, dtype)
         state["epoch"] += 1
-        row = {"epoch": state["epoch"], "seconds": round(state["seconds"]), "share": round(progress_share(recipe, state), 4), **means}
+        row = {
+            "epoch": state["epoch"],
+            "seconds": round(state["seconds"]),
+            "share": round(progress_share(recipe, state), 4),
+            **means,
+        }
         save_network(out / "last.pt", average.ema, run)
         if check and state["epoch"] % recipe["check_every"] == 0:
             row["check"] = check(deepcopy(average.ema).float(), validation, recipe)
@@ -234,8 +273,16 @@ def train(dataset, out, architecture="yolov5n.yaml", *, start=None, workers=1, t
                 save_network(out / "best.pt", average.ema, run)
         with open(out / "log.jsonl", "a") as log:
             log.write(json.dumps(row) + "\n")
-        torch.save({"network": network.state_dict(), "average": average.ema.state_dict(), "updates": average.updates,
-                    "optimizer": optimizer.state_dict(), "state": state}, out / "state.part")
+        torch.save(
+            {
+                "network": network.state_dict(),
+                "average": average.ema.state_dict(),
+                "updates": average.updates,
+                "optimizer": optimizer.state_dict(),
+                "state": state,
+            },
+            out / "state.part",
+        )
         (out / "state.part").replace(out / "state.pt")
     return out / ("best.pt" if (out / "best.pt").is_file() else "last.pt")
 
@@ -253,7 +300,10 @@ def train_epoch(network, average, loader, loss_of, optimizer, scaler, recipe, st
         images = batch["img"].float().div_(255).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             predictions = network(images)
-        predictions = {key: [f.float() for f in value] if isinstance(value, list) else value.float() for key, value in predictions.items()}
+        predictions = {
+            key: [f.float() for f in value] if isinstance(value, list) else value.float()
+            for key, value in predictions.items()
+        }
         loss, parts = loss_of(predictions, batch)
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss.sum()).backward()
@@ -270,4 +320,10 @@ def train_epoch(network, average, loader, loss_of, optimizer, scaler, recipe, st
             break
     done = state["canvases"] - first
     box, cls, dfl = (round(float(value) / done, 4) for value in sums)
-    return {"box": box, "cls": cls, "dfl": dfl, "lr": round(rate, 6), "canvases_per_s": round(done / (state["seconds"] - network_was), 1)}
+    return {
+        "box": box,
+        "cls": cls,
+        "dfl": dfl,
+        "lr": round(rate, 6),
+        "canvases_per_s": round(done / (state["seconds"] - network_was), 1),
+    }

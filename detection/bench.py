@@ -1,0 +1,253 @@
+"""Commands of the detection bench: prepare, boxes, train, evaluate, compare, calibrate, release.
+
+It knows arguments and prints; the work lies in the modules of the same names, imported only when their command runs.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def add_commands(commands):
+    """Add the bench's commands to `python -m detection`; each parser carries its function as `run`."""
+    p = commands.add_parser("prepare", help="make one checked, split and hashed data set of several sources")
+    p.add_argument(
+        "sources",
+        type=Path,
+        help="YAML list of sources: name, layout (yolo, crops, folders, voc), root, um_per_px, class_map, ...",
+    )
+    p.add_argument("--out", type=Path, required=True, help="folder for dataset.json and its reports")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--val-share", type=float, default=0.1, help="share for validation (default 0.1, the seed's 9:1)")
+    p.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="let this kind of problem pass: unknown-name, missing-picture, box-outside, duplicate, duplicate-across-splits",
+    )
+    p.add_argument(
+        "--boxes", choices=("stain", "detector"), default="stain", help="where boxes of the folders layout come from"
+    )
+    p.add_argument("--weights", type=Path, help="detector for --boxes detector")
+    p.set_defaults(run=run_prepare)
+
+    p = commands.add_parser("boxes", help="compare derived boxes (stain, detector) with drawn ones")
+    p.add_argument("dataset", type=Path)
+    p.add_argument("--split", default="val")
+    p.add_argument("--weights", type=Path, help="compare this detector's boxes too")
+    p.set_defaults(run=run_boxes)
+
+    p = commands.add_parser("train", help="train a detector, or go on with a run that was stopped")
+    p.add_argument("dataset", type=Path, help="dataset.json of `prepare`")
+    p.add_argument(
+        "--out", type=Path, required=True, help="folder of the run; run again with the same folder to resume"
+    )
+    p.add_argument(
+        "--architecture",
+        default="yolov5n.yaml",
+        help="yolov5n.yaml, yolov5s.yaml, yolov5m.yaml, or a file of detection/architectures",
+    )
+    p.add_argument("--start", type=Path, help="checkpoint to start from")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change the recipe, e.g. epochs=20 lr0=0.002 hours=1.5 seed=3",
+    )
+    p.add_argument("--workers", type=int, default=1)
+    p.add_argument("--threads", type=int, help="torch threads (default: all cores)")
+    p.set_defaults(run=run_train)
+
+    p = commands.add_parser(
+        "evaluate", help="measure a detector: AP with intervals, precision, recall, confusion, reliability, speed"
+    )
+    p.add_argument("weights", type=Path)
+    p.add_argument("dataset", type=Path)
+    p.add_argument("--out", type=Path, required=True, help="folder for evaluation.html and evaluation.json")
+    p.add_argument("--split", default="val")
+    p.add_argument("--source", help="only views of this source")
+    p.add_argument("--card", type=Path, help="take thresholds, temperature and scale of this card")
+    p.add_argument("--fields", action="store_true", help="add the error of each percentage, by sample")
+    p.add_argument("--batch", type=int, default=16)
+    p.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals")
+    p.set_defaults(run=run_evaluate)
+
+    p = commands.add_parser(
+        "compare", help="train and measure the five YOLO generations on one split (the seed's Table 2)"
+    )
+    p.add_argument("dataset", type=Path)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument(
+        "--architectures", nargs="+", default=None, help="default: the five generations and the Focus form of the fifth"
+    )
+    p.add_argument("--scale", default="n", choices=("n", "full"))
+    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the recipe of all of them")
+    p.add_argument("--val-source", help="measure on this source's validation views only")
+    p.set_defaults(run=run_compare)
+
+    p = commands.add_parser("calibrate", help="fit a detector to a laboratory's stain from at most 100 labelled cells")
+    p.add_argument("weights", type=Path)
+    p.add_argument("cells", type=Path, help="dataset.json with the laboratory's labelled cells")
+    p.add_argument("reference", type=Path, help="dataset.json the detector was trained on (its colours are the aim)")
+    p.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    p.add_argument("--split", help="only this split of the laboratory's cells")
+    p.set_defaults(run=run_calibrate)
+
+    p = commands.add_parser("release", help="make a detector version: weights and card")
+    p.add_argument("weights", type=Path)
+    p.add_argument("dataset", type=Path, help="dataset.json it was trained on")
+    p.add_argument("--name", required=True)
+    p.add_argument("--version", required=True)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument(
+        "--evaluation",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        required=True,
+        help="evaluation.json of a test; the first one's thresholds and temperature go into the card",
+    )
+    p.add_argument("--weak", action="append", default=[], help="a known weak point, in words")
+    p.add_argument("--history", default="", help="what training started from and how it went")
+    p.set_defaults(run=run_release)
+
+
+def changes_of(pairs):
+    """Read NAME=VALUE pairs; values are JSON, so 20, 0.5, null."""
+    return {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def run_prepare(args):
+    """Run `prepare`."""
+    from detection.datasets_boxes import derive_boxes
+    from detection.datasets_prepare import DatasetRefused, prepare
+
+    boxes = derive_boxes
+    if args.boxes == "detector":
+        from detection.evaluation import find_on_views
+        from detection.training import load_network
+
+        network = load_network(args.weights)
+
+        def boxes(view):
+            return derive_boxes(view, find_on_views(network, [view])[0][0])
+
+    try:
+        path = prepare(args.sources, args.out, seed=args.seed, val_share=args.val_share, allow=args.allow, boxes=boxes)
+    except DatasetRefused as refusal:
+        sys.exit(str(refusal))
+    print((args.out / "balance.txt").read_text())
+    print(f"{path}: manifest {json.loads(path.read_text())['manifest_sha256']}")
+
+
+def run_boxes(args):
+    """Run `boxes`."""
+    from detection.datasets import read_dataset, read_pixels
+    from detection.datasets_boxes import box_agreement, central_box, stain_box
+
+    views = [view for view in read_dataset(args.dataset, args.split) if len(view.cells) == 1]
+    print(
+        "stain   ",
+        json.dumps(box_agreement(views, [stain_box(read_pixels(view.path), view.um_per_px or 0.1) for view in views])),
+    )
+    if args.weights:
+        from detection.evaluation import find_on_views
+        from detection.training import load_network
+
+        found, _ = find_on_views(load_network(args.weights), views, lowest=0.1)
+        print("detector", json.dumps(box_agreement(views, [central_box(own, view) for own, view in zip(found, views)])))
+
+
+def run_train(args):
+    """Run `train`."""
+    from detection.evaluation import macro_ap50
+    from detection.training import train
+
+    best = train(
+        args.dataset,
+        args.out,
+        args.architecture,
+        start=args.start,
+        workers=args.workers,
+        threads=args.threads,
+        check=macro_ap50,
+        **changes_of(args.set),
+    )
+    print(f"Best weights: {best}")
+
+
+def run_evaluate(args):
+    """Run `evaluate`."""
+    from detection.datasets import read_dataset
+    from detection.evaluation_report import evaluate
+    from detection.training import load_network
+
+    card = json.loads(args.card.read_text()) if args.card else {}
+    thresholds = {row["code"]: row["score_threshold"] for row in card["classes"]} if card else None
+    views = [view for view in read_dataset(args.dataset, args.split) if args.source in (None, view.source)]
+    if not views:
+        sys.exit("There is no view in this split and source.")
+    result = evaluate(load_network(args.weights), views, args.out, um_per_px=card.get("um_per_px", 0.115), thresholds=thresholds, temperature=card.get("temperature"),
+                      batch=args.batch, repeats=args.bootstrap, fields=args.fields, name=args.weights.stem)  # fmt: skip
+    print(json.dumps({key: result["one_type_a_cell"].get(key) for key in ("macro", "macro_n10")}, indent=1))
+    print(f"Report: {args.out / 'evaluation.html'}")
+
+
+def run_compare(args):
+    """Run `compare`."""
+    from detection.comparison import compare
+
+    print(
+        compare(
+            args.dataset,
+            args.out,
+            architectures=args.architectures,
+            scale=args.scale,
+            val_source=args.val_source,
+            **changes_of(args.set),
+        )
+    )
+
+
+def run_calibrate(args):
+    """Run `calibrate`."""
+    from detection.calibration import calibrate, write_site
+    from detection.datasets import read_dataset
+    from detection.training import load_network
+
+    reference = [view for view in read_dataset(args.reference, "train") if view.cells]
+    try:
+        site = calibrate(
+            load_network(args.weights), read_dataset(args.cells, args.split), reference[:: max(1, len(reference) // 60)]
+        )
+    except ValueError as error:
+        sys.exit(str(error))
+    write_site(args.out, site)
+    print(json.dumps(site["typed_right"]))
+
+
+def run_release(args):
+    """Run `release`."""
+    from detection.release import build_card, write_release
+
+    evaluations = {
+        name: json.loads(Path(file).read_text()) for name, _, file in (pair.partition("=") for pair in args.evaluation)
+    }
+    first = next(iter(evaluations.values()))
+    run = json.loads((args.weights.parent / "run.json").read_text())
+    common = sorted(first["thresholds"].values())[len(first["thresholds"]) // 2]
+    card = build_card(args.weights, args.name, args.version, dataset=json.loads(args.dataset.read_text()), run=run, evaluations=evaluations,
+                      thresholds=first["thresholds"], common_threshold=common, temperature=first["temperature"], known_weak=args.weak, history=args.history)  # fmt: skip
+    for path in write_release(args.weights, card, args.out):
+        print(path)
+
+
+def main(argv=None):
+    """Run one command of the bench alone (`python -m detection` offers all)."""
+    parser = argparse.ArgumentParser(prog="python -m detection")
+    add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
+    args = parser.parse_args(argv)
+    args.run(args)

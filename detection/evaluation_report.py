@@ -1,0 +1,266 @@
+"""Write what an evaluation found as one JSON file and one HTML page with its pictures inside.
+
+It knows tables and curves; every figure comes from `evaluation` and `calibration`.
+"""
+
+import base64
+import html
+import io
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from detection import calibration, evaluation
+from detection.cell_types import CODES
+
+
+def evaluate(
+    network,
+    views,
+    out,
+    *,
+    um_per_px=0.115,
+    thresholds=None,
+    temperature=None,
+    batch=16,
+    repeats=200,
+    fields=False,
+    name="detector",
+):
+    """Measure a network on views and write `evaluation.json` and `evaluation.html`.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    views : sequence of View
+        Labelled views.
+    out : Path
+        Folder to write.
+    um_per_px : float
+        Training scale.
+    thresholds : dict of code to float, or None
+        Score thresholds fixed on *validation* data (the card's). None chooses them on these views, and the report
+        says that precision and recall are then flattering.
+    temperature : float or None
+        As thresholds.
+    batch : int
+        Views a pass.
+    repeats : int
+        Bootstrap draws.
+    fields : bool
+        True adds the error of each percentage, views grouped by patient (a view without one is its own sample).
+    name : str
+        Heading.
+
+    Returns
+    -------
+    dict
+        What `evaluation.json` holds.
+    """
+    import torch
+
+    found, speed = evaluation.find_on_views(network, views, um_per_px=um_per_px, batch=batch)
+    matches = evaluation.match_views(views, found)
+    multi, _ = evaluation.find_on_views(network, views, um_per_px=um_per_px, batch=batch, per_type=True)
+    fixed = thresholds is not None
+    if not fixed:
+        thresholds, _ = calibration.choose_thresholds(views, found)
+    scores, hits = calibration.scores_and_hits(views, found)
+    fitted = temperature or calibration.fit_temperature(scores, hits)
+    levels = np.array([thresholds.get(code) if thresholds.get(code) is not None else 0.25 for code in CODES])
+    table = evaluation.confusion(views, found, levels)
+    result = {
+        "name": name,
+        "views": len(views),
+        "patients": len({view.patient for view in views if view.patient}),
+        "one_type_a_cell": evaluation.ap_table(views, matches, repeats=repeats),
+        "several_types_a_cell": evaluation.ap_table(views, evaluation.match_views(views, multi), repeats=0),
+        "thresholds": {code: round(float(level), 3) for code, level in zip(CODES, levels)},
+        "thresholds_fixed_elsewhere": fixed,
+        "precision_recall": evaluation.precision_recall(table),
+        "confusion": table.tolist(),
+        "stages_apart": evaluation.stages_apart(table),
+        "temperature": fitted,
+        "ece_before": round(calibration.calibration_error(scores, hits), 4),
+        "ece_after": round(calibration.calibration_error(calibration.rescale(scores, fitted), hits), 4),
+        "speed": {
+            "images_per_s": round(speed, 1),
+            "batch": batch,
+            "threads": torch.get_num_threads(),
+            "device": str(next(network.parameters()).device),
+        },
+    }
+    if fields:
+        result["percentages"] = percentage_errors(views, found, levels)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "evaluation.json").write_text(json.dumps(result, indent=1))
+    pictures = [draw_curves(matches), draw_confusion(table), draw_reliability(scores, hits, fitted)]
+    (out / "evaluation.html").write_text(page(result, pictures))
+    return result
+
+
+def percentage_errors(views, found, levels):
+    """Compare each sample's percentages with the truth.
+
+    Returns
+    -------
+    dict
+        `samples`, and by type the mean absolute error and the largest error, in points of a percentage.
+    """
+    true, called = {}, {}
+    for number, (view, cells) in enumerate(zip(views, found)):
+        sample = view.patient or f"view {number}"
+        true.setdefault(sample, Counter()).update(code for code, _ in view.cells)
+        shown = cells.types[cells.scores >= levels[cells.types]] if len(cells.types) else []
+        called.setdefault(sample, Counter()).update(CODES[k] for k in shown)
+    samples = [sample for sample in true if true[sample].total()]
+    errors = {
+        code: [100 * (called[s][code] / max(called[s].total(), 1) - true[s][code] / true[s].total()) for s in samples]
+        for code in CODES
+        if any(true[s][code] or called[s][code] for s in samples)
+    }
+    rows = {
+        code: {
+            "mean_abs": round(float(np.mean(np.abs(own))), 2),
+            "bias": round(float(np.mean(own)), 2),
+            "worst": round(float(max(own, key=abs)), 2),
+        }
+        for code, own in errors.items()
+    }
+    return {"samples": len(samples), "types": rows}
+
+
+def as_png(figure):
+    """Return a figure as a data address for an <img>."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def draw_curves(matches):
+    """Draw precision over recall at IoU .5 for every type with labelled cells."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    for code, match in zip(CODES, matches):
+        labels = match["labels"].sum()
+        if labels and len(match["scores"]):
+            true = np.cumsum(match["hits"][:, 0])
+            axes.plot(true / labels, true / np.arange(1, len(true) + 1), label=f"{code} (n={labels})", linewidth=1.2)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision and recall, IoU 0.5")
+    axes.legend(fontsize=7, ncols=2)
+    return as_png(figure)
+
+
+def draw_confusion(table):
+    """Draw the confusion counts, rows labelled, columns found."""
+    names = [*CODES, "none"]
+    figure = Figure(figsize=(7.5, 6.5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(table / np.maximum(table.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    for row in range(len(names)):
+        for column in range(len(names)):
+            if table[row, column]:
+                dark = table[row, column] > 0.5 * table[row].sum()
+                axes.text(
+                    column,
+                    row,
+                    table[row, column],
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="white" if dark else "black",
+                )
+    axes.set(
+        xticks=range(len(names)),
+        yticks=range(len(names)),
+        xlabel="found",
+        ylabel="labelled",
+        title="Confusion (counts)",
+    )
+    axes.set_xticklabels(names, rotation=90, fontsize=8)
+    axes.set_yticklabels(names, fontsize=8)
+    return as_png(figure)
+
+
+def draw_reliability(scores, hits, temperature):
+    """Draw the share of right calls over the score, before and after the temperature."""
+    figure = Figure(figsize=(5, 4.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    for values, label in (
+        (scores, "as scored"),
+        (calibration.rescale(scores, temperature), f"temperature {temperature:.2f}"),
+    ):
+        place = np.minimum((values * 10).astype(int), 9)
+        bins = np.unique(place)
+        axes.plot(
+            [values[place == b].mean() for b in bins], [hits[place == b].mean() for b in bins], marker="o", label=label
+        )
+    axes.set(xlabel="score", ylabel="share right", xlim=(0, 1), ylim=(0, 1), title="Reliability")
+    axes.legend()
+    return as_png(figure)
+
+
+def show(value):
+    """Write a table cell: shares with three places, intervals in brackets."""
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]"
+    return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
+
+
+def rows_of(head, rows):
+    """Write an HTML table."""
+    lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
+    lines += ["<tr>" + "".join(f"<td>{show(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    return "<table>" + "".join(lines) + "</table>"
+
+
+def page(result, pictures):
+    """Write the HTML page of an evaluation."""
+    one, several = result["one_type_a_cell"], result["several_types_a_cell"]
+    types = [
+        (code, row["n"], row["ap50"], [row["ap50"], row["ap50_low"], row["ap50_high"]] if "ap50_low" in row else None, row["ap50_95"], several["types"][code]["ap50"],
+         several["types"][code]["ap50_95"], result["thresholds"][code], result["precision_recall"][code]["precision"], result["precision_recall"][code]["recall"])
+        for code, row in one["types"].items()
+    ]  # fmt: skip
+    macros = [
+        (key, table[key]["types"], table[key]["ap50"], table[key]["ap50_95"])
+        for table in (one,)
+        for key in ("macro", "macro_n10")
+        if key in table
+    ]
+    speed = result["speed"]
+    note = (
+        ""
+        if result["thresholds_fixed_elsewhere"]
+        else "<p><strong>Thresholds were chosen on these same views: precision and recall are flattering.</strong></p>"
+    )
+    percentages = ""
+    if "percentages" in result:
+        own = result["percentages"]
+        percentages = f"<h2>Percentages of {own['samples']} samples, error in points</h2>" + rows_of(
+            ("type", "mean absolute", "bias", "worst"),
+            [(code, row["mean_abs"], row["bias"], row["worst"]) for code, row in own["types"].items()],
+        )
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Evaluation of {html.escape(result['name'])}</title>"
+        "<style>body{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}table{border-collapse:collapse}"
+        "td,th{border:1px solid #ccc;padding:.2rem .5rem;text-align:right}img{max-width:100%}</style>"
+        f"<h1>Evaluation of {html.escape(result['name'])}</h1><p>{result['views']} views, {result['patients']} known patients. "
+        f"Intervals: bootstrap by {one['by']} (AP), Clopper-Pearson (precision, recall), 95 %. Research use, not a medical device.</p>"
+        f"<p>{speed['images_per_s']} images/s, batch {speed['batch']}, {speed['threads']} threads, {html.escape(speed['device'])}.</p>{note}"
+        "<h2>By type</h2><p>AP: each cell carries one type, as in the product; <em>several</em>: a box may carry several types, as papers measure.</p>"
+        + rows_of(("type", "n", "AP@.5", "95 %", "AP@[.5,.95]", "several: AP@.5", "several: AP@[.5,.95]", "threshold", "precision", "recall"), types)
+        + "<h2>Means over types</h2>" + rows_of(("over", "types", "AP@.5", "AP@[.5,.95]"), macros)
+        + "<h2>Neutrophil line: stages apart</h2>" + rows_of(("stages apart", "cells"), [(str(k), v) for k, v in result["stages_apart"].items()])
+        + f"<h2>Reliability</h2><p>Expected calibration error {result['ece_before']:.3f}, after temperature {result['temperature']:.2f}: {result['ece_after']:.3f}.</p>"
+        + percentages
+        + "".join(f"<p><img alt='{alt}' src='{picture}'></p>" for alt, picture in zip(("precision over recall", "confusion counts", "reliability"), pictures))
+        + "</html>"
+    )  # fmt: skip
