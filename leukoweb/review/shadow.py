@@ -29,12 +29,12 @@ class Tally:
 
 @dataclass
 class SlideChange:
-    """The counts of one slide as signed and by each version, and how many cells the two versions call differently."""
+    """The (code, count) pairs of one slide as signed and as each version read it, in class order."""
 
     slide: Slide
-    signed: Counter
-    first: Counter
-    second: Counter
+    signed: list
+    first: list
+    second: list
 
 
 def signed_slides(limit: int):
@@ -64,8 +64,8 @@ def compare_on(slides, first, second) -> tuple[Tally, Tally, list[SlideChange]]:
             cells = run.cells.filter(added_by=None)
             said = [(c.image_id, c.detector_code, c.xyxy) for c in cells]
             _tally(tally, truth, said)
-            counts.append(Counter(code for _, code, _ in said))
-        changes.append(SlideChange(slide, Counter(code for _, code, _ in truth), *counts))
+            counts.append(_counts(said))
+        changes.append(SlideChange(slide, _counts(truth), *counts))
     return *tallies, changes
 
 
@@ -82,6 +82,11 @@ def rows_by_type(first: Tally, second: Tally) -> list[dict]:
                 }
             )
     return rows
+
+
+def _counts(cells) -> list[tuple[str, int]]:
+    counts = Counter(code for _, code, _ in cells)
+    return [(code, counts[code]) for code in CODES if counts[code]]
 
 
 def _tally(tally, truth, said) -> None:
