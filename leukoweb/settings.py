@@ -31,6 +31,7 @@ DATA_DIR = Path(env.str("LEUKOWEB_DATA_DIR", str(BASE_DIR / "data"))).resolve()
 STORE_DIR = DATA_DIR / "store"
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "incoming"
 FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_HANDLERS = ["leukoweb.cases.streaming.StreamToOwnFolder"]
 
 DEBUG = env.bool("LEUKOWEB_DEBUG", False)
 SECRET_KEY = env.str("LEUKOWEB_SECRET_KEY", "") or _kept_secret(DATA_DIR)
@@ -48,6 +49,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django_htmx",
@@ -58,14 +60,25 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "axes",
+    "django_prometheus",
     "leukoweb.accounts",
     "leukoweb.audit",
     "leukoweb.cases",
     "leukoweb.analysis",
     "leukoweb.review",
+    "leukoweb.api",
+    "leukoweb.ops",
 ]
 
 MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -77,6 +90,10 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "leukoweb.accounts.middleware.idle_sign_out",
+    "leukoweb.accounts.middleware.AccountGates",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 
 TEMPLATES = [
@@ -113,6 +130,11 @@ STORAGES = {
 IS_RESEARCH_USE = env.bool("LEUKOWEB_RESEARCH_USE", True)  # S11: the owner's one setting
 SOURCE_URL = env.str("LEUKOWEB_SOURCE_URL", "https://github.com/leukoweb/leukoweb")  # AGPL: offered in the footer
 MAX_IMAGE_BYTES = env.int("LEUKOWEB_MAX_IMAGE_MB", 1024) * 2**20
+DISK_RESERVE_BYTES = env.int("LEUKOWEB_DISK_RESERVE_MB", 512) * 2**20  # kept free of uploads
+UPLOAD_QUOTA_BYTES = env.int("LEUKOWEB_UPLOAD_QUOTA_MB", 8192) * 2**20  # unfinished uploads of one person
+UPLOAD_KEEP = timedelta(hours=env.int("LEUKOWEB_UPLOAD_KEEP_HOURS", 24))  # then an unfinished upload is thrown away
+DEMO_PASSWORD = env.str("LEUKOWEB_DEMO_PASSWORD", "")
+METRICS_TOKEN = env.str("LEUKOWEB_METRICS_TOKEN", "")
 DEVICE = env.str("LEUKOWEB_DEVICE", "auto")
 INFERENCE_BACKEND = env.str("LEUKOWEB_INFERENCE_BACKEND", "auto")
 
@@ -133,7 +155,10 @@ else:
 
 # --- accounts ---------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # first: a locked account is not even tried
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
 LOGIN_URL = "sign_in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "sign_in"
@@ -147,6 +172,57 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+IDLE_LIMIT_S = env.int("LEUKOWEB_IDLE_MINUTES", 15) * 60  # S7: signed out by the server
+SECOND_FACTOR_ROLES = env.list("LEUKOWEB_SECOND_FACTOR_ROLES", default=[])  # such as pathologist,admin
+PASSWORD_RESET_TIMEOUT = env.int("LEUKOWEB_INVITATION_HOURS", 72) * 3600
+PROXIES = 1 if env.bool("LEUKOWEB_BEHIND_PROXY", False) else 0
+
+AXES_FAILURE_LIMIT = env.int("LEUKOWEB_LOCKOUT_FAILURES", 5)  # S6
+AXES_COOLOFF_TIME = timedelta(minutes=env.int("LEUKOWEB_LOCKOUT_MINUTES", 30))
+AXES_LOCKOUT_PARAMETERS = ["username"]
+AXES_USERNAME_CALLABLE = "leukoweb.accounts.lockout.name_of_credentials"
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True  # the audit has it
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+AXES_IPWARE_PROXY_COUNT = PROXIES
+# The sign-in form says itself that an account is locked; a lock by address would lock a whole hospital out.
+SILENCED_SYSTEM_CHECKS = ["axes.W002", "axes.W006"]
+
+ACCOUNT_ADAPTER = "leukoweb.accounts.sign_in.AccountAdapter"
+ACCOUNT_FORMS = {
+    "login": "leukoweb.accounts.sign_in.SignInForm",
+    "change_password": "leukoweb.accounts.sign_in.PasswordForm",
+}
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = False
+ACCOUNT_LOGOUT_REDIRECT_URL = LOGOUT_REDIRECT_URL
+ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "100/10m/ip"}  # one account is guarded by the lock-out
+ALLAUTH_TRUSTED_PROXY_COUNT = PROXIES
+MFA_ADAPTER = "leukoweb.accounts.second_factor.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # accounts are made by administrators
+MFA_TOTP_ISSUER = "LeukoWeb"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_HTTPS
+SOCIALACCOUNT_ADAPTER = "leukoweb.accounts.sign_in.HospitalAdapter"
+SOCIALACCOUNT_PROVIDERS = {}
+if OIDC_SERVER := env.str("LEUKOWEB_OIDC_SERVER", ""):  # the hospital's identity provider
+    SOCIALACCOUNT_PROVIDERS["openid_connect"] = {
+        "APPS": [
+            {
+                "provider_id": "hospital",
+                "name": env.str("LEUKOWEB_OIDC_NAME", "your hospital account"),
+                "client_id": env.str("LEUKOWEB_OIDC_CLIENT_ID"),
+                "secret": env.str("LEUKOWEB_OIDC_SECRET"),
+                "settings": {"server_url": OIDC_SERVER},
+            }
+        ],
+        "OAUTH_PKCE_ENABLED": True,
+    }
+
+SESSION_COOKIE_AGE = env.int("LEUKOWEB_SESSION_HOURS", 12) * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
@@ -172,14 +248,14 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_SSL_REDIRECT = IS_HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if IS_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
-if env.bool("LEUKOWEB_BEHIND_PROXY", False):
+if PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- queue: the row is the truth, the broker is only a door-bell --------------------------------------------------
 CELERY_BROKER_URL = env.str("BROKER_URL", "") or f"redis+socket://{broker_socket(DATA_DIR)}"
 RUN_HARD_LIMIT_S = env.int("LEUKOWEB_RUN_HARD_LIMIT_S", 1800)
 RUN_MAX_ATTEMPTS = 3
-RUN_SILENT_LIMIT_S = env.int("LEUKOWEB_RUN_SILENT_LIMIT_S", 300)  # a worker that says nothing so long is lost
+RUN_SILENT_LIMIT_S = env.int("LEUKOWEB_RUN_SILENT_LIMIT_S", 60)  # a worker that says nothing so long is lost
 SWEEP_AFTER_S = env.int("LEUKOWEB_SWEEP_AFTER_S", 180)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
@@ -197,32 +273,46 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5,
     "socket_connect_timeout": 2,
     # A page must say "queued" at once while the broker is away: the sweep sends the run later.
-    "retry_policy": {"max_retries": 0},
+    "max_retries": 0,
 }
 CELERY_TASK_PUBLISH_RETRY = False
-CELERY_BEAT_SCHEDULE = {"sweep": {"task": "leukoweb.analysis.tasks.sweep", "schedule": timedelta(seconds=60)}}
+SWEEP_EVERY_S = env.int("LEUKOWEB_SWEEP_EVERY_S", 60)
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "leukoweb.analysis.tasks.sweep",
+        "schedule": timedelta(seconds=SWEEP_EVERY_S),
+        "options": {"expires": SWEEP_EVERY_S, "priority": 0},
+    }
+}
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 
 # --- API --------------------------------------------------------------------------------------------------------
+TOKEN_MAX_DAYS = env.int("LEUKOWEB_TOKEN_MAX_DAYS", 90)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework.authentication.TokenAuthentication",
+        "leukoweb.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.PageNumberPagination",
     "PAGE_SIZE": 100,
+    "EXCEPTION_HANDLER": "leukoweb.api.errors.answer_in_words",
+    "DEFAULT_THROTTLE_RATES": {
+        "token": env.str("LEUKOWEB_TOKEN_RATE", "30/min"),
+        "upload": env.str("LEUKOWEB_UPLOAD_RATE", "600/min"),
+    },
+    "NUM_PROXIES": PROXIES,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_VERSIONING_CLASS": "rest_framework.versioning.URLPathVersioning",
-    "DEFAULT_VERSION": "v1",
-    "ALLOWED_VERSIONS": ["v1"],
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "LeukoWeb",
     "DESCRIPTION": "Cases, slides, cells, decisions and reports. Research use, not a medical device.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
@@ -236,6 +326,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"axes": {"level": "WARNING"}},  # the audit tells of sign-ins
     "root": {"handlers": ["console"], "level": env.str("LEUKOWEB_LOG_LEVEL", "INFO")},
 }
 

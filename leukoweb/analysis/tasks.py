@@ -26,6 +26,7 @@ from leukoweb.analysis import services
 from leukoweb.analysis.detectors import active_detector, computed_on, load_detector
 from leukoweb.analysis.models import Run
 from leukoweb.cases.store import derived_folder, original_path
+from leukoweb.cases.tus import sweep_incoming
 
 log = logging.getLogger(__name__)
 NOTE_EVERY_S = 0.5
@@ -85,6 +86,7 @@ def sweep(patience_s: int | None = None) -> None:
     # Where every waiting run still has its bell the queue is only long: ringing again would make it longer.
     if _bells() < Run.objects.filter(state=Run.State.QUEUED).count():
         services.ring_for_waiting_runs(sent_before=now - patience)
+    sweep_incoming()
     _remove_leavings(older_than=now - timedelta(seconds=1.1 * settings.RUN_HARD_LIMIT_S))
 
 

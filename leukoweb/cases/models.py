@@ -3,6 +3,8 @@
 Every read starts at `Model.objects.visible_to(user)`: another laboratory's rows do not exist for the user.
 """
 
+import uuid
+
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -50,6 +52,26 @@ class Patient(models.Model):
 
 
 class CaseQuerySet(models.QuerySet):
+    def in_state(self, state):
+        """The cases in one state, found from the rare side so that a full table is not evaluated row by row."""
+        runs = {FAILED: "failed", RUNNING: "running", QUEUED: "queued"}
+        cases = self
+        if state == REJECTED:
+            cases = cases.filter(rejected_at__isnull=False)
+        elif state in runs:
+            cases = cases.filter(pk__in=Slide.objects.filter(runs__state=runs[state]).values("case"))
+        elif state == REGISTERED:
+            cases = cases.exclude(pk__in=Slide.objects.values("case"))
+        elif state == TO_REVIEW:
+            signed = Case.objects.filter(reports__state="signed").values("pk")
+            cases = cases.filter(rejected_at__isnull=True).exclude(pk__in=signed)
+        elif state == TO_SIGN:
+            signed = Case.objects.filter(reports__state="signed").values("pk")
+            cases = cases.exclude(pk__in=signed)
+        elif state == AMENDING:
+            cases = cases.filter(pk__in=Case.objects.filter(reports__state="draft", reports__version__gt=1).values("pk"))
+        return cases.with_state().filter(state=state)
+
     def visible_to(self, user):
         """The cases of the user's own laboratory; none for a role that may not read cases."""
         if not user.is_authenticated or not user.can("read_cases"):
@@ -187,3 +209,27 @@ class SlideImage(models.Model):
 
     def __str__(self):
         return self.name
+
+
+class PartialUpload(models.Model):
+    """A file that arrives in pieces (tus.py): its bytes lie in the incoming folder until they become an image."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=200)
+    size_bytes = models.BigIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self):
+        return str(self.pk)
+
+    @property
+    def path(self):
+        """Where the bytes that came so far lie."""
+        return settings.FILE_UPLOAD_TEMP_DIR / f"tus-{self.pk}"
+
+    @property
+    def offset(self) -> int:
+        """How many bytes came so far: the file itself is the truth, also after a crash."""
+        return self.path.stat().st_size if self.path.exists() else 0

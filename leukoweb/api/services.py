@@ -1,0 +1,33 @@
+"""The doors that give and take back tokens, each with its audit event; they know no password and no page."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from leukoweb.api.models import ApiToken, digest_of, new_token
+from leukoweb.audit.services import record
+
+
+def give_token(user, *, name="", scope=ApiToken.Scope.WRITE, days=None) -> tuple[ApiToken, str]:
+    """Make a token and return its row and its secret; the secret is kept nowhere."""
+    secret = new_token()
+    days = min(days or settings.TOKEN_MAX_DAYS, settings.TOKEN_MAX_DAYS)
+    with transaction.atomic():
+        token = ApiToken.objects.create(
+            user=user,
+            name=name,
+            scope=scope,
+            digest=digest_of(secret),
+            expires_at=timezone.now() + timedelta(days=days),
+        )
+        record("token.create", actor=user, obj=token, changes={"name": name, "scope": scope, "days": days})
+    return token, secret
+
+
+def revoke_token(token, *, by) -> None:
+    """End a token at once; a second time changes nothing."""
+    with transaction.atomic():
+        if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
+            record("token.revoke", actor=by, obj=token, changes={"of": token.user.username})

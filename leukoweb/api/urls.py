@@ -1,0 +1,3 @@
+"""Addresses of the programming interface."""
+
+urlpatterns = []

@@ -1,0 +1,141 @@
+"""The doors that register, edit and reject a case, each with its audit event; they know no page and no detector."""
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from leukoweb.audit.services import record
+from leukoweb.cases.models import REJECTED, SIGNED, Case, Patient
+
+PATIENT_FIELDS = ("name", "sex", "birth_date")
+CASE_FIELDS = (
+    "accession_number", "priority", "stain", "collected_at", "received_at", "clinical_note",
+    "wbc", "wbc_unit", "wbc_at", "wbc_source",
+)  # fmt: skip
+
+
+class CaseRefused(Exception):
+    """Say in one sentence why a case cannot be registered or changed; `field` is where the sentence belongs."""
+
+    def __init__(self, sentence, field=None):
+        super().__init__(sentence)
+        self.field = field
+
+
+def register_case(*, by, mrn, patient, case) -> Case:
+    """Register a case for the patient with this MRN, who is made when new.
+
+    `patient` and `case` are the cleaned fields of the form. After: Case, perhaps Patient, Events.
+    """
+    with transaction.atomic():
+        person = _patient_of(by.laboratory, mrn, patient, by=by)
+        try:
+            with transaction.atomic():
+                new = Case.objects.create(laboratory=by.laboratory, patient=person, registered_by=by, **case)
+        except IntegrityError as error:
+            raise CaseRefused(_taken(case["accession_number"]), "accession_number") from error
+        record("case.register", actor=by, obj=new, case=new, changes=_as_text({"mrn": mrn, **case}))
+    return new
+
+
+def edit_case(case, *, by, mrn, patient, fields) -> Case:
+    """Change what was registered; old and new values go to the audit. Before: neither signed nor rejected."""
+    with transaction.atomic():
+        case = _open_case(case)
+        before = {name: getattr(case, name) for name in CASE_FIELDS} | {"mrn": case.patient.mrn}
+        if mrn == case.patient.mrn:
+            _correct_patient(case.patient, patient, by=by, case=case)
+        else:
+            case.patient = _patient_of(case.laboratory, mrn, patient, by=by)
+        for name, value in fields.items():
+            setattr(case, name, value)
+        try:
+            with transaction.atomic():
+                case.save()
+        except IntegrityError as error:
+            raise CaseRefused(_taken(case.accession_number), "accession_number") from error
+        changes = _changed(before, {name: getattr(case, name) for name in CASE_FIELDS} | {"mrn": mrn})
+        if changes:
+            record("case.edit", actor=by, obj=case, case=case, changes=changes)
+    return case
+
+
+def reject_case(case, *, by, reason: str) -> None:
+    """Refuse a specimen for good, with a reason (S8). Before: neither signed nor rejected. After: REJECTED."""
+    reason = reason.strip()
+    if not reason:
+        raise CaseRefused("Write why the specimen is rejected: it is printed in the case's history.", "reason")
+    with transaction.atomic():
+        case = _open_case(case)
+        case.rejected_at, case.rejected_by, case.rejection_reason = timezone.now(), by, reason
+        case.save(update_fields=["rejected_at", "rejected_by", "rejection_reason"])
+        record("case.reject", actor=by, obj=case, case=case, changes={"reason": reason})
+
+
+def _open_case(case):
+    """Lock the case's row and return it, if it may still be changed."""
+    Case.objects.select_for_update().get(pk=case.pk)
+    case = Case.objects.with_state().select_related("patient", "laboratory").get(pk=case.pk)
+    if case.state == REJECTED:
+        raise CaseRefused("The specimen of this case was rejected: the case stays as it is.")
+    if case.state == SIGNED:
+        raise CaseRefused("The report of this case is signed: a pathologist must open an amendment to change the case.")
+    return case
+
+
+def _patient_of(laboratory, mrn, fields, *, by):
+    """The patient with this MRN: made when new, refused when the MRN stands under another name or birth date."""
+    given = {name: fields.get(name) for name in PATIENT_FIELDS if fields.get(name)}
+    patient = Patient.objects.filter(laboratory=laboratory, mrn=mrn).first()
+    if patient is None:
+        if "name" not in given:
+            raise CaseRefused("This MRN is new here: enter the patient's name as well.", "name")
+        patient, is_new = Patient.objects.get_or_create(laboratory=laboratory, mrn=mrn, defaults=given)
+        if is_new:
+            record("patient.register", actor=by, obj=patient, changes=_as_text({"mrn": mrn, **given}))
+            return patient
+    if "name" in given and _plain(given["name"]) != _plain(patient.name):
+        raise CaseRefused(
+            "This MRN belongs to a patient of another name: compare both with the request form. "
+            "To correct a name, edit one of that patient's cases.",
+            "name",
+        )
+    if patient.birth_date and given.get("birth_date", patient.birth_date) != patient.birth_date:
+        raise CaseRefused("This MRN belongs to a patient with another birth date: compare both with the request form.",
+                          "birth_date")  # fmt: skip
+    if patient.sex != Patient.Sex.UNKNOWN and given.get("sex", "U") not in ("U", patient.sex):
+        raise CaseRefused("This MRN belongs to a patient of another sex: compare both with the request form.", "sex")
+    unknown = {"birth_date": patient.birth_date is None, "sex": patient.sex == Patient.Sex.UNKNOWN}
+    _correct_patient(patient, {name: given[name] for name, is_open in unknown.items() if is_open and name in given}, by=by)
+    return patient
+
+
+def _correct_patient(patient, fields, *, by, case=None):
+    before = {name: getattr(patient, name) for name in PATIENT_FIELDS}
+    for name, value in fields.items():
+        setattr(patient, name, value)
+    changes = _changed(before, {name: getattr(patient, name) for name in PATIENT_FIELDS})
+    if changes:
+        patient.save(update_fields=list(changes))
+        record("patient.edit", actor=by, obj=patient, case=case, changes=changes)
+
+
+def _taken(accession_number):
+    return f"The accession number {accession_number} is already registered: open that case, or check the number."
+
+
+def _plain(name):
+    return " ".join(name.casefold().replace(",", " ").split())
+
+
+def _changed(before, after):
+    return {name: [_text(before[name]), _text(after[name])] for name in after if before[name] != after[name]}
+
+
+def _as_text(fields):
+    return {name: _text(value) for name, value in fields.items() if value not in (None, "")}
+
+
+def _text(value):
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return value if value is None else str(value)
