@@ -6,6 +6,7 @@ It starts and ends programs and speaks to the person at the terminal; it knows n
 import argparse
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -95,6 +96,7 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
     _check_port(port)
     lock = _lock(data_dir)
     os.environ["LEUKOWEB_DATA_DIR"] = str(data_dir)
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(_emptied(data_dir / "metrics")))
     # Hashed names, not compressed: nothing is gained on one machine, and the first start is 25 s faster.
     os.environ.setdefault(
         "LEUKOWEB_STATICFILES_BACKEND", "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
@@ -104,7 +106,9 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
         if not os.environ.get("BROKER_URL"):
             children.append(Child("broker", broker_command(data_dir), data_dir, patience_s=10))
             _wait_for(lambda: _answers_at(broker_socket(data_dir)), children)
-        prepare = [sys.executable, "manage.py", "prepare", *(["--images", str(images.resolve())] if images else [])]
+        prepare = [sys.executable, "manage.py", "prepare", "--only-worker"]
+        if images:
+            prepare += ["--images", str(images.resolve())]
         if subprocess.run(prepare, cwd=ROOT, stdin=subprocess.DEVNULL).returncode != 0:
             raise CannotRun("the database or the first case could not be prepared; the reason stands above.")
         children.append(Child("worker", worker_command(), data_dir, patience_s=4, nice=5))
@@ -142,6 +146,12 @@ def web_command(port: int) -> list[str]:
 
 def _stop(number, frame):
     raise Stopped
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _check_port(port: int):

@@ -8,4 +8,5 @@ urlpatterns = [
     path("", include("leukoweb.analysis.urls")),
     path("", include("leukoweb.review.urls")),
     path("", include("leukoweb.audit.urls")),
+    path("", include("leukoweb.ops.urls")),
 ]

@@ -1,0 +1,144 @@
+"""A consistent copy of an installation, database and images, and the way back into an empty one.
+
+The database is copied first: a file lies in the store before its row is written, so each row of the copy has its file.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from hashlib import file_digest
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from leukoweb.cases.models import SlideImage
+from leukoweb.ops.store_check import problems_of_store
+
+FORMAT = 1
+
+
+class BackupRefused(Exception):
+    """Say in one sentence why nothing was copied or restored, and what to do."""
+
+
+def back_up(target: Path) -> Path:
+    """Copy database, images and the installation's secret key into a new folder under `target` and return it."""
+    now = timezone.now()
+    folder = target / f"leukoweb-{now:%Y%m%dT%H%M%SZ}"
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    try:
+        unfinished.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        raise BackupRefused(f"{unfinished} is already there. Wait a second, or remove it.") from None
+    except OSError as error:
+        raise BackupRefused(f"{target} cannot be written ({error.strerror}). Choose another folder.") from None
+    database = _dump(unfinished)
+    _copy_tree(settings.STORE_DIR, unfinished / "store")
+    key = settings.DATA_DIR / "secret_key"
+    if key.exists():
+        shutil.copy2(key, unfinished / "secret_key")
+    manifest = {
+        "format": FORMAT,
+        "made_at": now.isoformat(),
+        "database": {"engine": connection.vendor, "file": database.name, "sha256": _sha256(database)},
+        "originals": sum(1 for p in (unfinished / "store" / "originals").rglob("*") if p.is_file()),
+    }
+    (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    unfinished.rename(folder)
+    return folder
+
+
+def restore(source: Path) -> int:
+    """Bring a backup back into this empty installation and verify it; return the number of images."""
+    manifest = _manifest(source)
+    database = source / manifest["database"]["file"]
+    if _sha256(database) != manifest["database"]["sha256"]:
+        raise BackupRefused(f"{database} has been changed since it was made: its SHA-256 is another one.")
+    if manifest["database"]["engine"] != connection.vendor:
+        raise BackupRefused(
+            f"The backup is of {manifest['database']['engine']}, DATABASE_URL names {connection.vendor}. "
+            "Restore into the same kind of database."
+        )
+    _refuse_if_used()
+    _load(database)
+    _copy_tree(source / "store", settings.STORE_DIR)
+    if (source / "secret_key").exists():
+        shutil.copy2(source / "secret_key", settings.DATA_DIR / "secret_key")
+    call_command("migrate", verbosity=0)
+    broken = [problem for problem in problems_of_store() if not problem.startswith("orphan")]
+    if broken:
+        raise BackupRefused("The backup is restored but not whole: " + "; ".join(broken[:5]))
+    return SlideImage.objects.values("sha256").distinct().count()
+
+
+def _manifest(source: Path) -> dict:
+    try:
+        manifest = json.loads((source / "manifest.json").read_text())
+    except (OSError, ValueError):
+        raise BackupRefused(f"{source} is no finished backup: it has no readable manifest.json.") from None
+    if manifest.get("format") != FORMAT:
+        raise BackupRefused(f"{source} was made by a version of LeukoWeb that this one cannot read.")
+    return manifest
+
+
+def _refuse_if_used():
+    """Restoring goes into an empty place only: nothing that is there can be lost by it."""
+    if connection.introspection.table_names():
+        raise BackupRefused("The database is not empty. Restore into an empty one (another DATA= or DATABASE_URL).")
+    originals = settings.STORE_DIR / "originals"
+    if originals.exists() and any(originals.rglob("*")):
+        raise BackupRefused(f"{originals} is not empty. Restore into an empty folder (another DATA=).")
+
+
+def _dump(folder: Path) -> Path:
+    if connection.vendor == "sqlite":
+        path = folder / "database.sqlite3"
+        connection.ensure_connection()
+        with sqlite3.connect(path) as copy:
+            connection.connection.backup(copy)
+        copy.close()
+        return path
+    path = folder / "database.dump"
+    _postgresql("pg_dump", "--format=custom", "--no-owner", "--file", path)
+    return path
+
+
+def _load(database: Path):
+    if connection.vendor == "sqlite":
+        connection.ensure_connection()
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as copy:
+            copy.backup(connection.connection)
+        copy.close()
+        connection.close()
+        return
+    connection.close()
+    name = connection.settings_dict["NAME"]
+    _postgresql("pg_restore", "--single-transaction", "--exit-on-error", "--no-owner", "--dbname", name, database)
+
+
+def _postgresql(program, *arguments):
+    database = connection.settings_dict
+    names = {"PGHOST": "HOST", "PGPORT": "PORT", "PGUSER": "USER", "PGPASSWORD": "PASSWORD", "PGDATABASE": "NAME"}
+    env = os.environ | {name: str(database[key]) for name, key in names.items() if database[key]}
+    try:
+        subprocess.run([program, *map(str, arguments)], env=env, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise BackupRefused(f"{program} is not installed. On Debian: apt-get install postgresql-client") from None
+    except subprocess.CalledProcessError as error:
+        raise BackupRefused(f"{program} failed: {error.stderr.strip()[-500:]}") from None
+
+
+def _copy_tree(source: Path, target: Path):
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if source.exists():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

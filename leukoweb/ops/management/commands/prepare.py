@@ -1,0 +1,41 @@
+"""Make an installation ready to run: database, static files, and on its first day accounts and a case."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from leukoweb.analysis.services import release_lost_runs
+from leukoweb.ops.demo import NoCase, first_case, make_accounts
+
+
+class Command(BaseCommand):
+    help = "Migrate, collect static files, make the demo accounts and the first case; safe to repeat."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser):
+        parser.add_argument("--images", type=Path, help="register a case from these images instead of drawn ones")
+        parser.add_argument("--only-worker", action="store_true", help="no other worker runs: what runs now is lost")
+
+    def handle(self, *args, images=None, only_worker=False, **options):
+        call_command("migrate", verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
+        if only_worker:
+            release_lost_runs(silent_since=timezone.now() + timedelta(seconds=1))
+        try:
+            password = make_accounts(settings.DEMO_PASSWORD)
+        except ValidationError as error:
+            raise CommandError(f"LEUKOWEB_DEMO_PASSWORD is too weak: {' '.join(error.messages)}") from None
+        if password:
+            shown = "the one in LEUKOWEB_DEMO_PASSWORD" if settings.DEMO_PASSWORD else f"{password}   (shown only now)"
+            self.stdout.write(f"Accounts: technologist, pathologist, admin. Their password: {shown}")
+        try:
+            case = first_case(images) if password or images else None
+        except NoCase as reason:
+            raise CommandError(str(reason)) from None
+        if case:
+            self.stdout.write(f"Case {case.accession_number} is registered; the detector reads it now.")

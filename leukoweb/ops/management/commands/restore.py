@@ -1,0 +1,22 @@
+"""Bring a backup back into an empty installation."""
+
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+
+from leukoweb.ops.backup import BackupRefused, restore
+
+
+class Command(BaseCommand):
+    help = "Restore a backup into this empty installation (stop web and worker first) and verify every image."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser):
+        parser.add_argument("source", type=Path)
+
+    def handle(self, *args, source, **options):
+        try:
+            images = restore(source.resolve())
+        except (BackupRefused, OSError) as reason:
+            raise CommandError(f"Not restored: {reason}") from None
+        self.stdout.write(f"Restored and verified: {images} images with the hashes that the database names.")

@@ -1,0 +1,62 @@
+"""Health for people and for watching programs, and figures for Prometheus; nothing here names a patient or a case."""
+
+import os
+import secrets
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge, generate_latest, multiprocess
+
+from leukoweb.analysis.models import Run
+from leukoweb.ops.health import database_check, look
+
+
+@require_safe
+@never_cache
+def health(request):
+    """Say whether everything is there: 200, or 503 when somebody must act; words only for who may see the system."""
+    checks = look()
+    status = 503 if any(check.state == "failed" for check in checks) else 200
+    may_read = request.user.is_authenticated and request.user.can("see_system")
+    if may_read and "text/html" in request.headers.get("Accept", ""):
+        return render(request, "ops/health.html", {"checks": checks}, status=status)
+    seen = {check.name: {"state": check.state} | ({"words": check.words} if may_read else {}) for check in checks}
+    return JsonResponse({"state": "ok" if status == 200 else "failed", "checks": seen}, status=status)
+
+
+@require_safe
+@never_cache
+def health_web(request):
+    """Say whether this web process can serve pages: what a load balancer asks every few seconds."""
+    check = database_check()
+    return JsonResponse({"state": check.state}, status=200 if check.state == "ok" else 503)
+
+
+@require_safe
+@never_cache
+def metrics(request):
+    """Give Prometheus its figures: for the token of the settings, or for who may see the system."""
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    has_token = settings.METRICS_TOKEN and secrets.compare_digest(given.encode(), settings.METRICS_TOKEN.encode())
+    if not has_token and not (request.user.is_authenticated and request.user.can("see_system")):
+        raise PermissionDenied
+    web = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        web = CollectorRegistry()
+        multiprocess.MultiProcessCollector(web)
+    return HttpResponse(generate_latest(web) + generate_latest(_queue()), content_type=CONTENT_TYPE_LATEST)
+
+
+def _queue() -> CollectorRegistry:
+    """Count the runs that wait and those at work, now."""
+    registry = CollectorRegistry()
+    runs = Gauge("leukoweb_runs", "Runs by state and precedence", ["state", "priority"], registry=registry)
+    for state in (Run.State.QUEUED, Run.State.RUNNING):
+        for is_stat in (True, False):
+            count = Run.objects.filter(state=state, is_stat=is_stat).count()
+            runs.labels(state.value, "stat" if is_stat else "routine").set(count)
+    return registry
