@@ -169,11 +169,23 @@ PASSWORD = "correct-horse-9-battery"
 
 
 def _person(username, role, laboratory, **more):
+    from django.utils import timezone
+
     from leukoweb.accounts.models import User
 
+    if role == "pathologist":
+        more.setdefault("statement_accepted_at", timezone.now())
     return User.objects.create_user(
         username, password=PASSWORD, role=role, laboratory=laboratory, first_name=username.title(), **more
     )
+
+
+@pytest.fixture(autouse=True)
+def _no_rate_limit_from_before():
+    """The rate limits by address count in the cache: no test pays for the one before."""
+    from django.core.cache import cache
+
+    cache.clear()
 
 
 @pytest.fixture

@@ -16,4 +16,5 @@ def product(request):
         "source_url": settings.SOURCE_URL,
         "is_research_use": settings.IS_RESEARCH_USE,
         "can": can,
+        "idle_limit_s": settings.IDLE_LIMIT_S,
     }

@@ -1,0 +1,133 @@
+"""The forms of account pages and the reader of account lists; they know no cases."""
+
+import csv
+import io
+
+from django import forms
+from django.db.models import Q
+
+from leukoweb.accounts.models import Laboratory, User
+from leukoweb.accounts.roles import ROLES
+
+COLUMNS = ["username", "first_name", "last_name", "email", "role", "laboratory"]
+MOST_LINES = 2000
+
+
+class AccountForm(forms.ModelForm):
+    """An account as administrators edit it."""
+
+    class Meta:
+        model = User
+        fields = ["username", "first_name", "last_name", "email", "role", "laboratory"]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for name in ("first_name", "last_name", "laboratory"):
+            self.fields[name].required = True
+        self.fields["laboratory"].queryset = Laboratory.objects.filter(is_active=True)
+        self.fields["username"].help_text = "Letters, digits and @ . + - _ only."
+        self.fields["first_name"].help_text = "First and last name stand on reports."
+        if self.instance.pk:
+            del self.fields["username"]  # it stands in records
+
+    def clean_username(self):
+        username = self.cleaned_data["username"]
+        if User.objects.filter(username__iexact=username).exists():
+            raise forms.ValidationError("There is an account of that name already.")
+        return username
+
+
+class LaboratoryForm(forms.ModelForm):
+    class Meta:
+        model = Laboratory
+        fields = ["name", "address", "is_active"]
+        widgets = {"address": forms.Textarea(attrs={"rows": 3})}
+
+
+class UserFilter(forms.Form):
+    """What the list of accounts is narrowed to."""
+
+    name = forms.CharField(required=False, max_length=150, label="Name")
+    role = forms.ChoiceField(required=False, choices=[("", "Any role"), *ROLES.items()])
+    laboratory = forms.ModelChoiceField(Laboratory.objects.all(), required=False, empty_label="Any laboratory")
+    state = forms.ChoiceField(
+        required=False,
+        choices=[("", "Any state"), ("active", "Active"), ("inactive", "Deactivated"), ("locked", "Locked"),
+                 ("invited", "Invited, not yet in")],
+    )  # fmt: skip
+
+    def narrow(self, users, locked_names):
+        """Return the users that fit; `locked_names` are spelled as lockout.name_of spells them."""
+        self.full_clean()
+        chosen = getattr(self, "cleaned_data", {})
+        for word in (chosen.get("name") or "").split():
+            users = users.filter(
+                Q(username__icontains=word) | Q(first_name__icontains=word) | Q(last_name__icontains=word)
+            )
+        if chosen.get("role"):
+            users = users.filter(role=chosen["role"])
+        if chosen.get("laboratory"):
+            users = users.filter(laboratory=chosen["laboratory"])
+        if chosen.get("state") == "locked":
+            any_locked = Q(pk=None)
+            for name in locked_names:
+                any_locked |= Q(username__iexact=name)
+            users = users.filter(any_locked)
+        states = {"active": Q(is_active=True), "inactive": Q(is_active=False), "invited": Q(last_login=None)}
+        return users.filter(states.get(chosen.get("state"), Q()))
+
+
+class ImportForm(forms.Form):
+    """A list of accounts as CSV."""
+
+    file = forms.FileField(label="CSV file", help_text=f"First line: {','.join(COLUMNS)}. UTF-8, at most 1 MB.")
+
+    def clean_file(self):
+        file = self.cleaned_data["file"]
+        if file.size > 2**20:
+            raise forms.ValidationError("The file is larger than 1 MB: split it.")
+        try:
+            return file.read().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise forms.ValidationError("The file is not UTF-8 text: save it as CSV in UTF-8.") from None
+
+
+def read_accounts(text: str) -> list[tuple[int, str, AccountForm | None, list[str]]]:
+    """Return (line number, user name, checked form, complaints) of every line of a CSV; [] for an empty file.
+
+    Raises ValueError with a sentence when it is no such list at all.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        if [name.strip() for name in reader.fieldnames or []] != COLUMNS:
+            raise ValueError(f"The first line must be: {','.join(COLUMNS)}.")
+        reader.fieldnames = COLUMNS
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"The file cannot be read as CSV: {error}.") from None
+    if len(rows) > MOST_LINES:
+        raise ValueError(f"The file has {len(rows)} lines: at most {MOST_LINES} at once.")
+    active = Laboratory.objects.filter(is_active=True)
+    laboratories = {laboratory.name.casefold(): laboratory.pk for laboratory in active}
+    seen, lines = set(), []
+    for number, row in rows:
+        lines.append(_read_line(number, row, laboratories, seen))
+    return lines
+
+
+def _read_line(number, row, laboratories, seen):
+    if None in row or None in row.values():
+        return number, (row.get("username") or "").strip(), None, ["This line has another number of columns."]
+    cells = {name: value.strip() for name, value in row.items()}
+    username, complaints = cells["username"], []
+    if cells["laboratory"].casefold() not in laboratories:
+        complaints.append(f"There is no active laboratory called “{cells['laboratory'][:80]}”.")
+    if username.casefold() in seen:
+        complaints.append("This user name stands in the file twice.")
+    seen.add(username.casefold())
+    cells["role"] = {name.casefold(): code for code, name in ROLES.items()}.get(cells["role"].casefold(), cells["role"])
+    form = AccountForm({**cells, "laboratory": laboratories.get(cells["laboratory"].casefold(), "")})
+    for field, errors in form.errors.items():
+        if field != "laboratory" or cells["laboratory"].casefold() in laboratories:
+            complaints += [f"{form.fields[field].label or field}: {error}" for error in errors]
+    return number, username, form, complaints

@@ -1,0 +1,101 @@
+"""What stands before every page: the clock of idle sessions, and duties that come before work; it knows no cases."""
+
+import time
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY, logout
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import redirect, resolve_url
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+
+from leukoweb.accounts.models import User
+from leukoweb.accounts.second_factor import has_second_factor
+
+SEEN_AT = "seen_at"
+# The page marks what nobody asked for (idle.js does it for every htmx request without an event of a person).
+POLL_HEADER = "X-LeukoWeb-Poll"
+
+
+def is_poll(request) -> bool:
+    """Say whether the page asked by itself: that is no activity of a person."""
+    return POLL_HEADER in request.headers
+
+
+def seconds_left(request) -> int:
+    """How long until this session is signed out."""
+    now = int(time.time())
+    return settings.IDLE_LIMIT_S - (now - request.session.get(SEEN_AT, now))
+
+
+def idle_sign_out(get_response):
+    """Sign out sessions in which no person did anything for the limit (S7); the server's clock decides."""
+
+    def middleware(request):
+        if SESSION_KEY not in request.session:
+            return get_response(request)
+        if seconds_left(request) <= 0:
+            request.sign_out_reason = "idle"
+            logout(request)
+            return _signed_out(request)
+        if not is_poll(request):
+            note_activity(request)
+        return get_response(request)
+
+    return middleware
+
+
+def note_activity(request) -> None:
+    """Start the idle clock anew; written at most every half minute, or a tenth of a shorter limit."""
+    now = int(time.time())
+    seen_at = request.session.get(SEEN_AT)
+    if seen_at is None or now - seen_at >= min(30, settings.IDLE_LIMIT_S / 10):
+        request.session[SEEN_AT] = now
+        User.objects.filter(pk=request.session[SESSION_KEY]).update(last_seen_at=timezone.now())
+
+
+def _signed_out(request):
+    """The answer to a request of a session that just ended."""
+    page = request.path if request.method == "GET" else ""
+    address = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'idle': 1, 'next': page})}"
+    if request.headers.get("HX-Request"):
+        return HttpResponse(headers={"HX-Redirect": f"{resolve_url(settings.LOGIN_URL)}?idle=1"})
+    if "text/html" not in request.headers.get("Accept", "text/html"):
+        return JsonResponse({"detail": "You were signed out because nothing happened for a while."}, status=401)
+    return redirect(address)
+
+
+class AccountGates:
+    """Lead people to what they must do first: a new password (S3), a second factor, the signers' statement."""
+
+    ALWAYS_OPEN = {"sign_in", "sign_out", "account_login", "account_logout", "session_state", "session_stay"}
+    PASSWORD = {"password_change", "account_change_password"}
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        return self.get_response(request)
+
+    def process_view(self, request, view, args, kwargs):
+        name = request.resolver_match.url_name or ""
+        if name in self.ALWAYS_OPEN or not request.user.is_authenticated:
+            return None
+        if request.user.must_change_password:
+            return None if name in self.PASSWORD else _duty(request, "password_change", "Change your password first.")
+        if request.user.role in settings.SECOND_FACTOR_ROLES and not has_second_factor(request.user):
+            own = name.startswith(("mfa_", "account_reauthenticate"))
+            return None if own else _duty(request, "mfa_index", "Your role needs a second factor: set one up first.")
+        if name == "case_sign" and request.user.statement_accepted_at is None and request.user.can("sign_report"):
+            return _duty(request, "statement", "Read and accept the statement of responsibility first.")
+        return None
+
+
+def _duty(request, name, sentence):
+    if "text/html" not in request.headers.get("Accept", "text/html"):
+        return JsonResponse({"detail": sentence}, status=403)
+    address = f"{reverse(name)}?{urlencode({'next': request.path})}"
+    if request.headers.get("HX-Request"):
+        return HttpResponse(headers={"HX-Redirect": address})
+    return redirect(address)

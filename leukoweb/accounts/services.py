@@ -1,0 +1,167 @@
+"""The doors to accounts: invite, change, deactivate, reset, unlock; every one writes its event; it knows no cases.
+
+Administrators manage the accounts of every laboratory of the installation. Nobody changes their own role or state,
+and the last active administrator stays one.
+"""
+
+import secrets
+
+from allauth.usersessions.models import UserSession
+from django.contrib.auth.tokens import default_token_generator
+from django.db import transaction
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+from leukoweb.accounts import lockout
+from leukoweb.accounts.models import User
+from leukoweb.accounts.roles import ADMIN
+from leukoweb.accounts.second_factor import forget_second_factor
+from leukoweb.audit.services import record
+
+
+class Refused(Exception):
+    """The change is not allowed: the message is a sentence for the administrator."""
+
+
+def invite(user, *, by) -> User:
+    """Save a new account without a password; invitation_path(user) is where its owner chooses one."""
+    with transaction.atomic():
+        user.set_unusable_password()
+        user.save()
+        record("account.invite", actor=by, obj=user, laboratory=user.laboratory,
+               changes={"account": user.username, "role": user.role})  # fmt: skip
+    return user
+
+
+def invitation_path(user) -> str:
+    """The one-time address where the person chooses a password; it ends with use, or after the set hours."""
+    token = default_token_generator.make_token(user)
+    return reverse("invitation", args=[urlsafe_base64_encode(force_bytes(user.pk)), token])
+
+
+def change_account(user, changes: dict, *, by) -> None:
+    """Write new values to an account; a role or laboratory ends its sessions, so that it counts at once."""
+    with transaction.atomic():
+        _lock_administrators()
+        user = User.objects.get(pk=user.pk)
+        written = {name: [_said(getattr(user, name)), _said(value)] for name, value in changes.items()
+                   if getattr(user, name) != value}  # fmt: skip
+        if not written:
+            return
+        if "role" in written:
+            _refuse_own(user, by, "You cannot change your own role: ask another administrator.")
+            if changes["role"] != ADMIN:
+                _refuse_last_administrator(user)
+        for name, value in changes.items():
+            setattr(user, name, value)
+        user.save()
+        if {"role", "laboratory"} & written.keys():
+            _end_sessions(user)
+        record("account.change", actor=by, obj=user, laboratory=user.laboratory, changes=written)
+
+
+def set_active(user, is_active: bool, *, by) -> None:
+    """Let an account in or not; it is never deleted, its name stands on records."""
+    with transaction.atomic():
+        _lock_administrators()
+        user = User.objects.get(pk=user.pk)
+        _refuse_own(user, by, "You cannot deactivate your own account: ask another administrator.")
+        if user.is_active == is_active:
+            return
+        if not is_active:
+            _refuse_last_administrator(user)
+            _end_sessions(user)
+        user.is_active = is_active
+        user.save(update_fields=["is_active"])
+        action = "account.activate" if is_active else "account.deactivate"
+        record(action, actor=by, obj=user, laboratory=user.laboratory, changes={"account": user.username})
+
+
+def reset_password(user, *, by) -> str:
+    """Give the account a temporary password, returned once; its owner must change it at the next sign-in (S3)."""
+    _refuse_own(user, by, "Change your own password on its page.")
+    password = secrets.token_urlsafe(12)
+    with transaction.atomic():
+        user.set_password(password)
+        user.must_change_password = True
+        user.save(update_fields=["password", "must_change_password"])
+        _end_sessions(user)
+        record("password.reset", actor=by, obj=user, laboratory=user.laboratory, changes={"account": user.username})
+    return password
+
+
+def choose_password(user, password: str) -> None:
+    """Write the password its owner chose: the duty to change it ends."""
+    with transaction.atomic():
+        user.set_password(password)
+        user.must_change_password = False
+        user.save(update_fields=["password", "must_change_password"])
+        record("password.change", actor=user, obj=user)
+
+
+def reset_second_factor(user, *, by) -> None:
+    """Remove the second factor of somebody who lost it; their sessions end."""
+    with transaction.atomic():
+        forget_second_factor(user)
+        _end_sessions(user)
+        record("second_factor.reset", actor=by, obj=user, laboratory=user.laboratory,
+               changes={"account": user.username})  # fmt: skip
+
+
+def unlock(user, *, by) -> None:
+    """Lift the lock of failed sign-ins."""
+    with transaction.atomic():
+        if lockout.unlock(user.username):
+            record("account.unlock", actor=by, obj=user, laboratory=user.laboratory,
+                   changes={"account": user.username})  # fmt: skip
+
+
+def end_sessions(user, *, by) -> None:
+    """Sign an account out everywhere."""
+    with transaction.atomic():
+        _end_sessions(user)
+        record("session.end_all", actor=by, obj=user, laboratory=user.laboratory, changes={"account": user.username})
+
+
+def accept_statement(user) -> None:
+    """The signer accepted that an electronic signature binds like one on paper."""
+    with transaction.atomic():
+        user.statement_accepted_at = timezone.now()
+        user.save(update_fields=["statement_accepted_at"])
+        record("statement.accept", actor=user, obj=user)
+
+
+def save_laboratory(laboratory, *, by, changed) -> None:
+    """Save a new or changed laboratory."""
+    with transaction.atomic():
+        action = "laboratory.change" if laboratory.pk else "laboratory.create"
+        laboratory.save()
+        changes = {name: _said(getattr(laboratory, name)) for name in changed}
+        record(action, actor=by, obj=laboratory, laboratory=laboratory, changes=changes)
+
+
+def _end_sessions(user):
+    for session in UserSession.objects.filter(user=user):
+        session.end()
+
+
+def _lock_administrators():
+    """Two administrators who demote each other at once: the second waits, and finds itself the last."""
+    list(User.objects.select_for_update().filter(role=ADMIN, is_active=True).order_by("pk").values_list("pk"))
+
+
+def _refuse_own(user, by, sentence):
+    if user.pk == by.pk:
+        raise Refused(sentence)
+
+
+def _refuse_last_administrator(user):
+    others = User.objects.filter(role=ADMIN, is_active=True).exclude(pk=user.pk)
+    if user.role == ADMIN and user.is_active and not others.exists():
+        raise Refused("This is the last administrator: make somebody else one first.")
+
+
+def _said(value):
+    return value if isinstance(value, str | bool | int | None) else str(value)

@@ -1,0 +1,129 @@
+"""How people come in: the sign-in form, the hospital's identity provider, and what the audit hears of it.
+
+It knows no cases; django-allauth does the work, these are its adapters.
+"""
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.forms import ChangePasswordForm, LoginForm
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from axes.helpers import get_client_ip_address
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.shortcuts import redirect
+
+from leukoweb.accounts.lockout import lock_sentence, locked_until, name_of
+from leukoweb.accounts.models import User
+from leukoweb.accounts.services import choose_password
+from leukoweb.audit.services import record
+
+
+class SignInForm(LoginForm):
+    """User name and password; a locked account is told so, whether it exists or not."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.widget.attrs.pop("placeholder", None)
+        self.fields["login"].widget.attrs["autofocus"] = True
+
+    def add_prefix(self, field_name):
+        """The field is called what it is in the page."""
+        return super().add_prefix("username" if field_name == "login" else field_name)
+
+    def clean(self):
+        self._refuse_locked()
+        try:
+            return super().clean()
+        except ValidationError:
+            self._refuse_locked()
+            raise
+
+    def _refuse_locked(self):
+        if until := locked_until(self.cleaned_data.get("login", "")):
+            raise ValidationError(lock_sentence(until), code="locked")
+
+
+class PasswordForm(ChangePasswordForm):
+    """A new password, not the one before: a temporary one cannot be kept (S3)."""
+
+    def clean(self):
+        cleaned = super().clean()
+        if cleaned.get("password1") and self.user.check_password(cleaned["password1"]):
+            self.add_error("password1", "This is the password you have now: choose another one.")
+        return cleaned
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Accounts are made by administrators, and a new password ends the duty to change it."""
+
+    error_messages = DefaultAccountAdapter.error_messages | {
+        "username_password_mismatch": "User name or password is wrong.",
+        "too_many_login_attempts": "Too many failed sign-ins from here. Wait ten minutes, then try again.",
+    }
+
+    def is_open_for_signup(self, request):
+        return False
+
+    def set_password(self, user, password):
+        choose_password(user, password)
+
+    def get_password_change_redirect_url(self, request):
+        return "/"
+
+
+class HospitalAdapter(DefaultSocialAccountAdapter):
+    """Sign-in through the hospital's identity provider: only for accounts that an administrator made before."""
+
+    def is_open_for_signup(self, request, sociallogin):
+        return False
+
+    def pre_social_login(self, request, sociallogin):
+        if sociallogin.is_existing:
+            return
+        claims = sociallogin.account.extra_data
+        claims = claims.get("userinfo") or claims.get("id_token") or claims
+        username = claims.get("preferred_username") or ""
+        user = User.objects.filter(username__iexact=username, is_active=True).first() if username else None
+        if user is None:
+            record("sign_in.refused", changes={"by": "identity provider", "why": "no account here"})
+            messages.error(
+                request,
+                "You are known to your hospital, but you have no account here. Ask an administrator for an invitation.",
+            )
+            raise ImmediateHttpResponse(redirect("sign_in"))
+        sociallogin.connect(request, user)
+
+
+def note_sign_in(sender, request, user, **kwargs):
+    """Somebody came in, by whatever door."""
+    record("sign_in", actor=user, obj=user, changes=_from(request))
+
+
+def note_refusal(sender, credentials, request=None, **kwargs):
+    """A password was wrong; a name that nobody has may be a password typed into the wrong box and is not kept."""
+    user = User.objects.filter(username__iexact=credentials.get("username") or "").first()
+    record(
+        "sign_in.refused",
+        obj=user,
+        laboratory=user and user.laboratory,
+        changes={"account": user.username if user else "unknown"} | _from(request),
+    )
+
+
+def note_lock(sender, request, username, **kwargs):
+    """An account was locked after too many failures."""
+    user = next((u for u in User.objects.all() if name_of(u.username) == username), None)
+    record("sign_in.locked", obj=user, laboratory=user and user.laboratory, changes=_from(request))
+
+
+def note_sign_out(sender, request, user, **kwargs):
+    """Somebody left, or was signed out for being idle."""
+    if user is not None:
+        record("sign_out", actor=user, obj=user, changes={"why": getattr(request, "sign_out_reason", "asked")})
+
+
+def _from(request) -> dict:
+    """The address somebody came from, as far as it is known."""
+    address = get_client_ip_address(request) if request is not None and request.META else None
+    return {"address": str(address)} if address else {}

@@ -1,0 +1,200 @@
+"""Account pages of administrators: people and laboratories; they know no cases.
+
+An administrator manages every laboratory of the installation, and reads no case of any.
+"""
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db import transaction
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
+
+from leukoweb.accounts import lockout, services
+from leukoweb.accounts.access import requires
+from leukoweb.accounts.forms import AccountForm, ImportForm, LaboratoryForm, UserFilter, read_accounts
+from leukoweb.accounts.models import Laboratory, User
+from leukoweb.accounts.second_factor import has_second_factor
+from leukoweb.audit.models import Event
+
+SIGN_IN_EVENTS = ("sign_in", "sign_in.refused", "sign_in.locked", "sign_out", "password.reset", "password.change")
+
+
+@requires("manage_accounts")
+def user_list(request):
+    """List accounts with search and filters."""
+    form = UserFilter(request.GET or None)
+    locks = lockout.locks()
+    users = form.narrow(User.objects.select_related("laboratory"), locks)
+    page = Paginator(users, 50).get_page(request.GET.get("page"))
+    query = request.GET.copy()
+    query.pop("page", None)
+    rows = [(person, locks.get(lockout.name_of(person.username))) for person in page]
+    return render(
+        request, "accounts/user_list.html", {"form": form, "page": page, "rows": rows, "query": query.urlencode()}
+    )
+
+
+@requires("manage_accounts")
+def user_invite(request):
+    """Make an account and show the one-time address for its owner."""
+    form = AccountForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        user = services.invite(form.save(commit=False), by=request.user)
+        return _shown_once(request, user, invitation=services.invitation_path(user))
+    return render(request, "accounts/user_invite.html", {"form": form})
+
+
+@requires("manage_accounts")
+def user_detail(request, pk):
+    """One account: its values, state and sign-in history."""
+    person = get_object_or_404(User.objects.select_related("laboratory"), pk=pk)
+    form = AccountForm(request.POST or None, instance=User.objects.get(pk=pk))
+    if request.method == "POST" and form.is_valid():
+        if _done(request, services.change_account, person, form.cleaned_data):
+            messages.success(request, "Saved.")
+        return redirect("user_detail", pk)
+    history = Event.objects.filter(object_type="accounts.user", object_id=str(pk)).order_by("-id")
+    return render(
+        request,
+        "accounts/user_detail.html",
+        {
+            "person": person,
+            "form": form,
+            "locked_until": lockout.locked_until(person.username),
+            "has_second_factor": has_second_factor(person),
+            "sign_ins": history.filter(action__in=SIGN_IN_EVENTS)[:30],
+            "changes": history.exclude(action__in=SIGN_IN_EVENTS).select_related("actor")[:30],
+        },
+    )
+
+
+@requires("manage_accounts")
+@require_POST
+def user_invitation(request, pk):
+    """Show a new one-time address for somebody who never came in."""
+    person = get_object_or_404(User, pk=pk, is_active=True)
+    if person.has_usable_password():
+        messages.error(request, "This account has a password already: reset it instead.")
+        return redirect("user_detail", pk)
+    return _shown_once(request, person, invitation=services.invitation_path(person))
+
+
+@requires("manage_accounts")
+@require_POST
+def user_active(request, pk):
+    """Deactivate an account, or let it in again."""
+    person = get_object_or_404(User, pk=pk)
+    is_active = request.POST.get("active") == "yes"
+    if _done(request, services.set_active, person, is_active):
+        messages.success(request, "The account is active again." if is_active else "The account is deactivated.")
+    return redirect("user_detail", pk)
+
+
+@requires("manage_accounts")
+@require_POST
+@never_cache
+def user_reset_password(request, pk):
+    """Show a temporary password once; its owner must change it at the next sign-in (S3)."""
+    person = get_object_or_404(User, pk=pk)
+    password = _done(request, services.reset_password, person)
+    return _shown_once(request, person, password=password) if password else redirect("user_detail", pk)
+
+
+@requires("manage_accounts")
+@require_POST
+def user_reset_factor(request, pk):
+    """Remove the second factor of somebody who lost theirs."""
+    if _done(request, services.reset_second_factor, get_object_or_404(User, pk=pk)):
+        messages.success(request, "The second factor is removed; the person can set up a new one.")
+    return redirect("user_detail", pk)
+
+
+@requires("manage_accounts")
+@require_POST
+def user_unlock(request, pk):
+    """Lift the lock of failed sign-ins."""
+    if _done(request, services.unlock, get_object_or_404(User, pk=pk)):
+        messages.success(request, "The account is unlocked.")
+    return redirect("user_detail", pk)
+
+
+@requires("manage_accounts")
+@require_POST
+def user_end_sessions(request, pk):
+    """Sign an account out everywhere."""
+    if _done(request, services.end_sessions, get_object_or_404(User, pk=pk)):
+        messages.success(request, "Signed out everywhere.")
+    return redirect("user_detail", pk)
+
+
+@requires("manage_accounts")
+@never_cache
+def user_import(request):
+    """Read a CSV of accounts: first a dry run with a report of every line, then the import of the same text."""
+    form, lines, text, problem = ImportForm(), None, "", ""
+    if request.method == "POST":
+        if "text" in request.POST:
+            text = request.POST["text"]
+        else:
+            form = ImportForm(request.POST, request.FILES)
+            text = form.cleaned_data["file"] if form.is_valid() else ""
+        if text or form.is_valid():
+            try:
+                lines = read_accounts(text)
+            except ValueError as refused:
+                problem = str(refused)
+    is_clean = bool(lines) and not any(complaints for *_, complaints in lines)
+    made = []
+    if is_clean and request.POST.get("import") == "yes":
+        with transaction.atomic():
+            made = [services.invite(line_form.save(commit=False), by=request.user) for _, _, line_form, _ in lines]
+    return render(
+        request,
+        "accounts/user_import.html",
+        {
+            "form": form,
+            "lines": lines,
+            "text": text,
+            "problem": problem,
+            "is_clean": is_clean,
+            "made": [(user, request.build_absolute_uri(services.invitation_path(user))) for user in made],
+        },
+    )
+
+
+@requires("manage_accounts")
+def laboratory_list(request):
+    """List the laboratories."""
+    return render(request, "accounts/laboratory_list.html", {"laboratories": Laboratory.objects.all()})
+
+
+@requires("manage_accounts")
+def laboratory_edit(request, pk=None):
+    """Make or change a laboratory; it is never deleted."""
+    laboratory = get_object_or_404(Laboratory, pk=pk) if pk else Laboratory()
+    form = LaboratoryForm(request.POST or None, instance=laboratory, initial={} if pk else {"is_active": True})
+    if request.method == "POST" and form.is_valid():
+        services.save_laboratory(form.save(commit=False), by=request.user, changed=form.changed_data)
+        messages.success(request, "Saved.")
+        return redirect("laboratory_list")
+    return render(request, "accounts/laboratory_edit.html", {"form": form, "laboratory": laboratory})
+
+
+def _done(request, service, *args):
+    """Run a service as the signed-in administrator; False with a message when it refuses."""
+    try:
+        return service(*args, by=request.user) or True
+    except services.Refused as refused:
+        messages.error(request, str(refused))
+        return False
+
+
+def _shown_once(request, person, *, invitation="", password=""):
+    """The page with a secret that no other page shows."""
+    address = request.build_absolute_uri(invitation) if invitation else ""
+    response = render(
+        request, "accounts/user_secret.html", {"person": person, "invitation": address, "password": password}
+    )
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,44 @@
+// Warns before the server signs an idle session out, and marks requests that no person asked for; the server decides.
+const dialog = document.getElementById("idle");
+const { limitS, stateUrl, stayUrl, signInUrl } = dialog.dataset;
+const warnS = Math.min(60, Number(limitS) / 3);
+const poll = { "X-LeukoWeb-Poll": "1", Accept: "application/json" };
+let timer;
+
+// htmx gives no event for what a timer or a page load triggered: that is no activity.
+document.body.addEventListener("htmx:configRequest", (event) => {
+  if (!event.detail.triggeringEvent) event.detail.headers["X-LeukoWeb-Poll"] = "1";
+});
+
+function leave() {
+  location.assign(signInUrl);
+}
+
+async function look() {
+  const answer = await fetch(stateUrl, { headers: poll }).catch(() => null);
+  if (answer === null) return again(15);
+  if (!answer.ok) return leave();
+  const { seconds_left: left } = await answer.json();
+  if (left > warnS) {
+    if (dialog.open) dialog.close();
+    return again(left - warnS);
+  }
+  document.getElementById("idle-seconds").textContent = String(left);
+  if (!dialog.open) dialog.showModal();
+  return again(Math.min(left, 5));
+}
+
+function again(seconds) {
+  clearTimeout(timer);
+  timer = setTimeout(look, Math.max(1, seconds) * 1000);
+}
+
+document.getElementById("idle-stay").addEventListener("click", async () => {
+  const token = JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
+  const answer = await fetch(stayUrl, { method: "POST", headers: { "X-CSRFToken": token } }).catch(() => null);
+  if (answer && !answer.ok) return leave();
+  dialog.close();
+  return again(Number(limitS) - warnS);
+});
+dialog.addEventListener("cancel", (event) => event.preventDefault());
+again(Number(limitS) - warnS);
