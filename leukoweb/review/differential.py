@@ -8,7 +8,7 @@ Clopper and Pearson 1934, Biometrika 26:404, in its form by beta quantiles; Rüm
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from scipy.special import betaincinv
 
@@ -81,6 +81,24 @@ class Differential:
         if key in self.groups:
             return self.groups[key]
         return self.unidentified if key == UNIDENTIFIED else next(row for row in self.rows if row.key == key)
+
+    def as_dict(self) -> dict:
+        """Return the figures as JSON values, numbers rounded to nine decimals; the rules are kept apart."""
+
+        def plain(row):
+            return {name: _plain(value) for name, value in asdict(row).items()}
+
+        return {
+            "rows": [plain(row) for row in self.rows],
+            "unidentified": plain(self.unidentified),
+            "groups": {key: plain(row) for key, row in self.groups.items()},
+            "total": self.total,
+            "not_cells": self.not_cells,
+            "is_limited": self.is_limited,
+            "wbc_giga_per_l": _plain(self.wbc_giga_per_l),
+            "corrected_wbc": _plain(self.corrected_wbc),
+            "absolute_refusal": self.absolute_refusal,
+        }
 
     @property
     def is_empty(self) -> bool:
@@ -291,6 +309,16 @@ def count_differential(counts, rules: Rules, *, wbc: Wbc | None = None, age_year
         corrected_wbc=corrected,
         absolute_refusal=refusal,
     )
+
+
+def wbc_from(stored: dict | None) -> Wbc | None:
+    """Return a Wbc of JSON values, or None of none."""
+    return Wbc(**stored) if stored else None
+
+
+def _plain(value):
+    """Return a number that reads the same from every database; other values as they are."""
+    return round(value, 9) if isinstance(value, float) else value
 
 
 _LABELS = {t.code for t in CELL_TYPES} | {UNIDENTIFIED, NOT_A_CELL}

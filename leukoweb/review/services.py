@@ -2,11 +2,17 @@
 
 from collections import Counter
 
-from django.db.models import Count
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Q
 
+from leukoweb.accounts.models import Laboratory
 from leukoweb.analysis.models import Cell
-from leukoweb.review.differential import Differential, Wbc, count_differential
-from leukoweb.review.models import Policy, with_labels
+from leukoweb.audit.services import record
+from leukoweb.cases.models import Case
+from leukoweb.review.cells import current_cells
+from leukoweb.review.differential import Differential, Wbc, count_differential, wbc_from
+from leukoweb.review.flags import BLASTS, PROMYELOCYTES, flags_of
+from leukoweb.review.models import Policy, Report, with_labels
 from leukoweb.review.policies import Rules, rules_from
 
 
@@ -18,11 +24,6 @@ def current_policy(laboratory) -> Policy | None:
 def rules_of(policy: Policy | None) -> Rules:
     """The rules of a stored policy; the defaults when there is none."""
     return rules_from(policy.rules) if policy else Rules()
-
-
-def current_cells(case):
-    """The counted cells of a case with their labels (see with_labels)."""
-    return with_labels(Cell.objects.counted().filter(image__slide__case=case))
 
 
 def label_counts(case) -> Counter:
@@ -51,3 +52,79 @@ def age_years(case) -> float | None:
         return None
     at = (case.collected_at or case.received_at).date()
     return (at - case.patient.birth_date).days / 365.25
+
+
+def rederived(content: dict, policy: Policy) -> dict:
+    """What the cells of a signed report say under another policy; the report itself stays as it is (C6)."""
+    rules = rules_of(policy)
+    differential = count_differential(
+        content["counts"],
+        rules,
+        wbc=wbc_from(content["specimen"]["wbc"]),
+        age_years=content["patient"]["age_years"],
+        sex=content["patient"]["sex"],
+    )
+    return {
+        "differential": differential.as_dict(),
+        "rules": rules.as_dict(),
+        "sentences": rules.sentences(),
+        "flags": flags_of(differential),
+    }
+
+
+def save_policy(laboratory, rules: Rules, *, reason: str, by) -> Policy:
+    """Put rules in force as the laboratory's next version; earlier versions stay."""
+    with transaction.atomic():
+        Laboratory.objects.select_for_update().get(pk=laboratory.pk)
+        before = current_policy(laboratory)
+        policy = Policy.objects.create(
+            laboratory=laboratory,
+            version=before.version + 1 if before else 1,
+            rules=rules.as_dict(),
+            reason=reason,
+            created_by=by,
+        )
+        old, new = rules_of(before).as_dict(), policy.rules
+        changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
+        record("policy.change", actor=by, obj=policy, changes={"version": policy.version, "reason": reason, **changed})
+    return policy
+
+
+def save_phrase(phrase, *, by) -> None:
+    """Keep a ready sentence."""
+    with transaction.atomic():
+        phrase.save()
+        record("phrase.save", actor=by, obj=phrase, changes={"name": phrase.name, "text": phrase.text})
+
+
+def delete_phrase(phrase, *, by) -> None:
+    """Remove a ready sentence."""
+    with transaction.atomic():
+        record("phrase.delete", actor=by, obj=phrase, changes={"name": phrase.name, "text": phrase.text})
+        phrase.delete()
+
+
+def open_cases(user):
+    """The cases somebody still has to work on, STAT first, then the oldest first."""
+    reports = Report.objects.filter(case=OuterRef("pk"))
+    is_signed, is_amending = reports.filter(state=Report.State.SIGNED), reports.filter(state=Report.State.DRAFT)
+    cases = Case.objects.visible_to(user).filter(rejected_at=None).filter(~Exists(is_signed) | Exists(is_amending))
+    return cases.with_state().select_related("patient").order_by("-priority", "received_at", "pk")
+
+
+def urgent_flags_of(cases) -> dict:
+    """The urgent flags of cases of one laboratory, case key to list; counted exactly, in a fixed number of queries."""
+    grave = [*BLASTS, *PROMYELOCYTES]
+    cells = Cell.objects.counted().filter(run__slide__case__in=[case.pk for case in cases])
+    found = cells.filter(Q(detector_code__in=grave) | Q(decisions__to_code__in=grave))
+    suspects = set(found.values_list("run__slide__case", flat=True))
+    rows = with_labels(cells.filter(run__slide__case__in=suspects)).order_by()
+    counts = {}
+    for row in rows.values("run__slide__case", "code").annotate(cells=Count("pk")):
+        if row["code"]:
+            counts.setdefault(row["run__slide__case"], Counter())[row["code"]] = row["cells"]
+    rules = rules_of(current_policy(cases[0].laboratory)) if counts else None
+    return {
+        pk: [flag for flag in flags_of(count_differential(count, rules)) if flag.is_urgent]
+        for pk, count in counts.items()
+    }

@@ -2,9 +2,26 @@
 
 from django.urls import path
 
-from leukoweb.review.views import cells, detectors, workbench
+from leukoweb.review.views import cases, cells, detectors, policies, reports, workbench, worklist
 
 urlpatterns = [
+    path("worklist/", worklist.worklist, name="worklist"),
+    path("cases/<int:pk>/", cases.case_detail, name="case_detail"),
+    path("cases/<int:pk>/live/", cases.case_live, name="case_live"),
+    path("cases/<int:pk>/hand-over/", cases.case_hand_over, name="case_hand_over"),
+    path("cases/<int:pk>/return/", cases.case_return, name="case_return"),
+    path("cases/<int:pk>/acknowledge/", cases.flag_acknowledge, name="flag_acknowledge"),
+    path("cases/<int:pk>/sign/", reports.case_sign, name="case_sign"),
+    path("cases/<int:pk>/gates.json", reports.report_gates, name="report_gates"),
+    path("reports/<int:pk>/", reports.report_detail, name="report_detail"),
+    path("reports/<int:pk>/report.pdf", reports.report_pdf, name="report_pdf"),
+    path("reports/<int:pk>/export.<str:form>", reports.report_export, name="report_export"),
+    path("reports/<int:pk>/amend/", reports.report_amend, name="report_amend"),
+    path("reports/<int:pk>/policies/", reports.report_policies, name="report_policies"),
+    path("reports/verify/", reports.report_verify, name="report_verify"),
+    path("manage/policy/", policies.policy_edit, name="policy_edit"),
+    path("manage/phrases/", policies.phrase_list, name="phrase_list"),
+    path("manage/phrases/<int:pk>/delete/", policies.phrase_delete, name="phrase_delete"),
     path("cases/<int:pk>/review/", workbench.workbench, name="workbench"),
     path("cases/<int:pk>/cells.json", cells.case_cells, name="case_cells"),
     path("cases/<int:pk>/undo/", cells.cell_undo, name="cell_undo"),

@@ -1,0 +1,88 @@
+"""Forms of the laboratory's rules and phrases: they make values of what was typed; policies.py says what is allowed."""
+
+from dataclasses import fields
+
+from django import forms
+
+from detection.cell_types import BY_CODE
+from leukoweb.review.differential import GROUPS
+from leukoweb.review.models import Phrase
+from leukoweb.review.policies import BANDS, RANGE_KEYS, RANGE_UNITS, SMUDGE_CELLS, Rules, RulesRefused, rules_from
+
+
+class RulesForm(forms.Form):
+    """The rules of counting and flagging, with the reason of the change."""
+
+    bands = forms.ChoiceField(choices=list(BANDS.items()), label="Band neutrophils")
+    smudge_cells = forms.ChoiceField(choices=list(SMUDGE_CELLS.items()), label="Smudge cells")
+    corrects_wbc = forms.BooleanField(
+        required=False,
+        label="Correct the WBC for erythroblasts",
+        help_text="Switch it off where the analyser corrects its count already.",
+    )
+    nrbc_correction_from = forms.FloatField(label="Correct from (erythroblasts per 100 WBC)")
+    minimum_count = forms.IntegerField(label="Fewer leukocytes than this are a limited count")
+    decimals = forms.IntegerField(label="Decimals of percentages")
+    blasts_first_limit = forms.FloatField(label="Blasts, first limit (%)")
+    blasts_second_limit = forms.FloatField(label="Blasts, second limit (%)")
+    lya_limit = forms.FloatField(label="Atypical lymphocytes, limit (%)")
+    left_shift_limit = forms.FloatField(label="Left shift: bands and immature neutrophils, limit (%)")
+    nrbc_limit = forms.FloatField(label="Erythroblasts, limit (per 100 WBC)")
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 2}), label="Why the rules change", help_text="Kept with the version."
+    )
+
+    def rules_with(self, ranges) -> Rules | None:
+        """The checked rules with these reference ranges; None when something is wrong (then the form says what)."""
+        values = {f.name: self.cleaned_data[f.name] for f in fields(Rules) if f.name in self.cleaned_data}
+        try:
+            return rules_from({**values, "ranges": ranges})
+        except RulesRefused as refused:
+            for name, sentence in refused.problems.items():
+                self.add_error(name if name in self.fields else None, sentence)
+            return None
+
+
+def _key_name(key):
+    return f"{key} {BY_CODE[key].name}" if key in BY_CODE else GROUPS[key][0]
+
+
+class RangeForm(forms.Form):
+    """One reference range."""
+
+    key = forms.ChoiceField(choices=[(key, _key_name(key)) for key in RANGE_KEYS], label="Type or group")
+    unit = forms.ChoiceField(choices=[(unit, unit) for unit in RANGE_UNITS], label="Unit")
+    low = forms.FloatField(required=False, min_value=0, label="From")
+    high = forms.FloatField(required=False, min_value=0, label="To")
+    sex = forms.ChoiceField(choices=[("any", "any"), ("F", "female"), ("M", "male")], label="Sex")
+    age_from = forms.FloatField(min_value=0, initial=0, label="Age from (years)")
+    age_under = forms.FloatField(required=False, min_value=0, label="Age under (years)")
+    source = forms.CharField(max_length=200, label="Source")
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            small = "form-select-sm" if isinstance(field, forms.ChoiceField) else "form-control-sm"
+            kind = "form-select" if isinstance(field, forms.ChoiceField) else "form-control"
+            field.widget.attrs |= {"class": f"{kind} {small}", "aria-label": field.label}
+
+
+RangeFormSet = forms.formset_factory(RangeForm, extra=1, can_delete=True, max_num=300, absolute_max=400)
+
+
+def ranges_of(formset) -> list[dict]:
+    """The ranges of a valid formset, without the deleted and the empty ones."""
+    return [
+        {name: form.cleaned_data[name] for name in RangeForm.base_fields}
+        for form in formset
+        if form.cleaned_data and not form.cleaned_data.get("DELETE")
+    ]
+
+
+class PhraseForm(forms.ModelForm):
+    """A ready sentence for comments."""
+
+    class Meta:
+        model = Phrase
+        fields = ["name", "text"]
+        widgets = {"text": forms.Textarea(attrs={"rows": 2})}

@@ -1,0 +1,84 @@
+"""Reports on paper: the tagged PDF, its cell pictures and the code that finds the report; it decides nothing.
+
+The PDF library needs Pango from the system, so it is loaded only when a PDF is asked for; without it, say so.
+"""
+
+import base64
+from functools import lru_cache
+
+from django.conf import settings
+from django.template.loader import render_to_string
+
+from leukoweb.analysis.crops import crop_path
+from leukoweb.analysis.models import Cell
+
+
+class PdfUnavailable(Exception):
+    """The PDF library cannot load here; the message says what to do."""
+
+
+def cell_pictures(content: dict) -> list[dict]:
+    """The chosen cells of a report with their labels: id, code, and whether a picture can be made."""
+    codes = {cell["id"]: cell for cell in content["cells"]}
+    return [codes[pk] for pk in content["pictures"] if pk in codes]
+
+
+def pdf_of(page: dict) -> bytes:
+    """Return the report as a tagged PDF (PDF/UA-1); `page` is what the report's page shows, with `address`."""
+    html = _weasyprint()
+    content = page["content"]
+    text = render_to_string(
+        "review/report_pdf.html",
+        {
+            **page,
+            "pictures": _embedded_pictures(content),
+            "code_svg": _code(page["address"]),
+            "stylesheet": _stylesheet(),
+            "is_research_use": content["product"]["is_research_use"],
+        },
+    )
+    return html(string=text, url_fetcher=_fetch_only_embedded()).write_pdf(pdf_variant="pdf/ua-1")
+
+
+def _weasyprint():
+    """The library, or a sentence in place of a stack trace."""
+    try:
+        from weasyprint import HTML
+    except OSError as error:
+        raise PdfUnavailable(
+            "PDF is not available on this server: the system library Pango is missing (on Debian: libpango-1.0-0, "
+            "libpangoft2-1.0-0, libharfbuzz-subset0). This page prints well from the browser."
+        ) from error
+    return HTML
+
+
+def _fetch_only_embedded():
+    """A fetcher that reads nothing but data: addresses: no report text can make the server fetch something."""
+    from weasyprint import URLFetcher
+
+    return URLFetcher(allowed_protocols={"data"})
+
+
+@lru_cache(maxsize=1)
+def _stylesheet() -> str:
+    return (settings.BASE_DIR / "static" / "css" / "report_pdf.css").read_text()
+
+
+def _code(address: str) -> str:
+    """A QR code of the report's own address, which holds no patient's name or number."""
+    import segno
+
+    return segno.make(address, error="m").svg_data_uri(scale=4, border=2)
+
+
+def _embedded_pictures(content):
+    """The chosen cells with their pictures as data: addresses; a cell without a picture is left out."""
+    scales = {image["id"]: image["um_per_px"] for image in content["images"]}
+    cells = Cell.objects.select_related("image").in_bulk(content["pictures"])
+    shown = []
+    for chosen in cell_pictures(content):
+        cell = cells.get(chosen["id"])
+        path = crop_path(cell, um_per_px=scales.get(cell.image_id) or 0.1) if cell else None
+        if path:
+            shown.append({**chosen, "src": "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()})
+    return shown

@@ -1,0 +1,140 @@
+"""The page of one case, and what is done there: edit the words, hand over, return, acknowledge; it counts nothing."""
+
+from django.contrib import messages
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from leukoweb.accounts.access import requires
+from leukoweb.analysis.models import Run
+from leukoweb.audit.services import history_of, record_read
+from leukoweb.cases.models import QUEUED, REGISTERED, RUNNING, Case, Slide
+from leukoweb.review import signing
+from leukoweb.review.flags import flags_of, limits_of_the_count
+from leukoweb.review.loinc import loinc_of
+from leukoweb.review.models import Acknowledgement, Decision, HandOver, Report
+from leukoweb.review.services import age_years, current_cells, differential_of
+from leukoweb.review.table import figures_of, lines_of
+
+
+def visible_case(user, pk):
+    """The case with its state, or 404."""
+    cases = Case.objects.visible_to(user).with_state()
+    return get_object_or_404(cases.select_related("patient", "laboratory", "registered_by", "rejected_by"), pk=pk)
+
+
+@requires("read_cases")
+@require_GET
+def case_detail(request, pk):
+    """Everything about one case; each look is recorded."""
+    case = visible_case(request.user, pk)
+    record_read(request, case, case)
+    reports = Report.objects.filter(case=case).select_related("signed_by", "created_by")
+    return render(
+        request,
+        "review/case_detail.html",
+        {
+            **_live(case),
+            "age": age_years(case),
+            "reports": reports,
+            "signed": next((report for report in reports if report.state == Report.State.SIGNED), None),
+            "history": history_of(case),
+        },
+    )
+
+
+@requires("read_cases")
+@require_GET
+def case_live(request, pk):
+    """The part of the case page that changes while the detector works; it stops asking when all is done."""
+    return render(request, "review/_case_live.html", _live(visible_case(request.user, pk)))
+
+
+def _live(case):
+    """What slides, differential, flags and chart of a case show now."""
+    differential = differential_of(case)
+    figures = differential.as_dict()
+    rules = differential.rules.as_dict()
+    codes = {row.key: vars(loinc_of(row.key)) for row in differential.rows}
+    lines = lines_of(figures, rules, codes)
+    seen = {a.flag: a for a in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by")}
+    runs = Run.objects.filter(is_shadow=False).select_related("detector")
+    slides = Slide.objects.filter(case=case).prefetch_related("images").select_related("uploaded_by").order_by("pk")
+    run_of = {run.slide_id: run for run in runs.filter(slide__case=case)}
+    decided = Decision.objects.filter(cell__in=current_cells(case)).values("cell").distinct().count()
+    detector = next((run.detector for run in run_of.values() if run.detector), None)
+    return {
+        "case": case,
+        "slides": [(slide, run_of.get(slide.pk)) for slide in slides],
+        "is_live": case.state in (QUEUED, RUNNING),
+        "has_slides": case.state != REGISTERED,
+        "differential": figures,
+        "lines": lines,
+        "clipboard": figures_of(lines),
+        "rules": differential.rules,
+        "unproven": {code: detector.evidence(code) for code in codes if detector.evidence(code) in ("none", "weak")}
+        if detector
+        else {},
+        "chart": chart_of(lines),
+        "flags": [(flag, seen.get(flag.key)) for flag in flags_of(differential)],
+        "limits": limits_of_the_count(differential) if not differential.is_empty or case.state != REGISTERED else [],
+        "decided": decided,
+        "cells_total": sum(row.count for row in differential.rows) + differential.unidentified.count,
+        "uncovered": _uncovered(case),
+        "hand_over": HandOver.objects.filter(case=case).select_related("handed_over_by", "returned_by").first(),
+    }
+
+
+def chart_of(lines) -> list[dict]:
+    """The bars of the chart: types of the differential with at least one cell."""
+    return [
+        {"code": x["code"] or x["key"], "name": x["name"], "percent": x["value"], "low": x["low"], "high": x["high"]}
+        for x in lines
+        if x["kind"] in ("type", "within") and x["count"] and x["value"] is not None
+    ]
+
+
+def _uncovered(case) -> int:
+    """How many stained nuclei no box covers, over the case's images."""
+    from leukoweb.analysis.models import ImageResult
+
+    results = ImageResult.objects.filter(run__slide__case=case, run__is_shadow=False)
+    return sum(len(nuclei) for nuclei in results.values_list("uncovered_nuclei", flat=True))
+
+
+@requires("hand_over")
+@require_POST
+def case_hand_over(request, pk):
+    """Give the case to the pathologists."""
+    return _do(request, pk, lambda case: signing.hand_over(case, by=request.user), "Handed over for signature.")
+
+
+@requires("sign_report")
+@require_POST
+def case_return(request, pk):
+    """Give the case back with a reason."""
+    reason = request.POST.get("reason", "")
+    return _do(
+        request,
+        pk,
+        lambda case: signing.return_case(case, by=request.user, reason=reason),
+        "Returned with your reason.",
+    )
+
+
+@requires("relabel_cell")
+@require_POST
+def flag_acknowledge(request, pk):
+    """Write that this reader saw an urgent flag."""
+    flag = request.POST.get("flag", "")
+    return _do(request, pk, lambda case: signing.acknowledge_flag(case, flag, by=request.user), "Acknowledged.")
+
+
+def _do(request, pk, act, done):
+    """Do something to a case and go back to the page that asked."""
+    case = visible_case(request.user, pk)
+    try:
+        act(case)
+        messages.success(request, done)
+    except signing.Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", case.pk)

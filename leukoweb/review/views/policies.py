@@ -1,0 +1,72 @@
+"""Pages on which an administrator writes the laboratory's rules and phrases; versions are followed, never edited."""
+
+from django.contrib import messages
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from leukoweb.accounts.access import requires
+from leukoweb.review import services
+from leukoweb.review.forms import PhraseForm, RangeFormSet, RulesForm, ranges_of
+from leukoweb.review.models import Phrase, Policy
+from leukoweb.review.seal import differences
+
+
+@requires("manage_policies")
+@require_http_methods(["GET", "POST"])
+def policy_edit(request):
+    """The rules in force, to be followed by the next version."""
+    laboratory = request.user.laboratory
+    policy = services.current_policy(laboratory)
+    now = services.rules_of(policy).as_dict()
+    form = RulesForm(request.POST or None, initial=now)
+    ranges = RangeFormSet(request.POST or None, initial=now["ranges"], prefix="ranges")
+    if request.method == "POST" and form.is_valid() and ranges.is_valid():
+        rules = form.rules_with(ranges_of(ranges))
+        if rules and rules.as_dict() == now:
+            form.add_error(None, "Nothing was changed, so no new version was made.")
+        elif rules:
+            new = services.save_policy(laboratory, rules, reason=form.cleaned_data["reason"], by=request.user)
+            messages.success(request, f"Version {new.version} of the rules is in force. Signed reports keep theirs.")
+            return redirect("policy_edit")
+    return render(
+        request,
+        "review/policy_edit.html",
+        {"form": form, "ranges": ranges, "policy": policy, "versions": _versions(laboratory)},
+    )
+
+
+def _versions(laboratory):
+    """Each version with what it changed against the one before it."""
+    policies = list(Policy.objects.filter(laboratory=laboratory).select_related("created_by").order_by("version"))
+    before, shown = services.rules_of(None).as_dict(), []
+    for policy in policies:
+        rules = services.rules_of(policy).as_dict()
+        shown.append((policy, differences(before, rules)))
+        before = rules
+    return shown[::-1]
+
+
+@requires("manage_policies")
+@require_http_methods(["GET", "POST"])
+def phrase_list(request):
+    """The ready sentences of the laboratory."""
+    laboratory = request.user.laboratory
+    form = PhraseForm(request.POST or None, instance=Phrase(laboratory=laboratory))
+    if request.method == "POST" and form.is_valid():
+        if Phrase.objects.filter(laboratory=laboratory, name=form.cleaned_data["name"]).exists():
+            form.add_error("name", "There is a phrase with this name already. Choose another name.")
+        else:
+            services.save_phrase(form.instance, by=request.user)
+            messages.success(request, "The phrase is kept.")
+            return redirect("phrase_list")
+    phrases = Phrase.objects.filter(laboratory=laboratory)
+    return render(request, "review/phrase_list.html", {"form": form, "phrases": phrases})
+
+
+@requires("manage_policies")
+@require_POST
+def phrase_delete(request, pk):
+    """Remove a phrase; comments that used it keep their words."""
+    services.delete_phrase(get_object_or_404(Phrase, pk=pk, laboratory=request.user.laboratory), by=request.user)
+    messages.success(request, "The phrase is removed.")
+    return redirect("phrase_list")
