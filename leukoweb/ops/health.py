@@ -15,7 +15,6 @@ from kombu.exceptions import OperationalError as BrokerError
 from leukoweb.analysis.models import DetectorVersion, Run
 
 FREE_DISK_WARNING_BYTES = 5 * 2**30
-FREE_DISK_LEAST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ def detector_check() -> Check:
 def disk_check() -> Check:
     free = shutil.disk_usage(settings.DATA_DIR).free
     words = f"{free / 2**30:.0f} GiB are free for images."
-    if free < FREE_DISK_LEAST_BYTES:
-        return Check("disk", "failed", f"{words} Uploads will be refused soon: free some space.")
+    if free < settings.DISK_RESERVE_BYTES:
+        return Check("disk", "failed", f"{words} Uploads are refused until some space is freed.")
     return Check("disk", "warning" if free < FREE_DISK_WARNING_BYTES else "ok", words)
 
 

@@ -1,0 +1,128 @@
+"""`make run` as a real process: it starts everything, ends everything, and says in words why it does not run."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import psutil
+import pytest
+
+from tests.services import ROOT, free_port, wait_until
+
+pytestmark = pytest.mark.services
+
+
+@contextlib.contextmanager
+def running(data_dir, *options, port=None, **environment):
+    """Run the product over `data_dir`; its output can be read from the file that is yielded beside the process."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LEUKOWEB_", "DJANGO_")) and k != "DATABASE_URL"}
+    env = kept | {"LEUKOWEB_ENV_FILE": "", "PYTHONUNBUFFERED": "1"} | environment
+    output = data_dir.parent / f"{data_dir.name}.out"
+    command = [sys.executable, "-m", "leukoweb.run", "--port", str(port or free_port()), "--data", str(data_dir)]
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [*command, *options], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        yield process, output
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+def address(process, output):
+    def shown():
+        assert process.poll() is None, output.read_text()
+        return re.search(r"at (http://localhost:\d+/)", output.read_text())
+
+    return wait_until(shown, timeout_s=90, what="the address")[1]
+
+
+def family(process):
+    return [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+
+
+def test_it_starts_serves_stops_without_orphans_and_starts_again_with_what_it_had(tmp_path):
+    data_dir = tmp_path / "kept"
+    with running(data_dir, LEUKOWEB_DEMO_PASSWORD="") as (process, output):
+        url = address(process, output)
+        assert re.search(r"Their password: \S{15,}   \(shown only now\)", output.read_text())
+        assert b"Sign in" in urllib.request.urlopen(url + "sign-in/").read()
+        pids = family(process)
+        assert len(pids) >= 6  # itself, broker, worker and its child, web and its child
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert "LeukoWeb has stopped." in output.read_text()
+        assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+    with running(data_dir) as (process, output):
+        address(process, output)
+        assert "password" not in output.read_text()
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_when_the_worker_dies_everything_ends_and_the_reason_is_named(tmp_path):
+    with running(tmp_path / "d") as (process, output):
+        address(process, output)
+        pids = family(process)
+        [worker] = [
+            c for c in psutil.Process(process.pid).children() if "celery" in c.cmdline() or "celery" in str(c.cmdline())
+        ]
+        worker.kill()
+        assert process.wait(30) == 1
+        assert "the worker ended with code -9" in output.read_text()
+        assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+
+
+def test_when_it_is_killed_itself_nothing_of_it_stays(tmp_path):
+    with running(tmp_path / "d") as (process, output):
+        address(process, output)
+        pids = family(process)
+        process.kill()
+        process.wait()
+        wait_until(lambda: not any(map(psutil.pid_exists, pids)), timeout_s=30, what="the end of every child")
+
+
+def test_a_port_in_use_is_named_with_a_way_out(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with running(tmp_path / "d", port=port) as (process, output):
+            assert process.wait(30) == 1
+            assert f"port {port} is in use" in output.read_text()
+            assert "make run PORT=" in output.read_text()
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_second_start_over_the_same_folder_is_refused_in_words(tmp_path):
+    with running(tmp_path / "d") as (process, output):
+        address(process, output)
+        with running(tmp_path / "d") as (second, words):
+            assert second.wait(30) == 1
+            assert "already runs over" in words.read_text()
+        assert process.poll() is None
+
+
+def test_a_folder_with_a_very_long_path_has_its_socket_elsewhere(tmp_path):
+    data_dir = tmp_path / ("long-" * 20) / ("longer-" * 10) / "d"
+    data_dir.parent.mkdir(parents=True)
+    with running(data_dir) as (process, output):
+        url = address(process, output)
+        assert b'"broker": {"state": "ok"}' in urllib.request.urlopen(url + "health/").read()
+
+
+def test_images_that_are_no_images_are_named(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "letter.txt").write_text("no picture")
+    with running(tmp_path / "d", "--images", str(tmp_path / "images")) as (process, output):
+        assert process.wait(60) == 1
+        assert "could be taken" in output.read_text()
+        assert "Traceback" not in output.read_text()
