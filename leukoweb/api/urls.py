@@ -1,3 +1,48 @@
 """Addresses of the programming interface."""
 
-urlpatterns = []
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.permissions import AllowAny
+
+from leukoweb.api import views_cases, views_cells, views_pages
+
+
+
+class AccessionNumber(StringConverter):
+    """Only what can be registered (cases.models.NUMBER) is looked up at all."""
+
+    regex = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+
+register_converter(AccessionNumber, "accession")
+OPEN = {"permission_classes": [AllowAny], "authentication_classes": []}
+
+urlpatterns = [
+    path("api/v1/schema/", SpectacularAPIView.as_view(**OPEN), name="api_schema"),
+    path("api/v1/", SpectacularSwaggerSplitView.as_view(url_name="api_schema", **OPEN), name="api_docs"),
+    path("api/v1/token/", views_cases.TokenDoor.as_view(), name="api_token"),
+    path("api/v1/token/revoke/", views_cases.TokenEnd.as_view(), name="api_token_revoke"),
+    path("api/v1/cases/", views_cases.CaseList.as_view(), name="api_cases"),
+    path("api/v1/cases/<accession:accession_number>/", views_cases.CaseDetail.as_view(), name="api_case"),
+    path("api/v1/cases/<accession:accession_number>/slides/", views_cases.SlideUpload.as_view(), name="api_case_slides"),
+    path(
+        "api/v1/cases/<accession:accession_number>/differential/",
+        views_cells.CaseDifferential.as_view(),
+        name="api_differential",
+    ),
+    path("api/v1/cases/<accession:accession_number>/report/", views_cells.CaseReport.as_view(), name="api_report"),
+    path(
+        "api/v1/cases/<accession:accession_number>/report.pdf", views_cells.CaseReportPdf.as_view(), name="api_report_pdf"
+    ),
+    path(
+        "api/v1/cases/<accession:accession_number>/report/report.pdf",
+        views_cells.CaseReportPdf.as_view(schema=None),
+        name="api_report_pdf_below",
+    ),
+    path("api/v1/slides/<int:pk>/", views_cases.SlideDetail.as_view(), name="api_slide"),
+    path("api/v1/slides/<int:pk>/cells/", views_cells.SlideCells.as_view(), name="api_slide_cells"),
+    path("api/v1/cells/<int:pk>/decisions/", views_cells.CellDecisions.as_view(), name="api_cell_decisions"),
+    path("account/tokens/", views_pages.token_list, name="token_list"),
+    path("account/tokens/<int:pk>/revoke/", views_pages.token_revoke, name="token_revoke"),
+]

@@ -6,7 +6,7 @@ Every read starts at `Model.objects.visible_to(user)`: another laboratory's rows
 import uuid
 
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Case as FirstOf
 from django.db.models import Exists, OuterRef, Value, When
@@ -27,6 +27,14 @@ STATES = {
     AMENDING: "Amendment open",
     REJECTED: "Specimen rejected",
 }
+NUMBER = RegexValidator(
+    r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z",
+    "Use letters (A to Z), digits, dot, hyphen and underscore only, beginning with a letter or digit.",
+)
+ONE_LINE = RegexValidator(
+    r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]", "Write this in one line, without control characters.",
+    inverse_match=True,
+)  # fmt: skip
 
 
 class Patient(models.Model):
@@ -38,8 +46,8 @@ class Patient(models.Model):
         UNKNOWN = "U", "unknown"
 
     laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="patients")
-    mrn = models.CharField("medical record number", max_length=64)
-    name = models.CharField(max_length=200)
+    mrn = models.CharField("medical record number", max_length=64, validators=[ONE_LINE])
+    name = models.CharField(max_length=200, validators=[ONE_LINE])
     sex = models.CharField(max_length=1, choices=Sex, default=Sex.UNKNOWN)
     birth_date = models.DateField(null=True, blank=True)
 
@@ -120,9 +128,9 @@ class Case(models.Model):
 
     laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="cases")
     patient = models.ForeignKey(Patient, on_delete=models.PROTECT, related_name="cases")
-    accession_number = models.CharField(max_length=64)
+    accession_number = models.CharField(max_length=64, validators=[NUMBER])
     priority = models.CharField(max_length=10, choices=Priority, default=Priority.ROUTINE)
-    stain = models.CharField(max_length=60, default="May-Grünwald-Giemsa")
+    stain = models.CharField(max_length=60, default="May-Grünwald-Giemsa", validators=[ONE_LINE])
     collected_at = models.DateTimeField(null=True, blank=True)
     received_at = models.DateTimeField(default=timezone.now)
     clinical_note = models.TextField(blank=True)
@@ -131,7 +139,7 @@ class Case(models.Model):
     )
     wbc_unit = models.CharField(max_length=10, choices=WbcUnit, blank=True)
     wbc_at = models.DateTimeField(null=True, blank=True)
-    wbc_source = models.CharField("analyser", max_length=100, blank=True)
+    wbc_source = models.CharField("analyser", max_length=100, blank=True, validators=[ONE_LINE])
     rejected_at = models.DateTimeField(null=True, blank=True)
     rejected_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"

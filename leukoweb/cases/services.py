@@ -1,5 +1,7 @@
 """The doors that register, edit and reject a case, each with its audit event; they know no page and no detector."""
 
+from datetime import timedelta
+
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -26,6 +28,7 @@ def register_case(*, by, mrn, patient, case) -> Case:
 
     `patient` and `case` are the cleaned fields of the form. After: Case, perhaps Patient, Events.
     """
+    _refuse_contradictions({"stain": "", **case}, patient)
     with transaction.atomic():
         person = _patient_of(by.laboratory, mrn, patient, by=by)
         try:
@@ -48,6 +51,7 @@ def edit_case(case, *, by, mrn, patient, fields) -> Case:
             case.patient = _patient_of(case.laboratory, mrn, patient, by=by)
         for name, value in fields.items():
             setattr(case, name, value)
+        _refuse_contradictions({name: getattr(case, name) for name in CASE_FIELDS}, patient)
         try:
             with transaction.atomic():
                 case.save()
@@ -69,6 +73,21 @@ def reject_case(case, *, by, reason: str) -> None:
         case.rejected_at, case.rejected_by, case.rejection_reason = timezone.now(), by, reason
         case.save(update_fields=["rejected_at", "rejected_by", "rejection_reason"])
         record("case.reject", actor=by, obj=case, case=case, changes={"reason": reason})
+
+
+def _refuse_contradictions(case, patient):
+    """Refuse values that cannot stand together, whoever sends them."""
+    now, tomorrow = timezone.now(), timezone.now() + timedelta(days=1)
+    times = {name: case.get(name) for name in ("collected_at", "received_at", "wbc_at")}
+    for name, at in times.items():
+        if at and at > tomorrow:
+            raise CaseRefused("This time lies in the future: check the date.", name)
+    if times["collected_at"] and times["collected_at"] > (times["received_at"] or now):
+        raise CaseRefused("The specimen cannot be collected after it was received: check both times.", "collected_at")
+    if patient.get("birth_date") and patient["birth_date"] > tomorrow.date():
+        raise CaseRefused("The birth date lies in the future: check the date.", "birth_date")
+    if case.get("wbc") is not None and not case.get("wbc_unit"):
+        raise CaseRefused("Give the unit of the analyser's WBC: 10*9/L, 10*3/uL or /uL.", "wbc_unit")
 
 
 def _open_case(case):

@@ -1,0 +1,267 @@
+"""How rows look in JSON and what a request must hold; rules about cases and cells stand in the services."""
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from detection.cell_types import CODES
+from leukoweb.analysis.models import Cell, Run
+from leukoweb.api.models import ApiToken
+from leukoweb.cases.models import STATES, Case, Patient, Slide, SlideImage
+from leukoweb.review.cells import LABELS
+from leukoweb.review.models import Decision
+
+FLAT_PATIENT = {"mrn": "mrn", "patient_mrn": "mrn", "patient_name": "name", "name": "name", "sex": "sex",
+                "patient_sex": "sex", "birth_date": "birth_date", "patient_birth_date": "birth_date"}  # fmt: skip
+UNIT_SPELLINGS = {
+    "10^9/l": "10*9/L", "10*9/l": "10*9/L", "10⁹/l": "10*9/L", "g/l": "10*9/L", "10e9/l": "10*9/L",
+    "10^3/ul": "10*3/uL", "10*3/ul": "10*3/uL", "10³/µl": "10*3/uL", "k/ul": "10*3/uL", "/ul": "/uL", "/µl": "/uL",
+}  # fmt: skip
+
+
+class Refusal(serializers.Serializer):
+    """Every refusal: one sentence."""
+
+    detail = serializers.CharField()
+
+
+class TokenRequest(serializers.Serializer):
+    username = serializers.CharField(max_length=150)
+    password = serializers.CharField(max_length=4096, trim_whitespace=False, style={"input_type": "password"})
+    code = serializers.CharField(
+        max_length=20, required=False, allow_blank=True, help_text="Of the authenticator app, where one is enrolled."
+    )
+    name = serializers.CharField(max_length=60, required=False, allow_blank=True, help_text="What the token is for.")
+    scope = serializers.ChoiceField(ApiToken.Scope.choices, required=False)
+    days = serializers.IntegerField(min_value=1, max_value=3650, required=False, help_text="Until it expires.")
+
+
+class TokenAnswer(serializers.Serializer):
+    token = serializers.CharField()
+    scope = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+
+
+class PatientSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Patient
+        fields = ["mrn", "name", "sex", "birth_date"]
+        extra_kwargs = {"name": {"required": False}}  # noqa: RUF012
+
+
+class SlideBrief(serializers.ModelSerializer):
+    state = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Slide
+        fields = ["id", "label", "state"]
+
+    def get_state(self, slide) -> str:
+        return next((run.state for run in slide.runs.all() if not run.is_shadow), "")
+
+
+class CaseSerializer(serializers.ModelSerializer):
+    """A case as it is."""
+
+    patient = PatientSerializer()
+    state = serializers.ChoiceField(list(STATES.items()), read_only=True)
+    wbc = serializers.FloatField(allow_null=True)
+    slides = SlideBrief(many=True)
+
+    class Meta:
+        model = Case
+        fields = [
+            "id", "accession_number", "state", "priority", "patient", "stain", "collected_at", "received_at",
+            "clinical_note", "wbc", "wbc_unit", "wbc_at", "wbc_source", "rejected_at", "rejection_reason",
+            "registered_at", "slides",
+        ]  # fmt: skip
+
+
+class CasePage(serializers.Serializer):
+    """One page of cases, newest first."""
+
+    count = serializers.IntegerField()
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = CaseSerializer(many=True)
+
+
+class CaseRequest(serializers.ModelSerializer):
+    """A case to register; instead of the nested patient also `mrn`, `patient_name`, `sex` and `birth_date` beside it."""
+
+    patient = PatientSerializer()
+
+    class Meta:
+        model = Case
+        fields = [
+            "accession_number", "patient", "priority", "stain", "collected_at", "received_at", "clinical_note",
+            "wbc", "wbc_unit", "wbc_at", "wbc_source",
+        ]  # fmt: skip
+        extra_kwargs = {"wbc": {"coerce_to_string": False}}  # noqa: RUF012
+
+    def to_internal_value(self, given):
+        if isinstance(given, dict):
+            given = dict(given.items())
+            flat = {inner: given[outer] for outer, inner in FLAT_PATIENT.items() if outer in given}
+            if "patient" not in given and flat:
+                given["patient"] = flat
+            if isinstance(given.get("priority"), str):
+                given["priority"] = given["priority"].lower()
+            if isinstance(given.get("wbc_unit"), str):
+                given["wbc_unit"] = UNIT_SPELLINGS.get(given["wbc_unit"].lower().replace(" ", ""), given["wbc_unit"])
+            for name in ("wbc_unit", "wbc_source", "clinical_note"):
+                if given.get(name, "") is None:
+                    given[name] = ""
+            for name in ("received_at", "stain", "priority"):
+                if given.get(name, "") is None:
+                    given.pop(name)
+        return super().to_internal_value(given)
+
+
+class SlideRequest(serializers.Serializer):
+    """One slide (glass) with one or more images."""
+
+    images = serializers.ListField(child=serializers.FileField(allow_empty_file=True), help_text="Repeat for more.")
+    um_per_px = serializers.CharField(
+        required=False, allow_blank=True, max_length=20, help_text="Micrometres per pixel, 0.02 to 2, if you know it."
+    )
+    label = serializers.CharField(required=False, allow_blank=True, max_length=60)
+
+
+class FileRefusal(serializers.Serializer):
+    name = serializers.CharField()
+    error = serializers.CharField()
+
+
+class ImageSerializer(serializers.ModelSerializer):
+    um_per_px = serializers.SerializerMethodField()
+    um_per_px_source = serializers.SerializerMethodField()
+
+    class Meta:
+        model = SlideImage
+        fields = ["id", "name", "width_px", "height_px", "um_per_px", "um_per_px_source", "sha256", "format", "warning"]
+
+    def get_um_per_px(self, image) -> float | None:
+        measured = self._measured(image)
+        return measured.um_per_px if measured else image.um_per_px
+
+    def get_um_per_px_source(self, image) -> str:
+        measured = self._measured(image)
+        return measured.scale_method if measured else image.um_per_px_source
+
+    def _measured(self, image):
+        return next((result for result in image.results.all() if not result.run.is_shadow), None)
+
+
+class SlideSerializer(serializers.ModelSerializer):
+    """A slide with its analysis: `progress` runs from 0 to 1, `error` says why it failed."""
+
+    case = serializers.SlugRelatedField("accession_number", read_only=True)
+    images = ImageSerializer(many=True)
+    state = serializers.ChoiceField(Run.State.choices, read_only=True)
+    progress = serializers.FloatField(min_value=0, max_value=1)
+    error = serializers.CharField(allow_blank=True)
+    queued_before = serializers.IntegerField(help_text="Runs that a worker takes before this one.")
+    detector = serializers.CharField(allow_null=True)
+
+    class Meta:
+        model = Slide
+        fields = [
+            "id", "case", "label", "is_drawn", "uploaded_at", "state", "progress", "error", "queued_before",
+            "detector", "images",
+        ]  # fmt: skip
+
+
+class SlideAnswer(SlideSerializer):
+    errors = FileRefusal(many=True)
+
+    class Meta(SlideSerializer.Meta):
+        fields = [*SlideSerializer.Meta.fields, "errors"]
+
+
+class NothingTaken(Refusal):
+    """No file of the request was good."""
+
+    errors = FileRefusal(many=True)
+
+
+class CellSerializer(serializers.ModelSerializer):
+    """A cell with its label now (`code`; empty for an added cell that was taken back) and what the detector said."""
+
+    code = serializers.CharField(allow_blank=True)
+    box_xyxy = serializers.SerializerMethodField(help_text="Pixels of the original image, origin top left.")
+    reviewed = serializers.SerializerMethodField(help_text="Whether a person decided on this cell.")
+
+    class Meta:
+        model = Cell
+        fields = ["id", "image", "code", "detector_code", "score", "box_xyxy", "reviewed"]
+
+    @extend_schema_field({"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4})
+    def get_box_xyxy(self, cell):
+        return list(cell.xyxy)
+
+    def get_reviewed(self, cell) -> bool:
+        return bool(cell.decided_code)
+
+
+class CellPage(serializers.Serializer):
+    """One page of cells."""
+
+    count = serializers.IntegerField()
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = CellSerializer(many=True)
+
+
+class DecisionRequest(serializers.Serializer):
+    code = serializers.ChoiceField(LABELS, help_text="A type, UNI (unidentified) or NOT (not a cell).")
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+    seen_decision = serializers.IntegerField(
+        required=False, min_value=0, max_value=2**63 - 1,
+        help_text="The last decision you saw (0: none): refused with 409 when another one was made since.",
+    )  # fmt: skip
+
+
+class DecisionSerializer(serializers.ModelSerializer):
+    code = serializers.CharField(source="to_code")
+    decided_by = serializers.CharField(source="decided_by.printed_name")
+
+    class Meta:
+        model = Decision
+        fields = ["id", "cell", "from_code", "code", "reason", "decided_by", "decided_at"]
+
+
+class DifferentialRow(serializers.Serializer):
+    count = serializers.IntegerField()
+    percent = serializers.FloatField(allow_null=True)
+    low = serializers.FloatField(allow_null=True)
+    high = serializers.FloatField(allow_null=True)
+    absolute = serializers.FloatField(allow_null=True, help_text="10*9/L")
+
+
+class FlagSerializer(serializers.Serializer):
+    key = serializers.CharField()
+    title = serializers.CharField()
+    sentence = serializers.CharField()
+    urgency = serializers.CharField()
+    codes = serializers.ListField(child=serializers.CharField())
+
+
+class DifferentialCells(serializers.Serializer):
+    def get_fields(self):
+        return {code: DifferentialRow() for code in CODES}
+
+
+class DifferentialSerializer(serializers.Serializer):
+    """Percent, low and high in percent (exact 95 % interval); for EBO and KSC percent means per 100 leukocytes."""
+
+    cells = DifferentialCells()
+    total = serializers.IntegerField(help_text="Leukocytes in the denominator.")
+    unidentified = DifferentialRow()
+    not_cells = serializers.IntegerField()
+    reviewed = serializers.BooleanField()
+    reviewed_cells = serializers.IntegerField()
+    status = serializers.CharField(help_text="“preliminary, not reviewed” until a person decided on every cell.")
+    is_limited = serializers.BooleanField(help_text="Too few leukocytes for a differential.")
+    absolute_refusal = serializers.CharField(allow_blank=True)
+    policies = serializers.DictField()
+    flags = FlagSerializer(many=True)

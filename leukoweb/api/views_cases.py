@@ -1,0 +1,219 @@
+"""Tokens, cases and slides for programs: thin views over the doors that the pages use; they count no cells."""
+
+from django.contrib.auth import authenticate
+from django.shortcuts import get_object_or_404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.parsers import MultiPartParser
+from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.response import Response
+from rest_framework.throttling import ScopedRateThrottle
+from rest_framework.views import APIView
+
+from leukoweb.accounts.lockout import lock_sentence, locked_until
+from leukoweb.accounts.second_factor import check_code, has_second_factor
+from leukoweb.analysis.models import ImageResult, Run
+from leukoweb.analysis.services import runs_before
+from leukoweb.analysis.uploads import CaseClosed, accept_upload
+from leukoweb.api import serializers as forms
+from leukoweb.api.authentication import duty_of
+from leukoweb.api.models import ApiToken
+from leukoweb.api.services import give_token, revoke_token
+from leukoweb.audit.services import record_read
+from leukoweb.cases.intake import plausible_um_per_px
+from leukoweb.cases.models import STATES, Case, Slide
+from leukoweb.cases.services import CaseRefused, register_case
+
+
+class MayDo(BasePermission):
+    """Ask the role for the action that the view names for this method."""
+
+    def has_permission(self, request, view):
+        if not request.user.is_authenticated:
+            return False
+        # A method that the view does not have is answered with 405, not 403.
+        return request.method not in view.actions or request.user.can(view.actions[request.method])
+
+
+class Door(APIView):
+    """A view whose `actions` say what a role must be allowed to do for each method."""
+
+    permission_classes = (MayDo,)
+    actions = {"GET": "read_cases", "HEAD": "read_cases", "OPTIONS": "read_cases"}  # noqa: RUF012
+
+
+class Pages(PageNumberPagination):
+    page_size_query_param = "page_size"
+    max_page_size = 1000
+
+
+class TokenDoor(APIView):
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_classes = (ScopedRateThrottle,)
+    throttle_scope = "token"
+
+    @extend_schema(
+        request=forms.TokenRequest,
+        responses={200: forms.TokenAnswer, 400: forms.Refusal, 403: forms.Refusal, 429: forms.Refusal},
+        auth=[],
+    )
+    def post(self, request):
+        """Get a token for a user name and password; send it as `Authorization: Token <token>`."""
+        asked = _checked(forms.TokenRequest, request.data)
+        if until := locked_until(asked["username"]):
+            raise PermissionDenied(lock_sentence(until))
+        user = authenticate(request._request, username=asked["username"], password=asked["password"])
+        if user is None:
+            raise ValidationError({"detail": "User name or password is wrong."})
+        if has_second_factor(user) and not check_code(user, asked.get("code", "")):
+            raise ValidationError({"detail": "Send `code`: the current code of your authenticator app."})
+        if duty := duty_of(user):
+            raise PermissionDenied(duty)
+        wanted = {name: asked[name] for name in ("name", "scope", "days") if name in asked}
+        token, secret = give_token(user, **wanted)
+        return Response({"token": secret, "scope": token.scope, "expires_at": token.expires_at})
+
+
+class TokenEnd(APIView):
+    @extend_schema(request=None, responses={204: None, 400: forms.Refusal})
+    def post(self, request):
+        """Revoke the token that this request carries."""
+        if not isinstance(request.auth, ApiToken):
+            raise ValidationError({"detail": "This request carries no token: sign out on the page instead."})
+        revoke_token(request.auth, by=request.user)
+        return Response(status=204)
+
+
+class CaseList(Door):
+    actions = Door.actions | {"POST": "register_case"}
+
+    @extend_schema(
+        operation_id="cases_list",
+        parameters=[
+            OpenApiParameter("state", enum=list(STATES)),
+            OpenApiParameter("priority", enum=Case.Priority.values),
+            OpenApiParameter("page", OpenApiTypes.INT),
+            OpenApiParameter("page_size", OpenApiTypes.INT),
+        ],
+        responses={200: forms.CasePage, 400: forms.Refusal},
+    )
+    def get(self, request):
+        """The cases of your laboratory, newest first, in pages of 100: `count`, `next`, `previous`, `results`."""
+        cases, asked = Case.objects.visible_to(request.user), request.query_params
+        if (priority := asked.get("priority")) is not None:
+            cases = cases.filter(priority=_one_of(priority, Case.Priority.values, "priority"))
+        if (state := asked.get("state")) is not None:
+            cases = cases.in_state(_one_of(state, STATES, "state"))
+        pages = Pages()
+        # Counted and cut by key alone: the derived state is worked out for the rows of the page only.
+        keys = pages.paginate_queryset(cases.order_by("-received_at", "-id").values_list("pk", flat=True), request)
+        shown = _shown_cases(Case.objects.visible_to(request.user).filter(pk__in=keys))
+        return pages.get_paginated_response(forms.CaseSerializer(shown, many=True).data)
+
+    @extend_schema(
+        request=forms.CaseRequest, responses={201: forms.CaseSerializer, 400: forms.Refusal, 403: forms.Refusal}
+    )
+    def post(self, request):
+        """Register a case; the patient is found by MRN in your laboratory, or made."""
+        fields = dict(_checked(forms.CaseRequest, request.data))
+        patient = dict(fields.pop("patient"))
+        try:
+            case = register_case(by=request.user, mrn=patient.pop("mrn"), patient=patient, case=fields)
+        except CaseRefused as refused:
+            raise ValidationError({refused.field or "detail": str(refused)}) from refused
+        [case] = _shown_cases(Case.objects.visible_to(request.user).filter(pk=case.pk))
+        return Response(forms.CaseSerializer(case).data, status=201)
+
+
+class CaseDetail(Door):
+    @extend_schema(responses={200: forms.CaseSerializer, 404: forms.Refusal})
+    def get(self, request, accession_number):
+        """One case with its patient and slides."""
+        case = get_object_or_404(
+            _shown_cases(Case.objects.visible_to(request.user)), accession_number=accession_number
+        )
+        record_read(request, case, case)
+        return Response(forms.CaseSerializer(case).data)
+
+
+class SlideUpload(Door):
+    actions = Door.actions | {"POST": "upload_slide"}
+    parser_classes = (MultiPartParser,)
+    throttle_classes = (ScopedRateThrottle,)
+    throttle_scope = "upload"
+
+    @extend_schema(
+        request={"multipart/form-data": forms.SlideRequest},
+        responses={201: forms.SlideAnswer, 400: forms.NothingTaken, 404: forms.Refusal, 409: forms.Refusal},
+    )
+    def post(self, request, accession_number):
+        """Upload the images of one slide; its analysis is queued at once. Files that are refused stand in `errors`."""
+        case = visible_case(request, accession_number)
+        files = request.FILES.getlist("images")
+        stopped = getattr(request._request, "stopped_files", [])
+        asked = _checked(forms.SlideRequest, request.data, partial=True)
+        if not files and not stopped:
+            raise ValidationError({"detail": "No file came: send the pictures as multipart field “images”."})
+        try:
+            um_per_px = plausible_um_per_px(asked.get("um_per_px"))
+        except ValueError as implausible:
+            raise ValidationError({"um_per_px": str(implausible)}) from implausible
+        try:
+            slide, refused = accept_upload(
+                case, files, label=asked.get("label", ""), um_per_px=um_per_px, by=request.user, stopped=stopped
+            )
+        except CaseClosed as closed:
+            return Response({"detail": str(closed)}, status=409)
+        errors = [{"name": one.name, "error": one.sentence} for one in refused]
+        if slide is None:
+            return Response({"detail": "None of the files was taken.", "errors": errors}, status=400)
+        return Response(slide_json(slide) | {"errors": errors}, status=201)
+
+
+class SlideDetail(Door):
+    @extend_schema(responses={200: forms.SlideSerializer, 404: forms.Refusal})
+    def get(self, request, pk):
+        """A slide, how far its analysis is, and its images; ask again every few seconds while it runs."""
+        slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
+        record_read(request, slide, slide.case)
+        return Response(slide_json(slide))
+
+
+def visible_case(request, accession_number):
+    """The case of the caller's laboratory, or 404."""
+    cases = Case.objects.visible_to(request.user).select_related("patient", "laboratory")
+    return get_object_or_404(cases, accession_number=accession_number)
+
+
+def slide_json(slide) -> dict:
+    """A slide with the state of its counted run."""
+    run = Run.objects.select_related("detector").get(slide=slide, is_shadow=False)
+    slide.state, slide.progress, slide.error = run.state, run.progress, run.error
+    slide.queued_before = runs_before(run) if run.state == Run.State.QUEUED else 0
+    slide.detector = str(run.detector) if run.detector else None
+    results = ImageResult.objects.filter(run=run).select_related("run")
+    by_image = {result.image_id: [result] for result in results}
+    images = list(slide.images.all())
+    for image in images:
+        image._prefetched_objects_cache = {"results": by_image.get(image.pk, [])}
+    slide._prefetched_objects_cache = {"images": images}
+    return forms.SlideSerializer(slide).data
+
+
+def _shown_cases(cases):
+    return cases.with_state().select_related("patient").prefetch_related("slides__runs").order_by("-received_at", "-id")
+
+
+def _checked(form, given, *, partial=False) -> dict:
+    checked = form(data=given, partial=partial)
+    checked.is_valid(raise_exception=True)
+    return checked.validated_data
+
+
+def _one_of(value, known, name):
+    if value not in known:
+        raise ValidationError({name: f"There is no such {name}: choose one of {', '.join(known)}."})
+    return value

@@ -1,0 +1,174 @@
+"""Cells, decisions, the differential and the report for programs: thin views over the services of review."""
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.response import Response
+
+from leukoweb.analysis.models import Cell
+from leukoweb.api import serializers as forms
+from leukoweb.api.views_cases import Door, Pages, _checked, visible_case
+from leukoweb.audit.services import record, record_read
+from leukoweb.cases.models import SIGNED, Case, Slide
+from leukoweb.review.cells import Collision, DecisionRefused, current_cells, relabel_cell
+from leukoweb.review.flags import flags_of
+from leukoweb.review.models import Decision, Report, with_labels
+from leukoweb.review.printing import PdfUnavailable, pdf_of
+from leukoweb.review.services import current_policy, differential_of
+from leukoweb.review.views.reports import page_of, shown_content, status_of
+
+PRELIMINARY = "preliminary, not reviewed"
+
+
+class SlideCells(Door):
+    @extend_schema(
+        parameters=[OpenApiParameter("page", OpenApiTypes.INT), OpenApiParameter("page_size", OpenApiTypes.INT)],
+        responses={200: forms.CellPage, 404: forms.Refusal},
+    )
+    def get(self, request, pk):
+        """The cells of a slide in pages: `count`, `next`, `previous`, `results`."""
+        slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
+        cells = with_labels(Cell.objects.filter(run__slide=slide).counted()).order_by("pk")
+        pages = Pages()
+        shown = pages.paginate_queryset(cells, request)
+        record_read(request, slide, slide.case)
+        return pages.get_paginated_response(forms.CellSerializer(shown, many=True).data)
+
+
+class CellDecisions(Door):
+    actions = Door.actions | {"POST": "relabel_cell"}
+
+    @extend_schema(responses={200: forms.DecisionSerializer(many=True), 404: forms.Refusal})
+    def get(self, request, pk):
+        """Everything that people decided about a cell, first to last."""
+        decisions = Decision.objects.filter(cell=_visible_cell(request, pk)).select_related("decided_by").order_by("pk")
+        return Response(forms.DecisionSerializer(decisions, many=True).data)
+
+    @extend_schema(
+        request=forms.DecisionRequest,
+        responses={201: forms.DecisionSerializer, 400: forms.Refusal, 404: forms.Refusal, 409: forms.Refusal},
+    )
+    def post(self, request, pk):
+        """Give a cell a label; the label it has already confirms it."""
+        cell = _visible_cell(request, pk)
+        asked = _checked(forms.DecisionRequest, request.data)
+        try:
+            decision = relabel_cell(
+                cell,
+                to=asked["code"],
+                by=request.user,
+                reason=asked.get("reason", ""),
+                seen_decision_id=asked.get("seen_decision"),
+            )
+        except Collision as collision:
+            return Response({"detail": str(collision)}, status=409)
+        except DecisionRefused as refused:
+            raise ValidationError({"detail": str(refused)}) from refused
+        return Response(forms.DecisionSerializer(decision).data, status=201)
+
+
+class CaseDifferential(Door):
+    @extend_schema(responses={200: forms.DifferentialSerializer, 404: forms.Refusal})
+    def get(self, request, accession_number):
+        """The differential of a case as its cells are labelled now, by the laboratory's policy."""
+        case = visible_case(request, accession_number)
+        record_read(request, case, case)
+        return Response(forms.DifferentialSerializer(_differential(case)).data)
+
+
+class CaseReport(Door):
+    @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: forms.Refusal})
+    def get(self, request, accession_number):
+        """The newest report of a case: as it was signed, or as the case is now and then marked preliminary."""
+        report = _newest_report(visible_case(request, accession_number))
+        kept = {name: section for name, section in shown_content(report).items() if name != "cells"}
+        record("report.export", actor=request.user, obj=report if report.pk else report.case, case=report.case,
+               changes={"format": "json"})  # fmt: skip
+        return Response({"status": status_of(report), "state": report.state, **kept, "seal": report.seal})
+
+
+class JsonWhateverWasAsked(DefaultContentNegotiation):
+    """Refusals are JSON, also for a client that accepts PDF only."""
+
+    def select_renderer(self, request, renderers, format_suffix=None):
+        return renderers[0], renderers[0].media_type
+
+
+class CaseReportPdf(Door):
+    content_negotiation_class = JsonWhateverWasAsked
+
+    @extend_schema(
+        responses={
+            (200, "application/pdf"): OpenApiTypes.BINARY,
+            (404, "application/json"): forms.Refusal,
+            (503, "application/json"): forms.Refusal,
+        }
+    )
+    def get(self, request, accession_number):
+        """The same report as a PDF."""
+        report = _newest_report(visible_case(request, accession_number))
+        place = f"/reports/{report.pk}/" if report.pk else f"/cases/{report.case_id}/"
+        try:
+            pdf = pdf_of({**page_of(report, shown_content(report)), "address": request.build_absolute_uri(place)})
+        except PdfUnavailable as absent:
+            return Response({"detail": str(absent)}, status=503)
+        record("report.export", actor=request.user, obj=report if report.pk else report.case, case=report.case,
+               changes={"format": "pdf"})  # fmt: skip
+        response = HttpResponse(pdf, content_type="application/pdf")
+        response["Content-Disposition"] = f'inline; filename="report-case-{report.case_id}-v{report.version}.pdf"'
+        return response
+
+
+def _visible_cell(request, pk):
+    return get_object_or_404(Cell.objects.visible_to(request.user), pk=pk)
+
+
+def _newest_report(case):
+    """The newest version of a case's report, with an open one first; an unsaved draft where there is none."""
+    reports = Report.objects.filter(case=case).select_related("amends", "signed_by").order_by("-version")
+    report = reports.filter(state=Report.State.SIGNED).first() or reports.first() or Report(case=case)
+    report.case = case
+    return report
+
+
+def _differential(case) -> dict:
+    differential, policy = differential_of(case), current_policy(case.laboratory)
+    labelled = current_cells(case).exclude(code="")
+    cells, reviewed = labelled.count(), labelled.exclude(decided_code="").count()
+    is_signed = Case.objects.with_state().values_list("state", flat=True).get(pk=case.pk) == SIGNED
+    is_reviewed = is_signed or 0 < cells == reviewed
+    return {
+        "cells": {row.key: _row(row) for row in differential.rows},
+        "total": differential.total,
+        "unidentified": _row(differential.unidentified),
+        "not_cells": differential.not_cells,
+        "reviewed": is_reviewed,
+        "reviewed_cells": reviewed,
+        "status": "signed" if is_signed else "reviewed" if is_reviewed else PRELIMINARY,
+        "is_limited": differential.is_limited,
+        "absolute_refusal": differential.absolute_refusal,
+        "policies": {
+            "version": policy.version if policy else 0,
+            "rules": differential.rules.as_dict(),
+            "sentences": differential.rules.sentences(),
+        },
+        "flags": [
+            {"key": f.key, "title": f.title, "sentence": f.sentence, "urgency": f.urgency, "codes": list(f.codes)}
+            for f in flags_of(differential)
+        ],
+    }
+
+
+def _row(row) -> dict:
+    """One type: per 100 leukocytes where it stands outside of the differential."""
+    outside = row.per_100 is not None
+    return {
+        "count": row.count,
+        "percent": row.per_100 if outside else row.percent,
+        "low": None if outside else row.low,
+        "high": None if outside else row.high,
+        "absolute": row.absolute,
+    }

@@ -1,0 +1,45 @@
+"""The page on which people make and revoke their own tokens; it shows a secret once and knows no cases."""
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from leukoweb.api.models import ApiToken
+from leukoweb.api.services import give_token, revoke_token
+
+
+class TokenForm(forms.Form):
+    """What a new token is for, what it may do and how long it lives."""
+
+    name = forms.CharField(max_length=60, label="What is it for?", help_text="Such as “analyser room script”.")
+    scope = forms.ChoiceField(choices=ApiToken.Scope.choices, initial=ApiToken.Scope.READ, label="It may")
+    days = forms.TypedChoiceField(
+        choices=[(1, "1 day"), (7, "7 days"), (30, "30 days"), (90, "90 days")], coerce=int, initial=30, label="It expires in"
+    )
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "POST"])
+def token_list(request):
+    """One's own tokens, and a new one."""
+    form = TokenForm(request.POST or None)
+    secret = ""
+    if request.method == "POST" and form.is_valid():
+        _, secret = give_token(request.user, **form.cleaned_data)
+        form = TokenForm()
+    tokens = ApiToken.objects.filter(user=request.user)[:50]
+    return render(request, "api/token_list.html", {"form": form, "tokens": tokens, "secret": secret})
+
+
+@login_required
+@require_POST
+def token_revoke(request, pk):
+    """End one of one's own tokens."""
+    token = get_object_or_404(ApiToken, pk=pk, user=request.user)
+    revoke_token(token, by=request.user)
+    messages.success(request, "The token is revoked: whatever used it is signed out.")
+    return redirect("token_list")
