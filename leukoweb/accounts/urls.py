@@ -22,7 +22,7 @@ urlpatterns = [
     path("account/sessions/", include("allauth.usersessions.urls")),
     path("account/sessions/<int:pk>/end/", views.session_end, name="session_end"),
     path("account/hospital/", include("allauth.socialaccount.urls")),
-    path("account/hospital/oidc/", include("allauth.socialaccount.providers.openid_connect.urls")),
+    path("account/hospital/", include("allauth.socialaccount.providers.openid_connect.urls")),
     path("account/invitation/<str:uidb64>/<str:token>/", views.Invitation.as_view(), name="invitation"),
     path("account/statement/", views.statement, name="statement"),
     path("account/session/", views.session_state, name="session_state"),

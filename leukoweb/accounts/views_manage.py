@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.db import transaction
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from leukoweb.accounts import lockout, services
 from leukoweb.accounts.access import requires
@@ -21,6 +21,7 @@ SIGN_IN_EVENTS = ("sign_in", "sign_in.refused", "sign_in.locked", "sign_out", "p
 
 
 @requires("manage_accounts")
+@require_safe
 def user_list(request):
     """List accounts with search and filters."""
     form = UserFilter(request.GET or None)
@@ -164,6 +165,7 @@ def user_import(request):
 
 
 @requires("manage_accounts")
+@require_safe
 def laboratory_list(request):
     """List the laboratories."""
     return render(request, "accounts/laboratory_list.html", {"laboratories": Laboratory.objects.all()})

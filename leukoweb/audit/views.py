@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.views.decorators.http import require_safe
 
 from leukoweb.accounts.access import requires
 from leukoweb.audit.models import LABELS, Event, in_words
@@ -53,6 +54,7 @@ class EventFilter(forms.Form):
 
 
 @requires("read_audit")
+@require_safe
 def audit_log(request):
     """List events, newest first, by key and not by page number: the table only grows."""
     form = EventFilter(request.GET)
@@ -76,6 +78,7 @@ def audit_log(request):
 
 
 @requires("read_audit")
+@require_safe
 def audit_csv(request):
     """The filtered events as CSV; the export is an event itself."""
     form = EventFilter(request.GET)
@@ -89,6 +92,7 @@ def audit_csv(request):
 
 
 @requires("read_audit")
+@require_safe
 def audit_head(request):
     """The chain's head of today as a file, to be signed and kept elsewhere."""
     head = head_of(timezone.localdate())

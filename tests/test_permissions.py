@@ -1,0 +1,289 @@
+"""One table: role x address x method -> what happens. An address that is not in the table fails the test.
+
+A row is `"url_name": (GET, POST)`; each side is five words for anonymous, technologist, pathologist, admin and outsider
+(a pathologist of another laboratory), or one word for all five:
+    in   sent to sign-in, or 401
+    ok   the door opens: the page, a redirect, or a refusal of what was sent (400, 409, 422 ...)
+    403  the role does not allow it
+    404  it does not exist for this person
+    no   nothing: one of in, 403, 404, 405
+Arguments of an address come from OBJECTS by the first fitting beginning of its route.
+"""
+
+from http.cookies import SimpleCookie
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern, get_resolver, reverse
+
+from leukoweb.accounts.models import User
+from leukoweb.cases.store import derived_folder, original_path
+
+ROLES = ("anonymous", "technologist", "pathologist", "admin", "outsider")
+ALL, OWN, SIGNED_IN = "ok", "in ok ok 403 404", "in ok ok ok ok"
+READERS, PATHOLOGISTS, ADMINS = "in ok ok 403 ok", "in 403 ok 403 ok", "in 403 403 ok 403"
+SIGNER_OWN = "in 403 ok 403 404"
+
+TABLE = {
+    # one's own account
+    "home": (SIGNED_IN, SIGNED_IN),
+    "sign_in": (ALL, ALL),
+    "account_login": (ALL, ALL),
+    "sign_out": (ALL, ALL),
+    "account_logout": (ALL, ALL),
+    "account_inactive": (ALL, "no"),
+    "account_signup": (ALL, ALL),  # a page that says who makes accounts
+    "password_change": (SIGNED_IN, SIGNED_IN),
+    "account_change_password": (SIGNED_IN, SIGNED_IN),
+    "account_set_password": (SIGNED_IN, SIGNED_IN),
+    "account_reauthenticate": (SIGNED_IN, SIGNED_IN),
+    "mfa_index": (SIGNED_IN, "no"),
+    "mfa_authenticate": (ALL, ALL),  # without a password before: back to sign-in
+    "mfa_reauthenticate": (SIGNED_IN, SIGNED_IN),
+    "mfa_activate_totp": (SIGNED_IN, SIGNED_IN),
+    "mfa_deactivate_totp": ("no", "no"),  # 404 without a second factor
+    "mfa_view_recovery_codes": ("no", "no"),
+    "mfa_generate_recovery_codes": (SIGNED_IN, SIGNED_IN),
+    "mfa_download_recovery_codes": ("no", "no"),
+    "mfa_list_webauthn": (SIGNED_IN, "no"),
+    "mfa_add_webauthn": (SIGNED_IN, SIGNED_IN),
+    "mfa_reauthenticate_webauthn": (SIGNED_IN, SIGNED_IN),
+    "mfa_remove_webauthn": (SIGNED_IN, SIGNED_IN),  # the password first
+    "mfa_edit_webauthn": (SIGNED_IN, SIGNED_IN),
+    "usersessions_list": (SIGNED_IN, SIGNED_IN),
+    "session_end": ("no", "in 404 404 404 404"),  # somebody else's session
+    "socialaccount_login_cancelled": (ALL, "no"),
+    "socialaccount_login_error": ("in", "no"),
+    "socialaccount_signup": (ALL, ALL),  # closed: back to sign-in
+    "socialaccount_connections": (SIGNED_IN, SIGNED_IN),
+    "openid_connect_login": ("404", "404"),  # no identity provider is set
+    "openid_connect_callback": ("404", "404"),
+    "invitation": (ALL, ALL),  # the token decides
+    "statement": (PATHOLOGISTS, PATHOLOGISTS),
+    "session_state": (SIGNED_IN, "no"),
+    "session_stay": ("no", SIGNED_IN),
+    # administration
+    "user_list": (ADMINS, "no"),
+    "user_invite": (ADMINS, ADMINS),
+    "user_import": (ADMINS, ADMINS),
+    "user_detail": (ADMINS, ADMINS),
+    "user_invitation": ("no", ADMINS),
+    "user_active": ("no", ADMINS),
+    "user_reset_password": ("no", ADMINS),
+    "user_reset_factor": ("no", ADMINS),
+    "user_unlock": ("no", ADMINS),
+    "user_end_sessions": ("no", ADMINS),
+    "laboratory_list": (ADMINS, "no"),
+    "laboratory_create": (ADMINS, ADMINS),
+    "laboratory_edit": (ADMINS, ADMINS),
+    "audit_log": (ADMINS, "no"),
+    "audit_csv": (ADMINS, "no"),
+    "audit_head": (ADMINS, "no"),
+    "detector_list": (ADMINS, "no"),
+    "detector_detail": (ADMINS, "no"),
+    "detector_activate": ("no", ADMINS),
+    "detector_compare": (ADMINS, ADMINS),
+    "policy_edit": (ADMINS, ADMINS),
+    "phrase_list": (ADMINS, ADMINS),
+    "phrase_delete": ("no", ADMINS),
+    # cases and slides
+    "worklist": (READERS, "no"),
+    "case_detail": (OWN, "no"),
+    "case_live": (OWN, "no"),
+    "slide_detail": (OWN, "no"),
+    "slide_progress": (OWN, "no"),
+    "slide_retry": ("no", OWN),
+    "image_original": (OWN, "no"),
+    "image_tile": (OWN, "no"),
+    "cell_crop": (OWN, "no"),
+    "cell_around": (OWN, "no"),
+    # review
+    "workbench": (OWN, "no"),
+    "slide_cells": (OWN, "no"),
+    "case_cells": (OWN, "no"),
+    "case_presence": ("no", OWN),
+    "cell_decide": ("no", OWN),
+    "cells_decide": ("no", READERS),  # the cells come in the body: those of others are not found there
+    "cell_add": ("no", OWN),
+    "cell_undo": ("no", OWN),
+    "cell_redo": ("no", OWN),
+    "reference_cells": (READERS, "no"),
+    "reader_keys": ("no", READERS),
+    # reports
+    "flag_acknowledge": ("no", OWN),
+    "case_hand_over": ("no", OWN),
+    "case_return": ("no", SIGNER_OWN),
+    "case_sign": (SIGNER_OWN, SIGNER_OWN),
+    "report_gates": (OWN, "no"),
+    "report_detail": (OWN, "no"),
+    "report_pdf": (OWN, "no"),
+    "report_export": (OWN, "no"),
+    "report_policies": ("in 403 403 403 404", "no"),  # a draft has none frozen
+    "report_amend": ("no", SIGNER_OWN),
+    "report_verify": (READERS, READERS),
+    # the programming interface
+    "api_schema": (ALL, "no"),
+    "api_docs": (ALL, "no"),
+    "api_token": ("no", ALL),  # name and password decide
+    "api_token_revoke": ("no", SIGNED_IN),
+    "api_cases": (READERS, READERS),
+    "api_case": (OWN, "no"),
+    "api_case_slides": ("no", OWN),
+    "api_differential": (OWN, "no"),
+    "api_report": (OWN, "no"),
+    "api_report_pdf": (OWN, "no"),
+    "api_report_pdf_below": (OWN, "no"),
+    "api_slide": (OWN, "no"),
+    "api_slide_cells": (OWN, "no"),
+    "api_cell_decisions": (OWN, OWN),
+    "token_list": (SIGNED_IN, SIGNED_IN),
+    "token_revoke": ("no", "in 404 404 404 404"),  # somebody else's token
+    # operation
+    "health": (ALL, "no"),  # words only for who may see the system
+    "health_web": (ALL, "no"),
+    "metrics": ("403 403 403 ok 403", "no"),
+}
+
+# The beginning of a route -> its arguments, made from the cast; the first that fits counts.
+OBJECTS = [
+    ("account/hospital/oidc/", lambda c: {"provider_id": "hospital"}),
+    ("account/second-factor/webauthn/keys/", lambda c: {"pk": 1}),
+    ("account/sessions/", lambda c: {"pk": 10**6}),
+    ("account/invitation/", lambda c: {"uidb64": "MQ", "token": "set-password"}),
+    ("account/tokens/", lambda c: {"pk": 10**6}),
+    ("manage/users/", lambda c: {"pk": c.newcomer.pk}),
+    ("manage/laboratories/", lambda c: {"pk": c.case.laboratory_id}),
+    ("manage/phrases/", lambda c: {"pk": c.phrase.pk}),
+    ("manage/detectors/<int:pk>/against/", lambda c: {"pk": c.detector.pk, "other_pk": c.detector.pk}),
+    ("manage/detectors/", lambda c: {"pk": c.detector.pk}),
+    ("cells/references/", lambda c: {"code": "MYO"}),
+    ("cells/", lambda c: {"pk": c.cell.pk}),
+    ("images/<int:pk>/tiles/", lambda c: {"pk": c.image.pk, "level": 0, "column": 0, "row": 0}),
+    ("images/", lambda c: {"pk": c.image.pk}),
+    ("slides/", lambda c: {"pk": c.slide.pk}),
+    ("reports/<int:pk>/export", lambda c: {"pk": c.report.pk, "form": "json"}),
+    ("reports/", lambda c: {"pk": c.report.pk}),
+    ("cases/", lambda c: {"pk": c.case.pk}),
+    ("api/v1/cases/", lambda c: {"accession_number": c.case.accession_number}),
+    ("api/v1/slides/", lambda c: {"pk": c.slide.pk}),
+    ("api/v1/cells/", lambda c: {"pk": c.cell.pk}),
+]
+
+
+def routes(resolver=None, before=""):
+    """Every (name, route, pattern) of the product."""
+    for entry in (resolver or get_resolver()).url_patterns:
+        route = before + str(entry.pattern).lstrip("^")
+        if isinstance(entry, URLPattern):
+            yield entry.name or f"no name: {route}", route, entry
+        else:
+            yield from routes(entry, route)
+
+
+class Cast:
+    """One case with everything that an address can name."""
+
+
+@pytest.fixture
+def cast(laboratory, technologist, pathologist, admin, outsider, make_case, make_slide):
+    from leukoweb.review.models import Phrase, Report
+
+    c = Cast()
+    c.people = {"technologist": technologist, "pathologist": pathologist, "admin": admin, "outsider": outsider}
+    c.newcomer = User.objects.create_user("newcomer", laboratory=laboratory)
+    c.case = make_case()
+    c.slide = make_slide(c.case, {"NGS": 3, "MYO": 1})
+    c.image = c.slide.images.get()
+    c.detector = c.slide.runs.get().detector
+    c.cell = c.image.cells.first()
+    c.report = Report.objects.create(case=c.case, created_by=pathologist)
+    c.phrase = Phrase.objects.create(laboratory=laboratory, name="Normal", text="Nothing unusual.")
+    for path in (original_path(c.image.sha256), *_tiles(c.image)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _draw(path)
+    return c
+
+
+def _tiles(image):
+    folder = derived_folder(image.sha256) / "pyramid"
+    finest = (max(image.width_px, image.height_px) - 1).bit_length()
+    return [folder / "0" / "0_0.jpg", *(folder / str(finest) / f"{x}_{y}.jpg" for x in range(4) for y in range(4))]
+
+
+def _draw(path):
+    from PIL import Image
+
+    Image.new("RGB", (512, 512), "lavender").save(path, "JPEG")
+
+
+def arguments(route, cast):
+    if "<" not in route:
+        return {}
+    for beginning, values in OBJECTS:
+        if route.startswith(beginning):
+            return values(cast)
+    raise AssertionError(f"OBJECTS has no arguments for {route}: add a line.")
+
+
+def what_happened(response) -> str:
+    """One word of the table."""
+    if response.status_code == 401 or (response.status_code == 302 and response.url.startswith("/sign-in/?next=")):
+        return "in"
+    return str(response.status_code) if response.status_code in (403, 404, 405) else "ok"
+
+
+def expected(side, role) -> str:
+    words = side.split()
+    assert len(words) in (1, 5), f"a row has one word or five, not {side!r}"
+    return words[0] if len(words) == 1 else words[ROLES.index(role)]
+
+
+def test_every_address_is_in_the_table_and_every_row_has_an_address():
+    names = {name for name, _, _ in routes()}
+    assert names - TABLE.keys() == set(), "add a row to TABLE for each of these"
+    assert TABLE.keys() - names == set(), "these rows have no address any more"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_gets_what_the_table_says(role, cast):
+    """Each request starts from the same rows: what it changed is taken back."""
+    client = Client(raise_request_exception=False)
+    if role != "anonymous":
+        client.force_login(cast.people[role])
+    cookies = client.cookies.output(header="", sep=";")
+    wrong = []
+    for name, route, _ in routes():
+        if name not in TABLE:
+            continue  # the test above names it
+        address = reverse(name, kwargs=arguments(route, cast))
+        for method, side in zip(("GET", "POST"), TABLE[name]):
+            client.cookies = SimpleCookie(cookies)
+            with transaction.atomic():
+                response = client.generic(method, address, content_type="application/x-www-form-urlencoded")
+                transaction.set_rollback(True)
+            seen, wanted = what_happened(response), expected(side, role)
+            fits = seen in ("in", "403", "404", "405") if wanted == "no" else seen == wanted
+            if response.status_code >= 500 and response.status_code != 503 or not fits:
+                wrong.append(f"{method} {name}: {wanted} expected, {response.status_code} {response.get('Location', '')}")
+    assert wrong == []
+
+
+def test_an_outsider_who_tries_every_id_of_another_laboratory_finds_nothing(cast, client):
+    """Each object address with each id up to twice the highest: 404, as for ids that do not exist."""
+    client.force_login(cast.people["outsider"])
+    found, tried = [], 0
+    for name, route, _ in routes():
+        side = TABLE.get(name, ("", ""))[0]
+        if side not in (OWN, SIGNER_OWN):
+            continue
+        for pk in range(1, 2 * cast.cell.pk + 3):
+            values = arguments(route, cast)
+            if "pk" in values:
+                values["pk"] = pk
+            tried += 1
+            if client.get(reverse(name, kwargs=values)).status_code != 404:
+                found.append((name, pk))
+    assert tried > 50
+    assert found == []
