@@ -1,0 +1,151 @@
+"""Run the network of a detector on batches of tiles, with torch (CUDA or CPU) or OpenVINO, and say exactly how it was run.
+It knows tensors, devices and precisions; it knows nothing of cells, thresholds or images larger than a tile.
+"""
+
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+
+def import_torch():
+    """Import torch and ultralytics so that neither looks for the network, installs anything or writes into a home folder."""
+    os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false")
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"leukoweb-yolo-{os.getuid()}"))
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    import torch
+    import ultralytics.nn.tasks  # noqa: F401  a checkpoint names its classes
+
+    # ultralytics leaves one core idle; on two cores that is half of the machine.
+    torch.set_num_threads(cores())
+    return torch
+
+
+def import_openvino():
+    """Import OpenVINO without its usage statistics, which its import would otherwise send."""
+    sys.modules.setdefault("openvino_telemetry", None)  # OpenVINO then takes the silent stand-in that it ships
+    import openvino
+
+    return openvino
+
+
+def cores():
+    """Return the number of cores that this process may use; OMP_NUM_THREADS lowers it."""
+    return min(len(os.sched_getaffinity(0)), int(os.environ.get("OMP_NUM_THREADS") or 1024))
+
+
+def machine_name():
+    """Return a short name of the processor kind: exports and precision trials of another kind are not ours."""
+    lines = {"model name": platform.machine(), "flags": ""}
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in lines:
+                lines[name.strip()] = value.strip()
+    digest = hashlib.sha256(lines["flags"].encode()).hexdigest()[:8]
+    return "-".join([*lines["model name"].split()[:4], digest]).replace("/", "-").lower()
+
+
+def load_module(weights_path):
+    """Return the network of an ultralytics checkpoint, in evaluation mode, float32, batch norms folded in.
+
+    The file is unpickled: call only after its SHA-256 was compared with the card.
+    """
+    torch = import_torch()
+    checkpoint = torch.load(weights_path, map_location="cpu", weights_only=False)
+    module = (checkpoint.get("ema") or checkpoint["model"]).float().eval().requires_grad_(False)
+    return module.fuse(verbose=False)
+
+
+class TorchNetwork:
+    """The network run by torch: half precision on CUDA; float32 or bfloat16 on a CPU."""
+
+    backend = "torch"
+    batch_tiles = 8
+
+    def __init__(self, module, *, device, precision):
+        self.torch = import_torch()
+        self.device, self.precision = device, precision
+        self._device = self.torch.device("cuda" if device.startswith("cuda") else "cpu")
+        module = module.to(self._device, memory_format=self.torch.channels_last)
+        self.module = module.half() if precision == "f16" else module
+
+    def __call__(self, tiles):
+        """Return (N, 4 + classes, anchors) float32 of tiles (N, H, W, 3) uint8 RGB."""
+        torch = self.torch
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+            # (N, H, W, 3) seen as (N, 3, H, W) is channels_last without a copy.
+            batch = torch.from_numpy(tiles).to(self._device).permute(0, 3, 1, 2)
+            batch = (batch.half() if self.precision == "f16" else batch.float()) / 255
+            return self.module(batch)[0].float().cpu().numpy()
+
+
+class OpenVinoNetwork:
+    """The network run by OpenVINO on the CPU, exported once for each detector version and kind of processor."""
+
+    backend = "openvino"
+    device = "cpu"
+    batch_tiles = 16
+
+    def __init__(self, weights_path, export_path, *, precision):
+        self.openvino = import_openvino()
+        self.precision = precision
+        self.core = self.openvino.Core()
+        if not export_path.exists():
+            export_openvino(load_module(weights_path), export_path)
+        self.model = self.core.read_model(export_path)
+        self._queues = {}
+
+    def __call__(self, tiles):
+        """Return (N, 4 + classes, anchors) float32 of tiles (N, H, W, 3) uint8 RGB."""
+        queue = self._queue(*tiles.shape[1:3])
+        outputs = [None] * len(tiles)
+        queue.set_callback(lambda request, index: outputs.__setitem__(index, request.get_output_tensor(0).data[0].copy()))
+        for index in range(len(tiles)):
+            queue.start_async([tiles[index : index + 1]], index)
+        queue.wait_all()
+        return np.stack(outputs)
+
+    def _queue(self, height_px, width_px):
+        """Compile once for each size of tile; the processor's own choice of precision is never taken."""
+        if (height_px, width_px) not in self._queues:
+            model = self.model.clone()
+            model.reshape([1, 3, height_px, width_px])
+            steps = self.openvino.preprocess.PrePostProcessor(model)
+            steps.input().tensor().set_element_type(self.openvino.Type.u8).set_layout(self.openvino.Layout("NHWC"))
+            steps.input().model().set_layout(self.openvino.Layout("NCHW"))
+            steps.input().preprocess().convert_element_type(self.openvino.Type.f32).scale(255.0)
+            compiled = self.core.compile_model(
+                steps.build(),
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": self.precision,
+                    "PERFORMANCE_HINT": "THROUGHPUT",
+                    "INFERENCE_NUM_THREADS": cores(),
+                },
+            )
+            self._queues[height_px, width_px] = self.openvino.AsyncInferQueue(compiled)
+        return self._queues[height_px, width_px]
+
+
+def export_openvino(module, path):
+    """Write a network as OpenVINO XML and BIN for tiles of any size; float32, whole or not at all."""
+    torch, openvino = import_torch(), import_openvino()
+    head = module.model[-1]
+    head.dynamic = True  # anchors follow the size of the tile instead of being frozen at that of the example
+    head.export, head.format = True, "openvino"
+    example = torch.zeros(1, 3, 320, 320)
+    with torch.inference_mode():
+        module(example)
+    model = openvino.convert_model(torch.jit.trace(module, example, check_trace=False))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        written = Path(folder) / path.name
+        openvino.save_model(model, written, compress_to_fp16=False)
+        # The XML is looked for, so the weights beside it come first: a process that dies between leaves no half export.
+        os.replace(written.with_suffix(".bin"), path.with_suffix(".bin"))
+        os.replace(written, path)
