@@ -205,3 +205,14 @@ def wait_until(condition, *, timeout_s: float, what: str, every_s: float = 0.1):
             return value
         time.sleep(every_s)
     raise AssertionError(f"{what} did not happen within {timeout_s} s")
+
+
+def another_database() -> str:
+    """Make an empty database in the cluster of this run and return its address."""
+    import psycopg
+
+    address, _ = os.environ["DATABASE_URL"].rsplit("/", 1)
+    name = f"leukoweb_{secrets.token_hex(4)}"
+    with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return f"{address}/{name}"

@@ -1,0 +1,135 @@
+"""The house keeps its shape: who may import whom, what stays small, and which words are not ours."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.services import ROOT
+
+ROOMS = ("accounts", "cases", "analysis", "review", "delivery", "ops")
+# audit is imported by all and imports none of them; api lies on top of the doors, like the pages of each room.
+MAY_IMPORT = {
+    "audit": set(),
+    "accounts": {"audit"},
+    "cases": {"accounts", "audit"},
+    "analysis": {"accounts", "audit", "cases"},
+    "review": {"accounts", "audit", "cases", "analysis"},
+    "delivery": {"accounts", "audit", "cases", "analysis", "review"},
+    "api": {"accounts", "audit", "cases", "analysis", "review"},
+    "ops": {"accounts", "audit", "cases", "analysis", "review", "delivery", "api"},
+}
+PURE = ("differential", "flags", "policies", "loinc")
+TORCH = {"torch", "torchvision", "ultralytics", "openvino"}
+BANNED = re.compile(r"manager|helper|util|handler|processor|(^|_)data(_|$)|(^|_)info(_|$)", re.I)
+# Names that Django, Celery, the standard library or a form field give, not we.
+GIVEN = {"DATA_DIR", "data_dir", "as_manager", "cleaned_data", "form_data", "receive_data_chunk", "FILE_UPLOAD_HANDLERS", "upload_handlers"}
+
+PYTHON = [p for top in ("leukoweb", "detection", "tests") for p in sorted((ROOT / top).rglob("*.py"))]
+OURS = [p for p in PYTHON if "migrations" not in p.parts]
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def imports_of(path, *, at_top=False):
+    """The full names of the modules that a file imports; `at_top` leaves out those inside functions."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if at_top else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_a_room_imports_only_what_lies_below_it(room):
+    wrong = []
+    for path in sorted((ROOT / "leukoweb" / room).rglob("*.py")):
+        for module in imports_of(path):
+            parts = module.split(".")
+            other = parts[1] if parts[0] == "leukoweb" and len(parts) > 1 else room
+            if module.startswith("leukoweb.accounts.access"):  # the guard of every page
+                continue
+            if other in MAY_IMPORT and other not in {room, *MAY_IMPORT[room]}:
+                wrong.append(f"{name_of(path)} imports {module}")
+    assert wrong == []
+
+
+def test_detection_imports_nothing_of_the_web_product():
+    wrong = [
+        f"{name_of(path)} imports {module}"
+        for path in sorted((ROOT / "detection").rglob("*.py"))
+        for module in imports_of(path)
+        if module.split(".")[0] in {"leukoweb", "django", "celery"}
+    ]
+    assert wrong == []
+
+
+def test_the_pure_modules_of_review_know_no_django():
+    wrong = [
+        f"{name} imports {module}"
+        for name in PURE
+        for module in imports_of(ROOT / "leukoweb" / "review" / f"{name}.py")
+        if module.startswith("django")
+    ]
+    assert wrong == []
+
+
+def test_only_the_worker_reaches_the_torch_parts_of_detection_and_only_inside_functions():
+    for path in sorted((ROOT / "leukoweb").rglob("*.py")):
+        assert TORCH.isdisjoint(module.split(".")[0] for module in imports_of(path)), name_of(path)
+        if "detection.detector" in set(imports_of(path)):
+            assert {"analysis", "ops"} & set(path.parts), name_of(path)
+            assert "detection.detector" not in set(imports_of(path, at_top=True)), name_of(path)
+
+
+def test_the_pages_are_served_without_torch_in_memory():
+    """Imports every address of the product in a fresh process, with the settings as a web process has them."""
+    code = (
+        "import django, sys; django.setup(); import leukoweb.urls, leukoweb.wsgi; "
+        "from django.urls import get_resolver; get_resolver().url_patterns; "
+        f"print(sorted({TORCH!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["detection", "detection.cell_types", "detection.images", "detection.__main__"])
+def test_the_light_modules_of_detection_import_no_torch(module):
+    code = f"import sys, {module}; print(sorted({TORCH!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_is_too_long_to_be_read_in_one_sitting():
+    texts = [p for top in ("templates", "static/js", "static/css") for p in (ROOT / top).rglob("*") if p.is_file()]
+    long = {name_of(p): n for p in [*PYTHON, *texts] if (n := len(p.read_text().splitlines())) > 500}
+    assert long == {}
+
+
+def test_every_module_says_what_it_is_for():
+    silent = [name_of(p) for p in OURS if p.read_text().strip() and not ast.get_docstring(ast.parse(p.read_text()))]
+    assert silent == []
+
+
+def test_the_banned_words_are_in_no_name_of_ours():
+    found = []
+    for path in [p for p in OURS if p.parts[-2] != "management"]:
+        if BANNED.search(path.stem):
+            found.append(name_of(path))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name not in GIVEN and BANNED.search(node.name):
+                found.append(f"{name_of(path)}: {node.name}")
+    assert found == []
+
+
+def test_nothing_was_left_for_later():
+    left = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError|breakpoint\(\)|pytest\.mark\.(skip|xfail))\b")
+    found = [name_of(p) for p in OURS if p.name != "test_architecture.py" and left.search(p.read_text())]
+    assert found == []

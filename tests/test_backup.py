@@ -1,0 +1,170 @@
+"""Backup and restore as an operator runs them, on each database that is here; and the check of the store."""
+
+import io
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from PIL import Image
+
+from leukoweb.cases.models import Slide, SlideImage
+from leukoweb.cases.store import original_path
+from tests.services import ROOT, another_database
+
+DATABASES = ["sqlite", *(["postgresql"] if os.environ.get("DATABASE_URL", "").startswith("postgres") else [])]
+
+
+class Installation:
+    """An installation in a folder of its own, driven by manage.py alone."""
+
+    def __init__(self, folder, database_url):
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("LEUKOWEB_", "DJANGO_")) and k != "DATABASE_URL"
+        }
+        self.env = kept | {"LEUKOWEB_ENV_FILE": "", "LEUKOWEB_DATA_DIR": str(folder)}
+        self.env["LEUKOWEB_STATICFILES_BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if database_url:
+            self.env["DATABASE_URL"] = database_url
+
+    def manage(self, *command):
+        """Run a command; its exit code and what it said."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *map(str, command)], cwd=ROOT, env=self.env, capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    def rows(self):
+        """Everything that the rooms of the product hold."""
+        code, said = self.manage("dumpdata", "accounts", "cases", "analysis", "audit")
+        assert code == 0, said
+        return json.loads(said)
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def place(request, tmp_path_factory):
+    """A maker of empty installations on one kind of database."""
+
+    def make(name):
+        return Installation(tmp_path_factory.mktemp(name), another_database() if request.param == "postgresql" else "")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def used(place, tmp_path_factory):
+    """An installation with accounts, a case and two images."""
+    images = tmp_path_factory.mktemp("images")
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    installation = place("used")
+    code, said = installation.manage("prepare", "--images", images)
+    assert code == 0, said
+    return installation
+
+
+@pytest.fixture(scope="module")
+def backup(used, tmp_path_factory):
+    """A backup of it."""
+    target = tmp_path_factory.mktemp("backups")
+    code, said = used.manage("backup", target)
+    assert code == 0, said
+    [folder] = target.iterdir()
+    return folder
+
+
+def test_a_backup_restored_into_an_empty_place_holds_every_row_and_every_image(used, backup, place):
+    assert backup.stat().st_mode & 0o077 == 0
+    empty = place("empty")
+    code, said = empty.manage("restore", backup)
+    assert code == 0, said
+    assert "2 images" in said
+    assert empty.rows() == used.rows()
+    assert (empty.folder / "secret_key").read_text() == (used.folder / "secret_key").read_text()
+    assert empty.manage("verify_audit")[0] == 0
+    code, said = empty.manage("restore", backup)
+    assert code == 1
+    assert "not empty" in said
+
+
+def test_a_backup_that_was_tampered_with_or_is_unfinished_is_refused(backup, place, tmp_path):
+    folder = shutil.copytree(backup, tmp_path / "copy")
+    image = next(path for path in (folder / "store" / "originals").rglob("*") if path.is_file())
+    image.chmod(0o600)
+    image.write_bytes(b"something else")
+    code, said = place("second").manage("restore", folder)
+    assert code == 1
+    assert "not whole" in said
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / manifest["database"]["file"]).write_bytes(b"x")
+    third = place("third")
+    code, said = third.manage("restore", folder)
+    assert code == 1
+    assert "SHA-256 is another one" in said
+    (folder / "manifest.json").unlink()
+    code, said = third.manage("restore", folder)
+    assert code == 1
+    assert "no finished backup" in said
+
+
+def test_a_backup_into_a_place_that_cannot_be_written_is_refused_in_words(db, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CommandError, match="cannot be written"):
+        call_command("backup", tmp_path / "file" / "below")
+
+
+@pytest.fixture
+def stored(make_case, technologist, settings, tmp_path):
+    """A stored original with its row."""
+    from django.core.files.base import ContentFile
+
+    from leukoweb.cases.intake import take_in
+
+    settings.STORE_DIR = tmp_path / "store"
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((64, 64, 3), secrets.randbelow(255), np.uint8)).save(buffer, "PNG")
+    [image], refused = take_in([ContentFile(buffer.getvalue(), name="field.png")])
+    assert not refused
+    image.slide, image.position = Slide.objects.create(case=make_case(), uploaded_by=technologist), 0
+    image.save()
+    return image
+
+
+def complaint():
+    said = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("check_store", stdout=said)
+    return said.getvalue()
+
+
+def test_the_check_of_the_store_is_content_with_a_whole_store(stored, capsys):
+    call_command("check_store")
+    assert "is whole" in capsys.readouterr().out
+
+
+def test_the_check_of_the_store_names_lost_changed_and_ownerless_files(stored, settings):
+    path = original_path(stored.sha256)
+    content = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(content[:-1] + b"?")
+    assert f"changed: the file of image {stored.sha256} has another SHA-256" in complaint()
+    path.write_bytes(content[:-1])
+    assert f"has {len(content) - 1} bytes" in complaint()
+    path.unlink()
+    assert f"lost: image {stored.sha256}" in complaint()
+    path.write_bytes(content)
+    stray = settings.STORE_DIR / "originals" / "ff" / ("f" * 64)
+    stray.parent.mkdir()
+    shutil.copy(path, stray)
+    assert "orphan: originals/ff/" in complaint()
+    SlideImage.objects.all().delete()
+    assert complaint().count("orphan") == 2
