@@ -18,9 +18,9 @@ from leukoweb.review.policies import Rules
 CONFIDENCE = 0.95
 UNIDENTIFIED, NOT_A_CELL = "UNI", "NOT"
 GROUPS = {
-    "neutrophils": ("Neutrophils, segmented and band", ("NGS", "NGB")),
-    "blasts": ("Blasts, all kinds", ("MYO", "MOB")),
-    "promyelocytes": ("Promyelocytes, all kinds", ("PMO", "PMB")),
+    "neutrophils": ("Neutrophils", ("NGS", "NGB")),
+    "blasts": ("Blasts", ("MYO", "MOB")),
+    "promyelocytes": ("Promyelocytes", ("PMO", "PMB")),
 }
 _GIGA_PER_L = {"10*9/L": 1.0, "10*3/uL": 1.0, "/uL": 0.001}
 

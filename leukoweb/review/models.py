@@ -141,6 +141,11 @@ class Report(models.Model):
         ordering = ["-version"]
         constraints = [models.UniqueConstraint(fields=["case", "version"], name="report_version_once_per_case")]
 
+    @property
+    def lya_choices(self):
+        """The meanings that atypical lymphocytes can have."""
+        return self._meta.get_field("lya_meaning").choices
+
 
 class Phrase(models.Model):
     """A ready sentence for comments, per laboratory."""

@@ -35,13 +35,12 @@ function draw() {
   const bars = read("chart-bars");
   const style = getComputedStyle(document.body);
   const [text, line] = [style.getPropertyValue("--bs-body-color"), style.getPropertyValue("--bs-border-color")];
-  const fill = style.getPropertyValue("--bs-primary");
   canvas.parentElement.style.height = `${Math.max(9, 2.6 + bars.length * 1.9)}rem`;
   chart = new Chart(canvas, {
     type: "bar",
     data: {
       labels: bars.map((bar) => bar.code),
-      datasets: [{ data: bars.map((bar) => bar.percent), backgroundColor: fill, barPercentage: 0.7 }],
+      datasets: [{ data: bars.map((bar) => bar.percent), backgroundColor: bars.map((bar) => bar.color), barPercentage: 0.7 }],
     },
     options: {
       animation: false,

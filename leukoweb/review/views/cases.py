@@ -4,8 +4,9 @@ from django.contrib import messages
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
+from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
-from leukoweb.analysis.models import Run
+from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.services import history_of, record_read
 from leukoweb.cases.models import QUEUED, REGISTERED, RUNNING, Case, Slide
 from leukoweb.review import signing
@@ -87,7 +88,14 @@ def _live(case):
 def chart_of(lines) -> list[dict]:
     """The bars of the chart: types of the differential with at least one cell."""
     return [
-        {"code": x["code"] or x["key"], "name": x["name"], "percent": x["value"], "low": x["low"], "high": x["high"]}
+        {
+            "code": x["code"] or x["key"],
+            "name": x["name"],
+            "color": BY_CODE[x["code"]].color if x["code"] else "#888888",
+            "percent": x["value"],
+            "low": x["low"],
+            "high": x["high"],
+        }
         for x in lines
         if x["kind"] in ("type", "within") and x["count"] and x["value"] is not None
     ]
@@ -95,8 +103,6 @@ def chart_of(lines) -> list[dict]:
 
 def _uncovered(case) -> int:
     """How many stained nuclei no box covers, over the case's images."""
-    from leukoweb.analysis.models import ImageResult
-
     results = ImageResult.objects.filter(run__slide__case=case, run__is_shadow=False)
     return sum(len(nuclei) for nuclei in results.values_list("uncovered_nuclei", flat=True))
 
