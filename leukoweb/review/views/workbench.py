@@ -2,6 +2,7 @@
 
 from django.http import JsonResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
@@ -27,9 +28,13 @@ def workbench(request, pk):
             "case": case,
             "state_name": STATES[case.state],
             "is_closed": case.state in CLOSED,
-            "types": types_for(request.user),
-            "evidence": evidence_cards(case),
-            "default_keys": DEFAULT_KEYS,
+            "page": {
+                "types": types_for(request.user),
+                "evidence": evidence_cards(case),
+                "default_keys": DEFAULT_KEYS,
+                "taken_keys": TAKEN_KEYS,
+                "urls": _urls(reverse("case_cells", args=[pk]), case),
+            },
         },
     )
 
@@ -53,10 +58,29 @@ def slide_detail(request, pk):
             "images": slide.images.all(),
             "results": {r.image_id: r for r in shown["run"].image_results.all()},
             "is_closed": case.state in CLOSED,
-            "types": types_for(request.user),
-            "evidence": evidence_cards(case),
+            "page": {
+                "types": types_for(request.user),
+                "evidence": evidence_cards(case),
+                "urls": _urls(reverse("slide_cells", args=[pk]), case),
+            },
         },
     )
+
+
+def _urls(cells, case) -> dict:
+    """The addresses that a page of cells calls; it puts a key in the place of 0."""
+    return {
+        "cells": cells,
+        "decide": reverse("cells_decide"),
+        "add": reverse("cell_add", args=[0]),
+        "undo": reverse("cell_undo", args=[case.pk]),
+        "redo": reverse("cell_redo", args=[case.pk]),
+        "presence": reverse("case_presence", args=[case.pk]),
+        "crop": reverse("cell_crop", args=[0]),
+        "around": reverse("cell_around", args=[0]),
+        "references": reverse("reference_cells", args=["XXX"]),
+        "keys": reverse("reader_keys"),
+    }
 
 
 @requires("relabel_cell")

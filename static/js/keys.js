@@ -1,0 +1,52 @@
+// The dialog in which a reader chooses a key for each type; knows one form and one address.
+
+import { make } from "./desk.js";
+
+export function keysDialog(dialog, opener, page, csrfToken, onChange) {
+  const list = dialog.querySelector("[data-part=list]");
+  const problem = dialog.querySelector("[data-part=problem]");
+  const inputs = new Map();
+  for (const type of page.types) {
+    const input = make("input", { className: "form-control form-control-sm", maxLength: 1, value: type.key.toUpperCase(), id: `key-${type.code}` });
+    input.autocomplete = "off";
+    input.addEventListener("focus", () => input.select());
+    inputs.set(type.code, input);
+    const label = make("label", { htmlFor: input.id }, make("span", { className: "code" }, type.code), ` ${type.name}`);
+    list.append(make("div", { className: "key-choice" }, label, input));
+  }
+  opener.addEventListener("click", () => {
+    problem.hidden = true;
+    dialog.showModal();
+  });
+  dialog.querySelector("[data-part=defaults]").addEventListener("click", () => {
+    for (const [code, input] of inputs) input.value = page.default_keys[code].toUpperCase();
+  });
+  dialog.querySelector("form").addEventListener("submit", async (event) => {
+    if (event.submitter?.value !== "save") return;
+    event.preventDefault();
+    const keys = Object.fromEntries([...inputs].map(([code, input]) => [code, input.value.toLowerCase()]));
+    const sentence = problemWith(keys, page.taken_keys);
+    const answer = sentence
+      ? null
+      : await fetch(page.urls.keys, {
+          method: "POST",
+          headers: { Accept: "application/json", "X-CSRFToken": csrfToken },
+          body: JSON.stringify({ keys }),
+        });
+    const content = answer ? await answer.json() : {};
+    problem.textContent = sentence || content.sentence || "";
+    problem.hidden = !problem.textContent;
+    if (!answer?.ok) return;
+    onChange(content.types);
+    dialog.close();
+  });
+}
+
+function problemWith(keys, taken) {
+  const chosen = Object.values(keys);
+  if (chosen.some((key) => !/^[a-z0-9]$/.test(key))) return "A key is one letter or digit.";
+  const needed = chosen.find((key) => taken[key]);
+  if (needed) return `The workbench needs ${needed.toUpperCase()} itself (${taken[needed]}).`;
+  const twice = chosen.find((key, index) => chosen.indexOf(key) !== index);
+  return twice ? `${twice.toUpperCase()} is the key of two types.` : "";
+}
