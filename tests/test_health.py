@@ -1,0 +1,87 @@
+"""Health and figures: what is wrong is said in words to who may act, and only the state to everybody else."""
+
+import os
+import shutil
+
+import pytest
+
+from leukoweb.analysis.detectors import register_detector
+from leukoweb.analysis.models import DetectorVersion
+from tests.services import ROOT, wait_until
+
+
+@pytest.fixture
+def state(client):
+    """Ask as an anonymous program: the state of each thing, and the status code under `code`."""
+
+    def ask():
+        answer = client.get("/health/")
+        return {name: check["state"] for name, check in answer.json()["checks"].items()} | {"code": answer.status_code}
+
+    return ask
+
+
+def test_without_broker_and_worker_the_answer_is_503_and_names_both(state, db):
+    seen = state()
+    assert seen["code"] == 503
+    assert (seen["database"], seen["broker"], seen["worker"]) == ("ok", "failed", "failed")
+
+
+@pytest.mark.services
+def test_with_broker_and_worker_everything_is_well(state, worker):
+    assert state()["broker"] == "ok"
+    worker.start()
+    wait_until(lambda: state()["worker"] == "ok", timeout_s=60, what="an answer of the worker")
+    assert state()["code"] == 200
+
+
+def test_weights_that_were_changed_or_lost_are_noticed(state, db, tmp_path):
+    for file in (ROOT / "detection" / "weights").glob("leukocyte-yolov5n-starter.*"):
+        shutil.copy(file, tmp_path)
+    version = register_detector(tmp_path / "leukocyte-yolov5n-starter.json")
+    DetectorVersion.objects.filter(pk=version.pk).update(is_active=True)
+    assert state()["detector"] == "ok"
+    weights = tmp_path / "leukocyte-yolov5n-starter.pt"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert state()["detector"] == "failed"
+    weights.unlink()
+    assert state()["detector"] == "failed"
+
+
+def test_a_disk_below_the_reserve_is_a_failure(state, db, settings):
+    assert state()["disk"] in {"ok", "warning"}
+    settings.DISK_RESERVE_BYTES = 2**60
+    assert state()["disk"] == "failed"
+
+
+def test_words_are_for_those_who_may_see_the_system(client, admin, technologist):
+    assert "words" not in client.get("/health/").content.decode()
+    client.force_login(technologist)
+    assert "words" not in client.get("/health/", headers={"Accept": "text/html"}).content.decode()
+    client.force_login(admin)
+    page = client.get("/health/", headers={"Accept": "text/html"})
+    assert "No worker can be asked while the broker is away." in page.content.decode()
+
+
+def test_a_load_balancer_asks_only_whether_pages_can_be_served(client, db):
+    answer = client.get("/health/web/")
+    assert (answer.status_code, answer.json()) == (200, {"state": "ok"})
+
+
+def test_figures_are_given_for_the_token_or_to_who_may_see_the_system(client, admin, technologist, settings):
+    assert client.get("/metrics").status_code == 403
+    settings.METRICS_TOKEN = "scrape-me"
+    assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 403
+    answer = client.get("/metrics", headers={"Authorization": "Bearer scrape-me"})
+    assert b'leukoweb_runs{priority="stat",state="queued"} 0.0' in answer.content
+    assert b"django_http_requests" in answer.content
+    client.force_login(technologist)
+    assert client.get("/metrics").status_code == 403
+    client.force_login(admin)
+    assert client.get("/metrics").status_code == 200
+
+
+def test_without_a_token_in_the_settings_an_empty_one_opens_nothing(client, db, settings):
+    settings.METRICS_TOKEN = ""
+    assert client.get("/metrics", headers={"Authorization": "Bearer "}).status_code == 403
+    assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
