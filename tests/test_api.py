@@ -88,7 +88,9 @@ def test_a_program_registers_a_case_uploads_a_slide_corrects_a_cell_and_reads_th
     assert first["code"] == first["detector_code"] == "NGS"
     assert first["box_xyxy"] == [0, 0, 60, 60]
     assert not first["reviewed"]
-    decided = client.post(f"/api/v1/cells/{first['id']}/decisions/", {"code": "MON", "reason": "folded nucleus"}, "json")
+    decided = client.post(
+        f"/api/v1/cells/{first['id']}/decisions/", {"code": "MON", "reason": "folded nucleus"}, "json"
+    )
     assert decided.status_code == 201
     again = client.get(f"/api/v1/slides/{slide.pk}/cells/").json()["results"][0]
     assert (again["code"], again["detector_code"], again["reviewed"]) == ("MON", "NGS", True)
@@ -153,7 +155,9 @@ def test_a_wrong_case_is_refused_with_a_sentence_and_nothing_is_stored(caller, t
     assert not Case.objects.exists()
 
 
-def test_an_accession_number_is_taken_once_in_a_laboratory_and_an_mrn_belongs_to_one_name(caller, technologist, outsider):
+def test_an_accession_number_is_taken_once_in_a_laboratory_and_an_mrn_belongs_to_one_name(
+    caller, technologist, outsider
+):
     client = caller(technologist)
     assert client.post("/api/v1/cases/", CASE, "json").status_code == 201
     answer = client.post("/api/v1/cases/", CASE, "json")

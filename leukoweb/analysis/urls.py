@@ -2,9 +2,10 @@
 
 from django.urls import path
 
-from leukoweb.analysis import views, views_detectors
+from leukoweb.analysis import views, views_detectors, views_upload
 
 urlpatterns = [
+    path("cases/<int:pk>/slides/new/", views_upload.slide_upload, name="slide_upload"),
     path("slides/<int:pk>/progress/", views.slide_progress, name="slide_progress"),
     path("slides/<int:pk>/retry/", views.slide_retry, name="slide_retry"),
     path("images/<int:pk>/original", views.image_original, name="image_original"),

@@ -8,7 +8,6 @@ from rest_framework.permissions import AllowAny
 from leukoweb.api import views_cases, views_cells, views_pages
 
 
-
 class AccessionNumber(StringConverter):
     """Only what can be registered (cases.models.NUMBER) is looked up at all."""
 
@@ -25,7 +24,9 @@ urlpatterns = [
     path("api/v1/token/revoke/", views_cases.TokenEnd.as_view(), name="api_token_revoke"),
     path("api/v1/cases/", views_cases.CaseList.as_view(), name="api_cases"),
     path("api/v1/cases/<accession:accession_number>/", views_cases.CaseDetail.as_view(), name="api_case"),
-    path("api/v1/cases/<accession:accession_number>/slides/", views_cases.SlideUpload.as_view(), name="api_case_slides"),
+    path(
+        "api/v1/cases/<accession:accession_number>/slides/", views_cases.SlideUpload.as_view(), name="api_case_slides"
+    ),
     path(
         "api/v1/cases/<accession:accession_number>/differential/",
         views_cells.CaseDifferential.as_view(),
@@ -33,7 +34,9 @@ urlpatterns = [
     ),
     path("api/v1/cases/<accession:accession_number>/report/", views_cells.CaseReport.as_view(), name="api_report"),
     path(
-        "api/v1/cases/<accession:accession_number>/report.pdf", views_cells.CaseReportPdf.as_view(), name="api_report_pdf"
+        "api/v1/cases/<accession:accession_number>/report.pdf",
+        views_cells.CaseReportPdf.as_view(),
+        name="api_report_pdf",
     ),
     path(
         "api/v1/cases/<accession:accession_number>/report/report.pdf",

@@ -132,9 +132,7 @@ class CaseDetail(Door):
     @extend_schema(responses={200: forms.CaseSerializer, 404: forms.Refusal})
     def get(self, request, accession_number):
         """One case with its patient and slides."""
-        case = get_object_or_404(
-            _shown_cases(Case.objects.visible_to(request.user)), accession_number=accession_number
-        )
+        case = get_object_or_404(_shown_cases(Case.objects.visible_to(request.user)), accession_number=accession_number)
         record_read(request, case, case)
         return Response(forms.CaseSerializer(case).data)
 

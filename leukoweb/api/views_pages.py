@@ -17,7 +17,10 @@ class TokenForm(forms.Form):
     name = forms.CharField(max_length=60, label="What is it for?", help_text="Such as “analyser room script”.")
     scope = forms.ChoiceField(choices=ApiToken.Scope.choices, initial=ApiToken.Scope.READ, label="It may")
     days = forms.TypedChoiceField(
-        choices=[(1, "1 day"), (7, "7 days"), (30, "30 days"), (90, "90 days")], coerce=int, initial=30, label="It expires in"
+        choices=[(1, "1 day"), (7, "7 days"), (30, "30 days"), (90, "90 days")],
+        coerce=int,
+        initial=30,
+        label="It expires in",
     )
 
 

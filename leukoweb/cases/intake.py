@@ -18,7 +18,9 @@ from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for, keep_original
 
 LEAST_UM_PER_PX, MOST_UM_PER_PX = 0.02, 2.0
 NAME_LENGTH = 120
-DISK_FULL = "The server has no room for this file and nothing of it was stored: tell the administrator, then upload it again."
+DISK_FULL = (
+    "The server has no room for this file and nothing of it was stored: tell the administrator, then upload it again."
+)
 IN_THIS_CASE = "This picture is already in this case: nothing to do, or choose another file."
 TWICE = "The same picture was chosen twice in this upload: it was taken once."
 
@@ -112,7 +114,9 @@ def _land(file, path: Path) -> str:
 def _image(name, path, sha256, facts, um_per_px) -> SlideImage:
     warning = facts.warning
     if facts.um_per_px and um_per_px and abs(facts.um_per_px / um_per_px - 1) > 0.02:
-        warning = f"{warning} The file itself says {facts.um_per_px:g} um per px; that was used, not {um_per_px:g}.".strip()
+        warning = (
+            f"{warning} The file itself says {facts.um_per_px:g} um per px; that was used, not {um_per_px:g}.".strip()
+        )
     return SlideImage(
         name=name,
         sha256=sha256,

@@ -77,7 +77,9 @@ class CaseQuerySet(models.QuerySet):
             signed = Case.objects.filter(reports__state="signed").values("pk")
             cases = cases.exclude(pk__in=signed)
         elif state == AMENDING:
-            cases = cases.filter(pk__in=Case.objects.filter(reports__state="draft", reports__version__gt=1).values("pk"))
+            cases = cases.filter(
+                pk__in=Case.objects.filter(reports__state="draft", reports__version__gt=1).values("pk")
+            )
         return cases.with_state().filter(state=state)
 
     def visible_to(self, user):

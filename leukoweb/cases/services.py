@@ -124,7 +124,9 @@ def _patient_of(laboratory, mrn, fields, *, by):
     if patient.sex != Patient.Sex.UNKNOWN and given.get("sex", "U") not in ("U", patient.sex):
         raise CaseRefused("This MRN belongs to a patient of another sex: compare both with the request form.", "sex")
     unknown = {"birth_date": patient.birth_date is None, "sex": patient.sex == Patient.Sex.UNKNOWN}
-    _correct_patient(patient, {name: given[name] for name, is_open in unknown.items() if is_open and name in given}, by=by)
+    _correct_patient(
+        patient, {name: given[name] for name, is_open in unknown.items() if is_open and name in given}, by=by
+    )
     return patient
 
 

@@ -1,0 +1,101 @@
+"""What people type to register, edit, find and reject cases; rules that bind several fields stand in services.py."""
+
+from django import forms
+
+from leukoweb.cases.models import STATES, Case, Patient
+from leukoweb.cases.services import CASE_FIELDS
+
+SORTS = {
+    "-received": "Received, newest first",
+    "received": "Received, oldest first",
+    "accession": "Accession number",
+    "patient": "Patient's name",
+}
+
+
+class Moment(forms.DateTimeInput):
+    """A date and time picker of the browser's own."""
+
+    input_type = "datetime-local"
+
+    def __init__(self):
+        super().__init__(format="%Y-%m-%dT%H:%M")
+
+
+class Day(forms.DateInput):
+    """A date picker of the browser's own."""
+
+    input_type = "date"
+
+    def __init__(self):
+        super().__init__(format="%Y-%m-%d")
+
+
+class PatientForm(forms.ModelForm):
+    """The patient's fields; the name may stay empty where the MRN is known."""
+
+    name = Patient._meta.get_field("name").formfield(required=False, help_text="As on the request form.")
+
+    class Meta:
+        model = Patient
+        fields = ["mrn", "name", "sex", "birth_date"]
+        labels = {"mrn": "Medical record number (MRN)"}
+        widgets = {"birth_date": Day}
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["sex"].required = False
+
+
+class CaseForm(forms.ModelForm):
+    """The specimen's fields."""
+
+    class Meta:
+        model = Case
+        fields = CASE_FIELDS
+        labels = {"collected_at": "Collected", "received_at": "Received", "wbc_unit": "Unit", "wbc_at": "Measured"}
+        help_texts = {
+            "accession_number": "Letters, digits, dot, hyphen and underscore.",
+            "wbc": "Absolute counts are printed only where WBC, unit, analyser and time are known.",
+        }
+        widgets = {
+            "priority": forms.RadioSelect,
+            "collected_at": Moment,
+            "received_at": Moment,
+            "wbc_at": Moment,
+            "clinical_note": forms.Textarea(attrs={"rows": 3}),
+        }
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["accession_number"].widget.attrs["autocomplete"] = "off"
+        self.fields["clinical_note"].max_length = 4000
+
+    def validate_unique(self):
+        """The laboratory is not a field here: the service finds a number that is taken."""
+
+
+class RejectForm(forms.Form):
+    """Why a specimen cannot be used."""
+
+    reason = forms.CharField(
+        max_length=1000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="Such as “clotted”, “label and request form disagree”. It stays in the case's history.",
+    )
+
+
+class CaseFilter(forms.Form):
+    """What the list of cases shows; nothing in it names a patient, so it may stand in the address."""
+
+    state = forms.ChoiceField(choices=[("", "Any state"), *STATES.items()], required=False)
+    priority = forms.ChoiceField(choices=[("", "Any priority"), *Case.Priority.choices], required=False)
+    received_from = forms.DateField(required=False, widget=Day, label="Received from")
+    received_to = forms.DateField(required=False, widget=Day, label="to")
+    sort = forms.ChoiceField(choices=list(SORTS.items()), required=False)
+
+
+class SearchForm(forms.Form):
+    """Names and numbers of patients: sent by POST and kept in the session, never in an address."""
+
+    search = forms.CharField(max_length=100, required=False, label="Accession number, MRN or name")
