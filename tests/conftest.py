@@ -275,7 +275,7 @@ def make_slide(technologist):
 
 @pytest.fixture(autouse=True)
 def _audit_emptied_after_commits(request):
-    """After a test that really commits, empty the append-only table, or the flush between tests would be refused."""
+    """After a test that really commits, empty the guarded tables, or the flush between tests would be refused."""
     mark = request.node.get_closest_marker("django_db")
     committing = {"transactional_db", "live_server"} & set(request.fixturenames)
     if not committing and not (mark and mark.kwargs.get("transaction")):
@@ -285,9 +285,11 @@ def _audit_emptied_after_commits(request):
     yield
     from django.db import connection
 
-    from leukoweb.audit.chain import lift_guard, set_guard
+    from leukoweb.audit import chain
+    from leukoweb.review import guard
 
-    lift_guard()
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM audit_event")
-    set_guard()
+    for table, guarded in (("audit_event", chain), ("review_report", guard)):
+        guarded.lift_guard()
+        with connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {table}")
+        guarded.set_guard()
