@@ -3,6 +3,9 @@
 
 const NUCLEUS = "#b8860b";
 
+// It warns of every tile that arrives after another image was opened, which is what happens here all the time.
+OpenSeadragon.console = { ...OpenSeadragon.console, error: (...words) => console.error(...words), warn: () => {} };
+
 export class Field extends EventTarget {
   constructor(element, types) {
     super();
@@ -101,7 +104,7 @@ export class Field extends EventTarget {
   centre(box, { isNear = false, isImmediate = false } = {}) {
     if (!this.viewer.isOpen()) return;
     const [x1, y1, x2, y2] = box;
-    const side = (isNear ? 5 : 14) * Math.max(x2 - x1, y2 - y1, 12);
+    const side = (isNear ? 5 : 9) * Math.max(x2 - x1, y2 - y1, 12);
     const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
     const view = this.viewer.viewport;
     view.fitBounds(view.imageToViewportRectangle(x - side / 2, y - side / 2, side, side), isImmediate);

@@ -18,9 +18,9 @@ const scoreOf = (cell) => cell.score ?? 1;
 const sizeOf = (cell) => (cell.box[2] - cell.box[0]) * (cell.box[3] - cell.box[1]);
 
 export class Gallery extends EventTarget {
-  constructor(root, desk, types, { canChange = true } = {}) {
+  constructor(root, desk, types, { canChange = true, evidence = {} } = {}) {
     super();
-    Object.assign(this, { root, desk, types, canChange });
+    Object.assign(this, { root, desk, types, canChange, evidence });
     this.sort = "attention";
     this.isOnlyOpen = false;
     this.image = null;
@@ -28,7 +28,7 @@ export class Gallery extends EventTarget {
     this.groups = new Map();
     this.anchor = null;
     this.seenSince = new Map();
-    this.watcher = new IntersectionObserver((entries) => this.#watch(entries), { root, threshold: 0.6 });
+    this.watcher = new IntersectionObserver((entries) => this.#watch(entries), { root, threshold: 0.6, rootMargin: "-36px 0px 0px" });
     for (const type of types.values()) root.append(this.#group(type));
     desk.addEventListener("loaded", () => this.fill());
     desk.addEventListener("changed", (event) => this.#update(event.detail.ids));
@@ -167,8 +167,12 @@ export class Gallery extends EventTarget {
       swatch,
       make("h2", { className: "group-name" }, make("span", { className: "code" }, type.code), ` ${type.name}`),
       count,
-      open,
     );
+    const level = this.evidence[type.code]?.level;
+    if (level === "weak" || level === "none") {
+      head.append(make("span", { className: `evidence evidence-${level}` }, `${level} evidence`));
+    }
+    head.append(open);
     const list = make("div", { className: "tiles", role: "listbox", "aria-label": `${type.code} ${type.name}` });
     list.setAttribute("aria-multiselectable", "true");
     const section = make("section", { className: "group", dataset: { code: type.code } }, head, list);

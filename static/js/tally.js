@@ -61,6 +61,10 @@ export class Tally {
       row.row.setAttribute("aria-label", `${figures.code} ${row.row.title}`);
     }
     this.root.querySelector("[data-part=total]").textContent = summary.total;
+    const mark = this.root.querySelector("[data-part=preliminary]");
+    mark.hidden = summary.cells > 0 && summary.undecided === 0;
+    mark.textContent =
+      summary.undecided < summary.cells ? "Preliminary, not all cells reviewed" : "Preliminary, not reviewed";
     const flags = this.root.querySelector("[data-part=flags]");
     flags.replaceChildren(
       ...summary.flags.map((flag) => {

@@ -16,7 +16,7 @@ const types = new Map(page.types.map((type) => [type.code, type]));
 const canChange = root.dataset.closed !== "yes";
 const desk = new Desk(page.urls, root.dataset.csrf);
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
-const gallery = new Gallery(document.getElementById("gallery"), desk, types, { canChange });
+const gallery = new Gallery(document.getElementById("gallery"), desk, types, { canChange, evidence: page.evidence });
 const field = new Field(document.getElementById("field"), types);
 const inspector = new Inspector(document.getElementById("inspector"), desk, types, page.evidence);
 new Tally(document.getElementById("tally"), desk, types, gallery, {

@@ -49,14 +49,15 @@ def slide_detail(request, pk):
     case = Case.objects.with_state().select_related("patient").get(pk=slide.case_id)
     record_read(request, slide, case)
     shown = progress_of(slide)
+    results = {result.image_id: result for result in shown["run"].image_results.all()}
     return render(
         request,
         "review/slide_detail.html",
         shown
         | {
             "case": case,
-            "images": slide.images.all(),
-            "results": {r.image_id: r for r in shown["run"].image_results.all()},
+            "images": [(image, results.get(image.pk)) for image in slide.images.all()],
+            "state_name": STATES[case.state],
             "is_closed": case.state in CLOSED,
             "page": {
                 "types": types_for(request.user),
