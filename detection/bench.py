@@ -25,7 +25,8 @@ def add_commands(commands):
         action="append",
         default=[],
         metavar="KIND",
-        help="let this kind of problem pass: unknown-name, missing-picture, box-outside, duplicate, duplicate-across-splits",
+        help="let this kind of problem pass: unknown-name, missing-picture, box-outside, duplicate, "
+        "duplicate-across-splits",
     )
     p.add_argument(
         "--boxes", choices=("stain", "detector"), default="stain", help="where boxes of the folders layout come from"
@@ -190,8 +191,18 @@ def run_evaluate(args):
     views = [view for view in read_dataset(args.dataset, args.split) if args.source in (None, view.source)]
     if not views:
         sys.exit("There is no view in this split and source.")
-    result = evaluate(load_network(args.weights), views, args.out, um_per_px=card.get("um_per_px", 0.115), thresholds=thresholds, temperature=card.get("temperature"),
-                      batch=args.batch, repeats=args.bootstrap, fields=args.fields, name=args.weights.stem)  # fmt: skip
+    result = evaluate(
+        load_network(args.weights),
+        views,
+        args.out,
+        um_per_px=card.get("um_per_px", 0.115),
+        thresholds=thresholds,
+        temperature=card.get("temperature"),
+        batch=args.batch,
+        repeats=args.bootstrap,
+        fields=args.fields,
+        name=args.weights.stem,
+    )
     print(json.dumps({key: result["one_type_a_cell"].get(key) for key in ("macro", "macro_n10")}, indent=1))
     print(f"Report: {args.out / 'evaluation.html'}")
 
@@ -239,8 +250,19 @@ def run_release(args):
     first = next(iter(evaluations.values()))
     run = json.loads((args.weights.parent / "run.json").read_text())
     common = sorted(first["thresholds"].values())[len(first["thresholds"]) // 2]
-    card = build_card(args.weights, args.name, args.version, dataset=json.loads(args.dataset.read_text()), run=run, evaluations=evaluations,
-                      thresholds=first["thresholds"], common_threshold=common, temperature=first["temperature"], known_weak=args.weak, history=args.history)  # fmt: skip
+    card = build_card(
+        args.weights,
+        args.name,
+        args.version,
+        dataset=json.loads(args.dataset.read_text()),
+        run=run,
+        evaluations=evaluations,
+        thresholds=first["thresholds"],
+        common_threshold=common,
+        temperature=first["temperature"],
+        known_weak=args.weak,
+        history=args.history,
+    )
     for path in write_release(args.weights, card, args.out):
         print(path)
 

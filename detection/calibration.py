@@ -1,4 +1,5 @@
-"""Choose score thresholds and temperature on validation data, and fit a detector to one laboratory's stain from a few labelled cells.
+"""Choose score thresholds and temperature on validation data, and fit a detector to one
+laboratory's stain from a few labelled cells.
 
 It knows scores, hits and colours; it never changes weights.
 """
@@ -123,7 +124,7 @@ def choose_thresholds(views, found, *, common=None):
 
 
 def best_f1(scores, hits, labels):
-    """Return the score with the highest F1 (middle of the plateau within half a point of it), .25 when nothing is right."""
+    """Return the score with the highest F1 (middle of its plateau of half a point), .25 when nothing is right."""
     order = np.argsort(-scores, kind="stable")
     true = np.cumsum(hits[order])
     if not len(true) or not true[-1]:
@@ -162,8 +163,11 @@ def colour_transform(own, reference, *, stain=True):
         `glass_from`, `glass_to` (RGB) and `gain` (factor of each channel's optical density, .5 to 2), JSON-able.
     """
     gain = np.clip(reference[1] / np.maximum(own[1], 0.05), 0.5, 2.0) if stain else np.ones(3)
-    return {"glass_from": [round(float(v), 1) for v in own[0]], "glass_to": [round(float(v), 1) for v in reference[0]],
-            "gain": [round(float(v), 3) for v in gain]}  # fmt: skip
+    return {
+        "glass_from": [round(float(v), 1) for v in own[0]],
+        "glass_to": [round(float(v), 1) for v in reference[0]],
+        "gain": [round(float(v), 3) for v in gain],
+    }
 
 
 def recolour(image, transform):
@@ -181,7 +185,7 @@ def recolour(image, transform):
 
 
 def typed_right(views, found):
-    """Count labelled cells whose best overlapping detection (IoU .3, derived boxes are rough) names their type: (right, all)."""
+    """Count cells whose best detection (IoU .3, as derived boxes are rough) names their type: (right, all)."""
     right = count = 0
     for view, cells in zip(views, found):
         boxes, types = truth(view)
@@ -194,7 +198,7 @@ def typed_right(views, found):
 
 
 def calibrate(network, views, reference_views, *, um_per_px=0.115, folds=5, seed=0):
-    """Fit a detector to one laboratory: a colour transform and per-type thresholds, with the gain measured on cells left out.
+    """Fit a detector to one laboratory: colour transform and type thresholds, the gain measured on cells left out.
 
     Parameters
     ----------
@@ -240,8 +244,14 @@ def calibrate(network, views, reference_views, *, um_per_px=0.115, folds=5, seed
     best = best_choice(views, results, np.arange(len(views))) if after > before else 0
     thresholds, common = choose_thresholds(views, results[best])
     macro = ap_table(views, match_views(views, results[best]), repeats=0).get("macro", {})
-    return {"colour": choices[best], "thresholds": thresholds, "common_threshold": common, "cells": cells, "macro_ap50": macro.get("ap50"),
-            "typed_right": {"before": proportion(before, cells), "after": proportion(max(before, after), cells)}}  # fmt: skip
+    return {
+        "colour": choices[best],
+        "thresholds": thresholds,
+        "common_threshold": common,
+        "cells": cells,
+        "macro_ap50": macro.get("ap50"),
+        "typed_right": {"before": proportion(before, cells), "after": proportion(max(before, after), cells)},
+    }
 
 
 def best_choice(views, results, numbers):

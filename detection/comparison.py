@@ -1,4 +1,5 @@
-"""Train and measure the five YOLO generations on one split by one recipe: the seed article's Table 2 on a laboratory's own data.
+"""Train and measure the five YOLO generations on one split by one recipe: the seed article's Table 2
+on a laboratory's own data.
 
 It knows the list of architectures and the table; training and measuring are done by their own modules.
 """
@@ -30,7 +31,8 @@ def compare(dataset, out, *, architectures=None, scale="n", val_source=None, wor
     dataset : Path
         Data set file of `prepare`.
     out : Path
-        Folder: one run folder for each architecture, `comparison.json`, `comparison.md`. A run that is there is gone on with.
+        Folder: one run folder for each architecture, `comparison.json`, `comparison.md`.
+        A run that is there is gone on with.
     architectures : sequence of str or None
         Files of `detection/architectures`; None takes the five generations and the Focus form.
     scale : str
@@ -79,7 +81,8 @@ def compare(dataset, out, *, architectures=None, scale="n", val_source=None, wor
 def markdown(rows, scale):
     """Write the comparison as a Markdown table, the seed's own figures beside it."""
     lines = [
-        f"| generation ({scale}) | AP@.5 % (95 %) | AP@[.5,.95] % (95 %) | images/s | parameters | seed article: AP@.5, AP@[.5,.95], images/s |",
+        f"| generation ({scale}) | AP@.5 % (95 %) | AP@[.5,.95] % (95 %) | images/s | parameters "
+        "| seed article: AP@.5, AP@[.5,.95], images/s |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():

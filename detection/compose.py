@@ -1,4 +1,5 @@
-"""Training canvases at one scale: single views, and fields composed of several real cells that touch, overlap and leave the picture.
+"""Training canvases at one scale: single views, and fields composed of several real cells
+that touch, overlap and leave the picture.
 
 It places pixels and boxes; colours are changed in `augment`, and no network is known here.
 """

@@ -1,6 +1,6 @@
-"""Labelled views of smears from several sources: what a view is, and one data set file that lists views, splits and hashes.
+"""Labelled views of smears from several sources: what a view is, and the file that lists views, splits and hashes.
 
-It knows pictures, boxes and codes; it does not know networks, and the foreign folder layouts live in `datasets_readers`.
+It knows pictures, boxes and codes; it does not know networks, and foreign folder layouts live in `datasets_readers`.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ JPEG_END = np.array([0xFF, 0xD9], np.uint8)
 
 @dataclass(frozen=True)
 class View:
-    """One picture with the leukocytes on it; `cells` holds (code, (x0, y0, x1, y1)) in px, `um_per_px` may be unknown (None)."""
+    """One picture and its leukocytes: `cells` holds (code, (x0, y0, x1, y1)) in px; an unknown scale is None."""
 
     path: str
     source: str

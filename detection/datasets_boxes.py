@@ -1,4 +1,5 @@
-"""Give a box to labelled crops that have none: from the stain (nucleus and cytoplasm), or from a detector where one exists.
+"""Give a box to labelled crops that have none: from the stain (nucleus and cytoplasm), or from a
+detector where one exists.
 
 It knows the one cell in the middle of a crop; crops with several labelled cells are not its business.
 """
@@ -72,7 +73,7 @@ def central_box(found, view):
 
 
 def derive_boxes(view, found=None):
-    """Return the view with its one cell's box derived: the detector's where it found one, else the stain's, else unchanged.
+    """Return the view with its cell's box derived: the detector's if it found one, else the stain's, else as it was.
 
     Parameters
     ----------
@@ -113,5 +114,11 @@ def box_agreement(views, boxes):
     if not overlaps:
         return {"n": 0}
     overlaps = np.array(overlaps)
-    return {"n": len(overlaps), "found": int((overlaps > 0).sum()), "mean": round(float(overlaps.mean()), 3), "median": round(float(np.median(overlaps)), 3),
-            "over_50": round(float((overlaps >= 0.5).mean()), 3), "over_75": round(float((overlaps >= 0.75).mean()), 3)}  # fmt: skip
+    return {
+        "n": len(overlaps),
+        "found": int((overlaps > 0).sum()),
+        "mean": round(float(overlaps.mean()), 3),
+        "median": round(float(np.median(overlaps)), 3),
+        "over_50": round(float((overlaps >= 0.5).mean()), 3),
+        "over_75": round(float((overlaps >= 0.75).mean()), 3),
+    }

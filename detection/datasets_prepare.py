@@ -15,7 +15,7 @@ from detection.cell_types import CELL_TYPES, CODES
 from detection.datasets import with_hash, write_dataset
 from detection.datasets_readers import READERS, Problem, read_class_map
 
-# Table 1 of the seed article counted the public LMU collection; these are that collection's cells per type (Matek et al. 2019).
+# Table 1 of the seed article counts the public LMU collection; these are its cells per type (Matek et al. 2019).
 LMU_CELLS = {
     "BAS": 79, "EBO": 78, "EOS": 424, "KSC": 15, "LYA": 11, "LYT": 3937, "MMZ": 15, "MOB": 26, "MON": 1789,
     "MYB": 42, "MYO": 3268, "NGB": 109, "NGS": 8484, "PMB": 18, "PMO": 70,
@@ -27,7 +27,7 @@ class DatasetRefused(Exception):
 
 
 def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
-    """Read every source, check, split and write `dataset.json`, `problems.txt`, `balance.txt` and `balance.png` into a folder.
+    """Read every source, check, split, and write `dataset.json`, `problems.txt`, `balance.txt` and `balance.png`.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ Every reader returns views and the problems it met; which of those stop a run is
 """
 
 import csv
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ElementTree  # local training data only, never an upload
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,7 +155,7 @@ def read_yolo(root, source, names, um_per_px):
 
 
 def read_crops(root, source, names, um_per_px, *, min_box_score=0.0):
-    """Read labelled crops: `cells.csv` with columns file, patient, code (or source_label), x0 y0 x1 y1, one central cell a row.
+    """Read labelled crops: `cells.csv` with file, patient, code (or source_label), x0 y0 x1 y1, a cell a row.
 
     Rows whose `box_score` is below `min_box_score` are left out; a row without a box gives a view without cells whose
     type waits for `datasets_boxes.derive_boxes`. Parameters and returns as in `read_yolo`.
@@ -219,7 +219,7 @@ def read_voc(root, source, names, um_per_px):
     """Read Pascal VOC (`Annotations/*.xml`, `JPEGImages/`); parameters and returns as in `read_yolo`."""
     root, problems, views = Path(root), [], []
     for path in sorted((root / "Annotations").glob("*.xml")):
-        tree = ElementTree.parse(path).getroot()
+        tree = ElementTree.parse(path).getroot()  # noqa: S314
         labelled = []
         for thing in tree.iter("object"):
             name = thing.findtext("name", "")

@@ -1,10 +1,11 @@
 """Measure a detector on labelled views: average precision with intervals, precision and recall, confusion, speed.
 
-It knows boxes, types and figures; pictures and pages are made in `evaluation_report`, thresholds and temperature in `calibration`.
+It knows boxes, types and figures; pages are made in `evaluation_report`, thresholds chosen in `calibration`.
 """
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ LOWEST_SCORE = 0.001
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector found on one view: `boxes` (n, 4) xyxy in view px, `types` (n,) class indices, `scores` (n,), best first."""
+    """Findings on one view, best first: `boxes` (n, 4) xyxy in view px, `types` (n,) class indices, `scores` (n,)."""
 
     boxes: np.ndarray
     types: np.ndarray
@@ -77,8 +78,7 @@ def find_on_views(
     import torch
 
     device = next(network.parameters()).device
-    flags = open("/proc/cpuinfo").read() if device.type == "cpu" else ""
-    fast = device.type == "cpu" and ("avx512_bf16" in flags or "amx_bf16" in flags)
+    fast = device.type == "cpu" and has_fast_bfloat16()
     network = network.eval().to(memory_format=torch.channels_last)
     found, seconds = [], 0.0
     for first in tqdm(range(0, len(views), batch), desc="views", mininterval=10, leave=False):
@@ -110,6 +110,12 @@ def find_on_views(
             found.append(suppress(out[k].T, factor, per_type=per_type, merge_iou=merge_iou, lowest=lowest))
         seconds += time.monotonic() - began
     return found, len(views) / max(seconds, 1e-9)
+
+
+def has_fast_bfloat16():
+    """Whether this processor computes bfloat16 faster than float32 (AVX512-BF16 or AMX)."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def suppress(rows, factor, *, per_type, merge_iou, lowest):

@@ -16,6 +16,11 @@ from matplotlib.figure import Figure
 from detection import calibration, evaluation
 from detection.cell_types import CODES
 
+STYLE = (
+    "body{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}table{border-collapse:collapse}"
+    "td,th{border:1px solid #ccc;padding:.2rem .5rem;text-align:right}img{max-width:100%}"
+)
+
 
 def evaluate(
     network,
@@ -98,7 +103,11 @@ def evaluate(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "evaluation.json").write_text(json.dumps(result, indent=1))
-    pictures = [draw_curves(matches), draw_confusion(table), draw_reliability(scores, hits, fitted)]
+    pictures = {
+        "precision over recall": draw_curves(matches),
+        "confusion counts": draw_confusion(table),
+        "reliability": draw_reliability(scores, hits, fitted),
+    }
     (out / "evaluation.html").write_text(page(result, pictures))
     return result
 
@@ -223,17 +232,15 @@ def rows_of(head, rows):
 
 def page(result, pictures):
     """Write the HTML page of an evaluation."""
-    one, several = result["one_type_a_cell"], result["several_types_a_cell"]
-    types = [
-        (code, row["n"], row["ap50"], [row["ap50"], row["ap50_low"], row["ap50_high"]] if "ap50_low" in row else None, row["ap50_95"], several["types"][code]["ap50"],
-         several["types"][code]["ap50_95"], result["thresholds"][code], result["precision_recall"][code]["precision"], result["precision_recall"][code]["recall"])
-        for code, row in one["types"].items()
-    ]  # fmt: skip
+    one, several = result["one_type_a_cell"], result["several_types_a_cell"]["types"]
+    marks = result["precision_recall"]
+    types = []
+    for code, row in one["types"].items():
+        range_ = [row["ap50"], row["ap50_low"], row["ap50_high"]] if "ap50_low" in row else row["ap50"]
+        more = several[code]["ap50"], several[code]["ap50_95"], result["thresholds"][code]
+        types.append((code, row["n"], range_, row["ap50_95"], *more, marks[code]["precision"], marks[code]["recall"]))
     macros = [
-        (key, table[key]["types"], table[key]["ap50"], table[key]["ap50_95"])
-        for table in (one,)
-        for key in ("macro", "macro_n10")
-        if key in table
+        (key, one[key]["types"], one[key]["ap50"], one[key]["ap50_95"]) for key in ("macro", "macro_n10") if key in one
     ]
     speed = result["speed"]
     note = (
@@ -248,19 +255,39 @@ def page(result, pictures):
             ("type", "mean absolute", "bias", "worst"),
             [(code, row["mean_abs"], row["bias"], row["worst"]) for code, row in own["types"].items()],
         )
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Evaluation of {html.escape(result['name'])}</title>"
-        "<style>body{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}table{border-collapse:collapse}"
-        "td,th{border:1px solid #ccc;padding:.2rem .5rem;text-align:right}img{max-width:100%}</style>"
-        f"<h1>Evaluation of {html.escape(result['name'])}</h1><p>{result['views']} views, {result['patients']} known patients. "
-        f"Intervals: bootstrap by {one['by']} (AP), Clopper-Pearson (precision, recall), 95 %. Research use, not a medical device.</p>"
-        f"<p>{speed['images_per_s']} images/s, batch {speed['batch']}, {speed['threads']} threads, {html.escape(speed['device'])}.</p>{note}"
-        "<h2>By type</h2><p>AP: each cell carries one type, as in the product; <em>several</em>: a box may carry several types, as papers measure.</p>"
-        + rows_of(("type", "n", "AP@.5", "95 %", "AP@[.5,.95]", "several: AP@.5", "several: AP@[.5,.95]", "threshold", "precision", "recall"), types)
-        + "<h2>Means over types</h2>" + rows_of(("over", "types", "AP@.5", "AP@[.5,.95]"), macros)
-        + "<h2>Neutrophil line: stages apart</h2>" + rows_of(("stages apart", "cells"), [(str(k), v) for k, v in result["stages_apart"].items()])
-        + f"<h2>Reliability</h2><p>Expected calibration error {result['ece_before']:.3f}, after temperature {result['temperature']:.2f}: {result['ece_after']:.3f}.</p>"
-        + percentages
-        + "".join(f"<p><img alt='{alt}' src='{picture}'></p>" for alt, picture in zip(("precision over recall", "confusion counts", "reliability"), pictures))
-        + "</html>"
-    )  # fmt: skip
+    head = (
+        "type",
+        "n",
+        "AP@.5 [95 %]",
+        "AP@[.5,.95]",
+        "several: AP@.5",
+        "several: AP@[.5,.95]",
+        "threshold",
+        "precision",
+        "recall",
+    )
+    stages = [(str(apart), count) for apart, count in result["stages_apart"].items()]
+    reliability = (
+        f"Expected calibration error {result['ece_before']:.3f}, after temperature {result['temperature']:.2f}: "
+        f"{result['ece_after']:.3f}."
+    )
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Evaluation of {html.escape(result['name'])}</title>",
+        f"<style>{STYLE}</style><h1>Evaluation of {html.escape(result['name'])}</h1>",
+        f"<p>{result['views']} views, {result['patients']} known patients. 95 %: bootstrap by {one['by']} (AP),"
+        " Clopper-Pearson (precision, recall). Research use, not a medical device.</p>",
+        f"<p>{speed['images_per_s']} images/s, batch {speed['batch']}, {speed['threads']} threads, "
+        f"{html.escape(speed['device'])}.</p>{note}",
+        "<h2>By type</h2><p>AP: each cell carries one type, as in the product; <em>several</em>: a box may carry more "
+        "types, as papers measure.</p>",
+        rows_of(head, types),
+        "<h2>Means over types</h2>",
+        rows_of(("over", "types", "AP@.5", "AP@[.5,.95]"), macros),
+        "<h2>Neutrophil line: stages apart</h2>",
+        rows_of(("stages apart", "cells"), stages),
+        f"<h2>Reliability</h2><p>{reliability}</p>",
+        percentages,
+        *(f"<p><img alt='{alt}' src='{picture}'></p>" for alt, picture in pictures.items()),
+        "</html>",
+    ]
+    return "\n".join(parts)

@@ -106,10 +106,15 @@ def build_card(
             }
         classes.append(own)
     macro = {
-        test: {"macro_n10": result["one_type_a_cell"].get("macro_n10"), "several_types_macro_n10": result["several_types_a_cell"].get("macro_n10"),
-               "ece": result["ece_before"], "ece_after_temperature": result["ece_after"], "stages_apart": result["stages_apart"]}
+        test: {
+            "macro_n10": result["one_type_a_cell"].get("macro_n10"),
+            "several_types_macro_n10": result["several_types_a_cell"].get("macro_n10"),
+            "ece": result["ece_before"],
+            "ece_after_temperature": result["ece_after"],
+            "stages_apart": result["stages_apart"],
+        }
         for test, result in evaluations.items()
-    }  # fmt: skip
+    }
     stored = Path(weights).read_bytes()
     return {
         "name": name,
@@ -126,7 +131,7 @@ def build_card(
         "temperature": temperature,
         "classes": classes,
         "evidence_rule": EVIDENCE_RULE,
-        "intervals": "AP: bootstrap by patient where known, else by view; precision, recall: exact (Clopper-Pearson); 95 %",
+        "intervals": "95 %; AP: bootstrap by patient where known, else by view; precision, recall: Clopper-Pearson",
         "macro": macro,
         "training": {
             "views": sum(view["split"] == "train" for view in dataset["views"]),

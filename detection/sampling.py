@@ -1,6 +1,7 @@
 """Draw training canvases from a data set: balanced by type, single or composed, changed as another laboratory would.
 
-Every canvas follows from (seed, number) alone, so a resumed run sees what an unbroken one would have seen; no network is known here.
+Every canvas follows from (seed, number) alone, so a resumed run sees what an unbroken one would have; no network is
+known here.
 """
 
 from collections import defaultdict

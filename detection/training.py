@@ -26,6 +26,7 @@ from ultralytics.utils.torch_utils import ModelEMA
 
 from detection.cell_types import BY_CODE, CODES
 from detection.datasets import read_dataset
+from detection.evaluation import has_fast_bfloat16
 from detection.sampling import Canvases, collate
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
@@ -36,7 +37,7 @@ NEIGHBOURS = (
     ("LYA", "LYT"), ("MYO", "MOB"), ("MON", "MOB"), ("MON", "MYO"),
 )  # fmt: skip
 
-# lr0: start of the cosine; canvases: how many make an epoch; warmup: share of the run; smoothing: target given to neighbours
+# lr0: start of the cosine; canvases: how many make an epoch; warmup: share of the run; smoothing: target of neighbours
 RECIPE = {
     "canvas_px": 320, "um_per_px": 0.115, "batch": 32, "epochs": 40, "canvases": 4000, "hours": None, "lr0": 0.001,
     "lr_end": 0.02, "warmup": 0.03, "weight_decay": 0.0005, "ema_decay": 0.998, "smoothing": 0.05, "composed": 0.45,
@@ -138,12 +139,10 @@ class Numbers(Sampler):
 
 
 def device_facts():
-    """Say where a run computes: device, precision, threads."""
+    """Say where a run computes: device and precision."""
     if torch.cuda.is_available():
         return {"device": "cuda", "precision": "float16"}
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    fast = "avx512_bf16" in flags or "amx_bf16" in flags
-    return {"device": "cpu", "precision": "bfloat16" if fast else "float32"}
+    return {"device": "cpu", "precision": "bfloat16" if has_fast_bfloat16() else "float32"}
 
 
 def progress_share(recipe, state):
@@ -195,7 +194,7 @@ def train(
 
     Notes
     -----
-    A run is reproducible on the same machine as long as it is scheduled by epochs; by hours it depends on the machine's speed.
+    A run is reproducible on the same machine when scheduled by epochs; by hours it depends on the machine's speed.
     """
     if unknown := set(changes) - set(RECIPE):
         raise ValueError(f"The recipe has no {', '.join(sorted(unknown))}.")
