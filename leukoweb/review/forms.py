@@ -50,11 +50,13 @@ def _key_name(key):
 class RangeForm(forms.Form):
     """One reference range."""
 
-    key = forms.ChoiceField(choices=[(key, _key_name(key)) for key in RANGE_KEYS], label="Type or group")
-    unit = forms.ChoiceField(choices=[(unit, unit) for unit in RANGE_UNITS], label="Unit")
+    key = forms.ChoiceField(
+        choices=[(key, _key_name(key)) for key in RANGE_KEYS], label="Type or group", initial=RANGE_KEYS[0]
+    )
+    unit = forms.ChoiceField(choices=[(unit, unit) for unit in RANGE_UNITS], label="Unit", initial=RANGE_UNITS[0])
     low = forms.FloatField(required=False, min_value=0, label="From")
     high = forms.FloatField(required=False, min_value=0, label="To")
-    sex = forms.ChoiceField(choices=[("any", "any"), ("F", "female"), ("M", "male")], label="Sex")
+    sex = forms.ChoiceField(choices=[("any", "any"), ("F", "female"), ("M", "male")], label="Sex", initial="any")
     age_from = forms.FloatField(min_value=0, initial=0, label="Age from (years)")
     age_under = forms.FloatField(required=False, min_value=0, label="Age under (years)")
     source = forms.CharField(max_length=200, label="Source")

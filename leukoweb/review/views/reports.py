@@ -333,6 +333,8 @@ def _stored_counterpart(user, raw, problems):
         return {}
     if report is None:
         return {"is_unknown": True}
+    if seal != report.seal:
+        problems.append(f"This laboratory keeps report {report.pk} under another seal: {report.seal}.")
     problems += differences(sealed_bundle(report), bundle)[:50]
     return {"stored": report}
 

@@ -1,0 +1,204 @@
+"""The seal of signed reports: one flipped byte or label fails and is named, offline and on the page (S5)."""
+
+import copy
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.urls import reverse
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from leukoweb.accounts.models import User
+from leukoweb.review import guard
+from leukoweb.review.models import Report
+from leukoweb.review.seal import FIRST, canonical, digest, problems_of
+from tests.test_reports import PASSWORD, post_signature, reviewed, signed  # noqa: F401 (fixtures)
+
+
+@pytest.fixture
+def bundle(signed):  # noqa: F811
+    """The exported bundle of a signed report, as bytes, and the client of its signer."""
+    report, client = signed
+    return client.get(reverse("report_export", args=[report.pk, "bundle"])).content, client
+
+
+def test_an_untouched_bundle_verifies_offline_and_on_the_page(bundle, tmp_path):
+    raw, client = bundle
+    file = tmp_path / "bundle.json"
+    file.write_bytes(raw)
+    out = io.StringIO()
+    call_command("verify_report", str(file), stdout=out)
+    assert "unchanged" in out.getvalue()
+    page = client.post(reverse("report_verify"), {"bundle": io.BytesIO(raw)}).content.decode()
+    assert "The bundle is unchanged" in page
+    assert "It is the report that this laboratory keeps" in page
+
+
+def test_the_command_needs_no_database_and_ends_with_one_on_a_flipped_label(bundle, tmp_path):
+    """S5: in a fresh process whose database does not exist."""
+    raw, _ = bundle
+    changed = json.loads(raw)
+    cell = next(cell for cell in changed["content"]["cells"] if cell["code"] == "NGS")
+    cell["code"] = "MYO"
+    for name, content in (("good", raw), ("bad", json.dumps(changed).encode())):
+        (tmp_path / name).write_bytes(content)
+    environment = {
+        "PATH": "/usr/bin:/bin", "LEUKOWEB_DATA_DIR": str(tmp_path / "empty"),
+        "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none", "BROKER_URL": "redis://127.0.0.1:1/0",
+    }  # fmt: skip
+
+    def verify(name):
+        return subprocess.run(
+            [sys.executable, "manage.py", "verify_report", str(tmp_path / name)],
+            cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    good, bad = verify("good"), verify("bad")
+    assert good.returncode == 0, good.stderr
+    assert bad.returncode == 1
+    assert "The section “cells” was changed after signing." in bad.stdout
+    assert f"Cell {cell['id']} is labelled MYO, but its decisions end at NGS." in bad.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda b: b["content"]["report"].update(comment="All normal!"), "“report” was changed"),
+        (lambda b: b["content"]["images"][0].update(sha256="f" * 64), "“images” was changed"),
+        (lambda b: b["content"]["detectors"][0].update(sha256="0" * 64), "“detectors” was changed"),
+        (lambda b: b["content"]["policies"]["rules"].update(minimum_count=10), "“policies” was changed"),
+        (lambda b: b["content"]["signature"].update(name="Olaf"), "“signature” was changed"),
+        (lambda b: b["content"].pop("flags"), "“flags” was removed"),
+        (lambda b: b["content"].update(more=1), "“more” was added"),
+        (lambda b: b.update(sequence=7), "The seal does not fit"),
+        (lambda b: b.update(previous_seal="1" * 64), "The seal does not fit"),
+        (lambda b: b["content"]["counts"].update(NGS=61), "NGS: the report counts 61, its cells are 60."),
+    ],
+)
+def test_what_differs_is_named(bundle, change, said):
+    raw, client = bundle
+    changed = json.loads(raw)
+    change(changed)
+    page = client.post(reverse("report_verify"), {"bundle": io.BytesIO(json.dumps(changed).encode())})
+    assert any(said in problem for problem in page.context["problems"])
+    assert "This is not what was signed" in page.content.decode()
+
+
+def test_one_flipped_byte_anywhere_is_found(bundle):
+    """S5: every byte of the file that carries meaning; a byte of white space between values carries none."""
+    raw, _ = bundle
+    stored = json.loads(raw)
+
+    @given(st.integers(0, len(raw) - 1), st.integers(1, 255))
+    @examples(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    def flip(place, mask):
+        flipped = raw[:place] + bytes([raw[place] ^ mask]) + raw[place + 1 :]
+        try:
+            means_the_same = json.loads(flipped) == stored
+        except ValueError:
+            means_the_same = False
+        assert means_the_same or problems_of(flipped)
+
+    flip()
+
+
+def test_a_forger_who_seals_anew_is_unmasked_by_the_replayed_decisions_and_by_the_seal_on_paper(bundle):
+    """S5: SHA-256 alone is no secret, so the seal printed elsewhere and the stored report decide."""
+    raw, client = bundle
+    forged = json.loads(raw)
+    genuine = forged["seal"]
+    for cell in forged["content"]["cells"]:
+        if cell["code"] == "NGS":
+            cell |= {"code": "LYT", "detector_code": "LYT", "decisions": []}
+    forged["sections"] = {name: digest(section) for name, section in forged["content"].items()}
+    forged["seal"] = digest({k: forged[k] for k in ("format", "sections", "sequence", "previous_seal")})
+    body = json.dumps(forged).encode()
+    assert any("its cells are" in problem for problem in problems_of(body))
+    assert any("not the expected one" in problem for problem in problems_of(body, expected_seal=genuine))
+    page = client.post(reverse("report_verify"), {"bundle": io.BytesIO(body)})
+    assert any("under another seal" in problem for problem in page.context["problems"])
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"format": "leukoweb-report/1"}', b"[" * 50_000]
+)
+def test_what_is_no_bundle_is_said_to_be_none(db, sign_in, technologist, raw):
+    assert problems_of(raw)
+    answer = sign_in(technologist).post(reverse("report_verify"), {"bundle": io.BytesIO(raw)})
+    assert answer.status_code == 200
+    assert answer.context["problems"]
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers(-10**9, 10**9) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3), max_leaves=8,
+))  # fmt: skip
+def test_a_broken_bundle_never_breaks_the_verification(value):
+    """Any JSON in place of the content is refused in a sentence."""
+    raw = json.dumps(
+        {
+            "format": "leukoweb-report/1",
+            "content": value,
+            "sections": value,
+            "sequence": 1,
+            "previous_seal": "",
+            "seal": "",
+        }
+    ).encode()
+    assert problems_of(raw)
+
+
+def test_seals_chain_through_the_laboratory(reviewed, sign_in, pathologist):  # noqa: F811
+    """S5: each seal covers the one before it, across cases."""
+    client = sign_in(pathologist)
+    for number in ("A-1", "A-2", "A-3"):
+        assert post_signature(client, reviewed(accession_number=number)).status_code == 302
+    reports = list(Report.objects.order_by("sequence"))
+    assert [report.sequence for report in reports] == [1, 2, 3]
+    assert [report.previous_seal for report in reports] == [FIRST, reports[0].seal, reports[1].seal]
+    out = io.StringIO()
+    call_command("verify_report", "--all", stdout=out)
+    assert out.getvalue().count("unchanged") == 3
+
+
+def test_a_row_changed_behind_the_product_breaks_the_stored_chain(reviewed, sign_in, pathologist):  # noqa: F811
+    """S5: somebody with the database drops the guard and rewrites a signed report."""
+    client = sign_in(pathologist)
+    for number in ("A-1", "A-2"):
+        post_signature(client, reviewed(accession_number=number))
+    first = Report.objects.get(sequence=1)
+    content = copy.deepcopy(first.content)
+    content["report"]["comment"] = "rewritten"
+    guard.lift_guard()
+    Report.objects.filter(pk=first.pk).update(content=content)
+    guard.set_guard()
+    out = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("verify_report", "--all", stdout=out)
+    assert f"report {first.pk}, version 1: NOT what was signed" in out.getvalue()
+    assert out.getvalue().count("unchanged") == 1
+
+
+def test_content_reads_the_same_from_the_database(signed):  # noqa: F811
+    """S5: numbers and letters survive the JSON column of either database."""
+    report, _ = signed
+    before = canonical(report.content)
+    report.refresh_from_db()
+    assert canonical(report.content) == before
+    assert connection.vendor in ("sqlite", "postgresql")
+
+
+def test_a_signature_is_not_carried_over_to_a_new_password_or_person(signed, outsider):  # noqa: F811
+    """S3: the signer's name stands as signed even when the account is renamed later."""
+    report, client = signed
+    User.objects.filter(pk=report.signed_by_id).update(first_name="Renamed")
+    page = client.get(reverse("report_detail", args=[report.pk])).content.decode()
+    assert "Signed by Paul" in page
+    assert PASSWORD not in page
