@@ -45,6 +45,32 @@ def ask_shadow_run(slide, detector, *, by) -> Run | None:
     return run
 
 
+class RereadRefused(Exception):
+    """Say in one sentence why a slide cannot be read again, and what to do."""
+
+
+def reread_slide(slide, *, um_per_px: float, by) -> Run:
+    """Have a slide read again at the scale that a person states; the former run is kept beside it, uncounted.
+
+    Before: the scale is plausible (cases.intake), the analysis has ended and nobody has labelled a cell. After: Run(QUEUED), the worker is rung.
+    """
+    with transaction.atomic():
+        former = Run.objects.select_for_update().get(slide=slide, is_shadow=False)
+        if former.state in (Run.State.QUEUED, Run.State.RUNNING):
+            raise RereadRefused("The detector has not finished this slide. Change the scale when it has.")
+        touched = Q(decisions__isnull=False) | Q(added_by__isnull=False)
+        if former.cells.filter(touched).exists():
+            raise RereadRefused("Cells of this slide are labelled already: upload the images as a new slide instead.")
+        before = {image.pk: image.um_per_px for image in slide.images.all()}
+        slide.images.update(um_per_px=um_per_px, um_per_px_source="uploader")
+        Run.objects.filter(pk=former.pk).update(is_shadow=True)
+        run = Run.objects.create(slide=slide, images_total=former.images_total, is_stat=former.is_stat)
+        changes = {"um_per_px": [before, um_per_px], "former_run": former.pk}
+        record("slide.reread", actor=by, obj=slide, case=slide.case, changes=changes)
+        transaction.on_commit(lambda: ring_worker(run))
+    return run
+
+
 def ring_worker(run) -> bool:
     """Tell a worker that a run waits; a broker that is away (False) is no failure, the sweep rings again."""
     from leukoweb.analysis.tasks import run_detection

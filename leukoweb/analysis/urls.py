@@ -8,6 +8,7 @@ urlpatterns = [
     path("cases/<int:pk>/slides/new/", views_upload.slide_upload, name="slide_upload"),
     path("slides/<int:pk>/progress/", views.slide_progress, name="slide_progress"),
     path("slides/<int:pk>/retry/", views.slide_retry, name="slide_retry"),
+    path("slides/<int:pk>/scale/", views.slide_scale, name="slide_scale"),
     path("images/<int:pk>/original", views.image_original, name="image_original"),
     path("images/<int:pk>/tiles/<int:level>/<int:column>_<int:row>.jpg", views.image_tile, name="image_tile"),
     path("cells/<int:pk>/crop.jpg", views.cell_crop, name="cell_crop"),

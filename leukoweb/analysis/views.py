@@ -14,6 +14,7 @@ from leukoweb.analysis import services
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
+from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import Slide, SlideImage
 from leukoweb.cases.store import derived_folder, original_path
 
@@ -77,6 +78,23 @@ def slide_retry(request, pk):
     slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
     if services.retry_run(_counted_run(slide), by=request.user):
         messages.info(request, "The slide waits for the detector again.")
+    return redirect("slide_detail", pk=pk)
+
+
+@requires("upload_slide")
+@require_POST
+def slide_scale(request, pk):
+    """Have a slide read again at the scale that the reader states."""
+    slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
+    try:
+        um_per_px = plausible_um_per_px(request.POST.get("um_per_px", ""))
+        if um_per_px is None:
+            messages.error(request, "Enter the scale in micrometres per pixel, such as 0.1.")
+        else:
+            services.reread_slide(slide, um_per_px=um_per_px, by=request.user)
+            messages.info(request, f"The detector reads the slide again at {um_per_px:g} µm per pixel.")
+    except (ValueError, services.RereadRefused) as refused:
+        messages.error(request, str(refused))
     return redirect("slide_detail", pk=pk)
 
 

@@ -1,0 +1,52 @@
+"""A reader states a slide's scale: the slide is read again, and the former run is kept beside it."""
+
+import pytest
+from django.urls import reverse
+
+from leukoweb.analysis.models import Cell, Run
+from leukoweb.audit.models import Event
+from leukoweb.review.cells import relabel_cell
+
+
+@pytest.fixture
+def read_slide(make_case, make_slide):
+    return make_slide(make_case(), {"LYT": 3})
+
+
+def state_scale(client, slide, um_per_px):
+    return client.post(reverse("slide_scale", args=[slide.pk]), {"um_per_px": um_per_px}, follow=True)
+
+
+def test_a_stated_scale_queues_a_new_run_and_keeps_the_former_one_uncounted(sign_in, technologist, read_slide):
+    state_scale(sign_in(technologist), read_slide, "0,08")
+    counted = Run.objects.get(slide=read_slide, is_shadow=False)
+    assert counted.state == "queued"
+    assert read_slide.images.get().um_per_px == 0.08
+    assert Cell.objects.filter(run__slide=read_slide).count() == 3
+    assert not Cell.objects.counted().filter(run__slide=read_slide).exists()
+    assert Event.objects.filter(action="slide.reread").count() == 1
+
+
+def test_stating_it_twice_queues_one_run(sign_in, technologist, read_slide):
+    for _ in range(2):
+        answer = state_scale(sign_in(technologist), read_slide, "0.08")
+    assert Run.objects.filter(slide=read_slide).count() == 2
+    assert "has not finished" in answer.content.decode()
+
+
+@pytest.mark.parametrize("scale", ["", "zero", "-1", "0", "50", "nan"])
+def test_a_scale_that_cannot_be_is_refused_in_words(sign_in, technologist, read_slide, scale):
+    answer = state_scale(sign_in(technologist), read_slide, scale)
+    assert "micrometres per pixel" in answer.content.decode()
+    assert Run.objects.filter(slide=read_slide).count() == 1
+
+
+def test_a_slide_with_labelled_cells_is_not_read_again(sign_in, technologist, read_slide):
+    relabel_cell(Cell.objects.filter(run__slide=read_slide).first(), to="LYA", by=technologist)
+    answer = state_scale(sign_in(technologist), read_slide, "0.08")
+    assert "labelled already" in answer.content.decode()
+    assert Run.objects.filter(slide=read_slide).count() == 1
+
+
+def test_another_laboratory_cannot_state_it(sign_in, outsider, read_slide):
+    assert state_scale(sign_in(outsider), read_slide, "0.08").status_code == 404
