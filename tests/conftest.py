@@ -126,6 +126,26 @@ def real_images() -> Path | None:
     return SHARED if SHARED.is_dir() else None
 
 
+@pytest.fixture(scope="session")
+def smear_files(real_images, tmp_path_factory) -> list[Path]:
+    """Three small smear fields with leukocytes, as files: parts of real fields, else drawn ones."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("smears")
+    if real_images:
+        with Image.open(real_images / "apl_aml" / "fields" / "AML_08_7f98e65b.jpg") as field:
+            fields = [np.asarray(field.crop((x, 900, x + 700, 1600))) for x in (300, 1000, 1700)]
+    else:
+        from detection.phantom import draw_field
+
+        fields = [draw_field(700, 700, um_per_px=0.2, seed=n, leukocytes={"NGS": 5, "LYT": 3}).image for n in range(3)]
+    files = [folder / f"field-{number}.png" for number in range(3)]
+    for path, pixels in zip(files, fields):
+        Image.fromarray(pixels).save(path)
+    return files
+
+
 @pytest.fixture
 def broker():
     """A broker of this test, started; without it every ring of the worker finds nobody."""
@@ -271,6 +291,31 @@ def make_slide(technologist):
         return slide
 
     return make
+
+
+@pytest.fixture
+def draw_pixels():
+    """Draw the images of a laid-out slide with a nucleus in each box, and write the viewer's tiles as the worker would."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    from detection.decoding import write_pyramid
+    from leukoweb.cases.store import derived_folder, original_path
+
+    def draw(slide):
+        for image in slide.images.all():
+            picture = Image.new("RGB", (image.width_px, image.height_px), (238, 220, 214))
+            pen = ImageDraw.Draw(picture)
+            for cell in image.cells.all():
+                pen.ellipse(cell.xyxy, fill=(196, 170, 214))
+                pen.ellipse((cell.x1 + 14, cell.y1 + 14, cell.x2 - 14, cell.y2 - 14), fill=(84, 46, 132))
+            shutil.rmtree(derived_folder(image.sha256), ignore_errors=True)
+            write_pyramid(np.asarray(picture), derived_folder(image.sha256) / "pyramid")
+            original_path(image.sha256).parent.mkdir(parents=True, exist_ok=True)
+            picture.save(original_path(image.sha256), image.format)
+        return slide
+
+    return draw
 
 
 @pytest.fixture(autouse=True)

@@ -141,7 +141,7 @@ def _turn_back(case, by, *, depth, action):
         if not tips or (depth == 1 and tips[-1].pk < last_new):
             return []
         step = [d for d in tips if d.step == tips[-1].step]
-        _refuse_collision(_labelled([d.cell_id for d in step]), {d.cell_id: d.pk for d in step})
+        _refuse_others_since(step, by)
         cells = Cell.objects.in_bulk([d.cell_id for d in step])
         before = _codes_before(step)
         new_step = uuid.uuid4()
@@ -155,6 +155,15 @@ def _turn_back(case, by, *, depth, action):
                 Decision(cell=cell, from_code=from_code, to_code=to_code, undoes=d, decided_by=by, step=new_step)
             )
         return _write(decisions, action, by, case)
+
+
+def _refuse_others_since(step, by):
+    """Refuse to reverse a step after which another reader labelled one of its cells."""
+    own = {d.cell_id: d.pk for d in step}
+    others = Decision.objects.filter(cell__in=own).exclude(decided_by=by).order_by("id").values_list("cell_id", "pk")
+    changed = [key for key, last in dict(others).items() if last > own[key]]
+    if changed:
+        raise Collision(_labelled(changed))
 
 
 def _codes_before(decisions) -> dict:

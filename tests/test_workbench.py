@@ -1,0 +1,145 @@
+"""The workbench page and what it asks for: lists, live presence, reference cells, a reader's own keys."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from leukoweb.audit.models import Event
+from leukoweb.review.cell_lists import DEFAULT_KEYS, TAKEN_KEYS
+from leukoweb.review.cells import current_cells, relabel_cells
+from leukoweb.review.models import Presence, Report
+
+
+@pytest.fixture
+def case(make_case, make_slide):
+    case = make_case()
+    make_slide(case, {"NGS": 60, "LYT": 38, "MYO": 2})
+    return case
+
+
+@pytest.fixture
+def reader(sign_in, pathologist):
+    return sign_in(pathologist)
+
+
+def _post(client, name, asked, *args):
+    return client.post(reverse(name, args=args), json.dumps(asked), content_type="application/json")
+
+
+def test_the_workbench_shows_the_case_and_its_opening_is_recorded(case, reader, pathologist):
+    """S7."""
+    page = reader.get(reverse("workbench", args=[case.pk])).content.decode()
+    assert case.accession_number in page
+    assert "Edelgard Wintermute" in page
+    assert Event.objects.filter(action="case.read", case_id=case.pk, actor=pathologist).count() == 1
+
+
+def test_the_workbench_of_another_laboratory_does_not_exist(case, sign_in, outsider):
+    assert sign_in(outsider).get(reverse("workbench", args=[case.pk])).status_code == 404
+
+
+def test_the_workbench_of_a_signed_case_says_that_labels_are_only_read(case, reader, pathologist):
+    Report.objects.create(case=case, state=Report.State.SIGNED, created_by=pathologist)
+    page = reader.get(reverse("workbench", args=[case.pk])).content.decode()
+    assert "labels can be read, not changed" in page
+
+
+def test_cells_that_could_change_a_flag_come_first(case, reader):
+    """C7: two blasts in 100 are a flag that two relabelled cells would lift."""
+    shown = reader.get(reverse("case_cells", args=[case.pk])).json()
+    by_id = {cell["id"]: cell["code"] for cell in shown["cells"]}
+    assert [by_id[key] for key in shown["summary"]["order"]] == ["MYO", "MYO"]
+    assert shown["summary"]["least"]["MYO"] <= 2
+    assert not shown["summary"]["settled"]
+
+
+def test_a_fully_reviewed_case_is_settled(case, reader, pathologist):
+    for code in ("NGS", "LYT", "MYO"):
+        relabel_cells(list(current_cells(case).filter(detector_code=code)), to=None, by=pathologist)
+    summary = reader.get(reverse("case_cells", args=[case.pk])).json()["summary"]
+    assert summary["settled"]
+    assert (summary["order"], summary["undecided"]) == ([], 0)
+
+
+def test_readers_see_each_other_and_what_the_other_changed(case, sign_in, technologist, pathologist, client):
+    sign_in(technologist)
+    assert _post(client, "case_presence", {"since": 0}, case.pk).json()["readers"] == []
+    cell = current_cells(case).first()
+    relabel_cells([cell], to="NGB", by=technologist)
+    sign_in(pathologist)
+    seen = _post(client, "case_presence", {"since": 0}, case.pk).json()
+    assert seen["readers"] == ["Tess"]
+    assert [(c["id"], c["code"], c["by"]) for c in seen["changed"]] == [(cell.pk, "NGB", "Tess")]
+    again = _post(client, "case_presence", {"since": seen["changed"][0]["seen"]}, case.pk).json()
+    assert "changed" not in again
+
+
+def test_a_reader_who_left_is_not_shown(case, reader, technologist):
+    Presence.objects.create(case=case, reader=technologist, seen_at=timezone.now() - timedelta(minutes=1))
+    assert _post(reader, "case_presence", {}, case.pk).json()["readers"] == []
+
+
+def test_asking_who_is_here_is_no_activity_of_a_person(case, reader, pathologist):
+    """S7: the page asks with the mark of a request that nobody made."""
+    reader.post(
+        reverse("case_presence", args=[case.pk]),
+        "{}",
+        content_type="application/json",
+        headers={"X-LeukoWeb-Poll": "1"},
+    )
+    pathologist.refresh_from_db()
+    assert pathologist.last_seen_at is None
+
+
+def test_presence_leaves_no_trace_in_the_audit_log(case, reader):
+    before = Event.objects.count()
+    _post(reader, "case_presence", {"since": 0}, case.pk)
+    assert Event.objects.count() == before
+
+
+def test_reference_cells_are_the_signed_ones_of_the_own_laboratory(
+    case, make_case, make_slide, reader, pathologist, sign_in, outsider
+):
+    signed_case = make_case("A-1002")
+    make_slide(signed_case, {"MYO": 3})
+    cells = list(current_cells(signed_case))
+    relabel_cells(cells, to=None, by=pathologist)
+    relabel_cells(cells[:1], to="PMO", by=pathologist)
+    address = reverse("reference_cells", args=["MYO"])
+    assert reader.get(address).json()["cells"] == []
+    Report.objects.create(case=signed_case, state=Report.State.SIGNED, created_by=pathologist)
+    assert set(reader.get(address).json()["cells"]) == {cells[1].pk, cells[2].pk}
+    assert sign_in(outsider).get(address).json()["cells"] == []
+
+
+def test_a_reader_keeps_own_keys(reader, pathologist):
+    keys = {**DEFAULT_KEYS, "NGS": "1", "LYT": "2"}
+    answer = _post(reader, "reader_keys", {"keys": keys})
+    assert {t["code"]: t["key"] for t in answer.json()["types"]}["NGS"] == "1"
+    pathologist.refresh_from_db()
+    assert pathologist.preferences["cell_keys"]["LYT"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"NGS": "n"}, "needs these keys itself: N (next)"),
+        ({"NGS": "l"}, "Two types have the same key."),
+        ({"NGS": "??"}, "A key is one letter or digit."),
+        ({"WBC": "1"}, "Give every type a key."),
+    ],
+)
+def test_keys_that_cannot_work_are_refused_in_words(reader, pathologist, change, sentence):
+    answer = _post(reader, "reader_keys", {"keys": {**DEFAULT_KEYS, **change}})
+    assert answer.status_code == 400
+    assert sentence in answer.json()["sentence"]
+    pathologist.refresh_from_db()
+    assert pathologist.preferences == {}
+
+
+def test_the_first_keys_are_all_different_and_free():
+    assert len(set(DEFAULT_KEYS.values())) == len(DEFAULT_KEYS) == 17
+    assert not set(DEFAULT_KEYS.values()) & set(TAKEN_KEYS)
