@@ -122,7 +122,7 @@ def limits_of_the_count(differential: Differential) -> list[str]:
     if d.is_limited:
         sentences.append(
             f"Limited count: {_cells(d.total, 'leukocyte')}, fewer than {rules.minimum_count}. Too few were found "
-            "for a reliable differential; a comment is needed to sign."
+            "for a reliable differential."
         )
     if d["blasts"].count == 0:
         sentences.append(
