@@ -1,4 +1,4 @@
-// The sign page: puts a phrase into the comment where the cursor stands; it decides nothing.
+// The sign page: puts a phrase into the comment, lets Enter in the signature mean sign; it decides nothing.
 const comment = document.getElementById("comment");
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-phrase]");
@@ -7,4 +7,11 @@ document.addEventListener("click", (event) => {
   const gap = before && !/\s$/.test(before) ? " " : "";
   comment.setRangeText(gap + button.dataset.phrase, comment.selectionStart, comment.selectionEnd, "end");
   comment.focus();
+});
+
+// Without this, Enter would press the form's first button, which only keeps the draft.
+document.querySelector(".signature-box").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches("input")) return;
+  event.preventDefault();
+  document.getElementById("report-form").requestSubmit(document.getElementById("sign"));
 });
