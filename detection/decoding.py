@@ -74,7 +74,9 @@ def decode(path, limits, folder=None):
         start = file.read(256)
     found = next((name for signature, name in SIGNATURES if start.startswith(signature)), None)
     if found is None:
-        kind = next((name for at, magic, name in OTHER_SIGNATURES if start[at:].startswith(magic)), "not a picture we know")
+        kind = next(
+            (name for at, magic, name in OTHER_SIGNATURES if start[at:].startswith(magic)), "not a picture we know"
+        )
         raise ImageRefused(f"The file is {kind}: upload a JPEG, PNG, BMP or TIFF image.")
     try:
         read = _read_tiff if found == "TIFF" else _read_with_pillow
@@ -82,7 +84,9 @@ def decode(path, limits, folder=None):
         if folder is not None:
             write_pyramid(pixels, folder / "pyramid")
     except MemoryError as error:
-        raise ImageRefused("The image needs more memory than is allowed: upload a smaller part of the slide.") from error
+        raise ImageRefused(
+            "The image needs more memory than is allowed: upload a smaller part of the slide."
+        ) from error
     except ImageRefused:
         raise
     except Exception as error:  # a decoder meeting hostile bytes may raise anything; the reader gets one sentence
@@ -308,7 +312,9 @@ def _um_per_px_of_tiff(path, page):
     """Return the scale of OME, ImageJ, a slide scanner, or the resolution tags, the first that is plausible; else None."""
     description = page.description or ""
     ome = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', description)
-    if ome and ("PhysicalSizeXUnit" not in description or re.search(r'PhysicalSizeXUnit="(µm|&#181;m|um)"', description)):
+    if ome and (
+        "PhysicalSizeXUnit" not in description or re.search(r'PhysicalSizeXUnit="(µm|&#181;m|um)"', description)
+    ):
         return _plausible(float(ome[1]))
     x_per_unit, y_per_unit = (_ratio(page.tags.get(tag)) for tag in (282, 283))
     if description.startswith("ImageJ="):

@@ -131,8 +131,12 @@ class Detector:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
         if not UM_PER_PX_RANGE[0] <= um_per_px <= UM_PER_PX_RANGE[1]:
-            raise ValueError(f"a scale of {um_per_px:g} um per px is outside {UM_PER_PX_RANGE[0]:g} to {UM_PER_PX_RANGE[1]:g}")
-        thresholds = np.broadcast_to(self.thresholds if thresholds is None else np.asarray(thresholds, np.float32), len(CODES))
+            raise ValueError(
+                f"a scale of {um_per_px:g} um per px is outside {UM_PER_PX_RANGE[0]:g} to {UM_PER_PX_RANGE[1]:g}"
+            )
+        thresholds = np.broadcast_to(
+            self.thresholds if thresholds is None else np.asarray(thresholds, np.float32), len(CODES)
+        )
         tiles = Tiles(image, um_per_px, self.card["um_per_px"], tile_px)
         found = []
         batch = max(1, self.network.batch_tiles * 640**2 // tiles.tile_px**2)
@@ -242,7 +246,9 @@ def read_card(weights_path, card_path):
 
 def export_folder(cache_folder, card):
     """Return where this version's export and gate result are kept for this kind of processor, or None without a cache."""
-    return None if cache_folder is None else Path(cache_folder) / f"{card['name']}-{card['sha256'][:12]}" / machine_name()
+    return (
+        None if cache_folder is None else Path(cache_folder) / f"{card['name']}-{card['sha256'][:12]}" / machine_name()
+    )
 
 
 def _gate_passed(folder):

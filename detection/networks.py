@@ -104,7 +104,9 @@ class OpenVinoNetwork:
         """Return (N, 4 + classes, anchors) float32 of tiles (N, H, W, 3) uint8 RGB."""
         queue = self._queue(*tiles.shape[1:3])
         outputs = [None] * len(tiles)
-        queue.set_callback(lambda request, index: outputs.__setitem__(index, request.get_output_tensor(0).data[0].copy()))
+        queue.set_callback(
+            lambda request, index: outputs.__setitem__(index, request.get_output_tensor(0).data[0].copy())
+        )
         for index in range(len(tiles)):
             queue.start_async([tiles[index : index + 1]], index)
         queue.wait_all()

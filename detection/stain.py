@@ -77,7 +77,9 @@ def uncovered_nuclei(nuclei, boxes):
     covered = np.zeros(len(nuclei), bool)
     for start in range(0, len(boxes), 500):
         some = boxes[start : start + 500]
-        overlap = np.minimum(nuclei[:, None, 2:], some[None, :, 2:]) - np.maximum(nuclei[:, None, :2], some[None, :, :2])
+        overlap = np.minimum(nuclei[:, None, 2:], some[None, :, 2:]) - np.maximum(
+            nuclei[:, None, :2], some[None, :, :2]
+        )
         common = overlap.clip(0).prod(2)  # (n, 500)
         covered |= common.max(1) >= 0.5 * (nuclei[:, 2:] - nuclei[:, :2]).prod(1)
     return nuclei[~covered]

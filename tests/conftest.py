@@ -135,11 +135,11 @@ def smear_files(real_images, tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("smears")
     if real_images:
         with Image.open(real_images / "apl_aml" / "fields" / "AML_08_7f98e65b.jpg") as field:
-            fields = [np.asarray(field.crop((x, 900, x + 700, 1600))) for x in (300, 1000, 1700)]
+            fields = [np.asarray(field.crop((x, 900, x + 450, 1350))) for x in (300, 1000, 1700)]
     else:
         from detection.phantom import draw_field
 
-        fields = [draw_field(700, 700, um_per_px=0.2, seed=n, leukocytes={"NGS": 5, "LYT": 3}).image for n in range(3)]
+        fields = [draw_field(450, 450, um_per_px=0.2, seed=n, leukocytes={"NGS": 5, "LYT": 3}).image for n in range(3)]
     files = [folder / f"field-{number}.png" for number in range(3)]
     for path, pixels in zip(files, fields):
         Image.fromarray(pixels).save(path)
@@ -338,3 +338,13 @@ def _audit_emptied_after_commits(request):
         with connection.cursor() as cursor:
             cursor.execute(f"DELETE FROM {table}")
         guarded.set_guard()
+
+
+@pytest.fixture(scope="session")
+def shipped_detector(tmp_path_factory):
+    """The shipped detector on the CPU; its OpenVINO form is exported once for all test processes."""
+    from detection.detector import SHIPPED, Detector
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    return Detector.load(*SHIPPED, device="cpu", cache_folder=shared / "exports")

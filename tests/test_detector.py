@@ -19,9 +19,9 @@ BLAST_RICH, NEARLY_EMPTY = "AML_08_7f98e65b.jpg", "AML_23_cb9b48c5.jpg"
 FIELD_UM_PER_PX = 0.21
 
 
-@pytest.fixture(scope="session")
-def detector(tmp_path_factory):
-    return Detector.load(*SHIPPED, device="cpu", cache_folder=tmp_path_factory.mktemp("exports"))
+@pytest.fixture
+def detector(shipped_detector):
+    return shipped_detector
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,10 @@ def test_the_scale_is_read_from_metadata_where_a_microscope_can_have_it(tmp_path
     tifffile.imwrite(tmp_path / "uneven.tiff", picture, resolution=(50000, 25000), resolutionunit=cm)
     tifffile.imwrite(tmp_path / "imagej.tiff", picture, imagej=True, resolution=(4, 4), metadata={"unit": "um"})
     tifffile.imwrite(
-        tmp_path / "ome.ome.tiff", picture, photometric="rgb", metadata={"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm"}
+        tmp_path / "ome.ome.tiff",
+        picture,
+        photometric="rgb",
+        metadata={"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm"},
     )
     Image.fromarray(picture).save(tmp_path / "jfif.jpg", dpi=(50800, 50800))
     Image.fromarray(picture).save(tmp_path / "screen.jpg", dpi=(300, 300))
@@ -175,7 +178,8 @@ def test_a_decompression_bomb_is_refused_before_it_opens(tmp_path):
     body = zlib.compress(bytes(1_000_000))
     chunks = [(b"IHDR", header), (b"IDAT", body), (b"IEND", b"")]
     bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content)) for name, content in chunks
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
     )
     (tmp_path / "bomb.png").write_bytes(bomb)
     start = time.monotonic()

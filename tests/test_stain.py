@@ -1,0 +1,96 @@
+"""Nuclei by stain, the check that does not trust the detector, on real and drawn fields."""
+
+import time
+
+import numpy as np
+from PIL import Image
+
+from detection.phantom import draw_field
+from detection.stain import find_nuclei, uncovered_nuclei
+
+MIX = {"NGS": 10, "LYT": 10, "MON": 6, "MYO": 10, "NGB": 6, "EBO": 4, "PMO": 4, "LYA": 4, "MMZ": 3, "MYB": 3}
+
+
+def centres_in(nuclei, box):
+    x, y = (nuclei[:, 0] + nuclei[:, 2]) / 2, (nuclei[:, 1] + nuclei[:, 3]) / 2
+    return (x > box[0]) & (x < box[2]) & (y > box[1]) & (y < box[3])
+
+
+def test_each_drawn_leukocyte_has_its_nucleus_and_red_cells_and_platelets_have_none():
+    field = draw_field(1200, 1200, um_per_px=0.21, seed=6, leukocytes=MIX)
+    nuclei = find_nuclei(field.image, 0.21)
+    boxes = np.array([box for _, box in field.cells])
+    assert np.mean([centres_in(nuclei, box).any() for box in boxes]) >= 0.97
+    assert len(uncovered_nuclei(nuclei, boxes)) <= 1
+    assert len(nuclei) <= 1.1 * len(boxes)  # the lobes of a neutrophil are one nucleus
+
+
+def test_what_the_detector_left_out_is_shown_and_what_it_found_is_not():
+    field = draw_field(900, 900, um_per_px=0.21, seed=8, leukocytes={"MYO": 12})
+    nuclei = find_nuclei(field.image, 0.21)
+    boxes = [box for _, box in field.cells]
+    missed = uncovered_nuclei(nuclei, boxes[3:])
+    assert len(missed) == 3
+    for box in boxes[:3]:
+        assert centres_in(missed, box).sum() == 1
+    assert len(uncovered_nuclei(nuclei, [])) == len(nuclei)
+    assert uncovered_nuclei(nuclei[:0], boxes).shape == (0, 4)
+
+
+def test_nuclei_that_touch_are_counted_one_by_one():
+    image = np.full((400, 400, 3), (250, 226, 199), np.uint8)
+    y, x = np.mgrid[:400, :400]
+    for at in (150, 192, 234):  # 42 px apart, radius 23 px of 0.21 um: three blasts' nuclei in a row
+        image[(x - at) ** 2 + (y - 200) ** 2 < 23**2] = (118, 88, 152)
+    assert len(find_nuclei(image, 0.21)) == 3
+
+
+def test_glass_and_black_and_tiny_pictures_have_no_nuclei():
+    for shape in ((500, 500, 3), (1, 1, 3), (3, 900, 3)):
+        assert find_nuclei(np.full(shape, 235, np.uint8), 0.2).shape == (0, 4)
+        assert find_nuclei(np.zeros(shape, np.uint8), 0.2).shape == (0, 4)
+
+
+def test_real_fields_show_many_nuclei_or_hardly_one_and_soon(real_images):
+    if real_images is None:
+        rich = draw_field(2400, 2400, um_per_px=0.205, seed=2, leukocytes={"MYO": 90, "MON": 30}).image
+        empty = draw_field(1500, 1500, um_per_px=0.205, seed=3, leukocytes={}).image
+    else:
+        rich, empty = (
+            np.asarray(Image.open(real_images / "apl_aml/fields" / name))
+            for name in ("AML_08_7f98e65b.jpg", "AML_23_cb9b48c5.jpg")
+        )
+    start = time.process_time()
+    nuclei = find_nuclei(rich, 0.205)
+    assert time.process_time() - start < 6
+    assert 110 <= len(nuclei) <= 260
+    assert len(find_nuclei(empty, 0.205)) <= 3
+
+
+def test_another_microscope_and_stain_are_understood(real_images):
+    """BCCD: boxes of white cells that people drew; most hold a nucleus and hardly a nucleus lies outside."""
+    if real_images is None:
+        return _another_tint()
+    import re
+
+    held, boxes_seen, outside = 0, 0, 0
+    for path in sorted((real_images / "bccd").rglob("*.xml"))[:40]:
+        boxes = [
+            [float(value) for value in re.findall(r"<(?:xmin|ymin|xmax|ymax)>([\d.]+)<", item)]
+            for item in re.findall(r"<object>.*?</object>", path.read_text(), re.DOTALL)
+            if "WBC" in item
+        ]
+        [picture] = (real_images / "bccd").rglob(f"{path.stem}.jpg")
+        nuclei = find_nuclei(np.asarray(Image.open(picture).convert("RGB")), 0.078)
+        held += sum(centres_in(nuclei, box).any() for box in boxes)
+        boxes_seen += len(boxes)
+        outside += len(uncovered_nuclei(nuclei, boxes))
+    assert held >= 0.75 * boxes_seen
+    assert outside <= 0.1 * boxes_seen
+    return None
+
+
+def _another_tint():
+    field = draw_field(900, 900, um_per_px=0.21, seed=8, leukocytes={"MYO": 12})
+    bluish = (field.image * np.array([0.85, 0.9, 1.0])).astype(np.uint8)
+    assert len(find_nuclei(bluish, 0.21)) == 12
