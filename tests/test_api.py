@@ -1,11 +1,7 @@
 """The programming interface through its front door: tokens, cases, slides, cells, decisions, differential, report."""
 
-import io
-
 import pytest
-from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
-from PIL import Image
 from rest_framework.test import APIClient
 
 from leukoweb.accounts.models import User
@@ -15,13 +11,9 @@ from leukoweb.audit.models import Event
 from leukoweb.cases.models import Case, SlideImage
 from leukoweb.cases.store import original_path
 from tests.conftest import PASSWORD
+from tests.pictures import picture
 
-CODES = "BAS EBO EOS KSC LYA LYT MMZ MOB MON MYB MYO NGB NGS PMB PMO".split()
-
-
-@pytest.fixture(autouse=True)
-def _no_request_was_counted_yet():
-    cache.clear()
+CODES = ["BAS", "EBO", "EOS", "KSC", "LYA", "LYT", "MMZ", "MOB", "MON", "MYB", "MYO", "NGB", "NGS", "PMB", "PMO"]
 
 
 @pytest.fixture
@@ -36,13 +28,6 @@ def caller(db):
         return client
 
     return as_person
-
-
-def picture(name="field.png", color=(180, 150, 190), size=(120, 90)):
-    """A small picture that differs by its colour."""
-    out = io.BytesIO()
-    Image.new("RGB", size, color).save(out, name.rsplit(".", 1)[-1].upper().replace("JPG", "JPEG"))
-    return SimpleUploadedFile(name, out.getvalue())
 
 
 CASE = {

@@ -1,4 +1,4 @@
-"""The door from files to a queued slide, used by the page, the resumable upload and the API; it knows no network and no page."""
+"""The door from files to a queued slide, used by page, resumable upload and API; it knows no network and no page."""
 
 from django.db import transaction
 

@@ -32,7 +32,7 @@ class SlideForm(forms.Form):
         max_length=20,
         required=False,
         label="Scale in µm per pixel",
-        help_text="Only if you know it (0.02 to 2). Left empty, it is read from the file or measured from the red cells.",
+        help_text="Only if you know it (0.02 to 2). Else it is read from the file or the red cells.",
         widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
     uploads = forms.CharField(required=False, max_length=8000, widget=forms.HiddenInput)
@@ -54,7 +54,7 @@ def slide_upload(request, pk):
     """Take one slide: whatever is good is stored and queued, each other file gets its sentence."""
     cases = Case.objects.visible_to(request.user).with_state().select_related("patient")
     case = get_object_or_404(cases, pk=pk)
-    form = SlideForm(request.POST or None)
+    form = SlideForm(request.POST if request.method == "POST" else None)
     slide, refused, problem = None, [], CLOSED.get(case.state, "")
     if request.method == "POST" and form.is_valid():
         try:

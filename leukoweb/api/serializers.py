@@ -86,7 +86,7 @@ class CasePage(serializers.Serializer):
 
 
 class CaseRequest(serializers.ModelSerializer):
-    """A case to register; instead of the nested patient also `mrn`, `patient_name`, `sex` and `birth_date` beside it."""
+    """A case to register; for the nested patient also flat `mrn`, `patient_name`, `sex`, `birth_date`."""
 
     patient = PatientSerializer()
 

@@ -19,7 +19,11 @@ OPEN = {"permission_classes": [AllowAny], "authentication_classes": []}
 
 urlpatterns = [
     path("api/v1/schema/", SpectacularAPIView.as_view(**OPEN), name="api_schema"),
-    path("api/v1/", SpectacularSwaggerSplitView.as_view(url_name="api_schema", **OPEN), name="api_docs"),
+    path(
+        "api/v1/",
+        SpectacularSwaggerSplitView.as_view(url_name="api_schema", http_method_names=["get"], **OPEN),
+        name="api_docs",
+    ),
     path("api/v1/token/", views_cases.TokenDoor.as_view(), name="api_token"),
     path("api/v1/token/revoke/", views_cases.TokenEnd.as_view(), name="api_token_revoke"),
     path("api/v1/cases/", views_cases.CaseList.as_view(), name="api_cases"),

@@ -1,4 +1,4 @@
-"""What an uploaded file must be before it becomes an image of a slide: whole, readable, new to its case, under a harmless name.
+"""What an uploaded file must be before it becomes an image of a slide: readable, new to its case, harmlessly named.
 
 It knows files, hashes and sentences for a technologist; it knows no detector and writes no row.
 """
@@ -78,7 +78,7 @@ def clean_name(name) -> str:
     if len(plain) > NAME_LENGTH:
         stem, dot, suffix = plain.rpartition(".")
         kept = f"{dot}{suffix}" if stem and len(suffix) <= 5 else ""
-        plain = plain[: NAME_LENGTH - len(kept)] + kept
+        plain = plain[: NAME_LENGTH - len(kept)].strip(". ") + kept
     return plain or "image"
 
 

@@ -20,7 +20,8 @@ class StreamToOwnFolder(FileUploadHandler):
 
     def new_file(self, *args, **kwargs):
         super().new_file(*args, **kwargs)
-        self.file = None
+        # Django closes `file` of a part that is skipped; the last part's must not be taken for it.
+        self.__dict__.pop("file", None)
         try:
             settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
             self.file = TemporaryUploadedFile(
@@ -55,9 +56,6 @@ class StreamToOwnFolder(FileUploadHandler):
         self._stop(DISK_FULL)
 
     def _stop(self, sentence):
-        if self.file is not None:
-            self.file.close()
-            self.file = None
         stopped = getattr(self.request, "stopped_files", [])
         self.request.stopped_files = [*stopped, Refused(clean_name(self.file_name), sentence)]
         raise SkipFile

@@ -1,4 +1,4 @@
-"""Resumable uploads after the tus 1.0 protocol (creation, expiration, termination): pieces of one file come until it is whole.
+"""Resumable uploads after tus 1.0 (creation, expiration, termination): pieces of a file come until it is whole.
 
 It knows the person who sends and the bytes that came; what the file must be is asked later, by intake.py.
 """
@@ -107,7 +107,7 @@ def sweep_incoming() -> int:
 
 
 def _append(request, upload, offset):
-    """Write a piece at the end of the file: only one request at a time, only where the file ends, never beyond its length."""
+    """Write a piece at the end of the file: one request at a time, only where the file ends, not beyond its length."""
     with open(upload.path, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

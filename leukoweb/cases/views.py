@@ -17,7 +17,7 @@ SEARCH = "case_search"
 @requires("read_cases")
 @require_http_methods(["GET", "POST"])
 def case_list(request):
-    """The laboratory's cases; a search comes by POST, is kept in the session, and a whole accession number opens its case."""
+    """The laboratory's cases; a search comes by POST and stays in the session; a whole number opens its case."""
     cases = Case.objects.visible_to(request.user)
     if request.method == "POST":
         form = SearchForm(request.POST)
