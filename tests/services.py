@@ -156,7 +156,9 @@ class Worker:
         """Start it with further environment variables; it needs seconds until it takes its first run."""
         command = [sys.executable, "-m", "celery", "-A", "leukoweb", "worker", "--loglevel=INFO", "-P", "prefork",
                    "-c", "1", "-B", "--without-gossip", "--without-mingle"]  # fmt: skip
-        env = os.environ | {"DATABASE_URL": self.database_url, "LEUKOWEB_DATA_DIR": str(self.folder)} | environment
+        ours = {"DATABASE_URL": self.database_url, "LEUKOWEB_DATA_DIR": str(self.folder)}
+        # torch starts at once; the OpenVINO form of a detector is made first, in some seconds.
+        env = os.environ | ours | {"LEUKOWEB_INFERENCE_BACKEND": "torch"} | environment
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=env, cwd=ROOT, start_new_session=True,

@@ -74,7 +74,13 @@ def active_detector() -> DetectorVersion:
 def _load(weights_path: str, card_path: str):
     from detection.detector import Detector
 
-    return Detector.load(weights_path, card_path, device=settings.DEVICE, backend=settings.INFERENCE_BACKEND)
+    return Detector.load(
+        weights_path,
+        card_path,
+        device=settings.DEVICE,
+        backend=settings.INFERENCE_BACKEND,
+        cache_folder=settings.DATA_DIR / "detector-cache",
+    )
 
 
 def load_detector(version: DetectorVersion):

@@ -169,6 +169,7 @@ def _progress_of(run, images_done):
 
 def _read_image(run, image, detector, images_done):
     """Return (image, ImageResult fields, cells) of one image."""
+    from detection.detector import UM_PER_PX_RANGE
     from detection.scale import um_per_px_from_red_cells
     from detection.stain import find_nuclei, uncovered_nuclei
 
@@ -181,6 +182,10 @@ def _read_image(run, image, detector, images_done):
             um_per_px, method = um_per_px_from_red_cells(pixels), "red cells"
         if um_per_px is None:
             um_per_px, method = detector.card["um_per_px"], "assumed"
+        if not UM_PER_PX_RANGE[0] <= um_per_px <= UM_PER_PX_RANGE[1]:
+            raise ImageRefused(
+                f"its scale of {um_per_px:.3g} um per px cannot be right. Upload it again and enter the scale."
+            )
         cells = detector.find_cells(pixels, um_per_px, on_progress=_progress_of(run, images_done))
         nuclei = find_nuclei(pixels, um_per_px)
         missed = uncovered_nuclei(nuclei, np.array([cell.xyxy for cell in cells], dtype=float).reshape(-1, 4))

@@ -1,0 +1,182 @@
+"""A real worker and a real broker: whatever dies in between, every slide ends done once, and no cell is there twice."""
+
+import os
+import signal
+import time
+from collections import Counter
+
+import psutil
+import pytest
+from celery import current_app
+from django.core.files import File
+from django.db import connection
+
+from leukoweb.analysis.models import Cell, ImageResult, Run
+from leukoweb.analysis.services import submit_slide
+from leukoweb.audit.models import Event
+from leukoweb.cases.intake import take_in
+from leukoweb.cases.store import derived_folder, original_path
+from tests.services import wait_until
+
+pytestmark = pytest.mark.services
+
+QUICK = {"LEUKOWEB_SWEEP_AFTER_S": "1", "LEUKOWEB_SWEEP_EVERY_S": "1", "LEUKOWEB_RUN_SILENT_LIMIT_S": "3"}
+LIMIT_S = 120
+
+
+@pytest.fixture
+def upload(make_case, technologist, smear_files):
+    """Take images in and submit them as a slide, as the upload page does; the run."""
+
+    def uploaded(case=None, *, files=None):
+        case = case or make_case()
+        taken, refused = take_in([File(path.open("rb"), name=path.name) for path in files or smear_files[:1]])
+        assert not refused
+        return submit_slide(case, images=taken, by=technologist).runs.get()
+
+    return uploaded
+
+
+def state(run):
+    return Run.objects.get(pk=run.pk).state
+
+
+def ends_done(run):
+    def over():
+        current = Run.objects.get(pk=run.pk)
+        assert current.state != Run.State.FAILED, current.error
+        return current.state == Run.State.DONE and current
+
+    return wait_until(over, timeout_s=LIMIT_S, what=f"the end of run {run.pk}")
+
+
+def works_at(run):
+    """Wait until the run is in the middle of its tiles; the claim alone is not the middle."""
+    return wait_until(
+        lambda: Run.objects.filter(pk=run.pk, state="running").exclude(tiles_done=0, images_done=0).first(),
+        timeout_s=LIMIT_S, what="work at the run", every_s=0.02,
+    )  # fmt: skip
+
+
+def assert_found_once(run, images=1):
+    boxes = Counter(Cell.objects.filter(run=run).values_list("image", "x1", "y1", "x2", "y2"))
+    assert boxes
+    assert max(boxes.values()) == 1
+    assert ImageResult.objects.filter(run=run).count() == images
+    assert Event.objects.filter(action="run.done", object_id=str(run.pk)).count() == 1
+
+
+def ring(run):
+    current_app.send_task("leukoweb.analysis.tasks.run_detection", args=[run.pk])
+
+
+def test_an_uploaded_slide_is_read_and_a_second_bell_changes_nothing(worker, upload, smear_files):
+    worker.start()
+    run = ends_done(upload(files=smear_files))
+    assert_found_once(run, images=3)
+    assert run.images_done == 3
+    assert run.computed_on["weights_sha256"] == run.detector.sha256
+    assert (derived_folder(run.slide.images.first().sha256) / "pyramid").is_dir()
+    cells, finished_at = Cell.objects.count(), run.finished_at
+    ring(run)
+    ring(run)
+    wait_until(lambda: worker.log().count("run_detection[") >= 6, timeout_s=30, what="both bells")
+    run.refresh_from_db()
+    assert (Cell.objects.count(), run.attempt, run.finished_at) == (cells, 1, finished_at)
+
+
+def test_after_kill_9_in_mid_slide_a_new_worker_ends_the_slide_once(worker, upload, smear_files):
+    worker.start(**QUICK)
+    run = upload(files=smear_files)
+    works_at(run)
+    worker.kill()
+    assert state(run) == Run.State.RUNNING
+    assert Cell.objects.count() == 0
+    worker.start(**QUICK)
+    run = ends_done(run)
+    assert run.attempt == 2
+    assert_found_once(run, images=3)
+
+
+def test_after_the_death_of_its_child_alone_the_same_worker_ends_the_slide_once(worker, upload, smear_files):
+    worker.start(**QUICK)
+    run = upload(files=smear_files)
+    works_at(run)
+    for child in psutil.Process(worker.process.pid).children():
+        if "beat" not in " ".join(child.cmdline()):
+            os.kill(child.pid, signal.SIGKILL)
+    run = ends_done(run)
+    assert run.attempt == 2
+    assert_found_once(run, images=3)
+
+
+def test_a_slide_uploaded_without_a_broker_is_queued_and_sent_by_the_sweep_later(worker, broker, upload):
+    worker.start(**QUICK)
+    wait_until(lambda: "ready" in worker.log(), timeout_s=60, what="the start of the worker")
+    broker.stop()
+    started = time.monotonic()
+    run = upload()
+    assert time.monotonic() - started < 8
+    assert state(run) == Run.State.QUEUED
+    broker.start()
+    assert_found_once(ends_done(run))
+
+
+def test_a_broker_that_forgets_everything_loses_no_slide(worker, broker, upload, make_case):
+    runs = [upload(make_case(f"A-{n}")) for n in range(2)]
+    broker.client().flushall()
+    worker.start(**QUICK)
+    for run in runs:
+        assert_found_once(ends_done(run))
+
+
+def test_a_broker_restarted_in_mid_slide_neither_loses_nor_doubles_it(worker, broker, upload, make_case, smear_files):
+    worker.start(**QUICK)
+    first = upload(make_case("A-1"), files=smear_files)
+    works_at(first)
+    broker.stop()
+    broker.start()
+    second = upload(make_case("A-2"))
+    assert_found_once(ends_done(first), images=3)
+    assert_found_once(ends_done(second))
+
+
+def test_a_database_that_drops_its_connections_in_mid_slide_neither_loses_nor_doubles_it(worker, upload, smear_files):
+    worker.start(**QUICK)
+    run = upload(files=smear_files)
+    works_at(run)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+    assert_found_once(ends_done(run), images=3)
+
+
+def test_stat_is_read_before_the_routine_slides_that_came_earlier(worker, upload, make_case):
+    routine = [upload(make_case(f"A-{n}")) for n in range(2)]
+    stat = upload(make_case("A-9", priority="stat"))
+    worker.start()
+    for run in [*routine, stat]:
+        ends_done(run)
+    order = list(Run.objects.order_by("finished_at").values_list("pk", flat=True))
+    assert order == [stat.pk, *(run.pk for run in routine)]
+
+
+def test_an_original_that_is_lost_fails_in_words_and_try_again_reads_it_once_it_is_back(worker, upload, technologist):
+    run = upload()
+    path = original_path(run.slide.images.get().sha256)
+    content = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(b"not an image")
+    worker.start()
+    wait_until(lambda: state(run) == Run.State.FAILED, timeout_s=LIMIT_S, what="the failure")
+    run.refresh_from_db()
+    assert run.error.startswith("An image of this slide could not be read:")
+    assert Cell.objects.count() == 0
+    path.write_bytes(content)
+    from leukoweb.analysis.services import retry_run
+
+    assert retry_run(run, by=technologist)
+    assert_found_once(ends_done(run))
