@@ -48,8 +48,8 @@ function showProgress() {
   part("done").textContent = `${done} of ${cells.length} confirmed`;
   part("bar").value = done;
   part("bar").max = Math.max(cells.length, 1);
-  part("look").textContent = look ? `${look} need a look` : "none needs a look";
-  part("look").classList.toggle("is-done", !look);
+  part("looks").textContent = look ? `${look} need a look` : "none needs a look";
+  part("looks").classList.toggle("is-done", !look);
   part("next").disabled = !look;
   part("report").classList.toggle("btn-primary", cells.length > 0 && done === cells.length);
   part("settled").textContent = !cells.length
