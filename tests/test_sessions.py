@@ -72,7 +72,7 @@ def test_what_a_page_asks_after_the_end_is_answered_so_that_it_can_leave(sign_in
         with later(16):
             answer = client.get(PAGE, **headers)
             assert answer.status_code == expected
-            assert client.get("/account/session/").status_code == 401
+            assert client.get("/account/session/").json() == {"seconds_left": 0}
         if "HTTP_HX_REQUEST" in headers:
             assert answer["HX-Redirect"] == "/sign-in/?idle=1"
 

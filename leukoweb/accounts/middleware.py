@@ -38,7 +38,7 @@ def idle_sign_out(get_response):
         if seconds_left(request) <= 0:
             request.sign_out_reason = "idle"
             logout(request)
-            return _signed_out(request)
+            return get_response(request) if request.path == reverse("session_state") else _signed_out(request)
         if not is_poll(request):
             note_activity(request)
         return get_response(request)

@@ -69,10 +69,8 @@ def statement(request):
 @require_GET
 @never_cache
 def session_state(request):
-    """Say how long this session has; asking is no activity (see idle.js)."""
-    if not request.user.is_authenticated:
-        return JsonResponse({"detail": "You are signed out."}, status=401)
-    return JsonResponse({"seconds_left": seconds_left(request)})
+    """Say how long this session has, 0 when it has ended; asking is no activity (see idle.js)."""
+    return JsonResponse({"seconds_left": seconds_left(request) if request.user.is_authenticated else 0})
 
 
 @require_POST

@@ -15,8 +15,9 @@ from leukoweb.audit.models import LABELS, Event, in_words
 from leukoweb.audit.services import head_of, record
 
 PAGE_ROWS = 100
-# Administrators do not read cases: of these fields they see that they changed, not how.
-PRIVATE = {"name", "mrn", "birth_date", "sex", "patient", "clinical_note", "comment", "reason", "text", "query"}
+# Administrators do not read cases: of a case or patient they see these values, of others that they changed.
+SHOWN = {"cells", "code", "count", "detector", "flag", "format", "from", "images", "meaning", "priority", "seal", "stain",
+         "step", "to", "version"}  # fmt: skip
 
 
 class EventFilter(forms.Form):
@@ -104,11 +105,10 @@ def audit_head(request):
 
 
 def shown_changes(event) -> dict:
-    """The event's changes with the values of private fields left out."""
-    return {
-        name: "changed, not shown here" if name in PRIVATE and event.case_id else value
-        for name, value in event.changes.items()
-    }
+    """The event's changes without what only a case's readers may know."""
+    if event.case_id is None and not event.object_type.startswith("cases."):
+        return event.changes
+    return {name: value if name in SHOWN else "changed, not shown here" for name, value in event.changes.items()}
 
 
 class _Echo:

@@ -17,8 +17,8 @@ function leave() {
 async function look() {
   const answer = await fetch(stateUrl, { headers: poll }).catch(() => null);
   if (answer === null) return again(15);
-  if (!answer.ok) return leave();
-  const { seconds_left: left } = await answer.json();
+  const { seconds_left: left } = answer.ok ? await answer.json() : { seconds_left: 0 };
+  if (left <= 0) return leave();
   if (left > warnS) {
     if (dialog.open) dialog.close();
     return again(left - warnS);
