@@ -1,9 +1,8 @@
-"""Commands of the detection bench: prepare, boxes, train, evaluate, compare, calibrate, release.
+"""Commands of the detection bench: prepare, boxes, train, average, evaluate, compare, calibrate, release.
 
 It knows arguments and prints; the work lies in the modules of the same names, imported only when their command runs.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -180,6 +179,14 @@ def run_train(args):
     print(f"Best weights: {best}")
 
 
+def run_average(args):
+    """Run `average`."""
+    from detection.training import average_networks, save_network
+
+    save_network(args.out, average_networks(args.first, args.second, args.share), {"average_share": args.share})
+    print(args.out)
+
+
 def run_evaluate(args):
     """Run `evaluate`."""
     from detection.datasets import read_dataset
@@ -265,11 +272,3 @@ def run_release(args):
     )
     for path in write_release(args.weights, card, args.out):
         print(path)
-
-
-def main(argv=None):
-    """Run one command of the bench alone (`python -m detection` offers all)."""
-    parser = argparse.ArgumentParser(prog="python -m detection")
-    add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
-    args = parser.parse_args(argv)
-    args.run(args)

@@ -208,7 +208,7 @@ def average_precisions(match, weights=None):
         recall = true[:, t] / labels
         precision = true[:, t] / np.maximum(true[:, t] + false[:, t], 1e-12)
         precision = np.maximum.accumulate(precision[::-1])[::-1]
-        at = np.searchsorted(recall, RECALLS - 1e-12, side="left")
+        at = np.searchsorted(recall, RECALLS, side="left")
         out[t] = (
             np.where(at < len(precision), precision[np.minimum(at, len(precision) - 1)], 0).mean()
             if len(precision)

@@ -160,7 +160,8 @@ def draw_curves(matches):
             true = np.cumsum(match["hits"][:, 0])
             axes.plot(true / labels, true / np.arange(1, len(true) + 1), label=f"{code} (n={labels})", linewidth=1.2)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision and recall, IoU 0.5")
-    axes.legend(fontsize=7, ncols=2)
+    if axes.lines:
+        axes.legend(fontsize=7, ncols=2)
     return as_png(figure)
 
 

@@ -99,6 +99,33 @@ def save_network(path, network, facts):
     path.with_suffix(".part").replace(path)
 
 
+def average_networks(first, second, share):
+    """Average the weights of two networks of one descent: (1 - share) of the first, share of the second.
+
+    Parameters
+    ----------
+    first, second : Path
+        Checkpoints of the same architecture, the second trained on from the first.
+    share : float, 0 to 1
+
+    Returns
+    -------
+    DetectionModel
+
+    References
+    ----------
+    Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv 2109.01903: such an average keeps what the first
+    knew at home and much of what the second learned abroad.
+    """
+    start, network = load_network(first).state_dict(), load_network(second)
+    mixed = {
+        name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(mixed)
+    return network
+
+
 def smoothing_matrix(share):
     """Return (15, 15): row i is what a cell of type i teaches; neighbours of NEIGHBOURS divide `share`."""
     matrix = torch.eye(len(CODES))

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import yaml
 
-from detection.bench import main
+from detection.__main__ import main
 from detection.datasets import read_dataset, read_pixels
 from detection.datasets_boxes import box_agreement, derive_boxes, stain_box
 from detection.datasets_prepare import DatasetRefused, prepare, split_views

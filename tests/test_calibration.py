@@ -1,0 +1,83 @@
+"""Calibration: temperature, reliability, and the fit to a laboratory's stain from few cells."""
+
+import json
+
+import numpy as np
+import pytest
+
+from detection.__main__ import main
+from detection.calibration import (
+    calibrate,
+    calibration_error,
+    colour_transform,
+    fit_temperature,
+    glass_and_stain,
+    recolour,
+    rescale,
+)
+from detection.datasets import read_pixels, write_dataset
+from detection.training import build_network, save_network
+from tests.drawn_views import draw_views
+
+
+def test_a_temperature_undoes_overconfidence():
+    rng = np.random.default_rng(0)
+    chance = rng.uniform(0.1, 0.9, 4000)
+    hits = rng.random(4000) < chance
+    loud = rescale(chance, 0.5)
+    temperature = fit_temperature(loud, hits)
+    assert temperature == pytest.approx(2.0, abs=0.2)
+    assert calibration_error(rescale(loud, temperature), hits) < calibration_error(loud, hits) / 2
+
+
+def test_calibration_error_of_a_case_worked_by_hand():
+    """Four calls at .9 of which two are right: |.9 - .5| = .4; nothing at all: 0."""
+    assert calibration_error(np.full(4, 0.9), np.array([1, 1, 0, 0], bool)) == pytest.approx(0.4)
+    assert calibration_error(np.zeros(0), np.zeros(0, bool)) == 0.0
+    assert fit_temperature(np.zeros(0), np.zeros(0, bool)) == 1.0
+
+
+def test_a_colour_transform_brings_another_stain_back(tmp_path):
+    views = draw_views(tmp_path, 6)
+    reference = glass_and_stain(views)
+    foreign = {"glass_from": list(reference[0]), "glass_to": [225.0, 225.0, 232.0], "gain": [0.7, 1.2, 0.9]}
+    other = [recolour(read_pixels(view.path), foreign) for view in views]
+    import cv2
+
+    for view, image in zip(views, other):
+        cv2.imwrite(view.path.replace("train", "other"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    from dataclasses import replace
+
+    own = glass_and_stain([replace(view, path=view.path.replace("train", "other")) for view in views])
+    back = recolour(other[0], colour_transform(own, reference))
+    before = np.abs(other[0].astype(int) - read_pixels(views[0].path)).mean()
+    assert np.abs(back.astype(int) - read_pixels(views[0].path)).mean() < before / 3
+
+
+def test_calibrate_gives_thresholds_for_all_types_and_never_claims_a_loss_as_gain(tmp_path):
+    network = build_network("yolov5.yaml")
+    site = calibrate(network, draw_views(tmp_path / "lab", 8), draw_views(tmp_path / "home", 6), um_per_px=0.45)
+    assert len(site["thresholds"]) == 15
+    assert site["cells"] == 8
+    assert site["typed_right"]["after"][0] >= site["typed_right"]["before"][0]
+    with pytest.raises(ValueError, match="100"):
+        calibrate(network, draw_views(tmp_path / "lab", 3) * 40, [], um_per_px=0.45)
+
+
+def test_the_calibrate_command_writes_a_site_file_and_refuses_too_many_cells(tmp_path):
+    save_network(tmp_path / "net.pt", build_network("yolov5.yaml"), {})
+    write_dataset(tmp_path / "home.json", draw_views(tmp_path / "home", 6), seed=0)
+    write_dataset(tmp_path / "lab.json", draw_views(tmp_path / "lab", 4), seed=0)
+    command = [
+        "calibrate",
+        str(tmp_path / "net.pt"),
+        str(tmp_path / "lab.json"),
+        str(tmp_path / "home.json"),
+        "--out",
+        str(tmp_path / "site.json"),
+    ]
+    main(command)
+    assert json.loads((tmp_path / "site.json").read_text())["cells"] == 4
+    write_dataset(tmp_path / "lab.json", draw_views(tmp_path / "lab", 4) * 26, seed=0)
+    with pytest.raises(SystemExit, match="100"):
+        main(command)

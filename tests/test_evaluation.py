@@ -1,0 +1,154 @@
+"""Evaluation: average precision equals the reference implementation, and reports say what they rest on."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+
+from detection.calibration import choose_thresholds
+from detection.cell_types import BY_CODE, CODES
+from detection.datasets import View
+from detection.evaluation import (
+    Found,
+    ap_table,
+    average_precisions,
+    confusion,
+    match_views,
+    precision_recall,
+    stages_apart,
+    truth,
+)
+from detection.evaluation_report import evaluate, percentage_errors
+from detection.training import build_network
+from tests.drawn_views import draw_views
+
+
+def chance_views(seed, count=40):
+    """Views with chance cells, and detections that are moved, mistyped, missing or invented."""
+    rng = np.random.default_rng(seed)
+    views, found = [], []
+    for number in range(count):
+        corners = rng.uniform(0, 200, (rng.integers(0, 6), 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(30, 90, (len(corners), 2))], 1)
+        types = rng.integers(0, 6, len(boxes))
+        cells = tuple((CODES[t], tuple(box)) for t, box in zip(types, boxes))
+        views.append(View(f"{number}.png", "drawn", 300, 300, cells, patient=f"P{number % 7}"))
+        moved = boxes + rng.normal(0, 5, boxes.shape)
+        called = np.where(rng.random(len(types)) < 0.7, types, rng.integers(0, 6, len(types)))
+        extra = rng.uniform(0, 150, (rng.integers(0, 5), 2))
+        moved = np.concatenate([moved, np.concatenate([extra, extra + 60], 1)])
+        called = np.concatenate([called, rng.integers(0, 6, len(extra))]).astype(int)
+        scores = rng.random(len(called))
+        order = np.argsort(-scores)
+        found.append(Found(moved[order], called[order], scores[order]))
+    return views, found
+
+
+def reference(views, found):
+    """AP@.5 and AP@[.5,.95] of each type by faster-coco-eval."""
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    labels, calls = [], []
+    for number, (view, own) in enumerate(zip(views, found)):
+        boxes, types = truth(view)
+        for box, kind in zip(boxes, types):
+            w, h = box[2:] - box[:2]
+            row = {"id": len(labels) + 1, "image_id": number, "category_id": int(kind), "bbox": [*box[:2], w, h]}
+            labels.append(row | {"area": w * h, "iscrowd": 0})
+        for box, kind, score in zip(own.boxes, own.types, own.scores):
+            xywh = [float(v) for v in (*box[:2], *(box[2:] - box[:2]))]
+            calls.append({"image_id": number, "category_id": int(kind), "bbox": xywh, "score": float(score)})
+    images = [{"id": number, "width": 300, "height": 300} for number in range(len(views))]
+    kinds = [{"id": k, "name": code} for k, code in enumerate(CODES)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO({"images": images, "annotations": labels, "categories": kinds})
+        run = COCOeval_faster(coco, coco.loadRes(calls), "bbox")
+        run.evaluate()
+        run.accumulate()
+    precision = run.eval["precision"][:, :, :, 0, -1]  # (10 IoUs, 101 recalls, types)
+    return {code: (precision[0, :, k].mean(), precision[:, :, k].mean()) for k, code in enumerate(CODES)}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_average_precision_equals_faster_coco_eval(seed):
+    views, found = chance_views(seed)
+    expected = reference(views, found)
+    table = ap_table(views, match_views(views, found), repeats=0)
+    assert len(table["types"]) == 6
+    for code, row in table["types"].items():
+        assert row["ap50"] == pytest.approx(expected[code][0], abs=1e-4)
+        assert row["ap50_95"] == pytest.approx(expected[code][1], abs=1e-4)
+
+
+def test_intervals_are_drawn_by_patient_and_hold_the_figure():
+    views, found = chance_views(3)
+    table = ap_table(views, match_views(views, found), repeats=60)
+    assert table["by"] == "patient"
+    row = table["macro"]
+    assert row["ap50_low"] <= row["ap50"] <= row["ap50_high"]
+    assert row["ap50_low"] < row["ap50_high"]
+
+
+def test_a_view_counted_twice_in_the_bootstrap_equals_the_view_twice():
+    views, found = chance_views(4, 10)
+    weights = np.array([2.0] + [1.0] * 9)
+    weighted = [average_precisions(match, weights) for match in match_views(views, found)]
+    doubled = [average_precisions(match) for match in match_views([*views, views[0]], [*found, found[0]])]
+    assert np.allclose(weighted, doubled, atol=0.02, equal_nan=True)
+
+
+def test_confusion_counts_every_labelled_cell_once_and_stages_are_counted_apart():
+    """One segmented called band (one stage apart), one myeloblast missed, one invented lymphocyte."""
+    cells = (("NGS", (0, 0, 50, 50)), ("MYO", (100, 0, 150, 50)), ("PMO", (0, 100, 50, 150)))
+    view = View("a.png", "drawn", 300, 300, cells)
+    boxes = np.array([[1, 1, 50, 50], [0, 100, 50, 150], [200, 200, 250, 250]], float)
+    called = np.array([BY_CODE[code].index for code in ("NGB", "PMO", "LYT")])
+    table = confusion([view], [Found(boxes, called, np.array([0.9, 0.8, 0.7]))], np.full(15, 0.5))
+    assert table[BY_CODE["NGS"].index, BY_CODE["NGB"].index] == 1
+    assert table[BY_CODE["MYO"].index, -1] == 1
+    assert table[-1, BY_CODE["LYT"].index] == 1
+    assert table[:-1].sum() == 3
+    assert stages_apart(table)[0] == 1
+    assert stages_apart(table)[1] == 1
+    assert precision_recall(table)["PMO"]["recall"] == [1.0, 0.025, 1.0]  # Clopper-Pearson of 1 in 1
+
+
+def test_percentages_of_a_sample_are_compared_with_the_truth():
+    """Two lymphocytes and two eosinophils, one eosinophil called lymphocyte: 25 points off."""
+    boxes = [(0, 0, 50, 50), (60, 0, 110, 50), (120, 0, 170, 50), (180, 0, 230, 50)]
+    view = View("a.png", "drawn", 300, 300, tuple(zip(("LYT", "LYT", "EOS", "EOS"), boxes)), patient="P1")
+    called = np.array([BY_CODE[code].index for code in ("LYT", "LYT", "EOS", "LYT")])
+    errors = percentage_errors([view], [Found(np.array(boxes, float), called, np.full(4, 0.9))], np.full(15, 0.5))
+    assert errors["samples"] == 1
+    assert errors["types"]["EOS"] == {"mean_abs": 25.0, "bias": -25.0, "worst": -25.0}
+
+
+def test_thresholds_balance_precision_and_recall():
+    cells = tuple(("LYT", (60.0 * k, 0.0, 60.0 * k + 50, 50.0)) for k in range(12))
+    view = View("a.png", "drawn", 1000, 300, cells)
+    wrong = np.array([[0, 100.0 + 60 * k, 50, 150.0 + 60 * k] for k in range(3)])
+    boxes = np.concatenate([np.array([box for _, box in cells]), wrong])
+    found = Found(boxes, np.full(15, BY_CODE["LYT"].index), np.r_[np.linspace(0.9, 0.5, 12), 0.3, 0.2, 0.1])
+    thresholds, common = choose_thresholds([view], [found])
+    assert 0.3 < thresholds["LYT"] <= 0.55
+    assert set(thresholds) == set(CODES)
+    assert thresholds["MYO"] == common
+
+
+def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_thresholds(tmp_path):
+    views = draw_views(tmp_path / "views", 6, split="val")
+    network = build_network("yolov5.yaml").eval()
+    result = evaluate(network, views, tmp_path / "report", um_per_px=0.45, repeats=5, fields=True, name="untrained")
+    assert json.loads((tmp_path / "report" / "evaluation.json").read_text())["views"] == 6
+    assert result["speed"]["images_per_s"] > 0
+    html = (tmp_path / "report" / "evaluation.html").read_text()
+    assert html.count("data:image/png;base64,") == 3
+    assert "flattering" in html
+    assert "Percentages of 6 samples" in html
+    fixed = evaluate(
+        network, views, tmp_path / "fixed", um_per_px=0.45, thresholds=result["thresholds"], temperature=1.0, repeats=0
+    )
+    assert fixed["thresholds_fixed_elsewhere"]
+    assert "flattering" not in (tmp_path / "fixed" / "evaluation.html").read_text()
