@@ -69,7 +69,15 @@ class RangeForm(forms.Form):
             field.widget.attrs |= {"class": f"{kind} {small}", "aria-label": field.label}
 
 
-RangeFormSet = forms.formset_factory(RangeForm, extra=1, can_delete=True, max_num=300, absolute_max=400)
+class NamedRanges(forms.BaseFormSet):
+    """The ranges, each with a named box that removes it."""
+
+    def add_fields(self, form, index):
+        super().add_fields(form, index)
+        form.fields["DELETE"].widget.attrs |= {"aria-label": "Remove", "class": "form-check-input"}
+
+
+RangeFormSet = forms.formset_factory(RangeForm, NamedRanges, extra=1, can_delete=True, max_num=300, absolute_max=400)
 
 
 def ranges_of(formset) -> list[dict]:

@@ -235,8 +235,8 @@ def _confirm_signer(by, password, username, code):
 
 def _must_look(case) -> set[int]:
     """The cells that a person must look at before a signature, and nobody has (S10)."""
-    cells = current_cells(case).select_related("run__detector")
-    return {cell.pk for cell in cells if cell.code and reasons_to_look(cell, cell.run.detector)}
+    detectors = {run.pk: run.detector for run in Run.objects.filter(slide__case=case).select_related("detector")}
+    return {c.pk for c in current_cells(case) if c.code and reasons_to_look(c, detectors[c.run_id])}
 
 
 def _lock(case):

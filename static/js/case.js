@@ -28,7 +28,8 @@ const whiskers = {
 };
 
 function draw() {
-  const canvas = document.getElementById("differential-chart");
+  // No id: htmx would carry the style attribute of the old canvas over, which the CSP refuses.
+  const canvas = document.querySelector("canvas[data-chart]");
   chart?.destroy();
   chart = undefined;
   if (!canvas) return;

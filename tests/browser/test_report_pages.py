@@ -1,0 +1,100 @@
+"""Case, sign-off, report and rules in the browser: by keyboard, in light and dark, without an accessibility fault."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.urls import reverse
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from leukoweb.analysis.models import Run
+from leukoweb.review.models import Phrase, Policy, Report
+from tests.conftest import PASSWORD
+from tests.test_reports import WBC, look_at
+
+AML = {"MYO": 20, "PMO": 6, "NGS": 50, "LYT": 20, "LYA": 8, "EBO": 8, "KSC": 3}
+
+
+@pytest.fixture
+def case(make_case, make_slide, draw_pixels, technologist):
+    """A case with blasts whose cells were all looked at, and whose cells have pictures."""
+    case = make_case(**WBC, wbc_at=timezone.now())
+    draw_pixels(make_slide(case, AML))
+    look_at(case, technologist)
+    return case
+
+
+def faults(page):
+    """The serious accessibility violations of a page, in words."""
+    found = Axe().run(page).response["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_of_review_has_a_serious_accessibility_fault(browse_as, case, pathologist, admin, laboratory, theme):
+    Phrase.objects.create(laboratory=laboratory, name="Blasts", text="Blasts present.")
+    Policy.objects.create(laboratory=laboratory, version=1, rules={"bands": "separate"}, reason="x", created_by=admin)
+    page = browse_as(pathologist)
+    page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+    case_page, sign_page = reverse("case_detail", args=[case.pk]), reverse("case_sign", args=[case.pk])
+    found = {}
+    for address in (reverse("worklist"), case_page, sign_page, reverse("report_verify")):
+        page = browse_as(pathologist, address)
+        found[address] = faults(page)
+    report = Report.objects.get()
+    page = browse_as(pathologist, reverse("report_detail", args=[report.pk]))
+    found["report"] = faults(page)
+    for address in (reverse("policy_edit"), reverse("phrase_list")):
+        page = browse_as(admin, address)
+        found[address] = faults(page)
+    assert page.evaluate("document.documentElement.dataset.bsTheme") == theme
+    assert not {address: fault for address, fault in found.items() if fault}
+
+
+def test_a_pathologist_acknowledges_comments_and_signs_by_keyboard(browse_as, case, pathologist, laboratory):
+    """S2, S10, C7: nothing of the sign page needs a mouse."""
+    Phrase.objects.create(laboratory=laboratory, name="Blasts", text="Blasts present.")
+    page = browse_as(pathologist, reverse("case_sign", args=[case.pk]))
+    for _ in range(2):
+        page.get_by_role("button", name="I have seen this").first.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_load_state()
+    page.get_by_role("button", name="Blasts", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#comment")).to_have_value("Blasts present.")
+    page.keyboard.type(" Called to the ward.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.locator("#username").focus()
+    page.keyboard.type(pathologist.username)
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/reports/\d+/$"))
+    expect(page.get_by_text("Signed by Paul")).to_be_visible()
+    expect(page.get_by_text("Blasts present. Called to the ward.")).to_be_visible()
+    expect(page.get_by_text("Atypical lymphocytes: variant.")).to_be_visible()
+
+
+def test_the_table_is_copied_by_one_key(browse_as, case, pathologist, live_server):
+    page = browse_as(pathologist)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=live_server.url)
+    page.goto(live_server.url + reverse("case_detail", args=[case.pk]))
+    page.keyboard.press("c")
+    expect(page.get_by_text("Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert "myeloblast\t20\t19.2\t\t" in copied
+    assert "erythroblast\t8\t\t7.7" in copied
+
+
+def test_the_case_page_follows_the_detector_without_being_loaded_again(browse_as, make_case, make_slide, pathologist):
+    """The part that changes asks again while the detector works, and stops by itself."""
+    case = make_case()
+    slide = make_slide(case, {"NGS": 100})
+    Run.objects.filter(slide=slide).update(state=Run.State.RUNNING)
+    page = browse_as(pathologist, reverse("case_detail", args=[case.pk]))
+    expect(page.locator("#case-live[hx-get]")).to_have_count(1)
+    Run.objects.filter(slide=slide).update(state=Run.State.DONE)
+    expect(page.locator("#case-live[hx-get]")).to_have_count(0)
+    expect(page.locator("#case-live")).to_contain_text("Differential of 100 leukocytes")
