@@ -65,6 +65,7 @@ class CaseSerializer(serializers.ModelSerializer):
     patient = PatientSerializer()
     state = serializers.ChoiceField(list(STATES.items()), read_only=True)
     wbc = serializers.FloatField(allow_null=True)
+    wbc_source = serializers.CharField(allow_blank=True)
     slides = SlideBrief(many=True)
 
     class Meta:

@@ -21,7 +21,9 @@ urlpatterns = [
     path("api/v1/schema/", SpectacularAPIView.as_view(**OPEN), name="api_schema"),
     path(
         "api/v1/",
-        SpectacularSwaggerSplitView.as_view(url_name="api_schema", http_method_names=["get"], **OPEN),
+        SpectacularSwaggerSplitView.as_view(
+            url_name="api_schema", template_name="api/docs.html", http_method_names=["get"], **OPEN
+        ),
         name="api_docs",
     ),
     path("api/v1/token/", views_cases.TokenDoor.as_view(), name="api_token"),

@@ -85,7 +85,17 @@ class RejectForm(forms.Form):
     )
 
 
-class CaseFilter(forms.Form):
+class Plain(forms.Form):
+    """A form whose fields are laid out by hand in a template and still look like the others."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            is_choice = isinstance(field, forms.ChoiceField)
+            field.widget.attrs["class"] = "form-select" if is_choice else "form-control"
+
+
+class CaseFilter(Plain):
     """What the list of cases shows; nothing in it names a patient, so it may stand in the address."""
 
     state = forms.ChoiceField(choices=[("", "Any state"), *STATES.items()], required=False)
@@ -95,7 +105,7 @@ class CaseFilter(forms.Form):
     sort = forms.ChoiceField(choices=list(SORTS.items()), required=False)
 
 
-class SearchForm(forms.Form):
+class SearchForm(Plain):
     """Names and numbers of patients: sent by POST and kept in the session, never in an address."""
 
     search = forms.CharField(max_length=100, required=False, label="Accession number, MRN or name")

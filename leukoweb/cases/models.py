@@ -32,9 +32,9 @@ NUMBER = RegexValidator(
     "Use letters (A to Z), digits, dot, hyphen and underscore only, beginning with a letter or digit.",
 )
 ONE_LINE = RegexValidator(
-    r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]", "Write this in one line, without control characters.",
-    inverse_match=True,
-)  # fmt: skip
+    r"\A[^\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]*\Z",
+    "Write this in one line, without control characters.",
+)
 
 
 class Patient(models.Model):

@@ -209,6 +209,8 @@ function start() {
 
   function show(sentence, address, more = []) {
     problem.classList.toggle("d-none", !sentence);
+    problem.classList.toggle("alert-danger", !address);
+    problem.classList.toggle("alert-warning", Boolean(address));
     problem.replaceChildren(sentence);
     for (const line of more) problem.append(document.createElement("br"), line);
     if (address) {
