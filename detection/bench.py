@@ -62,6 +62,15 @@ def add_commands(commands):
     p.set_defaults(run=run_train)
 
     p = commands.add_parser(
+        "average", help="average the weights of two checkpoints, the second trained on from the first"
+    )
+    p.add_argument("first", type=Path)
+    p.add_argument("second", type=Path)
+    p.add_argument("--share", type=float, default=0.5, help="share of the second, 0 to 1")
+    p.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+    p.set_defaults(run=run_average)
+
+    p = commands.add_parser(
         "evaluate", help="measure a detector: AP with intervals, precision, recall, confusion, reliability, speed"
     )
     p.add_argument("weights", type=Path)
@@ -73,6 +82,7 @@ def add_commands(commands):
     p.add_argument("--fields", action="store_true", help="add the error of each percentage, by sample")
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals")
+    p.add_argument("--most-threshold", type=float, default=1.0, help="no chosen threshold lies above")
     p.set_defaults(run=run_evaluate)
 
     p = commands.add_parser(
@@ -209,6 +219,7 @@ def run_evaluate(args):
         repeats=args.bootstrap,
         fields=args.fields,
         name=args.weights.stem,
+        most_threshold=args.most_threshold,
     )
     print(json.dumps({key: result["one_type_a_cell"].get(key) for key in ("macro", "macro_n10")}, indent=1))
     print(f"Report: {args.out / 'evaluation.html'}")

@@ -95,7 +95,7 @@ def calibration_error(scores, hits, *, bins=15):
     return float(np.sum(gaps))
 
 
-def choose_thresholds(views, found, *, common=None):
+def choose_thresholds(views, found, *, common=None, most=1.0):
     """Choose the score from which each type is shown: where precision and recall balance best (highest F1).
 
     Parameters
@@ -104,6 +104,8 @@ def choose_thresholds(views, found, *, common=None):
     found : sequence of Found
     common : float or None
         Threshold of types with fewer than 10 labelled cells; None chooses it over all types together.
+    most : float
+        No threshold lies above: a cell of unsure type is better shown with the wrong name than not shown.
 
     Returns
     -------
@@ -119,8 +121,9 @@ def choose_thresholds(views, found, *, common=None):
     thresholds = {}
     for code, match in zip(CODES, matches):
         labels = int(match["labels"].sum())
-        thresholds[code] = best_f1(match["scores"], match["hits"][:, 0], labels) if labels >= LEAST_CELLS else common
-    return thresholds, common
+        own = best_f1(match["scores"], match["hits"][:, 0], labels) if labels >= LEAST_CELLS else common
+        thresholds[code] = min(own, most)
+    return thresholds, min(common, most)
 
 
 def best_f1(scores, hits, labels):

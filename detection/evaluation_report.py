@@ -34,6 +34,7 @@ def evaluate(
     repeats=200,
     fields=False,
     name="detector",
+    most_threshold=1.0,
 ):
     """Measure a network on views and write `evaluation.json` and `evaluation.html`.
 
@@ -59,6 +60,8 @@ def evaluate(
         True adds the error of each percentage, views grouped by patient (a view without one is its own sample).
     name : str
         Heading.
+    most_threshold : float
+        No chosen threshold lies above.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def evaluate(
     multi, _ = evaluation.find_on_views(network, views, um_per_px=um_per_px, batch=batch, per_type=True)
     fixed = thresholds is not None
     if not fixed:
-        thresholds, _ = calibration.choose_thresholds(views, found)
+        thresholds, _ = calibration.choose_thresholds(views, found, most=most_threshold)
     scores, hits = calibration.scores_and_hits(views, found)
     fitted = temperature or calibration.fit_temperature(scores, hits)
     levels = np.array([thresholds.get(code) if thresholds.get(code) is not None else 0.25 for code in CODES])
