@@ -11,6 +11,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.db import transaction
+from django.utils import timezone
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.roles import ADMIN, PATHOLOGIST, TECHNOLOGIST
@@ -19,12 +20,14 @@ from leukoweb.audit.services import record
 from leukoweb.cases.intake import take_in
 from leukoweb.cases.models import Case, Patient
 
+DEMO_LABORATORY = "Demonstration Laboratory"
 UM_PER_PX = 0.11
 FIELDS = (
-    {"NGS": 9, "NGB": 3, "LYT": 5, "MON": 2, "EOS": 1},
-    {"NGS": 7, "LYT": 4, "MON": 1, "EBO": 1, "BAS": 1, "MYO": 2},
+    {"NGS": 30, "NGB": 5, "LYT": 16, "MON": 4, "EOS": 3},
+    {"NGS": 27, "NGB": 2, "LYT": 18, "MON": 3, "EBO": 1, "BAS": 1, "MYO": 3},
 )
-FIELD_PX = (1600, 1200)
+WBC = {"wbc": "6.4", "wbc_unit": Case.WbcUnit.GIGA_PER_L, "wbc_source": "invented"}
+FIELD_PX = (2400, 1800)
 IMAGES_AT_MOST = 40
 
 
@@ -39,18 +42,20 @@ def make_accounts(password: str = "") -> str | None:
     password = password or "-".join(secrets.token_hex(2) for _ in range(4))
     validate_password(password)
     with transaction.atomic():
-        laboratory = Laboratory.objects.get_or_create(name="Demonstration Laboratory")[0]
+        laboratory = Laboratory.objects.get_or_create(name=DEMO_LABORATORY)[0]
         for role in (TECHNOLOGIST, PATHOLOGIST, ADMIN):
             person = User.objects.create_user(
-                role, password=password, role=role, laboratory=laboratory, first_name="Demo", last_name=role.title()
-            )
+                role, password=password, role=role, laboratory=laboratory, first_name="Demo", last_name=role.title(),
+                statement_accepted_at=timezone.now() if role == PATHOLOGIST else None,
+            )  # fmt: skip
             record("account.create", obj=person, laboratory=laboratory, changes={"role": [None, role]})
     return password
 
 
 def first_case(images: Path | None = None) -> Case | None:
     """Register the demo case and queue its analysis; None where it, or any case in its place, is already there."""
-    by = User.objects.filter(role=TECHNOLOGIST, is_active=True).order_by("pk").first()
+    people = User.objects.filter(role=TECHNOLOGIST, is_active=True)
+    by = (people if images else people.filter(laboratory__name=DEMO_LABORATORY)).order_by("pk").first()
     accession_number = f"IMAGES-{images.name}"[:64] if images else "DEMO-1"
     cases = Case.objects.filter(accession_number=accession_number) if images else Case.objects.all()
     if by is None or cases.exists():
@@ -73,6 +78,7 @@ def first_case(images: Path | None = None) -> Case | None:
             accession_number=accession_number,
             clinical_note="Images from a folder." if images else "Drawn fields, no blood: made to show the product.",
             registered_by=by,
+            **({} if images else WBC | {"wbc_at": timezone.now()}),
         )
         record("case.register", actor=by, obj=case, case=case)
         submit_slide(case, images=taken, label="1" if images else "drawn", by=by, is_drawn=images is None)
@@ -85,8 +91,9 @@ def _files_of(folder: Path):
 
 
 def _drawn_fields():
-    from detection.phantom import draw_field
     from PIL import Image
+
+    from detection.phantom import draw_field
 
     files = []
     for number, leukocytes in enumerate(FIELDS, start=1):

@@ -34,7 +34,7 @@ class Command(BaseCommand):
             shown = "the one in LEUKOWEB_DEMO_PASSWORD" if settings.DEMO_PASSWORD else f"{password}   (shown only now)"
             self.stdout.write(f"Accounts: technologist, pathologist, admin. Their password: {shown}")
         try:
-            case = first_case(images) if password or images else None
+            case = first_case(images)
         except NoCase as reason:
             raise CommandError(str(reason)) from None
         if case:
