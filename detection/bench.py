@@ -118,8 +118,10 @@ def add_commands(commands):
         default=[],
         metavar="NAME=FILE",
         required=True,
-        help="evaluation.json of a test; the first one's thresholds and temperature go into the card",
+        help="evaluation.json of a test; the first one's thresholds count unless --thresholds",
     )
+    p.add_argument("--thresholds", type=Path, help="evaluation.json whose thresholds and temperature go into the card")
+    p.add_argument("--facts", type=Path, help="JSON of more facts for the card's top level")
     p.add_argument("--weak", action="append", default=[], help="a known weak point, in words")
     p.add_argument("--history", default="", help="what training started from and how it went")
     p.set_defaults(run=run_release)
@@ -265,9 +267,9 @@ def run_release(args):
     evaluations = {
         name: json.loads(Path(file).read_text()) for name, _, file in (pair.partition("=") for pair in args.evaluation)
     }
-    first = next(iter(evaluations.values()))
+    chosen = json.loads(args.thresholds.read_text()) if args.thresholds else next(iter(evaluations.values()))
     run = json.loads((args.weights.parent / "run.json").read_text())
-    common = sorted(first["thresholds"].values())[len(first["thresholds"]) // 2]
+    common = sorted(chosen["thresholds"].values())[len(chosen["thresholds"]) // 2]
     card = build_card(
         args.weights,
         args.name,
@@ -275,11 +277,12 @@ def run_release(args):
         dataset=json.loads(args.dataset.read_text()),
         run=run,
         evaluations=evaluations,
-        thresholds=first["thresholds"],
+        thresholds=chosen["thresholds"],
         common_threshold=common,
-        temperature=first["temperature"],
+        temperature=chosen["temperature"],
         known_weak=args.weak,
         history=args.history,
+        extra=json.loads(args.facts.read_text()) if args.facts else None,
     )
     for path in write_release(args.weights, card, args.out):
         print(path)

@@ -10,6 +10,7 @@ from detection.__main__ import main
 from detection.augment import augment, change_stain
 from detection.cell_types import BY_CODE, CODES
 from detection.datasets import write_dataset
+from detection.detector import Detector
 from detection.evaluation import find_on_views
 from detection.release import evidence
 from detection.sampling import Canvases, collate
@@ -146,3 +147,36 @@ def test_evidence_follows_the_rule_of_the_card():
     assert evidence(10, [{"n": 9, "ap50": 0.9}]) == "weak"
     assert evidence(10, [{"n": 50, "ap50": 0.9}, {"n": 20, "ap50": 0.7}]) == "fair"
     assert evidence(10, [{"n": 50, "ap50": 0.9}]) == "good"
+
+
+def test_a_release_is_a_detector_that_the_product_loads_with_figures_and_evidence_for_each_type(dataset, tmp_path):
+    """MYO is the myeloblast (domain.md, section 1); a type without training cells has evidence none and no threshold."""
+    run = {"architecture": "yolov5.yaml", "recipe": RECIPE, "device": "cpu", "precision": "bfloat16"}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run))
+    save_network(tmp_path / "run" / "last.pt", build_network("yolov5.yaml"), run)
+    figures = {"n": 12, "ap50": 0.9, "ap50_95": 0.8}
+    result = {
+        "one_type_a_cell": {"types": {"LYT": figures}, "macro_n10": figures},
+        "several_types_a_cell": {"types": {"LYT": figures}, "macro_n10": figures},
+        "precision_recall": {"LYT": {"precision": [0.9, 0.6, 1.0], "recall": [0.8, 0.5, 1.0]}},
+        "thresholds": dict.fromkeys(CODES, 0.4),
+        "temperature": 1.2,
+        "ece_before": 0.1,
+        "ece_after": 0.05,
+        "stages_apart": {"0": 3},
+    }
+    (tmp_path / "evaluation.json").write_text(json.dumps(result))
+    main(
+        ["release", str(tmp_path / "run" / "last.pt"), str(dataset), "--name", "lab", "--version", "2"]
+        + ["--evaluation", f"val={tmp_path / 'evaluation.json'}", "--out", str(tmp_path / "weights"), "--weak", "drawn"]
+    )
+    detector = Detector.load(
+        tmp_path / "weights" / "lab.pt", tmp_path / "weights" / "lab.json", device="cpu", backend="torch"
+    )
+    rows = {row["code"]: row for row in detector.card["classes"]}
+    assert rows["LYT"]["evidence"] == "good"
+    assert rows["LYT"]["val"]["recall"] == [0.8, 0.5, 1.0]
+    assert rows["MYO"]["evidence"] == "none"
+    assert rows["MYO"]["score_threshold"] is None
+    assert detector.card["training"]["manifest_sha256"] == json.loads(dataset.read_text())["manifest_sha256"]
