@@ -329,7 +329,11 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LEUKOWEB_LOG_LEVEL", "INFO")},
-    "loggers": {name: {"level": "WARNING"} for name in ("axes", "weasyprint", "fontTools")},
+    # At DEBUG the template engine and the database print values of pages and queries, patients too: never.
+    "loggers": {
+        name: {"level": "WARNING"}
+        for name in ("axes", "django.db.backends", "django.template", "fontTools", "weasyprint")
+    },
 }
 
 if not DEBUG and "insecure" in SECRET_KEY:

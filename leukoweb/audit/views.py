@@ -16,8 +16,8 @@ from leukoweb.audit.services import head_of, record
 
 PAGE_ROWS = 100
 # Administrators do not read cases: of a case or patient they see these values, of others that they changed.
-SHOWN = {"cells", "code", "count", "detector", "flag", "format", "from", "images", "meaning", "priority", "seal", "stain",
-         "step", "to", "version"}  # fmt: skip
+SHOWN = {"cells", "code", "count", "detector", "flag", "format", "from", "images", "meaning"} | {
+    "priority", "seal", "stain", "step", "to", "version"}  # fmt: skip
 
 
 class EventFilter(forms.Form):
@@ -39,7 +39,7 @@ class EventFilter(forms.Form):
         self.fields["actor"].queryset = get_user_model().objects.all()
         self.fields["action"].choices = [("", "Any")] + sorted((name, label) for name, label in LABELS.items())
         chosen = (query or {}).get("action", "")
-        if chosen and chosen not in LABELS:
+        if chosen and chosen.isprintable() and chosen not in LABELS:
             self.fields["action"].choices += [(chosen, chosen)]
 
     def narrow(self, events):
