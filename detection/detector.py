@@ -12,6 +12,7 @@ import numpy as np
 
 from detection.cell_types import CODES
 from detection.networks import OpenVinoNetwork, TorchNetwork, import_torch, load_module, machine_name
+from detection.stain import without_nucleus
 from detection.tiling import merge_over_seams, own_cells, tile_grid
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
@@ -127,6 +128,7 @@ class Detector:
         Tiles overlap by 25 um and each answers for the cells with centres in its part, so that cells are seen whole and
         with surroundings. A box is of the type that scores highest; it counts where that score reaches the type's
         threshold. Non-maximum suppression is agnostic of types, inside tiles and over seams: one cell, one type.
+        Boxes in which nothing is stained like a nucleus are left out (`stain.without_nucleus`).
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
@@ -150,6 +152,7 @@ class Detector:
         xyxy, scores, classes, cut = (np.concatenate(parts) for parts in zip(*found))
         kept = merge_over_seams(xyxy, scores, cut, iou=self.merge_iou)
         kept = kept[np.argsort(-scores[kept], kind="stable")]
+        kept = kept[~without_nucleus(image, xyxy[kept])]
         return [FoundCell(CODES[classes[i]], float(scores[i]), tuple(float(v) for v in xyxy[i])) for i in kept]
 
     def _boxes(self, output, thresholds):

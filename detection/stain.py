@@ -12,6 +12,7 @@ from skimage.segmentation import watershed
 WORKING_UM_PER_PX = 0.3
 # Nuclear stain of `nuclear_stain`: red cells 0 to 0.2, blue cytoplasm 0.3 to 0.6, nuclei from 0.65, where all stain is pale from 0.45.
 LEAST_NUCLEAR_STAIN = (0.42, 0.72)
+FAINTEST_NUCLEUS = 0.3
 LEAST_AREA_UM2 = 16.0  # platelets have 3 to 8, the nucleus of a small lymphocyte 33
 LEAST_RADIUS_UM = 1.5  # of the largest circle inside: threads of precipitate have less
 ONE_NUCLEUS_UM2 = 115.0  # a blast's nucleus of 12 um; larger patches are several nuclei that touch
@@ -85,18 +86,45 @@ def uncovered_nuclei(nuclei, boxes):
     return nuclei[~covered]
 
 
-def nuclear_stain(image):
+def without_nucleus(image, boxes):
+    """Tell which boxes hold nothing that is stained even faintly like a nucleus: red cells taken for erythroblasts.
+
+    Parameters
+    ----------
+    image : ndarray or memmap, shape (H, W, 3), uint8, RGB
+    boxes : array_like, shape (n, 4), float
+        xyxy in pixels of `image`.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Notes
+    -----
+    A twentieth of the box must reach a stain of 0.3. On pale foreign stains nuclei reach 0.42 and more, red cells that
+    overlap 0.25; an erythroblast whose nucleus is no darker in red than its haemoglobin would be lost.
+    """
+    glass = _background(image)
+    boxes = np.asarray(boxes, float).reshape(-1, 4)
+    bare = np.zeros(len(boxes), bool)
+    for index, (x1, y1, x2, y2) in enumerate(boxes.round().astype(int)):
+        inside = image[max(0, y1) : max(y2, y1 + 1), max(0, x1) : max(x2, x1 + 1)]
+        bare[index] = inside.size and np.quantile(nuclear_stain(inside, glass), 0.95) < FAINTEST_NUCLEUS
+    return bare
+
+
+def nuclear_stain(image, glass=None):
     """Return how much each pixel is stained like a nucleus, shape (H, W), float32; background near 0.
 
     Notes
     -----
     Nuclei of Romanowsky stains absorb red and leave blue; haemoglobin and eosin absorb blue and green more than red. So
     the measure is the optical density of red over that of blue, plus half of the density of red itself, both against the
-    image's own background, which takes out the lamp and most of a laboratory's tint.
+    glass (that of the image itself unless given as red and blue), which takes out the lamp and most of a laboratory's tint.
     """
     density = -np.log(np.maximum(np.arange(256, dtype=np.float32), 4))
     red, blue = density[image[..., 0]], density[image[..., 2]]
-    red_of_glass, blue_of_glass = _background(image)
+    red_of_glass, blue_of_glass = _background(image) if glass is None else glass
     red -= density[red_of_glass]
     blue -= density[blue_of_glass]
     return 1.5 * red - blue

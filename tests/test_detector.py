@@ -40,6 +40,14 @@ def field(real_images):
     return draw_field(2400, 2400, um_per_px=FIELD_UM_PER_PX, seed=8, leukocytes=leukocytes).image, FIELD_UM_PER_PX
 
 
+@pytest.fixture(scope="session")
+def field_cells(shipped_detector, field):
+    """The cells of the field, found once, and the steps of progress that were told."""
+    steps = []
+    cells = shipped_detector.find_cells(*field, on_progress=lambda done, total: steps.append((done, total)))
+    return cells, steps
+
+
 def overlaps(first, second):
     """Intersection over union of every cell with every other, shape (n, m)."""
     a, b = (np.array([cell.xyxy for cell in cells]).reshape(-1, 4) for cells in (first, second))
@@ -48,10 +56,9 @@ def overlaps(first, second):
     return common / (areas[0][:, None] + areas[1][None] - common)
 
 
-def test_a_blast_rich_field_gives_many_cells_and_none_twice(detector, field):
-    image, um_per_px = field
-    steps = []
-    cells = detector.find_cells(image, um_per_px, on_progress=lambda done, total: steps.append((done, total)))
+def test_a_blast_rich_field_gives_many_cells_and_none_twice(field_cells, field):
+    image, _ = field
+    cells, steps = field_cells
     assert len(cells) >= 80
     assert (overlaps(cells, cells) - np.eye(len(cells))).max() <= 0.5
     assert [cell.score for cell in cells] == sorted((cell.score for cell in cells), reverse=True)
@@ -72,9 +79,8 @@ def test_a_field_with_hardly_a_leukocyte_stays_hardly_one(detector, real_images)
     assert len(detector.find_cells(image, FIELD_UM_PER_PX)) <= 3
 
 
-def test_the_size_of_the_tiles_changes_hardly_a_cell(detector, field):
-    image, um_per_px = field
-    small, large = (detector.find_cells(image, um_per_px, tile_px=tile_px) for tile_px in (640, 1280))
+def test_the_size_of_the_tiles_changes_hardly_a_cell(detector, field, field_cells):
+    small, (large, _) = detector.find_cells(*field, tile_px=640), field_cells
     assert abs(len(small) - len(large)) <= max(1, 0.03 * len(large))
     # Cells well above their threshold are the same cells.
     firm = [cell for cell in small if cell.score > 0.5]

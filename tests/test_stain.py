@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from detection.phantom import draw_field
-from detection.stain import find_nuclei, uncovered_nuclei
+from detection.stain import find_nuclei, uncovered_nuclei, without_nucleus
 
 MIX = {"NGS": 10, "LYT": 10, "MON": 6, "MYO": 10, "NGB": 6, "EBO": 4, "PMO": 4, "LYA": 4, "MMZ": 3, "MYB": 3}
 
@@ -35,6 +35,35 @@ def test_what_the_detector_left_out_is_shown_and_what_it_found_is_not():
         assert centres_in(missed, box).sum() == 1
     assert len(uncovered_nuclei(nuclei, [])) == len(nuclei)
     assert uncovered_nuclei(nuclei[:0], boxes).shape == (0, 4)
+
+
+def test_boxes_around_red_cells_are_told_from_boxes_around_leukocytes():
+    field = draw_field(900, 900, um_per_px=0.21, seed=9, leukocytes=dict.fromkeys(MIX, 1))
+    boxes = np.array([box for _, box in field.cells])
+    assert not without_nucleus(field.image, boxes).any()
+    red_cells = draw_field(900, 900, um_per_px=0.21, seed=9, leukocytes={})
+    assert without_nucleus(red_cells.image, boxes).mean() > 0.9  # a platelet may lie in one
+    assert without_nucleus(field.image, []).shape == (0,)
+
+
+def test_no_leukocyte_of_any_source_is_taken_for_bare(real_images):
+    """Boxes that people drew around white cells of BCCD, the palest stain we hold."""
+    if real_images is None:
+        return
+    import re
+
+    bare = []
+    for path in sorted((real_images / "bccd").rglob("*.xml"))[::3]:
+        items = re.findall(r"<object>.*?</object>", path.read_text(), re.DOTALL)
+        boxes = [
+            [float(value) for value in re.findall(r"<(?:xmin|ymin|xmax|ymax)>([\d.]+)<", item)]
+            for item in items
+            if "WBC" in item
+        ]
+        [picture] = (real_images / "bccd").rglob(f"{path.stem}.jpg")
+        bare += without_nucleus(np.asarray(Image.open(picture).convert("RGB")), boxes).tolist()
+    assert len(bare) >= 25
+    assert not any(bare)
 
 
 def test_nuclei_that_touch_are_counted_one_by_one():
