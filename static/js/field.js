@@ -6,6 +6,15 @@ const NUCLEUS = "#b8860b";
 // It warns of every tile that arrives after another image was opened, which is what happens here all the time.
 OpenSeadragon.console = { ...OpenSeadragon.console, error: (...words) => console.error(...words), warn: () => {} };
 
+// The nuclei that no box covers: those of the stain check without the cells that readers have added since.
+export function uncovered(image, cells) {
+  const added = cells.filter((cell) => cell.added && cell.code !== "NOT");
+  return image.nuclei.filter(([x1, y1, x2, y2]) => {
+    const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
+    return !added.some(({ box }) => x > box[0] && x < box[2] && y > box[1] && y < box[3]);
+  });
+}
+
 export class Field extends EventTarget {
   constructor(element, types) {
     super();
@@ -31,7 +40,7 @@ export class Field extends EventTarget {
       minZoomImageRatio: 0.9,
       maxZoomPixelRatio: 5,
       visibilityRatio: 0.6,
-      imageLoaderLimit: 6,
+      imageLoaderLimit: 2,
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
     });
     this.canvas = document.createElement("canvas");
@@ -59,12 +68,13 @@ export class Field extends EventTarget {
     host.addEventListener("pointermove", (event) => this.#hover(event));
     host.addEventListener("pointerleave", () => this.#hover(null));
     this.canvas.addEventListener("pointerdown", (event) => this.#startBox(event));
+    this.viewer.canvas.setAttribute("role", "application");
     this.viewer.canvas.setAttribute("aria-label", "Field of the smear; the cells are listed in the gallery");
   }
 
   show(image, cells, then = null) {
     this.cells = cells;
-    this.nuclei = image.nuclei;
+    this.nuclei = uncovered(image, cells);
     if (this.image?.id === image.id) {
       then?.();
       this.draw();
@@ -87,6 +97,7 @@ export class Field extends EventTarget {
 
   setCells(cells) {
     this.cells = cells;
+    this.nuclei = uncovered(this.image, cells);
     this.draw();
   }
 

@@ -2,6 +2,7 @@
 // Knows the desk's cells and selection; knows nothing of fields or reports.
 
 import { describe, make } from "./desk.js";
+import { Pictures } from "./pictures.js";
 
 const SEEN_AFTER_MS = 600; // a page may be confirmed only after it stood before the reader for a moment
 const MOST_AT_ONCE = 60;
@@ -10,11 +11,13 @@ const SORTS = {
   attention: (a, b, rank) => (rank.get(a.id) ?? 1e9) - (rank.get(b.id) ?? 1e9) || scoreOf(a) - scoreOf(b),
   score: (a, b) => scoreOf(b) - scoreOf(a),
   doubt: (a, b) => scoreOf(a) - scoreOf(b),
+  changed: (a, b) => disagrees(b) - disagrees(a) || scoreOf(a) - scoreOf(b),
   size: (a, b) => sizeOf(b) - sizeOf(a),
   slide: (a, b) => a.image - b.image || a.box[1] - b.box[1] || a.box[0] - b.box[0],
 };
 
 const scoreOf = (cell) => cell.score ?? 1;
+const disagrees = (cell) => Number(cell.decided && cell.said !== cell.code);
 const sizeOf = (cell) => (cell.box[2] - cell.box[0]) * (cell.box[3] - cell.box[1]);
 
 export class Gallery extends EventTarget {
@@ -28,6 +31,7 @@ export class Gallery extends EventTarget {
     this.groups = new Map();
     this.anchor = null;
     this.seenSince = new Map();
+    this.pictures = new Pictures(root);
     this.watcher = new IntersectionObserver((entries) => this.#watch(entries), { root, threshold: 0.6, rootMargin: "-36px 0px 0px" });
     for (const type of types.values()) root.append(this.#group(type));
     desk.addEventListener("loaded", () => this.fill());
@@ -71,8 +75,9 @@ export class Gallery extends EventTarget {
       let isEarly = false;
       for (const tile of group.list.children) {
         const id = Number(tile.dataset.id);
-        if (!this.seenSince.has(id) || !this.#mayPass(this.desk.get(id))) continue;
-        if (now - this.seenSince.get(id) < SEEN_AFTER_MS) isEarly = true;
+        if (!this.seenSince.has(id) || !this.#mayPass(tile)) continue;
+        const isLoaded = tile.firstElementChild.naturalWidth > 0;
+        if (!isLoaded || now - this.seenSince.get(id) < SEEN_AFTER_MS) isEarly = true;
         else if (ids.length < MOST_AT_ONCE) ids.push(id);
       }
       if (ids.length || isEarly) return { code: group.code, ids: isEarly ? [] : ids, isEarly };
@@ -84,7 +89,7 @@ export class Gallery extends EventTarget {
   showNextPage() {
     for (const group of this.groups.values()) {
       for (const tile of group.list.children) {
-        if (this.#mayPass(this.desk.get(Number(tile.dataset.id)))) {
+        if (this.#mayPass(tile)) {
           const isFirst = !tile.previousElementSibling;
           (isFirst ? group.section : tile).scrollIntoView({ block: "start" });
           return true;
@@ -184,8 +189,9 @@ export class Gallery extends EventTarget {
   #tile(cell) {
     let tile = this.tiles.get(cell.id);
     if (!tile) {
-      const picture = make("img", { loading: "lazy", decoding: "async", alt: "", width: 88, height: 88, draggable: false });
-      picture.src = this.desk.crop(cell.id);
+      const picture = make("img", { decoding: "async", alt: "", draggable: false, dataset: { src: this.desk.crop(cell.id) } });
+      picture.addEventListener("error", () => picture.parentElement.classList.add("no-picture"));
+      this.pictures.watch(picture);
       tile = make(
         "div",
         { className: "tile", role: "option", tabIndex: -1, draggable: this.canChange, dataset: { id: cell.id } },
@@ -215,8 +221,11 @@ export class Gallery extends EventTarget {
     return !(this.isOnlyOpen && cell.decided) && (this.image === null || cell.image === this.image);
   }
 
-  #mayPass(cell) {
-    return cell && !cell.decided && !cell.look.some((reason) => reason.includes("evidence") || reason === "low score");
+  // A cell whose picture could not be loaded was not seen: it is confirmed alone.
+  #mayPass(tile) {
+    const cell = this.desk.get(Number(tile.dataset.id));
+    if (tile.classList.contains("no-picture")) return false;
+    return !cell.decided && !cell.look.some((reason) => reason.includes("evidence") || reason === "low score");
   }
 
   // Only the changed tiles move; the others stay where the reader saw them.
@@ -357,8 +366,9 @@ export class Gallery extends EventTarget {
       if (entry.isIntersecting) this.seenSince.set(id, this.seenSince.get(id) ?? now);
       else this.seenSince.delete(id);
     }
-    this.#say("counted");
-    clearTimeout(this.ripe);
+    clearTimeout(this.ripe); // while the reader scrolls nothing is counted
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => this.#say("counted"), 120);
     this.ripe = setTimeout(() => this.#say("counted"), SEEN_AFTER_MS + 20);
   }
 

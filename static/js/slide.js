@@ -2,7 +2,7 @@
 // It waits for the analysis to end and then fetches its cells; relabelling is the workbench's work.
 
 import { Desk, make, readJson } from "./desk.js";
-import { Field } from "./field.js";
+import { Field, uncovered } from "./field.js";
 import { Gallery } from "./gallery.js";
 import { Inspector } from "./inspector.js";
 
@@ -63,7 +63,7 @@ function start() {
   }
 
   function showNuclei() {
-    const total = [...desk.images.values()].reduce((sum, image) => sum + image.nuclei.length, 0);
+    const total = [...desk.images.values()].reduce((sum, image) => sum + uncovered(image, cellsOf(image.id)).length, 0);
     part("nuclei").hidden = !total;
     const here = field.nuclei.length;
     const place = field.nucleus >= 0 ? ` Shown: ${field.nucleus + 1} of ${here}.` : "";
@@ -77,7 +77,7 @@ function start() {
 
   function stepNucleus(direction) {
     if (!field.nuclei.length) {
-      const image = [...desk.images.values()].find((each) => each.nuclei.length);
+      const image = [...desk.images.values()].find((each) => uncovered(each, cellsOf(each.id)).length);
       if (image) open(image, () => stepNucleus(1));
       return;
     }
@@ -139,11 +139,17 @@ function start() {
     part("nucleus-save").addEventListener("click", async () => {
       const [x1, y1, x2, y2] = field.nuclei[field.nucleus];
       const margin = 2.5 / (field.image.um_per_px || 0.2);
-      await desk.add(field.image.id, [x1 - margin, y1 - margin, x2 + margin, y2 + margin], part("nucleus-type").value);
+      const code = part("nucleus-type").value;
+      await desk.add(field.image.id, [x1 - margin, y1 - margin, x2 + margin, y2 + margin], code);
+      tell(`Added as ${code}. The workbench can undo it.`);
+      field.nucleus -= 1;
+      if (field.nuclei.length) stepNucleus(1);
+      else field.showNucleus(-1);
+      showNuclei();
     });
   }
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, .navbar")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, .navbar")) return;
     const cell = desk.get(desk.current);
     const act = {
       ArrowLeft: () => gallery.move(event.key, event.shiftKey),

@@ -2,7 +2,7 @@
 // Knows the page; what a decision does to a case is the server's business.
 
 import { Desk, make, readJson } from "./desk.js";
-import { Field } from "./field.js";
+import { Field, uncovered } from "./field.js";
 import { Gallery } from "./gallery.js";
 import { Inspector } from "./inspector.js";
 import { keysDialog } from "./keys.js";
@@ -161,16 +161,20 @@ function startAdding(box = null) {
 
 function stopAdding() {
   part("adding").hidden = true;
+  field.showNucleus(-1);
   return field.endDraft();
 }
 
-function give(code) {
-  if (field.isDrawing) {
-    const image = field.image.id;
-    desk.add(image, stopAdding(), code);
+async function give(code) {
+  if (!field.isDrawing) {
+    decide([...desk.selected], code);
     return;
   }
-  decide([...desk.selected], code);
+  const nucleus = field.nucleus;
+  await desk.add(field.image.id, stopAdding(), code);
+  if (nucleus < 0 || !field.nuclei.length) return;
+  field.nucleus = nucleus - 1; // the added one is no longer in the list
+  nextNucleus(1);
 }
 
 function nextNucleus(direction) {
@@ -189,12 +193,13 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (event.target.closest("input, textarea, select, .dropdown-menu, .navbar")) return;
-  const isOnControl = event.target.closest("button, a, summary");
+  if (event.target.closest?.("input, textarea, select, .dropdown-menu, .navbar")) return;
+  const isOnControl = event.target.closest?.("button, a, summary");
   const done = () => event.preventDefault();
   if (field.isDrawing) {
     if (ARROWS[event.key]) return done(field.moveDraft(...ARROWS[event.key], event.shiftKey));
     if (event.key === "Escape") return done(stopAdding());
+    if (event.key === "Enter") return done(tell("Press the key of its type."));
   } else if (ARROWS[event.key] || event.key === "Home" || event.key === "End") {
     return done(gallery.move(event.key, event.shiftKey));
   }
@@ -211,6 +216,7 @@ function onKey(event) {
     u: () => (event.shiftKey ? desk.redo() : desk.undo()),
     z: () => desk.get(desk.current) && field.centre(desk.get(desk.current).box),
     a: () => startAdding(),
+    c: () => nextNucleus(event.shiftKey ? -1 : 1),
     w: () => part("report").click(),
   }[key];
   if (act) return done(act());
@@ -239,13 +245,20 @@ function fillPalette() {
   );
 }
 
+function nameImages() {
+  for (const option of part("image").options) {
+    const image = desk.images.get(Number(option.value));
+    const cells = cellsOf(image.id);
+    const without = uncovered(image, cells).length;
+    const nuclei = without ? `, ${without} nuclei without a box` : "";
+    option.textContent = `${image.slide}, ${image.name} (${cells.length} cells${nuclei})`;
+  }
+}
+
 function fillImages() {
   const many = desk.images.size > 1;
-  const option = (image) => {
-    const nuclei = image.nuclei.length ? `, ${image.nuclei.length} nuclei without a box` : "";
-    return make("option", { value: String(image.id) }, `${image.slide}, ${image.name} (${cellsOf(image.id).length} cells${nuclei})`);
-  };
-  part("image").replaceChildren(...[...desk.images.values()].map(option));
+  part("image").replaceChildren(...[...desk.images.keys()].map((id) => make("option", { value: String(id) })));
+  nameImages();
   part("where").replaceChildren(
     make("option", { value: "" }, many ? "All slides" : "The slide"),
     ...(many ? [...desk.images.values()].map((image) => make("option", { value: String(image.id) }, `${image.slide}, ${image.name}`)) : []),
@@ -304,7 +317,10 @@ desk.addEventListener("changed", () => {
   showProgress();
   showPageButton();
 });
-desk.addEventListener("summary", showProgress);
+desk.addEventListener("summary", () => {
+  showProgress();
+  nameImages();
+});
 desk.addEventListener("busy", () => root.classList.toggle("is-busy", desk.waiting > 0));
 desk.addEventListener("told", (event) => tell(event.detail.sentence, event.detail.isRefusal));
 desk.addEventListener("collided", (event) => showCollision(event.detail));

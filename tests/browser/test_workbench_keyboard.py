@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
+from leukoweb.analysis.models import ImageResult
 from leukoweb.review.cells import current_cells
 from leukoweb.review.models import Decision
 
@@ -117,3 +118,17 @@ def test_help_opens_by_key_and_says_what_may_be_confirmed_as_a_page(bench):
     expect(bench.get_by_role("dialog")).to_contain_text("always confirmed one at a time")
     bench.keyboard.press("Escape")
     expect(bench.get_by_role("dialog")).to_have_count(0)
+
+
+def test_the_nuclei_without_a_box_are_added_one_after_the_other(bench, case):
+    """A detector misses cells: the stain check leads to them, and each takes one key."""
+    ImageResult.objects.update(uncovered_nuclei=[[1000, 1000, 1040, 1040], [1500, 1200, 1540, 1240]])
+    bench.reload()
+    expect(bench.locator("[data-part=image]")).to_contain_text("2 nuclei without a box")
+    bench.keyboard.press("c")
+    bench.keyboard.press("e")
+    expect(bench.locator(".tally-row[data-code=EOS] .tally-count")).to_have_text("1")
+    expect(bench.locator("[data-part=told]")).to_contain_text("Nucleus 1 of 1 without a box")
+    bench.keyboard.press("k")
+    expect(bench.locator(".tally-row[data-code=BAS] .tally-count")).to_have_text("1")
+    expect(bench.locator("[data-part=adding]")).to_be_hidden()

@@ -1,0 +1,104 @@
+"""The slide page: it follows the analysis by itself, links field and gallery, and shows missed nuclei."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from leukoweb.analysis.models import ImageResult, Run
+from leukoweb.review.cells import current_cells
+
+
+@pytest.fixture
+def slide(make_case, make_slide, draw_pixels):
+    return draw_pixels(make_slide(make_case(), {"NGS": 4, "LYT": 3, "MYO": 2}))
+
+
+@pytest.fixture
+def open_slide(slide, browse_as, technologist):
+    return lambda: browse_as(technologist, f"/slides/{slide.pk}/")
+
+
+def test_the_page_follows_the_analysis_to_its_end_without_being_loaded_again(slide, open_slide):
+    Run.objects.update(state=Run.State.QUEUED)
+    page = open_slide()
+    expect(page.locator("#slide-progress")).to_contain_text("This slide is next.")
+    page.evaluate("window.isSamePage = true")
+    Run.objects.update(state=Run.State.RUNNING, tiles_done=3, tiles_total=12)
+    expect(page.locator("#slide-progress")).to_contain_text("tile 3 of 12")
+    Run.objects.update(state=Run.State.DONE)
+    expect(page.locator(".tile")).to_have_count(9)
+    expect(page.locator("#slide-progress")).to_be_empty()
+    assert page.evaluate("window.isSamePage")
+
+
+def test_a_failure_appears_with_its_reason_and_a_way_on(slide, open_slide):
+    Run.objects.update(state=Run.State.RUNNING)
+    page = open_slide()
+    Run.objects.update(state=Run.State.FAILED, error="The image is cut off: export it again.")
+    expect(page.get_by_role("alert")).to_contain_text("The image is cut off: export it again.")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#slide-progress")).to_contain_text("Waiting for the detector")
+
+
+def test_field_and_gallery_are_one_selection_and_keys_go_on(open_slide):
+    page = open_slide()
+    page.locator(".group[data-code=NGS] .tile").nth(1).click()
+    chosen = page.locator('.tile[aria-selected="true"]')
+    first = chosen.get_attribute("data-id")
+    expect(page.locator("#inspector [data-part=code]")).to_have_text("NGS")
+    page.keyboard.press("n")
+    assert chosen.get_attribute("data-id") != first
+    page.keyboard.press("z")
+    page.wait_for_timeout(900)
+    frame = page.locator("#field").bounding_box()
+    page.mouse.move(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2)
+    expect(page.locator(".field-tip")).to_contain_text("NGS neutrophil, segmented · score 0.90")
+
+
+def test_types_are_switched_off_and_on(open_slide):
+    page = open_slide()
+    toggle = page.get_by_role("button", name="NGS")
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-pressed", "false")
+    page.locator(".group[data-code=NGS] .tile").first.click()
+    page.keyboard.press("z")
+    page.wait_for_timeout(900)
+    frame = page.locator("#field").bounding_box()
+    page.mouse.move(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2)
+    expect(page.locator(".field-tip")).to_be_hidden()
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+
+
+def test_missed_nuclei_are_shown_one_by_one_and_added(slide, open_slide):
+    ImageResult.objects.update(uncovered_nuclei=[[1000, 1000, 1040, 1040], [1500, 1200, 1540, 1240]])
+    page = open_slide()
+    expect(page.locator("[data-part=nuclei-text]")).to_have_text("The stain check found 2 nuclei that no box covers.")
+    page.get_by_role("button", name="Show them one by one").click()
+    page.get_by_label("is a").select_option("MYO")
+    page.get_by_role("button", name="Add as a cell").click()
+    expect(page.locator("[data-part=nuclei-text]")).to_contain_text(
+        "found 1 nucleus that no box covers. Shown: 1 of 1."
+    )
+    assert current_cells(slide.case).filter(added_by__isnull=False, code="MYO").count() == 1
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("address", ["/slides/{slide}/", "/cases/{case}/review/"])
+def test_no_serious_violation_of_accessibility(slide, browse_as, technologist, live_server, theme, address):
+    page = browse_as(technologist, "/")
+    page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+    page.goto(
+        page.url.split("/", 3)[0] + "//" + page.url.split("/")[2] + address.format(slide=slide.pk, case=slide.case_id)
+    )
+    expect(page.locator(".tile")).to_have_count(9)
+    page.locator(".group[data-code=MYO] .tile").first.click()
+    page.wait_for_timeout(300)
+    found = Axe().run(page).response["violations"]
+    serious = [
+        f"{v['id']}: {node['target']} {node['failureSummary']}"
+        for v in found
+        if v["impact"] in ("serious", "critical")
+        for node in v["nodes"]
+    ]
+    assert not serious, "\n".join(serious)
