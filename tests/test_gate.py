@@ -1,0 +1,90 @@
+"""The gate in front of bfloat16, and what the product does with its result; the command `find`."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from detection.__main__ import main
+from detection.detector import SHIPPED, Detector, export_folder
+from detection.gate import compare
+from detection.phantom import draw_field
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return draw_field(500, 500, um_per_px=0.2, seed=21, leukocytes={"MYO": 6, "LYT": 5, "NGS": 4})
+
+
+@pytest.fixture(scope="module")
+def truth(drawn, shipped_detector):
+    """The field with what float32 finds on it taken as its truth."""
+    cells = shipped_detector.find_cells(drawn.image, 0.2)
+    assert len(cells) >= 8
+    return [(drawn.image, 0.2, [(cell.code, cell.xyxy) for cell in cells])]
+
+
+def test_a_detector_passes_against_itself(shipped_detector, truth, drawn):
+    result = compare(shipped_detector, shipped_detector, truth, [(drawn.image, 0.2)])
+    assert result["passed"]
+    assert result["why"] == []
+    assert result["equal"] == 1
+    assert {one["f32"] for one in result["recall"].values()} == {1.0}
+
+
+def test_a_detector_that_loses_cells_does_not_pass_and_the_types_are_named(shipped_detector, truth, drawn):
+    worse = copy.copy(shipped_detector)
+    worse.thresholds = shipped_detector.thresholds.copy()
+    worse.thresholds[10] = 1.0  # no myeloblast any more
+    result = compare(worse, shipped_detector, truth, [(drawn.image, 0.2)])
+    assert not result["passed"]
+    assert any(sentence.startswith("recall of MYO falls from 1.000 to 0.000") for sentence in result["why"])
+    assert result["equal"] < 0.99
+
+
+def test_without_cells_nothing_is_shown(shipped_detector, drawn):
+    with pytest.raises(ValueError, match="labelled cells"):
+        compare(shipped_detector, shipped_detector, [], [(drawn.image, 0.2)])
+
+
+def test_the_product_uses_bfloat16_only_after_the_gate_passed_here(tmp_path, shipped_detector):
+    folder = export_folder(tmp_path, shipped_detector.card)
+    folder.mkdir(parents=True)
+
+    def precision():
+        return Detector.load(*SHIPPED, device="cpu", backend="torch", cache_folder=tmp_path).precision
+
+    assert precision() == "f32"
+    (folder / "gate.json").write_text(json.dumps({"passed": False}))
+    assert precision() == "f32"
+    (folder / "gate.json").write_text(json.dumps({"passed": True}))
+    assert precision() == "bf16"
+
+
+def test_the_command_find_prints_cells_and_draws_them(tmp_path, drawn, capsys):
+    Image.fromarray(drawn.image).save(tmp_path / "field.png")
+    arguments = ["find", str(tmp_path / "field.png"), "--um-per-px", "0.2", "--cache", str(tmp_path)]
+    assert main([*arguments, "--json", "--out", str(tmp_path / "out.png")]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["scale_method"] == "given"
+    assert answer["precision"] == "f32"
+    assert len(answer["cells"]) >= 8
+    assert set(answer["cells"][0]) == {"code", "score", "xyxy"}
+    assert Image.open(tmp_path / "out.png").size == (500, 500)
+
+
+def test_the_command_find_says_what_is_wrong(tmp_path, capsys):
+    (tmp_path / "words.jpg").write_text("words")
+    assert main(["find", str(tmp_path / "words.jpg")]) == 1
+    assert "upload a JPEG, PNG, BMP or TIFF" in capsys.readouterr().err
+    Image.new("RGB", (300, 300), "white").save(tmp_path / "white.png")
+    assert main(["find", str(tmp_path / "white.png"), "--cache", str(tmp_path)]) == 1
+    assert "give --um-per-px" in capsys.readouterr().err
+
+
+def test_the_command_line_starts_without_torch():
+    code = "import sys, detection.__main__, detection.images; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
