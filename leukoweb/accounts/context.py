@@ -2,6 +2,7 @@
 
 from django.conf import settings
 
+from leukoweb.accounts.models import EmergencyAccess
 from leukoweb.accounts.roles import PERMISSIONS
 
 VERSION = "1.0.0"
@@ -16,5 +17,8 @@ def product(request):
         "source_url": settings.SOURCE_URL,
         "is_research_use": settings.IS_RESEARCH_USE,
         "can": can,
+        "open_emergencies": EmergencyAccess.objects.filter(followed_up_at=None).count()
+        if can.get("manage_accounts")
+        else 0,
         "idle_limit_s": settings.IDLE_LIMIT_S,
     }

@@ -14,6 +14,7 @@ from leukoweb.accounts.models import User
 from leukoweb.accounts.second_factor import has_second_factor
 
 SEEN_AT = "seen_at"
+EMERGENCY = "emergency"  # {case id: when the access ends}: in this session only, and for reading only
 # The page marks what nobody asked for (idle.js does it for every htmx request without an event of a person).
 POLL_HEADER = "X-LeukoWeb-Poll"
 
@@ -80,6 +81,9 @@ class AccountGates:
 
     def process_view(self, request, view, args, kwargs):
         name = request.resolver_match.url_name or ""
+        if EMERGENCY in request.session and request.method in ("GET", "HEAD") and request.user.is_authenticated:
+            ends = request.session[EMERGENCY]
+            request.user.emergency_cases = [int(pk) for pk, end in ends.items() if end > time.time()]
         if name in self.ALWAYS_OPEN or not request.user.is_authenticated:
             return None
         if request.user.must_change_password:

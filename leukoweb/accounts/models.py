@@ -46,3 +46,21 @@ class User(AbstractUser):
     def can(self, action: str) -> bool:
         """Say whether this person's role allows `action` (see roles.PERMISSIONS)."""
         return self.is_active and allows(self.role, action)
+
+
+class EmergencyAccess(models.Model):
+    """A pathologist opened a case of another laboratory, said why, and somebody must follow it up (S7)."""
+
+    opened_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    opened_at = models.DateTimeField(auto_now_add=True)
+    ends_at = models.DateTimeField()
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="+", help_text="Of the case.")
+    case_id = models.BigIntegerField()
+    reason = models.TextField()
+    followed_up_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    followed_up_at = models.DateTimeField(null=True, db_index=True)
+    finding = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "emergency accesses"

@@ -13,6 +13,7 @@ PERMISSIONS = {
     "relabel_cell": {TECHNOLOGIST, PATHOLOGIST},
     "hand_over": {TECHNOLOGIST, PATHOLOGIST},
     "sign_report": {PATHOLOGIST},
+    "open_in_emergency": {PATHOLOGIST},
     "manage_accounts": {ADMIN},
     "manage_policies": {ADMIN},
     "manage_detectors": {ADMIN},

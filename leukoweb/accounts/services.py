@@ -5,6 +5,7 @@ and the last active administrator stays one.
 """
 
 import secrets
+from datetime import timedelta
 
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.tokens import default_token_generator
@@ -15,7 +16,7 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from leukoweb.accounts import lockout
-from leukoweb.accounts.models import User
+from leukoweb.accounts.models import EmergencyAccess, User
 from leukoweb.accounts.roles import ADMIN
 from leukoweb.accounts.second_factor import forget_second_factor
 from leukoweb.audit.services import record
@@ -131,6 +132,25 @@ def accept_statement(user) -> None:
         user.statement_accepted_at = timezone.now()
         user.save(update_fields=["statement_accepted_at"])
         record("statement.accept", actor=user, obj=user)
+
+
+def note_emergency(case_id, laboratory, *, reason, by, hours=4) -> EmergencyAccess:
+    """Write that a case of another laboratory is opened in an emergency; it waits for follow-up.
+
+    The caller writes the event: it knows the case.
+    """
+    return EmergencyAccess.objects.create(
+        opened_by=by, ends_at=timezone.now() + timedelta(hours=hours), laboratory=laboratory, case_id=case_id,
+        reason=reason,
+    )  # fmt: skip
+
+
+def follow_up(access, *, finding, by) -> None:
+    """Close an emergency access with what was found; the first one to do so counts."""
+    with transaction.atomic():
+        open_one = EmergencyAccess.objects.filter(pk=access.pk, followed_up_at=None)
+        if open_one.update(followed_up_by=by, followed_up_at=timezone.now(), finding=finding):
+            record("emergency.close", actor=by, obj=access, laboratory=access.laboratory, changes={"finding": finding})
 
 
 def save_laboratory(laboratory, *, by, changed) -> None:

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from leukoweb.accounts import lockout, services
 from leukoweb.accounts.access import requires
 from leukoweb.accounts.forms import AccountForm, ImportForm, LaboratoryForm, UserFilter, read_accounts
-from leukoweb.accounts.models import Laboratory, User
+from leukoweb.accounts.models import EmergencyAccess, Laboratory, User
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.audit.models import Event
 
@@ -181,6 +181,33 @@ def laboratory_edit(request, pk=None):
         messages.success(request, "Saved.")
         return redirect("laboratory_list")
     return render(request, "accounts/laboratory_edit.html", {"form": form, "laboratory": laboratory})
+
+
+@requires("manage_accounts")
+@require_safe
+def emergency_list(request):
+    """The emergency accesses, those that wait for follow-up first."""
+    accesses = EmergencyAccess.objects.select_related("opened_by", "laboratory", "followed_up_by")
+    waiting = accesses.filter(followed_up_at=None)
+    return render(
+        request,
+        "accounts/emergency_list.html",
+        {"waiting": waiting, "closed": accesses.exclude(followed_up_at=None)[:200]},
+    )
+
+
+@requires("manage_accounts")
+@require_POST
+def emergency_follow_up(request, pk):
+    """Close an emergency access with what was found."""
+    access = get_object_or_404(EmergencyAccess, pk=pk)
+    finding = request.POST.get("finding", "").replace("\x00", "").strip()
+    if finding:
+        services.follow_up(access, finding=finding[:4000], by=request.user)
+        messages.success(request, "Followed up.")
+    else:
+        messages.error(request, "Write what you found: was the access justified?")
+    return redirect("emergency_list")
 
 
 def _done(request, service, *args):

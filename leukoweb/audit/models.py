@@ -28,6 +28,7 @@ LABELS = {
     "detector.activate": "activated a detector",
     "detector.register": "registered a detector",
     "emergency.close": "followed up an emergency access",
+    "emergency.refused": "asked in an emergency for a case that is not there",
     "emergency.open": "opened a case of another laboratory in an emergency",
     "flag.acknowledge": "acknowledged a flag",
     "image.download": "downloaded an original image",

@@ -86,7 +86,9 @@ class CaseQuerySet(models.QuerySet):
         """The cases of the user's own laboratory; none for a role that may not read cases."""
         if not user.is_authenticated or not user.can("read_cases"):
             return self.none()
-        return self.filter(laboratory_id=user.laboratory_id)
+        own = models.Q(laboratory_id=user.laboratory_id)
+        in_emergency = getattr(user, "emergency_cases", ())  # see accounts.middleware: reading only, recorded, alerted
+        return self.filter(own | models.Q(pk__in=in_emergency) if in_emergency else own)
 
     def with_state(self):
         """Annotate `state`, the one derived state of a case (see STATES)."""

@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from leukoweb.cases import tus, views
+from leukoweb.cases import emergency, tus, views
 
 urlpatterns = [
     path("cases/", views.case_list, name="case_list"),
     path("cases/new/", views.case_register, name="case_register"),
     path("cases/patient/", views.patient_lookup, name="patient_lookup"),
+    path("cases/emergency/", emergency.emergency_open, name="emergency_open"),
     path("cases/<int:pk>/edit/", views.case_edit, name="case_edit"),
     path("cases/<int:pk>/reject/", views.case_reject, name="case_reject"),
     path("uploads/", tus.tus_create, name="tus_create"),
