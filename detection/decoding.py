@@ -1,4 +1,4 @@
-"""The child process of `images.py`: it limits itself, decodes one file after the other and prints one JSON line for each.
+"""The child process of `images.py`: it limits itself, decodes file after file and prints one JSON line for each.
 It knows formats and pixels; it knows no cells, cases or networks and is never imported by a long-lived process.
 """
 
@@ -38,7 +38,10 @@ OTHER_SIGNATURES = (
     (0, b"8BPS", "a Photoshop file"),
     (0, b"<", "a web page or XML text"),
 )
-DAMAGED = "The {} file is damaged or incomplete and cannot be read: copy it again from the microscope and upload it once more."
+DAMAGED = (
+    "The {} file is damaged or incomplete and cannot be read: "
+    "copy it again from the microscope and upload it once more."
+)
 SAVE_AS_8_BIT = "save it as 8-bit RGB and upload that file."
 
 
@@ -129,7 +132,7 @@ def _um_per_px_of_resolution(x_per_um, y_per_um):
     return _plausible(1 / x_per_um)
 
 
-# JPEG, PNG, BMP --------------------------------------------------------------------------------------------------------
+# JPEG, PNG, BMP --------------------------------------------------------------------------------------
 
 
 def _read_with_pillow(path, found, limits, folder):
@@ -234,7 +237,7 @@ def _over_white(image):
     return np.asarray(image.convert("RGB"))
 
 
-# TIFF ------------------------------------------------------------------------------------------------------------------
+# TIFF ------------------------------------------------------------------------------------------------
 
 
 def _read_tiff(path, found, limits, folder):
@@ -309,7 +312,7 @@ def _rgb_of_tiff(block, page):
 
 
 def _um_per_px_of_tiff(path, page):
-    """Return the scale of OME, ImageJ, a slide scanner, or the resolution tags, the first that is plausible; else None."""
+    """Return the scale of OME, ImageJ, a slide scanner or the resolution tags, where plausible, else None."""
     description = page.description or ""
     ome = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', description)
     if ome and (
@@ -343,7 +346,7 @@ def _mpp_of_scanner(path):
         return None
 
 
-# Viewer tiles ----------------------------------------------------------------------------------------------------------
+# Viewer tiles ----------------------------------------------------------------------------------------
 
 
 def write_pyramid(pixels, folder):

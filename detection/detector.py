@@ -248,7 +248,7 @@ def read_card(weights_path, card_path):
 
 
 def export_folder(cache_folder, card):
-    """Return where this version's export and gate result are kept for this kind of processor, or None without a cache."""
+    """Return where the export and gate result of this version and kind of processor are kept; None without a cache."""
     return (
         None if cache_folder is None else Path(cache_folder) / f"{card['name']}-{card['sha256'][:12]}" / machine_name()
     )

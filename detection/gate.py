@@ -31,7 +31,8 @@ def compare(candidate, reference, labelled, fields):
     -------
     dict
         `passed`; `recall` per type with n and both values; `equal`, the share of boxes on the fields that the other
-        detector has too (IoU over .5 and the same type); `why`, sentences, empty when passed; both backends and precisions.
+        detector has too (IoU over .5 and the same type); `why`, sentences, empty when passed;
+        backends and precisions.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def _equal(cells, others):
     boxes = np.array([other.xyxy for other in others]).reshape(-1, 4)
     count = 0
     for cell in cells:
-        near = np.flatnonzero((np.abs(boxes - cell.xyxy).max(1) < cell.xyxy[2] - cell.xyxy[0]))
+        near = np.flatnonzero(np.abs(boxes - cell.xyxy).max(1) < cell.xyxy[2] - cell.xyxy[0])
         count += any(others[i].code == cell.code and _iou(others[i].xyxy, cell.xyxy) > 0.5 for i in near)
     return count
 

@@ -1,5 +1,5 @@
-"""The one door through which untrusted picture bytes become pixels: it starts a limited child process and reads its answer.
-It knows limits, files and sentences for a technologist; it never decodes anything itself and knows no cells, cases or networks.
+"""The one door through which untrusted picture bytes become pixels: a limited child process, and its answer.
+It knows limits, files and sentences for a technologist; it decodes nothing itself and knows no cases or networks.
 """
 
 import json
@@ -21,7 +21,7 @@ class ImageRefused(Exception):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What an accepted file is: format JPEG, PNG, BMP or TIFF; size as stored; scale from its metadata or None; warning or ''."""
+    """What an accepted file is: JPEG, PNG, BMP or TIFF; size as stored; scale in its metadata; warning or ''."""
 
     format: str
     width_px: int
@@ -121,7 +121,7 @@ def unpack_image(path, folder, *, limits=Limits()):
 
     Notes
     -----
-    TIFFs are read strip by strip (or tile by tile) into the memory-mapped array; other formats need 4 bytes a pixel once.
+    TIFFs are read strip by strip (or tile by tile) into the memory-mapped array; other formats need 4 bytes a pixel.
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)

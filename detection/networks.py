@@ -1,4 +1,4 @@
-"""Run the network of a detector on batches of tiles, with torch (CUDA or CPU) or OpenVINO, and say exactly how it was run.
+"""Run the network of a detector on batches of tiles, with torch or OpenVINO, and say exactly how it was run.
 It knows tensors, devices and precisions; it knows nothing of cells, thresholds or images larger than a tile.
 """
 
@@ -7,13 +7,14 @@ import os
 import platform
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 
 def import_torch():
-    """Import torch and ultralytics so that neither looks for the network, installs anything or writes into a home folder."""
+    """Import torch and ultralytics so that they leave the network, the installation and the home folder alone."""
     os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false")
     os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"leukoweb-yolo-{os.getuid()}"))
     os.environ.setdefault("YOLO_VERBOSE", "false")
@@ -143,7 +144,10 @@ def export_openvino(module, path):
     example = torch.zeros(1, 3, 320, 320)
     with torch.inference_mode():
         module(example)
-    model = openvino.convert_model(torch.jit.trace(module, example, check_trace=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # OpenVINO reads traced modules, which torch calls old
+        traced = torch.jit.trace(module, example, check_trace=False)
+    model = openvino.convert_model(traced)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         written = Path(folder) / path.name

@@ -27,8 +27,8 @@ def um_per_px_from_red_cells(image):
 
     Notes
     -----
-    Up to five windows are looked at, the middle one and one towards each corner. What is darker in green than the glass is
-    filled (pallor); patches with nuclear stain, touching cells (not convex), long and cut ones are left out. The diameter
+    Up to five windows are looked at, the middle one and one towards each corner. What is darker in green than the glass
+    is filled (pallor); patches with nuclear stain, touching (not convex), long and cut ones are left out. The diameter
     is that of a circle of equal area. Red cells vary: 6.7 to 8 um between people, more in anaemia; a typed-in scale is
     better.
     """
@@ -71,7 +71,7 @@ def _corners(image):
 
 
 def _cells_and_nuclei(window):
-    """Return masks uint8 of what is darker than the glass and of what is stained like a nucleus; None for bare glass."""
+    """Return masks uint8 of what is darker than the glass and of what is stained like a nucleus, or None."""
     smooth = cv2.medianBlur(window, 5)
     green = smooth[..., 1]
     if int(np.quantile(green, 0.98)) - int(np.quantile(green, 0.02)) < 12:

@@ -52,7 +52,8 @@ def run(options):
         if not options.no_large:
             _write_large_tiff(field, Path(folder) / "large.tiff")
             print(
-                f"peak memory, TIFF of {LARGE_PX} px: {_peak_memory(Path(folder) / 'large.tiff', options):.2f} GB (limit 3.5)"
+                f"peak memory, TIFF of {LARGE_PX} px: {_peak_memory(Path(folder) / 'large.tiff', options):.2f} GB"
+                " (limit 3.5)"
             )
     return 0
 

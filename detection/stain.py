@@ -10,7 +10,7 @@ from skimage.morphology import h_maxima, remove_small_holes
 from skimage.segmentation import watershed
 
 WORKING_UM_PER_PX = 0.3
-# Nuclear stain of `nuclear_stain`: red cells 0 to 0.2, blue cytoplasm 0.3 to 0.6, nuclei from 0.65, where all stain is pale from 0.45.
+# `nuclear_stain`: red cells 0 to 0.2, blue cytoplasm 0.3 to 0.6, nuclei from 0.65; where all stain is pale from 0.45.
 LEAST_NUCLEAR_STAIN = (0.42, 0.72)
 FAINTEST_NUCLEUS = 0.3
 LEAST_AREA_UM2 = 16.0  # platelets have 3 to 8, the nucleus of a small lymphocyte 33
@@ -34,8 +34,8 @@ def find_nuclei(image, um_per_px):
 
     Notes
     -----
-    Worked out at 0.3 um per px. Each pixel gets its nuclear stain (see `nuclear_stain`); dark patches are closed over the
-    threads between lobes, and patches larger than one nucleus are split at the necks of their distance map (watershed).
+    Worked out at 0.3 um per px. Each pixel gets its nuclear stain (see `nuclear_stain`); dark patches are closed over
+    the threads between lobes, and patches larger than one nucleus are split at the necks of their distance map (watershed).
     Bare smudges and clumps of stain count as well; two nuclei that overlap broadly count as one.
     """
     height_px, width_px = image.shape[:2]
@@ -119,8 +119,8 @@ def nuclear_stain(image, glass=None):
     Notes
     -----
     Nuclei of Romanowsky stains absorb red and leave blue; haemoglobin and eosin absorb blue and green more than red. So
-    the measure is the optical density of red over that of blue, plus half of the density of red itself, both against the
-    glass (that of the image itself unless given as red and blue), which takes out the lamp and most of a laboratory's tint.
+    the measure is the optical density of red over that of blue, plus half of the density of red itself, both against
+    the glass (of the image itself unless given as red and blue): that takes out the lamp and most of a lab's tint.
     """
     density = -np.log(np.maximum(np.arange(256, dtype=np.float32), 4))
     red, blue = density[image[..., 0]], density[image[..., 2]]
@@ -170,7 +170,7 @@ def _disc(radius_px):
 
 
 def _nuclei_of_patch(patch, dark, um):
-    """Return the boxes xyxy (working px) of the nuclei in one joined patch; `dark` has the seams that joining closed."""
+    """Return the boxes xyxy (working px) of the nuclei in one patch; `dark` has the seams that joining closed."""
     top, left, bottom, right = patch.bbox
     whole = cv2.distanceTransform(np.pad(patch.image.astype(np.uint8), 1), cv2.DIST_L2, 5)  # px to the edge
     if whole.max() * um < LEAST_RADIUS_UM:

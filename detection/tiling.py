@@ -87,7 +87,7 @@ def merge_over_seams(xyxy, scores, cut, *, iou=0.5):
     Notes
     -----
     Greedy non-maximum suppression in which only pairs with near centres are compared, found with a k-d tree: O(n log n)
-    for boxes of similar size. Two boxes that overlap by more than half have centres nearer than half the larger diagonal.
+    for boxes of similar size. Boxes that overlap by more than half have centres nearer than half the larger diagonal.
     """
     if len(xyxy) == 0:
         return np.empty(0, int)

@@ -65,8 +65,11 @@ def test_a_blast_rich_field_gives_many_cells_and_none_twice(field_cells, field):
     height_px, width_px = image.shape[:2]
     for cell in cells:
         x1, y1, x2, y2 = cell.xyxy
-        assert 0 <= x1 < x2 <= width_px and 0 <= y1 < y2 <= height_px and cell.code in CODES
-    assert steps[-1][0] == steps[-1][1] and [done for done, _ in steps] == sorted(done for done, _ in steps)
+        assert 0 <= x1 < x2 <= width_px
+        assert 0 <= y1 < y2 <= height_px
+        assert cell.code in CODES
+    assert steps[-1][0] == steps[-1][1]
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
 
 
 def test_a_field_with_hardly_a_leukocyte_stays_hardly_one(detector, real_images):
@@ -199,9 +202,11 @@ def test_loading_and_finding_never_open_a_socket_or_write_at_home(tmp_path):
 def test_every_pixel_of_an_edge_is_in_a_tile_and_neighbours_share_the_overlap(length, tile, data):
     overlap = data.draw(st.integers(0, tile - 1))
     starts = tile_starts(length, tile, overlap)
-    assert starts[0] == 0 and starts[-1] + tile >= length
+    assert starts[0] == 0
+    assert starts[-1] + tile >= length
     for first, second in zip(starts, starts[1:]):
-        assert first < second and first + tile - second >= overlap
+        assert first < second
+        assert first + tile - second >= overlap
     if length > tile:
         assert starts[-1] + tile == length
 
@@ -216,7 +221,8 @@ def test_every_pixel_of_an_image_is_in_a_tile_of_the_right_scale(width_px, heigh
         seen[y : y + tiles.source_px, x : x + tiles.source_px] = True
     assert seen.all()
     assert tiles.pixels(len(tiles) - 1).shape == (tiles.tile_px, tiles.tile_px, 3)
-    assert tiles.tile_px % 64 == 0 and tiles.tile_px <= tile_px
+    assert tiles.tile_px % 64 == 0
+    assert tiles.tile_px <= tile_px
     assert abs(tiles.zoom * 0.115 / um_per_px - 1) < 0.05
 
 

@@ -59,7 +59,8 @@ def test_what_is_transparent_becomes_white(tmp_path):
     for name in ("a.png", "a.tiff"):
         unpack_image(tmp_path / name, tmp_path / f"{name}.out")
         pixels = np.load(tmp_path / f"{name}.out/pixels.npy")
-        assert (pixels[:, :32] == 255).all() and (pixels[:, 32:] == 0).all(), name
+        assert (pixels[:, :32] == 255).all(), name
+        assert (pixels[:, 32:] == 0).all(), name
 
 
 def test_pixels_are_taken_as_stored_whatever_the_orientation_tag_says(tmp_path, picture):
@@ -125,9 +126,11 @@ def test_a_jpeg_that_ends_a_little_early_is_read_with_a_warning(tmp_path):
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(whole.getvalue()[: int(0.93 * len(whole.getvalue()))])
     facts = unpack_image(cut, tmp_path / "out")
-    assert facts.warning.startswith("The JPEG ends early") and facts == check_image(cut)
+    assert facts.warning.startswith("The JPEG ends early")
+    assert facts == check_image(cut)
     pixels = np.load(tmp_path / "out/pixels.npy")
-    assert (pixels[-8:] == 255).all() and not (pixels[300] == 255).all()
+    assert (pixels[-8:] == 255).all()
+    assert not (pixels[300] == 255).all()
 
 
 def test_a_progressive_jpeg_is_read_when_only_its_last_bytes_are_missing(tmp_path):
@@ -165,7 +168,8 @@ def test_each_refusal_says_what_to_do(tmp_path, picture):
     assert "as for printing" in refusal(tmp_path / "print.jpg")
     for path in tmp_path.iterdir():
         [answer] = check_images([path])
-        assert str(tmp_path) not in str(answer) and path.name not in str(answer)
+        assert str(tmp_path) not in str(answer)
+        assert path.name not in str(answer)
 
 
 def _large_png(folder):
@@ -198,10 +202,7 @@ def test_a_child_that_is_stopped_refuses_its_file_and_leaves_nothing(tmp_path, p
 
 def test_broken_and_odd_files_are_read_or_refused_and_whole_ones_beside_them_go_on(real_images, tmp_path, picture):
     Image.fromarray(picture).save(tmp_path / "whole.png")
-    if real_images:
-        files = sorted((real_images / "malformed").iterdir())
-    else:
-        files = _broken_files(tmp_path, picture)
+    files = sorted((real_images / "malformed").iterdir()) if real_images else _broken_files(tmp_path, picture)
     answers = check_images([*files, tmp_path / "whole.png"])
     assert len(answers) == len(files) + 1
     for path, answer in zip(files, answers):
@@ -210,7 +211,8 @@ def test_broken_and_odd_files_are_read_or_refused_and_whole_ones_beside_them_go_
     for path in files[::40]:
         start = time.monotonic()
         [alone] = check_images([path])
-        assert type(alone) is type(answers[files.index(path)]) and time.monotonic() - start < 5, path.name
+        assert type(alone) is type(answers[files.index(path)]), path.name
+        assert time.monotonic() - start < 5, path.name
 
 
 def _broken_files(folder, picture):
