@@ -35,7 +35,7 @@ def find_nuclei(image, um_per_px):
     Notes
     -----
     Worked out at 0.3 um per px. Each pixel gets its nuclear stain (see `nuclear_stain`); dark patches are closed over
-    the threads between lobes, and patches larger than one nucleus are split at the necks of their distance map (watershed).
+    the threads between lobes, and patches larger than one nucleus are split at the necks of their distance map.
     Bare smudges and clumps of stain count as well; two nuclei that overlap broadly count as one.
     """
     height_px, width_px = image.shape[:2]
