@@ -150,7 +150,7 @@ def test_evidence_follows_the_rule_of_the_card():
 
 
 def test_a_release_is_a_detector_that_the_product_loads_with_figures_and_evidence_for_each_type(dataset, tmp_path):
-    """MYO is the myeloblast (domain.md, section 1); a type without training cells has evidence none and no threshold."""
+    """MYO is the myeloblast (domain.md, section 1); no training cells: evidence none, no threshold."""
     run = {"architecture": "yolov5.yaml", "recipe": RECIPE, "device": "cpu", "precision": "bfloat16"}
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text(json.dumps(run))
