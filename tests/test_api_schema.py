@@ -6,24 +6,22 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+from schemathesis.specs.openapi.checks import response_schema_conformance
 
 from tests.conftest import PASSWORD
 
-EXAMPLES = 20
-CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance]
+EXAMPLES = 10
+CHECKS = [not_a_server_error, response_schema_conformance]
 
 
 @pytest.mark.slow
 @pytest.mark.services
-@pytest.mark.parametrize("role", ["technologist", "admin"])
 def test_no_request_that_the_schema_allows_or_forbids_is_a_server_error(
-    live_server, request, technologist, make_case, make_slide, role
+    live_server, technologist, make_case, make_slide
 ):
-    person = request.getfixturevalue(role)
     slide = make_slide(make_case("A-1"), {"NGS": 3, "MYO": 1})
     real = {"accession_number": "A-1", "id": slide.pk}
-    token = APIClient().post("/api/v1/token/", {"username": person.username, "password": PASSWORD}, "json").json()
+    token = APIClient().post("/api/v1/token/", {"username": technologist.username, "password": PASSWORD}, "json").json()
     headers = {"Authorization": f"Token {token['token']}"}
     schema = schemathesis.openapi.from_url(f"{live_server.url}/api/v1/schema/?format=json")
     tried = 0

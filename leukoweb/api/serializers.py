@@ -182,7 +182,7 @@ class SlideAnswer(SlideSerializer):
 class NothingTaken(Refusal):
     """No file of the request was good."""
 
-    errors = FileRefusal(many=True)
+    errors = FileRefusal(many=True, required=False)
 
 
 class CellSerializer(serializers.ModelSerializer):
