@@ -78,6 +78,11 @@ class HospitalAdapter(DefaultSocialAccountAdapter):
     def is_open_for_signup(self, request, sociallogin):
         return False
 
+    def on_authentication_error(self, request, provider, error=None, exception=None, extra_context=None):
+        record("sign_in.refused", changes={"by": "identity provider", "why": type(exception).__name__})
+        messages.error(request, "Your hospital's sign-in did not work. Try again, or sign in with a password.")
+        raise ImmediateHttpResponse(redirect("sign_in"))
+
     def pre_social_login(self, request, sociallogin):
         if sociallogin.is_existing:
             return
