@@ -21,7 +21,7 @@ check: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(RUN) -m detection bench
-	$(RUN) manage.py bench_pages
+	$(RUN) -m leukoweb.ops.bench
 
 backup: .venv/installed
 	LEUKOWEB_DATA_DIR="$(abspath $(DATA))" $(RUN) manage.py backup "$(or $(TO),$(error say where to: make backup TO=/some/folder))"

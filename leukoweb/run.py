@@ -20,7 +20,7 @@ from pathlib import Path
 from leukoweb.processes import broker_command, broker_socket, end_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
-START_LIMIT_S = 90
+START_LIMIT_S = 120
 LOG_KEPT_BYTES = 5 * 2**20
 
 

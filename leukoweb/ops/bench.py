@@ -1,0 +1,181 @@
+"""`python -m leukoweb.ops.bench`: what each main page costs against the emptiest view, and what the web process weighs.
+
+It fills a throw-away installation with invented cases and asks a real web server; figures of one run are compared only
+with each other.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from datetime import timedelta
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EMPTIEST = "/health/web/"
+CELLS = {"NGS": 220, "LYT": 110, "MON": 30, "EOS": 15, "MYO": 12, "EBO": 8, "LYA": 5}
+WEB_LIMIT_MB = 250
+
+
+def main():
+    """Fill, ask, print."""
+    parser = argparse.ArgumentParser(prog="python -m leukoweb.ops.bench", description=__doc__)
+    parser.add_argument("--cases", type=int, default=20_000)
+    parser.add_argument("--times", type=int, default=15, help="how often each page is asked for; the median counts")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="leukoweb-bench-") as folder:
+        os.environ |= {
+            "LEUKOWEB_DATA_DIR": folder,
+            "LEUKOWEB_ENV_FILE": "",
+            "LEUKOWEB_STATICFILES_BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
+            "LEUKOWEB_LOG_LEVEL": "ERROR",
+            "DJANGO_SETTINGS_MODULE": "leukoweb.settings",
+        }
+        for name in ("DATABASE_URL", "BROKER_URL"):
+            os.environ.pop(name, None)
+        import django
+
+        django.setup()
+        (Path(folder) / "static").mkdir()
+        cookies, pages = fill(options.cases)
+        port = free_port()
+        web = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "leukoweb.wsgi", "--worker-class", "gthread", "--threads", "4",
+             "--bind", f"127.0.0.1:{port}", "--no-control-socket", "--log-level", "error"],
+            cwd=ROOT,
+        )  # fmt: skip
+        try:
+            return measure(f"http://127.0.0.1:{port}", web.pid, cookies, pages, options)
+        finally:
+            web.terminate()
+            web.wait()
+
+
+def fill(number: int):
+    """Make `number` cases, one with a slide of 400 cells; return who -> cookie, and page -> (who, address)."""
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.test import Client
+    from django.urls import reverse
+    from django.utils import timezone
+
+    from leukoweb.accounts.models import Laboratory, User
+    from leukoweb.analysis.detectors import active_detector
+    from leukoweb.analysis.models import Cell, ImageResult, Run
+    from leukoweb.cases.models import Case, Patient, Slide, SlideImage
+
+    call_command("migrate", verbosity=0)
+    laboratory = Laboratory.objects.create(name="Bench")
+    people = {}
+    for role in ("pathologist", "admin"):
+        person = User(username=role, role=role, laboratory=laboratory, statement_accepted_at=timezone.now())
+        person.set_unusable_password()
+        person.save()
+        client = Client()
+        client.force_login(person)
+        people[role] = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+    reader = User.objects.get(role="pathologist")
+    patients = Patient.objects.bulk_create(
+        Patient(laboratory=laboratory, mrn=f"M{n}", name=f"Invented {n}") for n in range(max(number // 4, 1))
+    )
+    now = timezone.now()
+    Case.objects.bulk_create(
+        (
+            Case(laboratory=laboratory, patient=patients[n % len(patients)], accession_number=f"B-{n}",
+                 registered_by=reader, received_at=now - timedelta(minutes=n))
+            for n in range(number)
+        ),
+        batch_size=1000,
+    )  # fmt: skip
+    case = Case.objects.get(accession_number="B-0")
+    slide = Slide.objects.create(case=case, uploaded_by=reader)
+    size = {"width_px": 3000, "height_px": 3000, "size_bytes": 1}
+    image = SlideImage.objects.create(slide=slide, position=0, name="f.png", sha256="0" * 64, format="PNG", **size)
+    run = Run.objects.create(slide=slide, state=Run.State.DONE, detector=active_detector())
+    ImageResult.objects.create(run=run, image=image, um_per_px=0.2, scale_method="uploader")
+    codes = [code for code, count in CELLS.items() for _ in range(count)]
+    Cell.objects.bulk_create(
+        Cell(run=run, image=image, detector_code=code, score=0.9, x1=n % 40 * 70, y1=n // 40 * 70,
+             x2=n % 40 * 70 + 50, y2=n // 40 * 70 + 50)
+        for n, code in enumerate(codes)
+    )  # fmt: skip
+    pages = {
+        "worklist": ("pathologist", reverse("worklist")),
+        "list of cases": ("pathologist", reverse("case_list")),
+        "case": ("pathologist", reverse("case_detail", args=[case.pk])),
+        "slide": ("pathologist", reverse("slide_detail", args=[slide.pk])),
+        "workbench": ("pathologist", reverse("workbench", args=[case.pk])),
+        "cells of the workbench": ("pathologist", reverse("case_cells", args=[case.pk])),
+        "report and signature": ("pathologist", reverse("case_sign", args=[case.pk])),
+        "accounts": ("admin", reverse("user_list")),
+        "audit log": ("admin", reverse("audit_log")),
+    }
+    return people, pages
+
+
+def measure(address, pid, cookies, pages, options) -> int:
+    """Ask for each page, print medians, ratios and memory; 1 when the web process is too heavy."""
+    wait_for(address)
+    empty_s = median_s(address + EMPTIEST, "", options.times * 2)
+    print(f"{options.cases} cases, one of them with {sum(CELLS.values())} cells; the emptiest view is {EMPTIEST}")
+    print(f"{'page':<26}{'ms':>8}{'x empty':>10}")
+    print(f"{'(emptiest view)':<26}{1000 * empty_s:>8.1f}{1:>10.1f}")
+    for name, (who, path) in pages.items():
+        page_s = median_s(address + path, cookies[who], options.times)
+        print(f"{name:<26}{1000 * page_s:>8.1f}{page_s / empty_s:>10.1f}")
+    [worker] = [p for p in Path("/proc").glob("[0-9]*") if f"\nPPid:\t{pid}\n" in status_of(p)]
+    weight_mb = int(status_of(worker).split("VmHWM:")[1].split()[0]) / 1024
+    print(f"web process, most memory: {weight_mb:.0f} MB (limit {WEB_LIMIT_MB})")
+    has_torch = "libtorch" in (worker / "maps").read_text()
+    print(f"torch in the web process: {'yes' if has_torch else 'no'}")
+    return int(weight_mb > WEB_LIMIT_MB or has_torch)
+
+
+def median_s(address, cookie, times) -> float:
+    """The median time of an answer with status 200, the first two left out."""
+    taken = []
+    for _ in range(times + 2):
+        request = urllib.request.Request(address, headers={"Cookie": cookie})  # noqa: S310
+        started = time.perf_counter()
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            answer.read()
+            if answer.url != address:
+                raise SystemExit(f"{address} sent us on to {answer.url}: not measured.")
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[2:])
+
+
+def wait_for(address):
+    """Wait until the web server answers."""
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(address + EMPTIEST, timeout=5).close()  # noqa: S310
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit("The web server did not start.")
+
+
+def status_of(process: Path) -> str:
+    """What Linux says of a process; empty when it has gone."""
+    try:
+        return (process / "status").read_text()
+    except OSError:
+        return ""
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
