@@ -35,8 +35,11 @@ def import_openvino():
 
 
 def cores():
-    """Return the number of cores that this process may use; OMP_NUM_THREADS lowers it."""
-    return min(len(os.sched_getaffinity(0)), int(os.environ.get("OMP_NUM_THREADS") or 1024))
+    """Return the number of cores that this process may use; DETECTION_THREADS lowers it.
+
+    OMP_NUM_THREADS is not asked: ultralytics sets it to 1 when it is imported.
+    """
+    return min(len(os.sched_getaffinity(0)), int(os.environ.get("DETECTION_THREADS") or 1024))
 
 
 def machine_name():

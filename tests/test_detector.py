@@ -270,3 +270,10 @@ def test_merging_agrees_with_torchvision_on_random_boxes_and_is_fast():
 def test_tiles_of_an_image_lie_row_by_row():
     assert tile_grid(10, 4, 6, 2) == [(0, 0), (4, 0)]
     assert tile_grid(6, 10, 6, 2) == [(0, 0), (0, 4)]
+
+
+def test_all_cores_are_used_although_ultralytics_leaves_one_idle(torch_detector):
+    cores = len(os.sched_getaffinity(0))
+    assert torch_detector.network.torch.get_num_threads() == min(
+        cores, int(os.environ.get("DETECTION_THREADS") or cores)
+    )
