@@ -81,7 +81,8 @@ class AccountGates:
 
     def process_view(self, request, view, args, kwargs):
         name = request.resolver_match.url_name or ""
-        if EMERGENCY in request.session and request.method in ("GET", "HEAD") and request.user.is_authenticated:
+        reads = request.method in ("GET", "HEAD") and name != "case_sign"  # that page opens a draft
+        if reads and EMERGENCY in request.session and request.user.is_authenticated:
             ends = request.session[EMERGENCY]
             request.user.emergency_cases = [int(pk) for pk, end in ends.items() if end > time.time()]
         if name in self.ALWAYS_OPEN or not request.user.is_authenticated:

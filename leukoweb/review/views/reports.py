@@ -83,6 +83,7 @@ def case_sign(request, pk):
     report.case = case
     content = content_of(report)
     gates = signing.gates_of(report, content)
+    record_read(request, report, case)
     return render(
         request,
         "review/sign.html",
