@@ -21,7 +21,9 @@ DEFAULT_KEYS = {
     "LYT": "l", "LYA": "v", "MON": "m", "EOS": "e", "BAS": "k", "EBO": "r", "KSC": "g",
     UNIDENTIFIED: "q", NOT_A_CELL: "x",
 }  # fmt: skip
-TAKEN_KEYS = {"n": "next", "u": "undo", "z": "centre", "a": "add a cell", "c": "nuclei", "w": "to the report"}
+TAKEN_KEYS = {
+    "n": "next", "j": "jump", "u": "undo", "z": "centre", "a": "add a cell", "c": "nuclei", "w": "to the report",
+}  # fmt: skip
 
 
 def types_for(user) -> list[dict]:

@@ -6,6 +6,7 @@ import { Pictures } from "./pictures.js";
 
 const SEEN_AFTER_MS = 600; // a page may be confirmed only after it stood before the reader for a moment
 const MOST_AT_ONCE = 60;
+const LETTERS = [..."asdfghjklqwertyuiopzxcvbnm1234567890"];
 
 const SORTS = {
   attention: (a, b, rank) => (rank.get(a.id) ?? 1e9) - (rank.get(b.id) ?? 1e9) || scoreOf(a) - scoreOf(b),
@@ -30,6 +31,7 @@ export class Gallery extends EventTarget {
     this.tiles = new Map();
     this.groups = new Map();
     this.anchor = null;
+    this.hints = null;
     this.seenSince = new Map();
     this.pictures = new Pictures(root);
     this.watcher = new IntersectionObserver((entries) => this.#watch(entries), { root, threshold: 0.6, rootMargin: "-36px 0px 0px" });
@@ -101,6 +103,33 @@ export class Gallery extends EventTarget {
 
   showGroup(code) {
     this.groups.get(code)?.section.scrollIntoView({ block: "start" });
+  }
+
+  // A letter on every tile in view, so that any of them is two keys away; typing the letter chooses the tile.
+  showHints() {
+    const tiles = [...this.root.querySelectorAll(".tile")].filter((tile) => this.seenSince.has(Number(tile.dataset.id)));
+    const isLong = tiles.length > LETTERS.length;
+    this.hints = new Map();
+    tiles.slice(0, LETTERS.length ** 2).forEach((tile, index) => {
+      const first = isLong ? LETTERS[Math.floor(index / LETTERS.length)] : "";
+      const text = first + LETTERS[index % LETTERS.length];
+      this.hints.set(text, tile);
+      tile.append(make("kbd", { className: "tile-hint" }, text.toUpperCase()));
+    });
+    this.typed = "";
+  }
+
+  // One key while the letters are shown; they vanish when a tile is chosen or none can be any more.
+  typeHint(key) {
+    this.typed += key.toLowerCase();
+    const tile = this.hints.get(this.typed);
+    if (!tile && [...this.hints.keys()].some((text) => text.startsWith(this.typed))) return;
+    this.hints = null;
+    for (const hint of this.root.querySelectorAll(".tile-hint")) hint.remove();
+    if (!tile) return;
+    this.anchor = Number(tile.dataset.id);
+    this.desk.select([this.anchor]);
+    this.focus(this.anchor);
   }
 
   // Arrow keys; `isMore` keeps what is selected and adds.
@@ -190,6 +219,7 @@ export class Gallery extends EventTarget {
     let tile = this.tiles.get(cell.id);
     if (!tile) {
       const picture = make("img", { decoding: "async", alt: "", draggable: false, dataset: { src: this.desk.crop(cell.id) } });
+      picture.addEventListener("load", () => this.#countSoon());
       picture.addEventListener("error", () => picture.parentElement.classList.add("no-picture"));
       this.pictures.watch(picture);
       tile = make(
@@ -366,8 +396,13 @@ export class Gallery extends EventTarget {
       if (entry.isIntersecting) this.seenSince.set(id, this.seenSince.get(id) ?? now);
       else this.seenSince.delete(id);
     }
-    clearTimeout(this.ripe); // while the reader scrolls nothing is counted
+    this.#countSoon();
+  }
+
+  // While the reader scrolls and pictures arrive nothing is counted; then once, and once more when the page is ripe.
+  #countSoon() {
     clearTimeout(this.soon);
+    clearTimeout(this.ripe);
     this.soon = setTimeout(() => this.#say("counted"), 120);
     this.ripe = setTimeout(() => this.#say("counted"), SEEN_AFTER_MS + 20);
   }

@@ -1,4 +1,4 @@
-// Loads pictures only while they are in view, few at a time: a reader who scrolls through a thousand cells never waits
+// Loads pictures only while they are in view or one screen away, few at a time: a reader who scrolls through a thousand cells never waits
 // for the pictures that flew by, and a decision never waits behind pictures. Knows elements, not cells.
 
 const AT_ONCE = 3; // of the browser's six connections: the others are for the field's tiles and for decisions
@@ -7,7 +7,7 @@ export class Pictures {
   constructor(root) {
     this.wanted = new Set();
     this.loading = new Set();
-    this.watcher = new IntersectionObserver((entries) => this.#look(entries), { root, rootMargin: "120px 0px" });
+    this.watcher = new IntersectionObserver((entries) => this.#look(entries), { root, rootMargin: "600px 0px" });
   }
 
   // `picture.dataset.src` says what is to be shown.

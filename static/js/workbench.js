@@ -196,6 +196,7 @@ function onKey(event) {
   if (event.target.closest?.("input, textarea, select, .dropdown-menu, .navbar")) return;
   const isOnControl = event.target.closest?.("button, a, summary");
   const done = () => event.preventDefault();
+  if (gallery.hints && event.key !== "Shift") return done(gallery.typeHint(event.key));
   if (field.isDrawing) {
     if (ARROWS[event.key]) return done(field.moveDraft(...ARROWS[event.key], event.shiftKey));
     if (event.key === "Escape") return done(stopAdding());
@@ -215,6 +216,7 @@ function onKey(event) {
     n: () => step(event.shiftKey ? -1 : 1),
     u: () => (event.shiftKey ? desk.redo() : desk.undo()),
     z: () => desk.get(desk.current) && field.centre(desk.get(desk.current).box),
+    j: () => gallery.showHints(),
     a: () => startAdding(),
     c: () => nextNucleus(event.shiftKey ? -1 : 1),
     w: () => part("report").click(),
@@ -306,7 +308,9 @@ desk.addEventListener("loaded", () => {
   fillImages();
   part("loading").hidden = true;
   part("nothing").hidden = desk.cells.size > 0;
-  const first = desk.needingLook()[0] ?? gallery.order()[0];
+  const asked = new URLSearchParams(location.search).getAll("code");
+  const ofAsked = [...desk.needingLook(), ...gallery.order()].find((id) => asked.includes(desk.get(id).code));
+  const first = ofAsked ?? desk.needingLook()[0] ?? gallery.order()[0];
   if (first !== undefined) goTo(first);
   else if (desk.images.size) field.show([...desk.images.values()][0], []);
 });
