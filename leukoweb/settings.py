@@ -282,12 +282,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_TASK_PUBLISH_RETRY = False
 SWEEP_EVERY_S = env.int("LEUKOWEB_SWEEP_EVERY_S", 60)
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+HOURLY = {"schedule": timedelta(hours=1), "options": {"expires": 3600}}
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "leukoweb.analysis.tasks.sweep",
         "schedule": timedelta(seconds=SWEEP_EVERY_S),
         "options": {"expires": SWEEP_EVERY_S, "priority": 0},
-    }
+    },
+    "audit-head": {"task": "leukoweb.audit.tasks.keep_head", **HOURLY},
+    "sessions": {"task": "leukoweb.accounts.tasks.clear_sessions", **HOURLY},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 

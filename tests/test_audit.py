@@ -2,10 +2,13 @@
 
 import json
 import threading
+from datetime import timedelta
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, connections, transaction
+from django.utils import timezone
 
 from leukoweb.audit.chain import lift_guard, set_guard
 from leukoweb.audit.models import Event
@@ -152,6 +155,21 @@ def test_an_exported_head_proves_that_the_table_was_not_written_anew(five_events
             set_guard()
     with pytest.raises(CommandError):
         verify(head=head)
+
+
+def test_the_head_of_each_day_is_kept_as_a_file_once(technologist, settings, tmp_path):
+    from leukoweb.audit.tasks import keep_head
+
+    settings.DATA_DIR = tmp_path
+    with time_machine.travel(timezone.now() - timedelta(days=1)):
+        record("case.change", actor=technologist)
+    for _ in range(2):
+        record("case.change", actor=technologist)
+        keep_head()
+    kept = list((tmp_path / "audit-heads").iterdir())
+    assert len(kept) == 1
+    assert json.loads(kept[0].read_text())["id"] == Event.objects.order_by("id").first().id
+    assert "holds" in verify(head=kept[0])
 
 
 def test_an_event_of_a_transaction_that_fails_never_happened(technologist):
