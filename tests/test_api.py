@@ -334,3 +334,42 @@ def test_the_interface_describes_itself_without_inline_script(client, db):
         assert f"/api/v1{address}" in schema.content.decode()
     page = client.get("/api/v1/").content.decode()
     assert "<script>" not in page
+
+
+def test_a_case_without_a_slide_has_an_empty_differential_and_a_preliminary_report(caller, technologist, make_case):
+    make_case("A-1")
+    client = caller(technologist)
+    differential = client.get("/api/v1/cases/A-1/differential/").json()
+    assert (differential["total"], differential["reviewed"]) == (0, False)
+    assert differential["cells"]["NGS"] == {"count": 0, "percent": None, "low": None, "high": None, "absolute": None}
+    assert client.get("/api/v1/cases/A-1/report/").json()["status"] == "preliminary, not reviewed"
+    assert client.get("/api/v1/cases/A-1/report.pdf").content.startswith(b"%PDF")
+
+
+def test_a_signed_report_is_what_the_interface_gives(caller, pathologist, make_case, make_slide):
+    from leukoweb.review.models import Decision
+    from leukoweb.review.signing import MEANINGS, draft_of, edit_draft, sign_report
+
+    case = make_case("A-1")
+    slide = make_slide(case, {"NGS": 120, "LYT": 60})
+    Decision.objects.bulk_create(
+        Decision(cell=cell, from_code=cell.detector_code, to_code=cell.detector_code, decided_by=pathologist)
+        for cell in slide.runs.get().cells.all()
+    )
+    report = edit_draft(draft_of(case, by=pathologist), by=pathologist, comment="Normal distribution.")
+    sign_report(report, by=pathologist, password=PASSWORD, meaning=MEANINGS[0])
+    client = caller(pathologist)
+    answer = client.get("/api/v1/cases/A-1/report/").json()
+    assert (answer["status"], answer["state"]) == ("signed", "signed")
+    assert answer["signature"]["name"] == pathologist.printed_name
+    assert answer["report"]["comment"] == "Normal distribution."
+    assert len(answer["seal"]) == 64
+    differential = client.get("/api/v1/cases/A-1/differential/").json()
+    assert (differential["reviewed"], differential["status"]) == (True, "signed")
+    cell = slide.runs.get().cells.first()
+    refused = client.post(f"/api/v1/cells/{cell.pk}/decisions/", {"code": "MON"}, "json")
+    assert refused.status_code == 400
+    assert "amendment" in refused.json()["detail"]
+    upload = client.post("/api/v1/cases/A-1/slides/", {"images": [picture()]})
+    assert upload.status_code == 409
+    assert "signed" in upload.json()["detail"]

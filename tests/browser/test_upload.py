@@ -1,0 +1,99 @@
+"""The upload page in a browser: by picker and by drop, by keyboard, with refused files and with a pause."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from leukoweb.cases.models import PartialUpload, Slide, SlideImage
+from leukoweb.cases.store import original_path
+from tests.pictures import picture_bytes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with two pictures and a file that is none."""
+    (tmp_path / "one.png").write_bytes(picture_bytes("PNG", size=(300, 200)))
+    (tmp_path / "two.bmp").write_bytes(picture_bytes("BMP", color=(90, 20, 120), size=(300, 200)))
+    (tmp_path / "notes.jpg").write_bytes(b"<html>no picture</html>")
+    return tmp_path
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_of_cases_has_a_serious_accessibility_fault(browse_as, technologist, make_case, folder, theme):
+    case = make_case(priority="stat")
+    page = browse_as(technologist, "/cases/")
+    page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+    upload = f"/cases/{case.pk}/slides/new/"
+    found = {}
+    for address in ("/cases/", "/cases/new/", f"/cases/{case.pk}/edit/", f"/cases/{case.pk}/reject/", upload):
+        page.goto(page.url.split("/cases/")[0] + address)
+        if address == upload:
+            page.set_input_files("#images", [folder / "one.png"])
+            page.locator(".file.is-here").wait_for()
+        faults = Axe().run(page).response["violations"]
+        serious = [
+            f"{f['id']}: {f['nodes'][0]['html'][:120]}" for f in faults if f["impact"] in ("serious", "critical")
+        ]
+        if serious:
+            found[address] = serious
+    assert not found
+
+
+def test_good_files_become_a_slide_and_the_other_one_gets_its_sentence(browse_as, technologist, make_case, folder):
+    case = make_case()
+    page = browse_as(technologist, f"/cases/{case.pk}/slides/new/")
+    page.set_input_files("#images", [folder / name for name in ("one.png", "two.bmp", "notes.jpg")])
+    page.locator(".file.is-here").nth(2).wait_for()
+    page.get_by_label("Name of the slide").fill("feathered edge")
+    page.keyboard.press("Enter")
+    page.get_by_text("The slide is uploaded, but not with every file.").wait_for()
+    refused = page.locator(".file.is-refused")
+    assert refused.count() == 1
+    assert "notes.jpg" in refused.inner_text()
+    assert "upload a JPEG, PNG, BMP or TIFF" in refused.inner_text()
+    slide = Slide.objects.get()
+    assert [image.name for image in slide.images.all()] == ["one.png", "two.bmp"]
+    for image in slide.images.all():
+        assert original_path(image.sha256).read_bytes() == (folder / image.name).read_bytes()
+    page.keyboard.press("Enter")  # the link to the slide has the focus
+    page.wait_for_url(f"**/slides/{slide.pk}/")
+    assert not PartialUpload.objects.exists()
+
+
+def test_dropped_files_arrive_and_a_removed_one_is_forgotten(browse_as, technologist, make_case):
+    page = browse_as(technologist, f"/cases/{make_case().pk}/slides/new/")
+    content = list(picture_bytes("PNG", size=(64, 64)))
+    for name in ("stays.png", "goes.png"):
+        dropped = page.evaluate_handle(
+            """([name, content]) => {
+                const files = new DataTransfer();
+                files.items.add(new File([new Uint8Array(content)], name, {type: "image/png"}));
+                return files;
+            }""",
+            [name, content if name == "stays.png" else [*content, 0]],
+        )
+        page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+    page.locator(".file.is-here").nth(1).wait_for()
+    page.get_by_role("button", name="Remove goes.png").click()
+    page.get_by_role("button", name="Upload the slide").click()
+    page.wait_for_url(re.compile(r"/slides/\d+/$"))
+    assert [image.name for image in SlideImage.objects.all()] == ["stays.png"]
+
+
+def test_without_a_file_the_page_says_what_to_do(browse_as, technologist, make_case):
+    page = browse_as(technologist, f"/cases/{make_case().pk}/slides/new/")
+    page.get_by_role("button", name="Upload the slide").click()
+    assert page.locator("#problem").inner_text() == "Choose the pictures of one slide first."
+
+
+def test_a_known_mrn_fills_the_form_of_a_new_case(browse_as, technologist, make_case):
+    make_case()
+    page = browse_as(technologist, "/cases/new/")
+    page.get_by_label("Medical record number").fill("M-77")
+    page.keyboard.press("Tab")
+    page.get_by_text("This MRN is known here").wait_for()
+    assert page.locator("[name=name]").input_value() == "Edelgard Wintermute"
+    page.get_by_label("Accession number").fill("H26-1")
+    page.get_by_role("button", name="Register the case").click()
+    page.wait_for_url("**/slides/new/")
