@@ -12,6 +12,7 @@ from leukoweb.cases.models import SlideImage
 from leukoweb.review.flags import flags_of, limits_of_the_count
 from leukoweb.review.loinc import loinc_of
 from leukoweb.review.models import Acknowledgement, Decision, HandOver
+from leukoweb.review.reference import reference_section
 from leukoweb.review.services import age_years, current_cells, current_policy, differential_of, label_counts, wbc_of
 
 PICTURES = 12
@@ -54,6 +55,7 @@ def content_of(report) -> dict:
         "cells": cells,
         "pictures": chosen_pictures(report, cells, flags),
         "hand_over": _hand_over(case),
+        "reference": reference_section(case),
     }
 
 

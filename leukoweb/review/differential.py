@@ -77,10 +77,10 @@ class Differential:
     absolute_refusal: str = ""
 
     def __getitem__(self, key: str) -> Row:
-        """Return the row of a type, of UNI or of a group."""
+        """Return the row of a type, of UNI or of a group; KeyError for anything else."""
         if key in self.groups:
             return self.groups[key]
-        return self.unidentified if key == UNIDENTIFIED else next(row for row in self.rows if row.key == key)
+        return {row.key: row for row in (*self.rows, self.unidentified)}[key]
 
     def as_dict(self) -> dict:
         """Return the figures as JSON values, numbers rounded to nine decimals; the rules are kept apart."""

@@ -157,3 +157,38 @@ class Phrase(models.Model):
     class Meta:
         ordering = ["name"]
         constraints = [models.UniqueConstraint(fields=["laboratory", "name"], name="phrase_name_once")]
+
+
+class ReferenceCount(models.Model):
+    """A reference differential of a case (C1): two blinded readers, 200 cells each, some of them read by both."""
+
+    case = models.OneToOneField(Case, on_delete=models.PROTECT, related_name="reference_count")
+    first_reader = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    second_reader = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    started_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(first_reader=models.F("second_reader")), name="two_different_readers"
+            )
+        ]
+
+
+class Reading(models.Model):
+    """One cell as one blinded reader of a reference count reads it; `settled_code` ends a disagreement."""
+
+    count = models.ForeignKey(ReferenceCount, on_delete=models.PROTECT, related_name="readings")
+    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="+")
+    place = models.PositiveSmallIntegerField(help_text="1: of the first reader, 2: of the second.")
+    is_second_look = models.BooleanField(default=False, help_text="The other reader's cell, read for agreement only.")
+    code = models.CharField(max_length=3, blank=True)
+    read_at = models.DateTimeField(null=True)
+    settled_code = models.CharField(max_length=3, blank=True)
+    settled_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["count", "cell", "place"], name="cell_read_once_by_each_reader")]

@@ -15,7 +15,7 @@ from leukoweb.analysis.models import Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN, Case
 from leukoweb.review.attention import reasons_to_look
-from leukoweb.review.cells import current_cells
+from leukoweb.review.cells import current_cells, evidence_of
 from leukoweb.review.content import content_of, signature_of
 from leukoweb.review.flags import flags_of
 from leukoweb.review.models import Acknowledgement, HandOver, Report
@@ -99,6 +99,10 @@ def gates_of(report, content=None) -> list[Gate]:
               "The meaning of atypical lymphocytes is said." if lya else "No atypical lymphocyte was counted.",
               "Say whether the atypical lymphocytes are variant or abnormal."),
     ]  # fmt: skip
+    if content["reference"]:
+        left = content["reference"]["open"]
+        gates.append(_gate("reference", not left, "Every disagreement of the reference count is settled.",
+                           f"{left} disagreements of the reference count are not settled."))  # fmt: skip
     return sorted(gates, key=lambda gate: gate.is_met)
 
 
@@ -235,8 +239,8 @@ def _confirm_signer(by, password, username, code):
 
 def _must_look(case) -> set[int]:
     """The cells that a person must look at before a signature, and nobody has (S10)."""
-    detectors = {run.pk: run.detector for run in Run.objects.filter(slide__case=case).select_related("detector")}
-    return {c.pk for c in current_cells(case) if c.code and reasons_to_look(c, detectors[c.run_id])}
+    evidence = evidence_of(case)
+    return {cell.pk for cell in current_cells(case) if cell.code and reasons_to_look(cell, evidence)}
 
 
 def _lock(case):

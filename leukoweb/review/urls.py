@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from leukoweb.review.views import cases, cells, detectors, policies, reports, workbench, worklist
+from leukoweb.review.views import cases, cells, detectors, policies, reference, reports, workbench, worklist
 
 urlpatterns = [
     path("worklist/", worklist.worklist, name="worklist"),
@@ -11,6 +11,10 @@ urlpatterns = [
     path("cases/<int:pk>/hand-over/", cases.case_hand_over, name="case_hand_over"),
     path("cases/<int:pk>/return/", cases.case_return, name="case_return"),
     path("cases/<int:pk>/acknowledge/", cases.flag_acknowledge, name="flag_acknowledge"),
+    path("cases/<int:pk>/reference/", reference.reference_detail, name="reference_detail"),
+    path("cases/<int:pk>/reference/start/", reference.reference_start, name="reference_start"),
+    path("cases/<int:pk>/reference/read/", reference.reference_read, name="reference_read"),
+    path("cases/<int:pk>/reference/settle/", reference.reference_settle, name="reference_settle"),
     path("cases/<int:pk>/sign/", reports.case_sign, name="case_sign"),
     path("cases/<int:pk>/gates.json", reports.report_gates, name="report_gates"),
     path("reports/<int:pk>/", reports.report_detail, name="report_detail"),

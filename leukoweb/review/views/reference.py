@@ -1,0 +1,107 @@
+"""Pages of the reference differential: start, read blind, compare and settle; what is read blind shows no label."""
+
+from django.contrib import messages
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from leukoweb.accounts.access import requires
+from leukoweb.audit.services import record_read
+from leukoweb.review import reference
+from leukoweb.review.cell_lists import types_for
+from leukoweb.review.models import Reading, ReferenceCount
+from leukoweb.review.table import lines_of
+from leukoweb.review.views.cases import visible_case
+
+
+def _count(case):
+    """The case's reference count; a sentence when none was started."""
+    counts = ReferenceCount.objects.select_related("case__laboratory", "case__patient", "first_reader", "second_reader")
+    count = counts.filter(case=case).first()
+    if count is None:
+        raise reference.ReferenceRefused("No reference count of this case was started.")
+    return count
+
+
+@requires("read_cases")
+@require_GET
+def reference_detail(request, pk):
+    """How far the reference count of a case is; its figures only when both readers have finished."""
+    case = visible_case(request.user, pk)
+    record_read(request, case, case)
+    count = ReferenceCount.objects.filter(case=case).select_related("first_reader", "second_reader").first()
+    context = {"case": case, "count": count, "each": reference.EACH, "second_looks": reference.SECOND_LOOKS}
+    if count:
+        count.case = case
+        context["progress"] = [
+            (reader, *reference.next_reading(count, place)[1:])
+            for place, reader in ((1, count.first_reader), (2, count.second_reader))
+        ]
+        context["may_read"] = request.user in (count.first_reader, count.second_reader) or not count.second_reader
+        context["is_finished"] = reference.is_finished(count)
+    if context.get("is_finished"):
+        result = reference.result_of(count)
+        context |= result | {"types": types_for(request.user), "rows": _rows(result)}
+    return render(request, "review/reference_detail.html", context)
+
+
+def _rows(result):
+    """The three counts side by side: (line of the merged count, percent of the first, percent of the second)."""
+    tables = [lines_of(result[name].as_dict(), result[name].rules.as_dict()) for name in ("merged", "first", "second")]
+    by_key = [{line["key"]: line for line in table} for table in tables]
+    return [(line, by_key[1].get(line["key"]), by_key[2].get(line["key"])) for line in tables[0]]
+
+
+@requires("relabel_cell")
+@require_POST
+def reference_start(request, pk):
+    """Deal the cells to two readers."""
+    case = visible_case(request.user, pk)
+    try:
+        reference.start_reference(case, by=request.user)
+        messages.success(request, "The cells are dealt. Two different readers now read them, each alone.")
+    except reference.ReferenceRefused as refused:
+        messages.error(request, str(refused))
+    return redirect("reference_detail", case.pk)
+
+
+@requires("relabel_cell")
+@require_http_methods(["GET", "POST"])
+def reference_read(request, pk):
+    """One cell after the other, without any label, score or order that could tell what others think of it."""
+    case = visible_case(request.user, pk)
+    try:
+        count = _count(case)
+        place = reference.take_place(count, by=request.user)
+        if request.method == "POST":
+            given = request.POST.get("reading", "")
+            readings = Reading.objects.select_related("count__case").filter(count=count, place=place)
+            reading = get_object_or_404(readings, pk=int(given) if given.isdigit() else 0)
+            reference.read_cell(reading, request.POST.get("code", ""), by=request.user)
+            return redirect("reference_read", case.pk)
+    except reference.ReferenceRefused as refused:
+        messages.error(request, str(refused))
+        return redirect("reference_detail", case.pk)
+    reading, done, total = reference.next_reading(count, place)
+    if reading is None:
+        messages.success(request, "You have read all your cells.")
+        return redirect("reference_detail", case.pk)
+    return render(
+        request,
+        "review/reference_read.html",
+        {"case": case, "reading": reading, "done": done, "total": total, "types": types_for(request.user)},
+    )
+
+
+@requires("sign_report")
+@require_POST
+def reference_settle(request, pk):
+    """Say what a disagreed cell is."""
+    case = visible_case(request.user, pk)
+    cell = request.POST.get("cell", "")
+    try:
+        reference.settle(
+            _count(case), int(cell) if cell.isdigit() else 0, request.POST.get("code", ""), by=request.user
+        )
+    except reference.ReferenceRefused as refused:
+        messages.error(request, str(refused))
+    return redirect("reference_detail", case.pk)

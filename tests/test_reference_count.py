@@ -1,0 +1,165 @@
+"""The reference differential: two blinded readers, 200 cells each (C1)."""
+
+import pytest
+from django.db import IntegrityError
+from django.urls import reverse
+
+from leukoweb.accounts.models import User
+from leukoweb.review.agreement import cohen_kappa
+from leukoweb.review.models import Decision, Reading, ReferenceCount
+from leukoweb.review.reference import read_cell
+from tests.conftest import PASSWORD
+from tests.test_reports import look_at, post_signature
+
+
+@pytest.fixture
+def case(make_case, make_slide):
+    case = make_case()
+    make_slide(case, {"NGS": 150, "LYT": 80})
+    make_slide(case, {"NGS": 150, "LYT": 40})
+    return case
+
+
+@pytest.fixture
+def second_reader(laboratory):
+    return User.objects.create_user(
+        "rita", password=PASSWORD, role="technologist", laboratory=laboratory, first_name="Rita"
+    )
+
+
+def read_all(client, case, label=lambda reading: reading.cell.detector_code):
+    """Read every cell that is dealt to this reader: the first and the last through the page, the others at the door."""
+    address = reverse("reference_read", args=[case.pk])
+    reading = client.get(address).context["reading"]
+    reader = client.get(address).context["user"]
+    client.post(address, {"reading": reading.pk, "code": label(reading)})
+    dealt = Reading.objects.filter(count__case=case, place=reading.place, code="").select_related("count", "cell")
+    for reading in list(dealt)[:-1]:
+        read_cell(reading, label(reading), by=reader)
+    reading = client.get(address).context["reading"]
+    assert client.post(address, {"reading": reading.pk, "code": label(reading)}, follow=True).status_code == 200
+
+
+def doubt(reading):
+    """Call the other reader's lymphocytes atypical."""
+    code = reading.cell.detector_code
+    return "LYA" if reading.is_second_look and code == "LYT" else code
+
+
+def start(client, case):
+    return client.post(reverse("reference_start", args=[case.pk]), follow=True)
+
+
+def test_two_readers_read_200_cells_each_and_the_merged_count_has_400(
+    case, sign_in, technologist, second_reader, pathologist
+):
+    """C1: 400 different cells, from both slides; the labels of the case stay as they are."""
+    start(sign_in(technologist), case)
+    read_all(sign_in(technologist), case)
+    assert "merged" not in sign_in(second_reader).get(reverse("reference_detail", args=[case.pk])).context
+    read_all(sign_in(second_reader), case)
+    page = sign_in(pathologist).get(reverse("reference_detail", args=[case.pk]))
+    assert (page.context["first"].total, page.context["second"].total, page.context["merged"].total) == (200, 200, 400)
+    assert page.context["read_twice"] == 40
+    assert page.context["kappa"] == 1.0
+    own = Reading.objects.filter(is_second_look=False)
+    assert own.values("cell").distinct().count() == 400
+    assert own.values("cell__image__slide").distinct().count() == 2
+    assert not Decision.objects.exists()
+
+
+def test_one_reader_is_refused_as_the_second(case, sign_in, technologist):
+    """C1: who has read all goes on as the first reader, the other place stays free."""
+    client = sign_in(technologist)
+    start(client, case)
+    read_all(client, case)
+    client.get(reverse("reference_read", args=[case.pk]))
+    count = ReferenceCount.objects.get()
+    assert (count.first_reader, count.second_reader) == (technologist, None)
+    count.second_reader = technologist
+    with pytest.raises(IntegrityError):
+        count.save()
+
+
+def test_a_third_reader_is_refused(case, sign_in, technologist, second_reader, pathologist):
+    start(sign_in(technologist), case)
+    for person in (technologist, second_reader):
+        sign_in(person).get(reverse("reference_read", args=[case.pk]))
+    answer = sign_in(pathologist).get(reverse("reference_read", args=[case.pk]), follow=True)
+    assert "somebody else" in answer.content.decode()
+
+
+def test_the_page_of_a_reader_shows_no_label_and_no_score(case, sign_in, technologist):
+    """C1: blinded."""
+    client = sign_in(technologist)
+    start(client, case)
+    page = client.get(reverse("reference_read", args=[case.pk]))
+    words = page.content.decode()
+    assert "score" not in words
+    assert "0.9" not in words
+    assert words.count("NGS") == words.count("LYT")
+
+
+def test_disagreements_are_listed_settled_and_counted_as_settled(
+    case, sign_in, technologist, second_reader, pathologist
+):
+    """C1: the second reader calls the lymphocytes of the first one atypical."""
+    start(sign_in(technologist), case)
+    read_all(sign_in(technologist), case)
+    read_all(sign_in(second_reader), case, doubt)
+    client = sign_in(pathologist)
+    address = reverse("reference_detail", args=[case.pk])
+    page = client.get(address)
+    listed = page.context["disagreements"]
+    first_of_first = Reading.objects.filter(is_second_look=True, place=2, cell__detector_code="LYT")
+    assert {own.cell_id for own, _ in listed} == set(first_of_first.values_list("cell", flat=True)) != set()
+    assert page.context["merged"]["LYA"].count == 0
+    for own, _ in listed:
+        client.post(reverse("reference_settle", args=[case.pk]), {"cell": own.cell_id, "code": "LYA"})
+    page = client.get(address)
+    assert page.context["merged"]["LYA"].count == len(listed)
+    assert page.context["kappa"] < 1
+    assert sign_in(technologist).post(reverse("reference_settle", args=[case.pk]), {}).status_code == 403
+
+
+def test_a_cell_is_read_once_and_only_by_its_reader(case, sign_in, technologist, second_reader):
+    client = sign_in(technologist)
+    start(client, case)
+    address = reverse("reference_read", args=[case.pk])
+    reading = client.get(address).context["reading"]
+    client.post(address, {"reading": reading.pk, "code": "NGS"})
+    client.post(address, {"reading": reading.pk, "code": "MYO"})
+    client.post(address, {"reading": reading.pk, "code": "nonsense"})
+    assert sign_in(second_reader).post(address, {"reading": reading.pk, "code": "MYO"}).status_code == 404
+    reading.refresh_from_db()
+    assert reading.code == "NGS"
+
+
+def test_too_few_cells_are_refused_in_a_sentence(make_case, make_slide, sign_in, technologist):
+    case = make_case()
+    make_slide(case, {"NGS": 399})
+    assert "needs 400 cells" in start(sign_in(technologist), case).content.decode()
+    assert not ReferenceCount.objects.exists()
+
+
+def test_the_signed_report_holds_the_reference_count(case, sign_in, technologist, second_reader, pathologist):
+    """C1, S5: settled first, then printed and sealed."""
+    look_at(case, technologist)
+    start(sign_in(technologist), case)
+    read_all(sign_in(technologist), case)
+    read_all(sign_in(second_reader), case, doubt)
+    client = sign_in(pathologist)
+    assert "are not settled" in post_signature(client, case).content.decode()
+    for own, _ in client.get(reverse("reference_detail", args=[case.pk])).context["disagreements"]:
+        client.post(reverse("reference_settle", args=[case.pk]), {"cell": own.cell_id, "code": "LYT"})
+    answer = client.get(post_signature(client, case).url)
+    assert "Reference count of 400 leukocytes by Tess and Rita" in answer.content.decode()
+
+
+def test_kappa_is_that_of_a_worked_example():
+    """By hand: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: agreed .70, by chance .50, kappa .40."""
+    pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
+    assert cohen_kappa(pairs) == pytest.approx(0.4)
+    assert cohen_kappa([]) is None
+    assert cohen_kappa([("y", "y")] * 3) is None
+    assert cohen_kappa([("y", "n"), ("n", "y")]) == -1.0
