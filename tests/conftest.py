@@ -52,7 +52,10 @@ def pytest_configure(config):
 
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
-        database["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}  # a file: the worker process opens it too
+        # a file: the worker process opens it too
+        database.setdefault("TEST", {})["NAME"] = str(DATA_DIR / "test.sqlite3")
+    # The processes of xdist inherit the environment: with this set they would read the settings before this file.
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
     # Argon2 takes its time by design; the cast signs in thousands of times.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
 
