@@ -1,9 +1,12 @@
 """The Celery application: it finds the tasks and takes every setting from Django; it knows no slide."""
 
 import os
+import signal
 
 from celery import Celery
-from celery.signals import worker_ready
+from celery.signals import beat_embedded_init, worker_process_init, worker_ready
+
+from leukoweb.processes import end_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leukoweb.settings")
 
@@ -16,3 +19,11 @@ app.autodiscover_tasks(["leukoweb.accounts", "leukoweb.analysis", "leukoweb.audi
 def sweep_at_start(sender, **_):
     """Let a worker that starts look at once for runs whose bell was lost."""
     sender.app.send_task("leukoweb.analysis.tasks.sweep", kwargs={"patience_s": 0})
+
+
+@worker_process_init.connect
+@beat_embedded_init.connect
+def end_with_worker(**_):
+    """Let the children of a worker that was killed die with it: the sweep gives their run to another."""
+    if bond := end_with_parent(signal.SIGKILL):
+        bond()

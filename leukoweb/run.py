@@ -35,13 +35,13 @@ class Stopped(Exception):
 class Child:
     """One program of ours: its output goes to its log, it ends with us."""
 
-    def __init__(self, name, command, folder, *, patience_s, nice=0):
+    def __init__(self, name, command, folder, *, patience_s, nice=0, last_signal=signal.SIGTERM):
         self.name, self.patience_s = name, patience_s
         self.log_path = folder / "logs" / f"{name}.log"
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_KEPT_BYTES:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        end_with_us = end_with_parent()
+        end_with_us = end_with_parent(last_signal)
 
         def before():
             os.nice(nice)
@@ -111,7 +111,8 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
             prepare += ["--images", str(images.resolve())]
         if subprocess.run(prepare, cwd=ROOT, stdin=subprocess.DEVNULL).returncode != 0:
             raise CannotRun("the database or the first case could not be prepared; the reason stands above.")
-        children.append(Child("worker", worker_command(), data_dir, patience_s=4, nice=5))
+        # Should we be killed: a worker that is asked to end would finish its slide first.
+        children.append(Child("worker", worker_command(), data_dir, patience_s=4, nice=5, last_signal=signal.SIGKILL))
         children.append(Child("web", web_command(port), data_dir, patience_s=5))
         _wait_for(lambda: _serves(port), children)
         print(f"LeukoWeb is at http://localhost:{port}/   (logs: {data_dir / 'logs'}; Ctrl-C stops it)", flush=True)
