@@ -14,6 +14,7 @@ from leukoweb.review.attention import reasons_to_look
 from leukoweb.review.cells import current_cells, relabel_cell, relabel_cells
 from leukoweb.review.models import Decision, Policy, Report
 from tests.conftest import PASSWORD
+from tests.test_accounts import code_of, give_totp
 
 NORMAL = {"NGS": 60, "LYT": 30, "MON": 7, "EOS": 3}
 AML = {"MYO": 30, "PMO": 10, "NGS": 50, "LYT": 10, "EBO": 8}
@@ -92,6 +93,16 @@ def test_the_first_signature_of_a_session_asks_for_the_user_name_and_later_ones_
     assert 'name="username"' in client.get(reverse("case_sign", args=[first.pk])).content.decode()
     assert post_signature(client, first).status_code == 302
     assert 'name="username"' not in client.get(reverse("case_sign", args=[second.pk])).content.decode()
+    assert post_signature(client, second, username="").status_code == 302
+
+
+def test_with_a_second_factor_the_first_signature_of_a_session_asks_for_its_code(reviewed, sign_in, pathologist):
+    """S2: a new session, so the code counts; the second signature asks for the password alone."""
+    first, second = reviewed(accession_number="A-1"), reviewed(accession_number="A-2")
+    secret, client = give_totp(pathologist), sign_in(pathologist)
+    assert 'name="code"' in client.get(reverse("case_sign", args=[first.pk])).content.decode()
+    assert "authenticator app is wrong" in post_signature(client, first, code="000000").content.decode()
+    assert post_signature(client, first, code=code_of(secret)).status_code == 302
     assert post_signature(client, second, username="").status_code == 302
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.conf import settings
@@ -16,7 +17,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from leukoweb.accounts.models import User
-from leukoweb.review import guard
+from leukoweb.review import guard, signing
 from leukoweb.review.models import Report
 from leukoweb.review.seal import FIRST, canonical, digest, problems_of
 from tests.test_reports import PASSWORD, post_signature, reviewed, signed  # noqa: F401 (fixtures)
@@ -166,6 +167,24 @@ def test_seals_chain_through_the_laboratory(reviewed, sign_in, pathologist):  # 
     out = io.StringIO()
     call_command("verify_report", "--all", stdout=out)
     assert out.getvalue().count("unchanged") == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_signatures_at_the_same_moment_never_fork_the_chain(reviewed, pathologist):  # noqa: F811
+    """S5: four cases signed from four connections; each seal has its own predecessor."""
+    drafts = [signing.draft_of(reviewed(accession_number=f"A-{n}"), by=pathologist) for n in range(4)]
+
+    def sign(report):
+        try:
+            return signing.sign_report(report, by=pathologist, password=PASSWORD, meaning=signing.MEANINGS[0])
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(sign, drafts))
+    chain = list(Report.objects.order_by("sequence"))
+    assert [report.sequence for report in chain] == [1, 2, 3, 4]
+    assert [report.previous_seal for report in chain] == [FIRST, *(report.seal for report in chain[:3])]
 
 
 def test_a_row_changed_behind_the_product_breaks_the_stored_chain(reviewed, sign_in, pathologist):  # noqa: F811

@@ -29,7 +29,7 @@ def case_detail(request, pk):
     """Everything about one case; each look is recorded."""
     case = visible_case(request.user, pk)
     record_read(request, case, case)
-    reports = Report.objects.filter(case=case).select_related("signed_by", "created_by")
+    reports = Report.objects.filter(case=case).defer("content").select_related("signed_by", "created_by")
     return render(
         request,
         "review/case_detail.html",
@@ -38,7 +38,7 @@ def case_detail(request, pk):
             "age": age_years(case),
             "reports": reports,
             "signed": next((report for report in reports if report.state == Report.State.SIGNED), None),
-            "history": history_of(case),
+            "history": history_of(case, last=300),
         },
     )
 

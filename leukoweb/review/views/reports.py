@@ -48,7 +48,7 @@ def page_of(report, content) -> dict:
         "content": content,
         "lines": lines,
         "clipboard": figures_of(lines),
-        "newer": Report.objects.filter(case_id=report.case_id, version__gt=report.version).order_by("version").last(),
+        "newer": Report.objects.filter(case_id=report.case_id, version__gt=report.version).defer("content").first(),
     }
 
 
@@ -162,7 +162,7 @@ def report_detail(request, pk):
         context["received_by"] = _received_by(report.amends)
     others = Policy.objects.filter(laboratory=report.case.laboratory)
     context |= {
-        "versions": Report.objects.filter(case=report.case).order_by("version"),
+        "versions": Report.objects.filter(case=report.case).defer("content").order_by("version"),
         "pictures": cell_pictures(content),
         "policies": others if report.state == Report.State.SIGNED else [],
     }
