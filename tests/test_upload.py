@@ -63,7 +63,7 @@ def test_a_form_that_cannot_be_taken_says_why_and_stores_nothing(sign_in, techno
     assert page.status_code == 400
     if "images" in fields:
         fields = fields | {"images": [picture()]}
-    assert client.post(address, fields, HTTP_ACCEPT="application/json").status_code == 400
+    assert client.post(address, fields, HTTP_ACCEPT="application/json").json()["slide"] is None
     assert not Slide.objects.exists()
 
 

@@ -113,4 +113,4 @@ def _as_json(form, slide, refused, problem):
         "problem": problem,
         "fields": {name: sentences[0] for name, sentences in form.errors.items()},
     }
-    return JsonResponse(answer, status=200 if slide else 400)
+    return JsonResponse(answer)

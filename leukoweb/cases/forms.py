@@ -53,10 +53,15 @@ class CaseForm(forms.ModelForm):
     class Meta:
         model = Case
         fields = CASE_FIELDS
-        labels = {"collected_at": "Collected", "received_at": "Received", "wbc_unit": "Unit", "wbc_at": "Measured"}
+        labels = {
+            "wbc": "WBC",
+            "collected_at": "Collected",
+            "received_at": "Received",
+            "wbc_unit": "Unit",
+            "wbc_at": "Measured",
+        }
         help_texts = {
             "accession_number": "Letters, digits, dot, hyphen and underscore.",
-            "wbc": "Absolute counts are printed only where WBC, unit, analyser and time are known.",
         }
         widgets = {
             "priority": forms.RadioSelect,

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import Count, Sum
 from django.http import HttpResponse
 from django.http.request import UnreadablePostError
 from django.shortcuts import get_object_or_404
@@ -29,6 +29,7 @@ from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for
 
 VERSION = "1.0.0"
 PIECE_BYTES = 1 << 18
+MOST_UNFINISHED = 500
 
 
 @require_http_methods(["OPTIONS", "POST"])
@@ -47,8 +48,8 @@ def tus_create(request):
     if length > settings.MAX_IMAGE_BYTES:
         return _answer(413, f"The file is larger than the limit of {settings.MAX_IMAGE_BYTES / 2**20:.0f} MiB.")
     _drop_expired(PartialUpload.objects.filter(owner=request.user))
-    waiting = PartialUpload.objects.filter(owner=request.user).aggregate(sum=Sum("size_bytes"))["sum"] or 0
-    if waiting + length > settings.UPLOAD_QUOTA_BYTES:
+    waiting = PartialUpload.objects.filter(owner=request.user).aggregate(files=Count("pk"), size=Sum("size_bytes"))
+    if (waiting["size"] or 0) + length > settings.UPLOAD_QUOTA_BYTES or waiting["files"] >= MOST_UNFINISHED:
         return _answer(413, "You have too many unfinished uploads: finish or remove them first.")
     if not has_room_for(length):
         return _answer(507, DISK_FULL)
