@@ -227,7 +227,7 @@ def test_the_audit_page_hides_what_administrators_may_not_read_of_patients(sign_
     for address in ("/manage/audit/", "/manage/audit/events.csv"):
         body = b"".join(sign_in(admin).get(address)).decode()
         assert "Nowak" not in body
-        assert "not shown" in body
+        assert "not shown here" in body
         assert "MGG" in body
 
 

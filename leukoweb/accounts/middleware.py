@@ -14,6 +14,7 @@ from leukoweb.accounts.models import User
 from leukoweb.accounts.second_factor import has_second_factor
 
 SEEN_AT = "seen_at"
+WRITING = {"case_sign", "case_edit", "case_reject", "slide_upload"}  # pages of forms: not opened in an emergency
 EMERGENCY = "emergency"  # {case id: when the access ends}: in this session only, and for reading only
 # The page marks what nobody asked for (idle.js does it for every htmx request without an event of a person).
 POLL_HEADER = "X-LeukoWeb-Poll"
@@ -81,7 +82,7 @@ class AccountGates:
 
     def process_view(self, request, view, args, kwargs):
         name = request.resolver_match.url_name or ""
-        reads = request.method in ("GET", "HEAD") and name != "case_sign"  # that page opens a draft
+        reads = request.method in ("GET", "HEAD") and name not in WRITING
         if reads and EMERGENCY in request.session and request.user.is_authenticated:
             ends = request.session[EMERGENCY]
             request.user.emergency_cases = [int(pk) for pk, end in ends.items() if end > time.time()]

@@ -33,9 +33,10 @@ def record_read(request, obj, case) -> Event:
     return record(f"{obj._meta.model_name}.read", actor=request.user, obj=obj, case=case)
 
 
-def history_of(case):
-    """Everything that happened to a case, first thing first; `event.is_read` tells the looks from the changes."""
-    return Event.objects.filter(case_id=case.pk).select_related("actor").order_by("id")
+def history_of(case, *, last=None):
+    """Everything that happened to a case, or the last events only, first thing first."""
+    events = Event.objects.filter(case_id=case.pk)
+    return list(events.order_by("-id")[:last])[::-1] if last else events.order_by("id")
 
 
 def head_of(day) -> dict | None:

@@ -108,7 +108,7 @@ def shown_changes(event) -> dict:
     """The event's changes without what only a case's readers may know."""
     if event.case_id is None and not event.object_type.startswith("cases."):
         return event.changes
-    return {name: value if name in SHOWN else "changed, not shown here" for name, value in event.changes.items()}
+    return {name: value if name in SHOWN else "not shown here" for name, value in event.changes.items()}
 
 
 class _Echo:

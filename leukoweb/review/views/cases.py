@@ -13,7 +13,7 @@ from leukoweb.review import signing
 from leukoweb.review.flags import flags_of, limits_of_the_count
 from leukoweb.review.loinc import loinc_of
 from leukoweb.review.models import Acknowledgement, Decision, HandOver, Report
-from leukoweb.review.services import age_years, current_cells, differential_of
+from leukoweb.review.services import age_years, current_cells, differential_of, previous_result
 from leukoweb.review.table import figures_of, lines_of
 
 
@@ -56,7 +56,8 @@ def _live(case):
     figures = differential.as_dict()
     rules = differential.rules.as_dict()
     codes = {row.key: vars(loinc_of(row.key)) for row in differential.rows}
-    lines = lines_of(figures, rules, codes)
+    previous = previous_result(case)
+    lines = lines_of(figures, rules, codes, previous)
     seen = {a.flag: a for a in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by")}
     runs = Run.objects.filter(is_shadow=False).select_related("detector")
     slides = Slide.objects.filter(case=case).prefetch_related("images").select_related("uploaded_by").order_by("pk")
@@ -70,6 +71,7 @@ def _live(case):
         "has_slides": case.state != REGISTERED,
         "differential": figures,
         "lines": lines,
+        "previous": previous,
         "clipboard": figures_of(lines),
         "rules": differential.rules,
         "unproven": {code: detector.evidence(code) for code in codes if detector.evidence(code) in ("none", "weak")}
