@@ -13,7 +13,15 @@ from leukoweb.review.flags import flags_of, limits_of_the_count
 from leukoweb.review.loinc import loinc_of
 from leukoweb.review.models import Acknowledgement, Decision, HandOver
 from leukoweb.review.reference import reference_section
-from leukoweb.review.services import age_years, current_cells, current_policy, differential_of, label_counts, wbc_of
+from leukoweb.review.services import (
+    age_years,
+    current_cells,
+    current_policy,
+    differential_of,
+    label_counts,
+    previous_result,
+    wbc_of,
+)
 
 PICTURES = 12
 
@@ -44,6 +52,7 @@ def content_of(report) -> dict:
         "differential": differential.as_dict(),
         "loinc": _loinc(differential, report.lya_meaning),
         "flags": _flags(case, flags),
+        "previous": previous_result(case),
         "limits": limits_of_the_count(differential),
         "policies": {
             "version": policy.version if policy else 0,

@@ -134,6 +134,24 @@ def upper_bound_of_zero(n: int, confidence=CONFIDENCE) -> float:
     return 1 - (1 - confidence) ** (1 / n)
 
 
+def is_changed(before: dict, now: dict) -> bool:
+    """Say whether two results differ beyond their intervals: overlapping ones are not called changed (C2).
+
+    Parameters
+    ----------
+    before, now : dict
+        With `low` and `high` in percent; None where there was nothing to count.
+
+    Returns
+    -------
+    bool
+        False also where either has no interval.
+    """
+    if before["low"] is None or now["low"] is None:
+        return False
+    return now["low"] > before["high"] or now["high"] < before["low"]
+
+
 def cells_to_meet(fraction: float, chance=CONFIDENCE) -> int:
     """Return how many cells must be counted to meet a type of this `fraction` with this `chance` (C3)."""
     return math.ceil(math.log(1 - chance) / math.log(1 - fraction))

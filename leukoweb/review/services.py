@@ -39,6 +39,23 @@ def differential_of(case, policy: Policy | None = None, counts=None) -> Differen
     return count_differential(counts, rules, wbc=wbc_of(case), age_years=age_years(case), sex=case.patient.sex)
 
 
+def previous_result(case) -> dict | None:
+    """The last signed differential of the same person before this specimen, as far as a comparison needs it."""
+    earlier = Report.objects.filter(
+        case__patient=case.patient_id, case__received_at__lt=case.received_at, state=Report.State.SIGNED
+    ).exclude(case=case)
+    report = earlier.order_by("-case__received_at", "-version").first()
+    if report is None:
+        return None
+    figures = report.content["differential"]
+    rows = [*figures["rows"], *figures["groups"].values()]
+    return {
+        "accession_number": report.content["specimen"]["accession_number"],
+        "received_at": report.content["specimen"]["received_at"],
+        "figures": {row["key"]: {name: row[name] for name in ("percent", "low", "high")} for row in rows},
+    }
+
+
 def wbc_of(case) -> Wbc | None:
     """The analyser's white cell count as it was registered, or None."""
     if case.wbc is None:

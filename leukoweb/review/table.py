@@ -4,12 +4,13 @@ One list of lines serves the case page, the report, the PDF, CSV and the clipboa
 """
 
 from detection.cell_types import BY_CODE
+from leukoweb.review.differential import is_changed
 
 # Neutrophils in order of maturation from the ripe end, then the others, the grave ones together.
 _AFTER_NEUTROPHILS = ("LYT", "LYA", "MON", "EOS", "BAS", "MMZ", "MYB", "PMO", "PMB")
 
 
-def lines_of(differential: dict, rules: dict, loinc: dict | None = None) -> list[dict]:
+def lines_of(differential: dict, rules: dict, loinc: dict | None = None, previous: dict | None = None) -> list[dict]:
     """Return the lines of a differential.
 
     Parameters
@@ -20,6 +21,8 @@ def lines_of(differential: dict, rules: dict, loinc: dict | None = None) -> list
         `Rules.as_dict()` of the same report.
     loinc : dict, optional
         Key to {"percent", "absolute"}.
+    previous : dict, optional
+        The person's last result: `figures` is key to {"percent", "low", "high"}.
 
     Returns
     -------
@@ -39,7 +42,11 @@ def lines_of(differential: dict, rules: dict, loinc: dict | None = None) -> list
     if differential["unidentified"]["count"]:
         order.append((differential["unidentified"], "type"))
     order += [(rows["EBO"], "beside"), (rows["KSC"], "beside")]
-    return [_line(row, kind, rules["decimals"], (loinc or {}).get(row["key"], {})) for row, kind in order]
+    figures = (previous or {}).get("figures", {})
+    return [
+        _line(row, kind, rules["decimals"], (loinc or {}).get(row["key"], {})) | _before(row, figures.get(row["key"]))
+        for row, kind in order
+    ]
 
 
 def figures_of(lines: list[dict]) -> str:
@@ -75,6 +82,14 @@ def _line(row, kind, decimals, loinc):
         "loinc_percent": loinc.get("percent", ""),
         "loinc_absolute": loinc.get("absolute", ""),
     }
+
+
+def _before(row, figure):
+    """What stood in the last result, and whether this one differs beyond both intervals (C2)."""
+    if figure is None or figure["percent"] is None or row["percent"] is None:
+        return {"before": "", "changed": ""}
+    direction = "up" if row["percent"] > figure["percent"] else "down"
+    return {"before": f"{figure['percent']:.1f}", "changed": direction if is_changed(figure, row) else ""}
 
 
 def _range_text(range_):

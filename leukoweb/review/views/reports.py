@@ -42,11 +42,12 @@ def shown_content(report) -> dict:
 
 def page_of(report, content) -> dict:
     """What every form of a report shows."""
-    lines = lines_of(content["differential"], content["policies"]["rules"], content["loinc"])
+    lines = lines_of(content["differential"], content["policies"]["rules"], content["loinc"], content.get("previous"))
     return {
         "report": report,
         "content": content,
         "lines": lines,
+        "previous": content.get("previous"),
         "clipboard": figures_of(lines),
         "newer": Report.objects.filter(case_id=report.case_id, version__gt=report.version).defer("content").first(),
     }
@@ -298,7 +299,7 @@ def report_policies(request, pk):
             **page_of(report, report.content),
             "policy": policy,
             "other": other,
-            "other_lines": lines_of(other["differential"], other["rules"]),
+            "other_lines": lines_of(other["differential"], other["rules"], previous=report.content.get("previous")),
             "versions": Policy.objects.filter(laboratory=report.case.laboratory),
         },
     )
