@@ -54,8 +54,9 @@ def pytest_configure(config):
     if database["ENGINE"].endswith("sqlite3"):
         # a file: the worker process opens it too
         database.setdefault("TEST", {})["NAME"] = str(DATA_DIR / "test.sqlite3")
-    # The processes of xdist inherit the environment: with this set they would read the settings before this file.
-    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        # The processes of xdist inherit the environment: with this set they would read the settings before this file.
+        del os.environ["DJANGO_SETTINGS_MODULE"]
     # Argon2 takes its time by design; the cast signs in thousands of times.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
 
