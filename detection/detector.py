@@ -4,6 +4,7 @@ It knows the card, scales, tiles and thresholds; it knows no users, cases or fil
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from detection.networks import OpenVinoNetwork, TorchNetwork, import_torch, load
 from detection.stain import without_nucleus
 from detection.tiling import merge_over_seams, own_cells, tile_grid
 
+log = logging.getLogger(__name__)
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 SHIPPED = (WEIGHTS_FOLDER / "leukocyte-yolov5n-starter.pt", WEIGHTS_FOLDER / "leukocyte-yolov5n-starter.json")
 OVERLAP_UM = 25.0  # a large blast or monocyte: each cell lies whole in at least one tile
@@ -71,7 +73,7 @@ class Detector:
         device : {"auto", "cpu", "cuda"}
             "auto" takes CUDA where it is.
         backend : {"auto", "torch", "openvino"}
-            "auto" takes OpenVINO on a CPU where it is installed and a `cache_folder` is given, else torch.
+            "auto" takes OpenVINO on a CPU where it is installed and works and a `cache_folder` is given, else torch.
         precision : {"auto", "f32", "bf16"}
             "auto" is f32 on a CPU unless `gate.passes` recorded in `cache_folder` that bf16 changes nothing here;
             CUDA always runs in half precision (f16).
@@ -95,7 +97,13 @@ class Detector:
         if backend == "openvino" or (backend == "auto" and folder and _has_openvino()):
             if folder is None:
                 raise DetectorRefused("The OpenVINO form of a detector needs a cache_folder to be kept in.")
-            return cls(card, OpenVinoNetwork(weights_path, folder / "network.xml", precision=precision))
+            try:
+                return cls(card, OpenVinoNetwork(weights_path, folder / "network.xml", precision=precision))
+            except (OSError, RuntimeError):
+                if backend == "openvino":
+                    raise
+                log.warning("OpenVINO cannot be used in %s: torch in float32 instead", folder, exc_info=True)
+                precision = "f32"
         return cls(card, TorchNetwork(load_module(weights_path), device="cpu", precision=precision))
 
     def find_cells(self, image, um_per_px, *, tile_px=1280, thresholds=None, on_progress=None):

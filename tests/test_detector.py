@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from detection.cell_types import CODES
-from detection.detector import SHIPPED, Detector, DetectorRefused, Tiles
+from detection.detector import SHIPPED, Detector, DetectorRefused, Tiles, export_folder
 from detection.tiling import merge_over_seams, tile_grid, tile_starts
 
 BLAST_RICH, NEARLY_EMPTY = "AML_08_7f98e65b.jpg", "AML_23_cb9b48c5.jpg"
@@ -99,6 +99,16 @@ def test_torch_and_openvino_find_the_same_cells(detector, torch_detector, field)
     for cell, other in zip(ours, theirs):
         assert cell.code == other.code
         np.testing.assert_allclose((cell.score, *cell.xyxy), (other.score, *other.xyxy), atol=0.3, rtol=0.01)
+
+
+def test_torch_takes_over_where_the_export_cannot_be_kept_or_read(tmp_path, detector):
+    (tmp_path / "a file").touch()
+    assert Detector.load(*SHIPPED, device="cpu", cache_folder=tmp_path / "a file").backend == "torch"
+    export = export_folder(tmp_path, detector.card) / "network.xml"
+    export.parent.mkdir(parents=True)
+    export.write_text("half an ex")
+    broken = Detector.load(*SHIPPED, device="cpu", cache_folder=tmp_path)
+    assert (broken.backend, broken.precision) == ("torch", "f32")
 
 
 def test_colours_reach_the_network_in_the_order_red_green_blue(torch_detector):
