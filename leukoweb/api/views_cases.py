@@ -132,7 +132,8 @@ class CaseDetail(Door):
     @extend_schema(responses={200: forms.CaseSerializer, 404: forms.Refusal})
     def get(self, request, accession_number):
         """One case with its patient and slides."""
-        case = get_object_or_404(_shown_cases(Case.objects.visible_to(request.user)), accession_number=accession_number)
+        own = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
+        case = get_object_or_404(_shown_cases(own), accession_number=accession_number)
         record_read(request, case, case)
         return Response(forms.CaseSerializer(case).data)
 
@@ -181,8 +182,9 @@ class SlideDetail(Door):
 
 
 def visible_case(request, accession_number):
-    """The case of the caller's laboratory, or 404."""
-    cases = Case.objects.visible_to(request.user).select_related("patient", "laboratory")
+    """The case of the caller's laboratory, or 404: a number names one case there, and perhaps another one elsewhere."""
+    cases = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
+    cases = cases.select_related("patient", "laboratory")
     return get_object_or_404(cases, accession_number=accession_number)
 
 
