@@ -1,6 +1,10 @@
 """The upload page: who may, what it says, with and without script; files end as one queued slide."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import connection
+from django.test import Client
 from django.utils import timezone
 
 from leukoweb.analysis.models import Run
@@ -84,3 +88,23 @@ def test_others_do_not_upload_here(client, sign_in, address, outsider, admin):
         assert sign_in(person).post(address, {"images": [picture()]}).status_code == status
     assert sign_in(outsider).delete(address).status_code == 405
     assert not Slide.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_double_click_makes_one_slide(technologist, make_case):
+    case = make_case("U-9")
+
+    def click(_):
+        client = Client()
+        client.force_login(technologist)
+        answer = client.post(
+            f"/cases/{case.pk}/slides/new/", {"images": [picture()]}, HTTP_ACCEPT="application/json"
+        ).json()
+        connection.close()
+        return answer
+
+    with ThreadPoolExecutor(4) as people:
+        answers = list(people.map(click, range(4)))
+    assert Slide.objects.count() == 1
+    assert sum(answer["slide"] is not None for answer in answers) == 1
+    assert sum("already in this case" in str(answer["errors"]) for answer in answers) == 3
