@@ -108,6 +108,12 @@ def test_a_page_of_well_proven_cells_is_confirmed_at_once_each_with_its_own_row(
     assert answer.json()["summary"]["undecided"] == 5
 
 
+def test_cells_of_two_types_are_never_confirmed_together(case, reader):
+    """S10."""
+    answer = _decide(reader, _cells(case, "NGS")[:2] + _cells(case, "LYT")[:2], None)
+    assert answer.json()["sentence"] == "Cells are confirmed together only when they are of one type."
+
+
 def test_cells_of_a_weakly_proven_type_are_never_confirmed_together(case, reader):
     """S10: also not by giving them the label that they have."""
     for code in (None, "MON"):

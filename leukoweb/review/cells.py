@@ -213,6 +213,8 @@ def _refuse_unseen(labelled, to):
         raise DecisionRefused(
             f"At most {MOST_CONFIRMED_AT_ONCE} cells are confirmed at once: no more can be seen on a page."
         )
+    if len({cell.code for cell in confirmed}) > 1:
+        raise DecisionRefused("Cells are confirmed together only when they are of one type.")
     alone = [cell for cell in confirmed if needs_single_look(cell, cell.run.detector)]
     if alone:
         raise DecisionRefused(
@@ -231,7 +233,7 @@ def _open_case(cells):
 
 def _lock(case_id):
     """Hold the case's row until the transaction ends; a signed or rejected one is refused."""
-    Case.objects.select_for_update().get(pk=case_id)
+    Case.objects.select_for_update(no_key=True).get(pk=case_id)
     case = Case.objects.with_state().select_related("laboratory").get(pk=case_id)
     if case.state == SIGNED:
         raise DecisionRefused("This case is signed: its cells stay as they are. Open an amendment to change them.")

@@ -103,3 +103,9 @@ def test_another_readers_labels_appear_by_themselves(bench, case, technologist):
     relabel_cells([current_cells(case).filter(detector_code="MON").first()], to="LYA", by=technologist)
     expect(_count(bench, "LYA")).to_have_text("1", timeout=12_000)
     expect(bench.locator("[data-part=readers]")).to_contain_text("Tess also reads this case")
+
+
+def test_a_link_from_a_flag_leads_to_the_cells_that_caused_it(bench, case):
+    """C7."""
+    bench.goto(f"{bench.url}?code=LYT")
+    expect(bench.locator("#inspector [data-part=code]")).to_have_text("LYT")
