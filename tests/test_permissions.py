@@ -133,7 +133,6 @@ TABLE = {
     "case_hand_over": ("no", OWN),
     "case_return": ("no", SIGNER_OWN),
     "case_sign": (SIGNER_OWN, SIGNER_OWN),
-    "report_gates": (OWN, "no"),
     "report_detail": (OWN, "no"),
     "report_pdf": (OWN, "no"),
     "report_export": (OWN, "no"),

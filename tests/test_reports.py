@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from datetime import timedelta
 
 import pytest
@@ -141,7 +142,7 @@ def test_another_laboratory_sees_neither_case_nor_report(signed, sign_in, outsid
         assert client.get(reverse(name, args=[report.pk])).status_code == 404
     assert client.get(reverse("report_export", args=[report.pk, "bundle"])).status_code == 404
     assert client.post(reverse("report_amend", args=[report.pk]), {"reason": "x"}).status_code == 404
-    for name in ("case_detail", "case_live", "case_sign", "report_gates"):
+    for name in ("case_detail", "case_live", "case_sign"):
         assert client.get(reverse(name, args=[report.case_id])).status_code == 404
 
 
@@ -170,9 +171,9 @@ def test_cells_of_unproven_types_must_be_looked_at_before_a_signature(make_case,
     case = make_case()
     make_slide(case, {"NGS": 100, "MON": 4})
     client = sign_in(pathologist)
-    gates = {g["key"]: g for g in client.get(reverse("report_gates", args=[case.pk])).json()["gates"]}
-    assert not gates["must_look"]["is_met"]
-    assert "4 cells must be looked at" in gates["must_look"]["sentence"]
+    page = client.get(reverse("case_sign", args=[case.pk]))
+    assert [gate.key for gate in page.context["gates"] if not gate.is_met] == ["must_look"]
+    assert "4 cells must be looked at" in page.content.decode()
     look_at(case, pathologist)
     assert post_signature(client, case).status_code == 302
 
@@ -416,3 +417,16 @@ def test_a_result_is_called_changed_only_where_the_intervals_do_not_overlap(revi
     assert "changed, up" in page
     first_again = client.get(reverse("case_detail", args=[first.pk])).context["previous"]
     assert first_again is None
+
+
+def test_without_the_pdf_library_the_printable_page_says_what_is_missing(signed, tmp_path, monkeypatch):
+    """The library fails on import where Pango is absent, as this stand-in does."""
+    (tmp_path / "weasyprint.py").write_text("raise OSError('cannot load library libpango-1.0-0')")
+    for name in [name for name in sys.modules if name.split(".")[0] == "weasyprint"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    report, client = signed
+    answer = client.get(reverse("report_pdf", args=[report.pk]), follow=True)
+    assert answer.redirect_chain == [(reverse("report_detail", args=[report.pk]), 302)]
+    assert "Pango is missing" in answer.content.decode()
+    assert "Signed by Paul" in answer.content.decode()

@@ -16,7 +16,6 @@ urlpatterns = [
     path("cases/<int:pk>/reference/read/", reference.reference_read, name="reference_read"),
     path("cases/<int:pk>/reference/settle/", reference.reference_settle, name="reference_settle"),
     path("cases/<int:pk>/sign/", reports.case_sign, name="case_sign"),
-    path("cases/<int:pk>/gates.json", reports.report_gates, name="report_gates"),
     path("reports/<int:pk>/", reports.report_detail, name="report_detail"),
     path("reports/<int:pk>/report.pdf", reports.report_pdf, name="report_pdf"),
     path("reports/<int:pk>/export.<str:form>", reports.report_export, name="report_export"),

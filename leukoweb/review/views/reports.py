@@ -7,7 +7,7 @@ import json
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -152,14 +152,8 @@ def report_detail(request, pk):
     record_read(request, report, report.case)
     content = shown_content(report)
     context = page_of(report, content)
-    if report.amends and report.amends.content:
-        skip = ("signature", "cells", "report", "loinc")
-        context["differences"] = [
-            line
-            for line in differences(report.amends.content["counts"], content["counts"])
-            + differences(report.amends.content["report"]["comment"], content["report"]["comment"], "comment")
-            if not line.startswith(skip)
-        ]
+    if report.amends:
+        context["differences"] = _amended(report.amends.content, content)
         context["received_by"] = _received_by(report.amends)
     others = Policy.objects.filter(laboratory=report.case.laboratory)
     context |= {
@@ -168,6 +162,16 @@ def report_detail(request, pk):
         "policies": others if report.state == Report.State.SIGNED else [],
     }
     return render(request, "review/report_detail.html", context)
+
+
+def _amended(before, now) -> list[str]:
+    """What an amendment changed of the words and figures, without the single cells (S9)."""
+    words = ("comment", "lya_meaning")
+    return [
+        *(line for name in ("patient", "specimen") for line in differences(before[name], now[name], name)),
+        *(line for name in words for line in differences(before["report"][name], now["report"][name], name)),
+        *differences(before["counts"], now["counts"]),
+    ]
 
 
 def _received_by(report):
@@ -339,14 +343,3 @@ def _stored_counterpart(user, raw, problems):
         problems.append(f"This laboratory keeps report {report.pk} under another seal: {report.seal}.")
     problems += differences(sealed_bundle(report), bundle)[:50]
     return {"stored": report}
-
-
-@requires("read_cases")
-@require_GET
-def report_gates(request, pk):
-    """The checklist of an open report as JSON, for pages that show how far a case is."""
-    case = visible_case(request.user, pk)
-    report = Report.objects.filter(case=case, state=Report.State.DRAFT).first() or Report(case=case)
-    report.case = case
-    gates = signing.gates_of(report)
-    return JsonResponse({"gates": [{"key": g.key, "sentence": g.sentence, "is_met": g.is_met} for g in gates]})
