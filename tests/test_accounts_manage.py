@@ -48,7 +48,8 @@ def test_an_invited_person_chooses_a_password_at_an_address_that_works_once(sign
 def test_an_invitation_ends_after_its_hours(sign_in, admin, laboratory, settings):
     import time
 
-    user = services.invite(User(username="nora", laboratory=laboratory), by=admin)
+    user = User(username="nora", laboratory=laboratory)
+    services.invite(user, by=admin)
     address = services.invitation_path(user)
     settings.PASSWORD_RESET_TIMEOUT = 0
     time.sleep(1.1)
@@ -137,6 +138,39 @@ def test_two_administrators_who_demote_each_other_at_once_leave_one(laboratory):
     assert User.objects.filter(role="admin").count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_changes_of_accounts_and_events_of_the_same_people_never_wait_for_each_other(laboratory):
+    """The chain's lock and the rows of administrators, taken from both sides at once: no deadlock."""
+    from django.db import transaction
+
+    from leukoweb.audit.services import record
+
+    ada, tess = (User.objects.create_user(name, role=role, laboratory=laboratory)
+                 for name, role in (("ada", "admin"), ("tess", "technologist")))  # fmt: skip
+    failures = []
+
+    def repeat(work):
+        try:
+            for n in range(25):
+                work(n)
+        except Exception as failure:
+            failures.append(failure)
+        finally:
+            connections.close_all()
+
+    def write(n):
+        with transaction.atomic():
+            record("case.change", actor=ada, changes={"n": n})
+
+    works = [lambda n: services.change_account(tess, {"first_name": f"Tess {n}"}, by=ada), write, write]
+    threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
 def test_a_deactivated_account_is_out_at_once_and_stays_in_the_list(sign_in, admin, technologist):
     person = Client()
     person.force_login(technologist)
@@ -168,8 +202,7 @@ def test_an_administrator_does_not_reset_their_own_password_here(sign_in, admin)
 
 def test_a_list_is_checked_first_and_imported_then(sign_in, admin, laboratory):
     text = (
-        HEAD
-        + "nora,Nora,Berg,,pathologist,central laboratory\n\n"
+        HEAD + "nora,Nora,Berg,,pathologist,central laboratory\n\n"
         "ümit,Ümit,Øre,u@example.org,Technologist,Central Laboratory\n"
     )
     client = sign_in(admin)

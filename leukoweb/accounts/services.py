@@ -26,14 +26,15 @@ class Refused(Exception):
     """The change is not allowed: the message is a sentence for the administrator."""
 
 
-def invite(user, *, by) -> User:
-    """Save a new account without a password; invitation_path(user) is where its owner chooses one."""
+def invite(*users, by) -> None:
+    """Save new accounts without a password; invitation_path(user) is where each owner chooses one."""
     with transaction.atomic():
-        user.set_unusable_password()
-        user.save()
-        record("account.invite", actor=by, obj=user, laboratory=user.laboratory,
-               changes={"account": user.username, "role": user.role})  # fmt: skip
-    return user
+        for user in users:
+            user.set_unusable_password()
+            user.save()
+        for user in users:  # events last: they hold the chain until the end
+            record("account.invite", actor=by, obj=user, laboratory=user.laboratory,
+                   changes={"account": user.username, "role": user.role})  # fmt: skip
 
 
 def invitation_path(user) -> str:
@@ -168,8 +169,13 @@ def _end_sessions(user):
 
 
 def _lock_administrators():
-    """Two administrators who demote each other at once: the second waits, and finds itself the last."""
-    list(User.objects.select_for_update().filter(role=ADMIN, is_active=True).order_by("pk").values_list("pk"))
+    """Two administrators who demote each other at once: the second waits, and finds itself the last.
+
+    No key lock: an event names its actor, and writing one must not wait for us while we wait for the chain.
+    """
+    list(
+        User.objects.select_for_update(no_key=True).filter(role=ADMIN, is_active=True).order_by("pk").values_list("pk")
+    )
 
 
 def _refuse_own(user, by, sentence):

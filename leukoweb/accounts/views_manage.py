@@ -5,7 +5,6 @@ An administrator manages every laboratory of the installation, and reads no case
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db import transaction
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -41,7 +40,8 @@ def user_invite(request):
     """Make an account and show the one-time address for its owner."""
     form = AccountForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        user = services.invite(form.save(commit=False), by=request.user)
+        user = form.save(commit=False)
+        services.invite(user, by=request.user)
         return _shown_once(request, user, invitation=services.invitation_path(user))
     return render(request, "accounts/user_invite.html", {"form": form})
 
@@ -148,8 +148,8 @@ def user_import(request):
     is_clean = bool(lines) and not any(complaints for *_, complaints in lines)
     made = []
     if is_clean and request.POST.get("import") == "yes":
-        with transaction.atomic():
-            made = [services.invite(line_form.save(commit=False), by=request.user) for _, _, line_form, _ in lines]
+        made = [line_form.save(commit=False) for _, _, line_form, _ in lines]
+        services.invite(*made, by=request.user)
     return render(
         request,
         "accounts/user_import.html",

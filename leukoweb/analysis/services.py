@@ -55,7 +55,7 @@ def reread_slide(slide, *, um_per_px: float, by) -> Run:
     Before: the scale is plausible (cases.intake), the analysis has ended and nobody has labelled a cell. After: Run(QUEUED), the worker is rung.
     """
     with transaction.atomic():
-        former = Run.objects.select_for_update().get(slide=slide, is_shadow=False)
+        former = Run.objects.select_for_update(no_key=True).get(slide=slide, is_shadow=False)
         if former.state in (Run.State.QUEUED, Run.State.RUNNING):
             raise RereadRefused("The detector has not finished this slide. Change the scale when it has.")
         touched = Q(decisions__isnull=False) | Q(added_by__isnull=False)

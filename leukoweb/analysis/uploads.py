@@ -28,7 +28,7 @@ def accept_upload(case, files, *, label="", um_per_px=None, by, stopped=()):
         return None, refused
     with transaction.atomic():
         # The lock makes a double click wait, and then find its pictures already here.
-        locked = Case.objects.select_for_update().get(pk=case.pk)
+        locked = Case.objects.select_for_update(no_key=True).get(pk=case.pk)
         require_open(locked)
         known = _hashes(locked)
         refused += [Refused(image.name, IN_THIS_CASE) for image in images if image.sha256 in known]

@@ -30,12 +30,14 @@ def register_case(*, by, mrn, patient, case) -> Case:
     """
     _refuse_contradictions({"stain": "", **case}, patient)
     with transaction.atomic():
-        person = _patient_of(by.laboratory, mrn, patient, by=by)
+        events = []  # written last: they hold the audit's chain until the end of the transaction
+        person = _patient_of(by.laboratory, mrn, patient, by=by, events=events)
         try:
             with transaction.atomic():
                 new = Case.objects.create(laboratory=by.laboratory, patient=person, registered_by=by, **case)
         except IntegrityError as error:
             raise CaseRefused(_taken(case["accession_number"]), "accession_number") from error
+        _write(events)
         record("case.register", actor=by, obj=new, case=new, changes=_as_text({"mrn": mrn, **case}))
     return new
 
@@ -44,11 +46,12 @@ def edit_case(case, *, by, mrn, patient, fields) -> Case:
     """Change what was registered; old and new values go to the audit. Before: neither signed nor rejected."""
     with transaction.atomic():
         case = _open_case(case)
+        events = []
         before = {name: getattr(case, name) for name in CASE_FIELDS} | {"mrn": case.patient.mrn}
         if mrn == case.patient.mrn:
-            _correct_patient(case.patient, patient, by=by, case=case)
+            _correct_patient(case.patient, patient, by=by, case=case, events=events)
         else:
-            case.patient = _patient_of(case.laboratory, mrn, patient, by=by)
+            case.patient = _patient_of(case.laboratory, mrn, patient, by=by, events=events)
         for name, value in fields.items():
             setattr(case, name, value)
         _refuse_contradictions({name: getattr(case, name) for name in CASE_FIELDS}, patient)
@@ -58,6 +61,7 @@ def edit_case(case, *, by, mrn, patient, fields) -> Case:
         except IntegrityError as error:
             raise CaseRefused(_taken(case.accession_number), "accession_number") from error
         changes = _changed(before, {name: getattr(case, name) for name in CASE_FIELDS} | {"mrn": mrn})
+        _write(events)
         if changes:
             record("case.edit", actor=by, obj=case, case=case, changes=changes)
     return case
@@ -92,7 +96,7 @@ def _refuse_contradictions(case, patient):
 
 def _open_case(case):
     """Lock the case's row and return it, if it may still be changed."""
-    Case.objects.select_for_update().get(pk=case.pk)
+    Case.objects.select_for_update(no_key=True).get(pk=case.pk)
     case = Case.objects.with_state().select_related("patient", "laboratory").get(pk=case.pk)
     if case.state == REJECTED:
         raise CaseRefused("The specimen of this case was rejected: the case stays as it is.")
@@ -101,7 +105,7 @@ def _open_case(case):
     return case
 
 
-def _patient_of(laboratory, mrn, fields, *, by):
+def _patient_of(laboratory, mrn, fields, *, by, events):
     """The patient with this MRN: made when new, refused when the MRN stands under another name or birth date."""
     given = {name: fields.get(name) for name in PATIENT_FIELDS if fields.get(name)}
     patient = Patient.objects.filter(laboratory=laboratory, mrn=mrn).first()
@@ -110,7 +114,7 @@ def _patient_of(laboratory, mrn, fields, *, by):
             raise CaseRefused("This MRN is new here: enter the patient's name as well.", "name")
         patient, is_new = Patient.objects.get_or_create(laboratory=laboratory, mrn=mrn, defaults=given)
         if is_new:
-            record("patient.register", actor=by, obj=patient, changes=_as_text({"mrn": mrn, **given}))
+            events.append(("patient.register", patient, by, None, _as_text({"mrn": mrn, **given})))
             return patient
     if "name" in given and _plain(given["name"]) != _plain(patient.name):
         raise CaseRefused(
@@ -125,19 +129,25 @@ def _patient_of(laboratory, mrn, fields, *, by):
         raise CaseRefused("This MRN belongs to a patient of another sex: compare both with the request form.", "sex")
     unknown = {"birth_date": patient.birth_date is None, "sex": patient.sex == Patient.Sex.UNKNOWN}
     _correct_patient(
-        patient, {name: given[name] for name, is_open in unknown.items() if is_open and name in given}, by=by
-    )
+        patient, {name: given[name] for name, is_open in unknown.items() if is_open and name in given},
+        by=by, events=events,
+    )  # fmt: skip
     return patient
 
 
-def _correct_patient(patient, fields, *, by, case=None):
+def _correct_patient(patient, fields, *, by, events, case=None):
     before = {name: getattr(patient, name) for name in PATIENT_FIELDS}
     for name, value in fields.items():
         setattr(patient, name, value)
     changes = _changed(before, {name: getattr(patient, name) for name in PATIENT_FIELDS})
     if changes:
         patient.save(update_fields=list(changes))
-        record("patient.edit", actor=by, obj=patient, case=case, changes=changes)
+        events.append(("patient.edit", patient, by, case, changes))
+
+
+def _write(events):
+    for action, patient, by, case, changes in events:
+        record(action, actor=by, obj=patient, case=case, changes=changes)
 
 
 def _taken(accession_number):

@@ -163,5 +163,5 @@ def _pairs(count):
 
 def _lock(case):
     """Hold the case's row until the transaction ends and return it with its state."""
-    Case.objects.select_for_update().get(pk=case.pk)
+    Case.objects.select_for_update(no_key=True).get(pk=case.pk)
     return Case.objects.with_state().select_related("laboratory", "patient").get(pk=case.pk)

@@ -92,7 +92,7 @@ def rederived(content: dict, policy: Policy) -> dict:
 def save_policy(laboratory, rules: Rules, *, reason: str, by) -> Policy:
     """Put rules in force as the laboratory's next version; earlier versions stay."""
     with transaction.atomic():
-        Laboratory.objects.select_for_update().get(pk=laboratory.pk)
+        Laboratory.objects.select_for_update(no_key=True).get(pk=laboratory.pk)
         before = current_policy(laboratory)
         policy = Policy.objects.create(
             laboratory=laboratory,

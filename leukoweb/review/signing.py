@@ -174,7 +174,7 @@ def sign_report(report, *, by, password, meaning, username=None, code="", seen=N
     _confirm_signer(by, password, username, code)
     with transaction.atomic():
         # The laboratory's row is the lock of its chain: two signatures at once never get the same predecessor.
-        laboratory = Laboratory.objects.select_for_update().get(pk=report.case.laboratory_id)
+        laboratory = Laboratory.objects.select_for_update(no_key=True).get(pk=report.case.laboratory_id)
         case = _lock(report.case)
         if case.laboratory_id != by.laboratory_id:
             raise Refused("This case belongs to another laboratory.")
@@ -245,5 +245,5 @@ def _must_look(case) -> set[int]:
 
 def _lock(case):
     """Hold the case's row until the transaction ends and return it with its state."""
-    Case.objects.select_for_update().get(pk=case.pk)
+    Case.objects.select_for_update(no_key=True).get(pk=case.pk)
     return Case.objects.with_state().select_related("laboratory", "patient").get(pk=case.pk)
