@@ -84,13 +84,12 @@ def draw(pixels, cells, missed, um_per_px):
 
     image = Image.fromarray(pixels)
     pen = ImageDraw.Draw(image)
-    width = max(1, round(0.4 / um_per_px))
+    width, letters_px = max(1, round(0.4 / um_per_px)), max(10, round(3 / um_per_px))
     for cell in cells:
         pen.rectangle(cell.xyxy, outline=BY_CODE[cell.code].color, width=width)
+        x, y = cell.xyxy[0], max(cell.xyxy[1], letters_px)
         text = f"{cell.code} {cell.score:.2f}"
-        pen.text(
-            cell.xyxy[:2], text, fill=BY_CODE[cell.code].color, anchor="lb", font_size=max(10, round(3 / um_per_px))
-        )
+        pen.text((x, y), text, fill=BY_CODE[cell.code].color, anchor="lb", font_size=letters_px)
     for box in missed:
         pen.rectangle(tuple(box), outline="black", width=max(1, width // 2))
     return image

@@ -85,6 +85,15 @@ def test_the_command_find_says_what_is_wrong(tmp_path, capsys):
     assert "give --um-per-px" in capsys.readouterr().err
 
 
+def test_a_worker_stays_under_its_memory_limit_on_a_small_field(tmp_path, drawn):
+    Image.fromarray(drawn.image).save(tmp_path / "field.png")
+    command = ["-m", "detection", "bench", "--worker-on", str(tmp_path / "field.png"), "--cache", str(tmp_path)]
+    result = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
+    answer = json.loads(result.stdout.splitlines()[-1])
+    assert answer["cells"] >= 8
+    assert answer["peak_gb"] < 2.5
+
+
 def test_the_command_line_starts_without_torch():
     code = "import sys, detection.__main__, detection.images; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
