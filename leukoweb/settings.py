@@ -9,6 +9,8 @@ import environ
 from csp.constants import NONCE
 from django.core.exceptions import ImproperlyConfigured
 
+from leukoweb.accounts.roles import ROLES
+
 from leukoweb.processes import broker_socket
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -176,6 +178,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 IDLE_LIMIT_S = env.int("LEUKOWEB_IDLE_MINUTES", 15) * 60  # S7: signed out by the server
 SECOND_FACTOR_ROLES = env.list("LEUKOWEB_SECOND_FACTOR_ROLES", default=[])  # such as pathologist,admin
+if UNKNOWN_ROLES := set(SECOND_FACTOR_ROLES) - ROLES.keys():
+    raise ImproperlyConfigured(f"LEUKOWEB_SECOND_FACTOR_ROLES names {UNKNOWN_ROLES}; the roles are {', '.join(ROLES)}.")
 PASSWORD_RESET_TIMEOUT = env.int("LEUKOWEB_INVITATION_HOURS", 72) * 3600
 PROXIES = 1 if env.bool("LEUKOWEB_BEHIND_PROXY", False) else 0
 

@@ -134,6 +134,15 @@ def test_a_deployment_passes_the_deployment_check(tmp_path):
     assert done.stdout.split() == ["True", "True", "31536000"]
 
 
+def test_a_role_that_does_not_exist_stops_the_start(tmp_path):
+    """Whoever misspells it must not believe that pathologists need a second factor."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LEUKOWEB_DATA_DIR": str(tmp_path),
+           "LEUKOWEB_ENV_FILE": "", "LEUKOWEB_SECOND_FACTOR_ROLES": "patologist"}  # fmt: skip
+    done = subprocess.run([sys.executable, "manage.py", "check"], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "the roles are technologist, pathologist, admin" in done.stderr
+
+
 # --- hosts and forms -------------------------------------------------------------------------------------------------
 
 
