@@ -137,6 +137,12 @@ def test_what_is_no_bundle_is_said_to_be_none(db, sign_in, technologist, raw):
     assert answer.context["problems"]
 
 
+def test_a_second_value_under_the_same_name_is_refused(bundle):
+    """A program would read the genuine last one, a person the forged first one."""
+    raw, _ = bundle
+    assert problems_of(raw.replace(b'"comment":', b'"comment": "forged", "comment":', 1))
+
+
 @given(st.recursive(
     st.none() | st.booleans() | st.integers(-10**9, 10**9) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3), max_leaves=8,

@@ -77,7 +77,7 @@ def problems_of(raw: bytes, *, expected_seal: str | None = None) -> list[str]:
         What differs, in sentences; empty when the bundle is what was signed.
     """
     try:
-        bundle = json.loads(raw)
+        bundle = json.loads(raw, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         return [
             f"The file is not readable as JSON ({type(error).__name__}): it is no report bundle, or it was damaged."
@@ -129,6 +129,13 @@ def differences(before, after, path="") -> list[str]:
 
 def _seal(sections, sequence, previous_seal):
     return digest({"format": FORMAT, "sections": sections, "sequence": sequence, "previous_seal": previous_seal})
+
+
+def _once(pairs):
+    """Refuse a name that stands twice: programs read the last one, people the first."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name stands twice")
+    return dict(pairs)
 
 
 def _altered_sections(content, sections):
