@@ -124,6 +124,9 @@ TABLE = {
     "cell_redo": ("no", OWN),
     "reference_cells": (READERS, "no"),
     "reader_keys": ("no", READERS),
+    "atlas_list": (SIGNED_IN, ADMINS),
+    "atlas_picture": ("in 404 404 404 404", "no"),  # there is none of this key
+    "atlas_delete": ("no", "in 403 403 404 403"),
     "reference_detail": (OWN, "no"),
     "reference_start": ("no", OWN),
     "reference_read": (OWN, OWN),
@@ -175,6 +178,7 @@ OBJECTS = [
     ("manage/phrases/", lambda c: {"pk": c.phrase.pk}),
     ("manage/detectors/<int:pk>/against/", lambda c: {"pk": c.detector.pk, "other_pk": c.detector.pk}),
     ("manage/detectors/", lambda c: {"pk": c.detector.pk}),
+    ("atlas/", lambda c: {"pk": 10**6}),
     ("cells/references/", lambda c: {"code": "MYO"}),
     ("cells/", lambda c: {"pk": c.cell.pk}),
     ("images/<int:pk>/tiles/", lambda c: {"pk": c.image.pk, "level": 0, "column": 0, "row": 0}),

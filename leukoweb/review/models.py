@@ -192,3 +192,18 @@ class Reading(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [models.UniqueConstraint(fields=["count", "cell", "place"], name="cell_read_once_by_each_reader")]
+
+
+class AtlasPicture(models.Model):
+    """A picture that a laboratory chose to show what a type looks like, with where it comes from."""
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.CASCADE, related_name="atlas")
+    code = models.CharField(max_length=3)
+    caption = models.CharField(max_length=200, blank=True)
+    source = models.CharField(max_length=200, help_text="Where the picture comes from and under which licence.")
+    jpeg = models.BinaryField()
+    added_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    added_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["code", "id"]

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from leukoweb.review.views import cases, cells, detectors, policies, reference, reports, workbench, worklist
+from leukoweb.review.views import atlas, cases, cells, detectors, policies, reference, reports, workbench, worklist
 
 urlpatterns = [
     path("worklist/", worklist.worklist, name="worklist"),
@@ -37,5 +37,8 @@ urlpatterns = [
     path("cells/<int:pk>/decide/", cells.cell_decide, name="cell_decide"),
     path("cells/references/<str:code>.json", cells.reference_cells, name="reference_cells"),
     path("review/keys/", workbench.reader_keys, name="reader_keys"),
+    path("atlas/", atlas.atlas_list, name="atlas_list"),
+    path("atlas/<int:pk>/picture.jpg", atlas.atlas_picture, name="atlas_picture"),
+    path("atlas/<int:pk>/delete/", atlas.atlas_delete, name="atlas_delete"),
     path("manage/detectors/<int:pk>/against/<int:other_pk>/", detectors.detector_compare, name="detector_compare"),
 ]

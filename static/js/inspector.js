@@ -82,21 +82,21 @@ export class Inspector {
   }
 
   async #showReferences(code) {
-    this.parts["refs-title"].textContent = `Signed ${code} of this laboratory`;
+    this.parts["refs-title"].textContent = `${code} in the atlas, and signed in this laboratory`;
     if (!this.references.has(code)) {
       this.references.set(code, null);
       const answer = await fetch(this.desk.urls.references.replace("/XXX.", `/${code}.`), {
         headers: { Accept: "application/json" },
       }).catch(() => null);
-      const found = answer?.ok ? (await answer.json()).cells : [];
-      this.references.set(code, found);
+      const { cells, atlas } = answer?.ok ? await answer.json() : { cells: [], atlas: [] };
+      this.references.set(code, [...atlas, ...cells.map((id) => this.desk.crop(id))]);
     }
-    const cells = this.references.get(code);
-    if (cells === null || this.desk.get(this.shown)?.code !== code) return;
+    const pictures = this.references.get(code);
+    if (pictures === null || this.desk.get(this.shown)?.code !== code) return;
     this.parts.references.replaceChildren(
-      ...(cells.length
-        ? cells.map((id) => make("img", { src: this.desk.crop(id), alt: `signed ${code}`, width: 52, height: 52 }))
-        : [make("p", { className: "refs-none" }, "None signed yet.")]),
+      ...(pictures.length
+        ? pictures.map((src) => make("img", { src, alt: `reference ${code}`, width: 52, height: 52 }))
+        : [make("p", { className: "refs-none" }, "None yet.")]),
     );
   }
 }

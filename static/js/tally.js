@@ -64,7 +64,7 @@ export class Tally {
     const mark = this.root.querySelector("[data-part=preliminary]");
     mark.hidden = summary.cells > 0 && summary.undecided === 0;
     mark.textContent =
-      summary.undecided < summary.cells ? "Preliminary, not all cells reviewed" : "Preliminary, not reviewed";
+      summary.undecided < summary.cells ? "Preliminary, not all reviewed" : "Preliminary, not reviewed";
     const flags = this.root.querySelector("[data-part=flags]");
     flags.replaceChildren(
       ...summary.flags.map((flag) => {

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from django.http import JsonResponse
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
@@ -16,7 +17,7 @@ from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case, Slide, SlideImage
 from leukoweb.review import cells as doors
 from leukoweb.review.cell_lists import after_change, cells_for_json, images_of, summary_of, whole_case
-from leukoweb.review.models import Decision, Presence, Report
+from leukoweb.review.models import AtlasPicture, Decision, Presence, Report
 
 PRESENT_FOR = timedelta(seconds=25)
 REFERENCES = 8
@@ -119,7 +120,7 @@ def case_presence(request, pk):
 @requires("read_cases")
 @require_GET
 def reference_cells(request, code):
-    """Cells of this laboratory's signed reports that carry a type, the last ones first."""
+    """Pictures of a type: the laboratory's atlas, and cells of its signed reports, the last ones first."""
     signed = Decision.objects.filter(
         to_code=code,
         cell__in=Cell.objects.visible_to(request.user).counted(),
@@ -127,7 +128,9 @@ def reference_cells(request, code):
     ).order_by("-id")
     keys = list(dict.fromkeys(signed.values_list("cell_id", flat=True)[: 5 * REFERENCES]))
     still = doors.with_labels(Cell.objects.filter(pk__in=keys)).filter(code=code).values_list("pk", flat=True)
-    return JsonResponse({"cells": sorted(still, key=keys.index)[:REFERENCES]})
+    chosen = AtlasPicture.objects.filter(laboratory_id=request.user.laboratory_id, code=code)
+    atlas = [reverse("atlas_picture", args=[key]) for key in chosen.values_list("pk", flat=True)[:REFERENCES]]
+    return JsonResponse({"cells": sorted(still, key=keys.index)[:REFERENCES], "atlas": atlas})
 
 
 def _decide(request, seen, asked):

@@ -1,0 +1,63 @@
+"""The laboratory's atlas: chosen pictures of each type, filled by admins; it knows no case and no patient."""
+
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from django.conf import settings
+from django.db import transaction
+from PIL import Image
+
+from detection.cell_types import CODES
+from detection.images import ImageRefused, Limits, unpack_image
+from leukoweb.audit.services import record
+from leukoweb.review.models import AtlasPicture
+
+SHOWN_PX = 360
+MOST_BYTES = 20 * 2**20
+
+
+class AtlasRefused(Exception):
+    """Say in one sentence why a picture was not taken."""
+
+
+def add_picture(file, *, code, caption, source, by) -> AtlasPicture:
+    """Read an uploaded picture in the limited child process and keep a small JPEG of it."""
+    if code not in CODES:
+        raise AtlasRefused("Choose the type that the picture shows.")
+    if not source.strip():
+        raise AtlasRefused("Say where the picture comes from and under which licence.")
+    if file is None or file.size > MOST_BYTES:
+        raise AtlasRefused(f"Choose a picture of one cell, at most {MOST_BYTES // 2**20} MB.")
+    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
+        original = Path(folder) / "original"
+        with original.open("wb") as kept:
+            for chunk in file.chunks():
+                kept.write(chunk)
+        try:
+            unpack_image(original, folder, limits=Limits(max_bytes=MOST_BYTES, max_pixels=30_000_000))
+        except ImageRefused as refusal:
+            raise AtlasRefused(str(refusal)) from refusal
+        picture = Image.fromarray(np.load(Path(folder) / "pixels.npy"))
+    picture.thumbnail((SHOWN_PX, SHOWN_PX), Image.Resampling.LANCZOS)
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=90)
+    with transaction.atomic():
+        added = AtlasPicture.objects.create(
+            laboratory=by.laboratory,
+            code=code,
+            caption=caption.strip()[:200],
+            source=source.strip()[:200],
+            jpeg=jpeg.getvalue(),
+            added_by=by,
+        )
+        record("atlas.add", actor=by, obj=added, changes={"code": code, "source": added.source})
+    return added
+
+
+def delete_picture(picture, *, by) -> None:
+    """Take a picture out of the atlas."""
+    with transaction.atomic():
+        record("atlas.delete", actor=by, obj=picture, changes={"code": picture.code, "source": picture.source})
+        picture.delete()

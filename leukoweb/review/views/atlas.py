@@ -1,0 +1,67 @@
+"""The atlas page: everybody of a laboratory looks at it, admins fill it."""
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from detection.cell_types import CELL_TYPES
+from leukoweb.accounts.access import requires
+from leukoweb.review.atlas import AtlasRefused, add_picture, delete_picture
+from leukoweb.review.models import AtlasPicture
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def atlas_list(request):
+    """The laboratory's pictures by type; POST by an admin adds one."""
+    if request.method == "POST":
+        return _add(request)
+    pictures = {}
+    for picture in _pictures(request.user).defer("jpeg"):
+        pictures.setdefault(picture.code, []).append(picture)
+    rows = [(cell_type, pictures.get(cell_type.code, [])) for cell_type in CELL_TYPES]
+    return render(request, "review/atlas_list.html", {"rows": rows, "types": CELL_TYPES})
+
+
+@login_required
+@require_GET
+def atlas_picture(request, pk):
+    """Send one picture."""
+    picture = get_object_or_404(_pictures(request.user), pk=pk)
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=86400"}
+    return HttpResponse(bytes(picture.jpeg), content_type="image/jpeg", headers=headers)
+
+
+@requires("manage_policies")
+@require_POST
+def atlas_delete(request, pk):
+    """Take a picture out."""
+    delete_picture(get_object_or_404(_pictures(request.user), pk=pk), by=request.user)
+    messages.success(request, "The picture was taken out of the atlas.")
+    return redirect("atlas_list")
+
+
+def _add(request):
+    if not request.user.can("manage_policies"):
+        raise PermissionDenied
+    asked = request.POST
+    try:
+        added = add_picture(
+            request.FILES.get("picture"),
+            code=asked.get("code", ""),
+            caption=asked.get("caption", ""),
+            source=asked.get("source", ""),
+            by=request.user,
+        )
+    except AtlasRefused as refusal:
+        messages.error(request, f"Nothing was added: {refusal}")
+    else:
+        messages.success(request, f"A picture of {added.code} was added.")
+    return redirect("atlas_list")
+
+
+def _pictures(user):
+    return AtlasPicture.objects.filter(laboratory_id=user.laboratory_id)
