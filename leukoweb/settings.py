@@ -1,4 +1,4 @@
-"""The one settings file: what a deployment may change is read from the environment; .env.example explains each value."""
+"""The one settings file: what a deployment may change is read from the environment (see .env.example)."""
 
 import secrets
 from datetime import timedelta
@@ -10,7 +10,6 @@ from csp.constants import NONCE
 from django.core.exceptions import ImproperlyConfigured
 
 from leukoweb.accounts.roles import ROLES
-
 from leukoweb.processes import broker_socket
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -205,7 +204,7 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_LOGOUT_REDIRECT_URL = LOGOUT_REDIRECT_URL
-ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "100/10m/ip"}  # one account is guarded by the lock-out
+ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "100/10m/ip,10/30m/key"}  # beside the lock-out
 ALLAUTH_TRUSTED_PROXY_COUNT = PROXIES
 MFA_ADAPTER = "leukoweb.accounts.second_factor.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
@@ -324,7 +323,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"CaseState": "leukoweb.cases.models.STATES", "RunState": "leukoweb.analysis.models.Run.State"},
+    "ENUM_NAME_OVERRIDES": {
+        "CaseState": "leukoweb.cases.models.STATES",
+        "RunState": "leukoweb.analysis.models.Run.State",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

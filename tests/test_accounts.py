@@ -197,6 +197,28 @@ def test_a_code_works_once(pathologist):
     assert not check_code(pathologist, code)
 
 
+def test_guessing_at_the_code_locks_the_account(client, pathologist):
+    """S6: also for somebody who knows the password, at the signature and at the token door alike."""
+    give_totp(pathologist)
+    for n in range(5):
+        assert lockout.confirm_password(pathologist, PASSWORD)
+        assert not check_code(pathologist, f"00000{n}")
+    with pytest.raises(lockout.LockedOut):
+        lockout.confirm_password(pathologist, PASSWORD)
+    asked = {"username": "paul", "password": PASSWORD, "code": "000000"}
+    assert "locked" in client.post("/api/v1/token/", asked).json()["detail"]
+
+
+def test_the_sign_in_page_takes_ten_wrong_codes_and_no_more(client, pathologist):
+    secret = give_totp(pathologist)
+    address = enter(client, "paul").url
+    for n in range(10):
+        client.post(address, {"code": f"0000{n:02d}"})
+    page = client.post(address, {"code": code_of(secret)})
+    assert not is_in(client)
+    assert "Too many failed" in page.content.decode()
+
+
 def test_the_secret_of_the_second_factor_is_encrypted_at_rest(pathologist):
     from allauth.mfa.models import Authenticator
 

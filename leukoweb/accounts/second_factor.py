@@ -7,6 +7,8 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet
 from django.conf import settings
+from django.contrib.auth.signals import user_login_failed
+from django.http import HttpRequest
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
@@ -26,10 +28,18 @@ def has_second_factor(user) -> bool:
 
 
 def check_code(user, code: str) -> bool:
-    """Say whether `code` is the current code of the person's authenticator app or an unused recovery code."""
+    """Say whether `code` is the current code of the person's authenticator app or an unused recovery code.
+
+    A wrong one counts towards the lock-out, as a wrong password does (see lockout.py).
+    """
     code = "".join((code or "").split())
+    if not code:
+        return False
     kinds = (Authenticator.Type.TOTP, Authenticator.Type.RECOVERY_CODES)
-    return any(a.wrap().validate_code(code) for a in Authenticator.objects.filter(user=user, type__in=kinds))
+    is_good = any(a.wrap().validate_code(code) for a in Authenticator.objects.filter(user=user, type__in=kinds))
+    if not is_good:
+        user_login_failed.send(__name__, credentials={"username": user.username}, request=HttpRequest())
+    return is_good
 
 
 def forget_second_factor(user) -> int:
