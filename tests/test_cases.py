@@ -240,6 +240,7 @@ def test_each_state_filter_finds_exactly_the_cases_in_that_state(sign_in, techno
     assert set(expected) == set(STATES)
     for state, found in expected.items():
         assert numbers(client.get(f"/cases/?state={state}")) == found, state
+        assert [case.state for case in Case.objects.with_state().filter(accession_number__in=found)] == [state]
 
 
 @pytest.mark.parametrize("sort", ["-received", "received", "accession", "patient"])

@@ -57,7 +57,8 @@ def page_of(cases, *, sort="-received", after=None, before=None) -> Page:
         keys.reverse()
     shown = Case.objects.filter(pk__in=keys).with_state().select_related("patient")
     by_key = {case.pk: case for case in shown.annotate(slide_count=Count("slides"))}
-    count = cases.order_by()[: COUNT_AT_MOST + 1].count()
+    is_all = mark is None and not is_more
+    count = len(keys) if is_all else cases.order_by()[: COUNT_AT_MOST + 1].count()
     return Page(
         cases=[by_key[pk] for pk in keys if pk in by_key],
         count=min(count, COUNT_AT_MOST),

@@ -60,28 +60,6 @@ class Patient(models.Model):
 
 
 class CaseQuerySet(models.QuerySet):
-    def in_state(self, state):
-        """The cases in one state, found from the rare side so that a full table is not evaluated row by row."""
-        runs = {FAILED: "failed", RUNNING: "running", QUEUED: "queued"}
-        cases = self
-        if state == REJECTED:
-            cases = cases.filter(rejected_at__isnull=False)
-        elif state in runs:
-            cases = cases.filter(pk__in=Slide.objects.filter(runs__state=runs[state]).values("case"))
-        elif state == REGISTERED:
-            cases = cases.exclude(pk__in=Slide.objects.values("case"))
-        elif state == TO_REVIEW:
-            signed = Case.objects.filter(reports__state="signed").values("pk")
-            cases = cases.filter(rejected_at__isnull=True).exclude(pk__in=signed)
-        elif state == TO_SIGN:
-            signed = Case.objects.filter(reports__state="signed").values("pk")
-            cases = cases.exclude(pk__in=signed)
-        elif state == AMENDING:
-            cases = cases.filter(
-                pk__in=Case.objects.filter(reports__state="draft", reports__version__gt=1).values("pk")
-            )
-        return cases.with_state().filter(state=state)
-
     def visible_to(self, user):
         """The cases of the user's own laboratory; none for a role that may not read cases."""
         if not user.is_authenticated or not user.can("read_cases"):
@@ -92,30 +70,39 @@ class CaseQuerySet(models.QuerySet):
 
     def with_state(self):
         """Annotate `state`, the one derived state of a case (see STATES)."""
+        first = [When(_is_among(cases), then=Value(state)) for state, cases in _cases_by_state()]
+        return self.annotate(state=FirstOf(*first, default=Value(TO_REVIEW), output_field=models.CharField()))
 
-        def has(**lookup):
-            return Exists(Case.objects.filter(pk=OuterRef("pk"), **lookup))
+    def in_state(self, state):
+        """The cases in one state, by joins in place of the derived state of every row: fast with 100,000 cases."""
+        found = self
+        for earlier, cases in _cases_by_state():
+            if earlier == state:
+                return found.filter(pk__in=cases.values("pk"))
+            found = found.filter(~_is_among(cases))
+        return found if state == TO_REVIEW else self.none()
 
-        def has_run(state):
-            return Exists(Slide.objects.filter(case=OuterRef("pk"), runs__state=state, runs__is_shadow=False))
 
-        return self.annotate(
-            state=FirstOf(
-                When(rejected_at__isnull=False, then=Value(REJECTED)),
-                When(
-                    Exists(Case.objects.filter(pk=OuterRef("pk"), reports__state="draft", reports__version__gt=1)),
-                    then=Value(AMENDING),
-                ),
-                When(has(reports__state="signed"), then=Value(SIGNED)),
-                When(has_run("failed"), then=Value(FAILED)),
-                When(has_run("running"), then=Value(RUNNING)),
-                When(has_run("queued"), then=Value(QUEUED)),
-                When(~has(slides__isnull=False), then=Value(REGISTERED)),
-                When(has(hand_overs__returned_at__isnull=True, hand_overs__isnull=False), then=Value(TO_SIGN)),
-                default=Value(TO_REVIEW),
-                output_field=models.CharField(),
-            )
-        )
+def _cases_by_state():
+    """The states with their cases: the first that holds a case is its state, and one that none holds is TO_REVIEW."""
+    cases = Case.objects
+    runs = {
+        state: {"slides__runs__state": state, "slides__runs__is_shadow": False} for state in (FAILED, RUNNING, QUEUED)
+    }
+    return [
+        (REJECTED, cases.filter(rejected_at__isnull=False)),
+        (AMENDING, cases.filter(reports__state="draft", reports__version__gt=1)),
+        (SIGNED, cases.filter(reports__state="signed")),
+        (FAILED, cases.filter(**runs[FAILED])),
+        (RUNNING, cases.filter(**runs[RUNNING])),
+        (QUEUED, cases.filter(**runs[QUEUED])),
+        (REGISTERED, cases.filter(slides__isnull=True)),
+        (TO_SIGN, cases.filter(hand_overs__isnull=False, hand_overs__returned_at__isnull=True)),
+    ]
+
+
+def _is_among(cases):
+    return Exists(cases.filter(pk=OuterRef("pk")))
 
 
 class Case(models.Model):
