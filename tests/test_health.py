@@ -36,12 +36,12 @@ def test_with_broker_and_worker_everything_is_well(state, worker):
 
 
 def test_weights_that_were_changed_or_lost_are_noticed(state, db, tmp_path):
-    for file in (ROOT / "detection" / "weights").glob("leukocyte-yolov5n-starter.*"):
+    for file in (ROOT / "detection" / "weights").glob("leukocyte-yolov5n-1.*"):
         shutil.copy(file, tmp_path)
-    version = register_detector(tmp_path / "leukocyte-yolov5n-starter.json")
+    version = register_detector(tmp_path / "leukocyte-yolov5n-1.json")
     DetectorVersion.objects.filter(pk=version.pk).update(is_active=True)
     assert state()["detector"] == "ok"
-    weights = tmp_path / "leukocyte-yolov5n-starter.pt"
+    weights = tmp_path / "leukocyte-yolov5n-1.pt"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert state()["detector"] == "failed"
     weights.unlink()
