@@ -59,9 +59,9 @@ def compare(dataset, out, *, architectures=None, scale="n", val_source=None, wor
         folder = out / f"{name}-{scale}"
         train(dataset, folder, architecture, scale=scale, workers=workers, **changes)
         network = load_network(folder / "last.pt")
-        found, speed = evaluation.find_on_views(network, views, per_type=True)
-        table = evaluation.ap_table(views, evaluation.match_views(views, found), repeats=repeats)
         run = json.loads((folder / "run.json").read_text())
+        found, speed = evaluation.find_on_views(network, views, um_per_px=run["recipe"]["um_per_px"], per_type=True)
+        table = evaluation.ap_table(views, evaluation.match_views(views, found), repeats=repeats)
         rows[name] = {
             "parameters": sum(p.numel() for p in network.parameters()),
             "images_per_s": round(speed, 1),
