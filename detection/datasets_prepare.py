@@ -213,5 +213,5 @@ def draw_balance(views, path):
         )
         axes.bar_label(bars, [counts[code] for code in CODES], fontsize=6)
     axes.set(yscale="log", ylabel="cells", xticks=range(len(CODES)), xticklabels=CODES)
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     figure.savefig(path, dpi=120)
