@@ -298,6 +298,18 @@ def make_slide(technologist):
 
 
 @pytest.fixture
+def known_evidence(db):
+    """Let the active detector be proven on some types and not on others, whatever the shipped card says."""
+    from leukoweb.analysis.detectors import active_detector
+
+    levels = dict.fromkeys(("NGS", "LYT", "EBO", "KSC", "MYO"), "good") | {"PMB": "none"}
+    detector = active_detector()
+    for entry in detector.card["classes"]:
+        entry["evidence"] = levels.get(entry["code"], "weak")
+    detector.save()
+
+
+@pytest.fixture
 def draw_pixels():
     """Draw the images of a laid-out slide with a nucleus in each box, and write the viewer's tiles as the worker would."""
     import numpy as np

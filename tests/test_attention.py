@@ -13,11 +13,11 @@ from leukoweb.review.attention import (
     in_order,
     is_settled,
     must_look,
-    needs_single_look,
     reasons_to_look,
+    together,
 )
 
-LEVELS = {"MON": "weak", "PMB": "none"}
+LEVELS = {"MON": "weak", "MOB": "weak", "PMB": "none"}
 
 
 class Detector:
@@ -50,12 +50,20 @@ def test_why_a_cell_must_be_looked_at(cell, reasons):
     assert must_look([cell], Detector()) == ([cell] if reasons else [])
 
 
-def test_a_well_proven_blast_may_pass_with_its_page_and_a_weak_type_may_not():
-    """S10."""
-    assert not needs_single_look(Seen("MYO"), Detector())
-    assert needs_single_look(Seen("MYO", 0.5), Detector())
-    assert needs_single_look(Seen("MON"), Detector())
-    assert not needs_single_look(Seen("MON", decided_code="LYT"), Detector())
+@pytest.mark.parametrize(
+    ("cell", "most"),
+    [
+        (Seen("NGS"), 60),
+        (Seen("NGS", 0.5), 1),
+        (Seen("MON"), 12),  # weak
+        (Seen("MYO"), 12),  # a blast of a proven type
+        (Seen("MOB"), 1),  # a blast of a weak type
+        (Seen("PMB"), 1),  # never trained
+    ],
+)
+def test_how_many_cells_may_be_confirmed_at_once(cell, most):
+    """S10: the less is known, the closer the look."""
+    assert together(cell, Detector()) == most
 
 
 def blasts_at_five_percent(counts):

@@ -10,6 +10,8 @@ from leukoweb.audit.models import Event
 from leukoweb.review.cells import current_cells
 from leukoweb.review.models import Decision, Report
 
+pytestmark = pytest.mark.usefixtures("known_evidence")
+
 
 @pytest.fixture
 def case(make_case, make_slide):
@@ -114,13 +116,23 @@ def test_cells_of_two_types_are_never_confirmed_together(case, reader):
     assert answer.json()["sentence"] == "Cells are confirmed together only when they are of one type."
 
 
-def test_cells_of_a_weakly_proven_type_are_never_confirmed_together(case, reader):
+def test_blasts_of_a_weakly_proven_type_are_never_confirmed_together(make_case, make_slide, reader):
     """S10: also not by giving them the label that they have."""
-    for code in (None, "MON"):
-        answer = _decide(reader, _cells(case, "MON"), code)
+    case = make_case("A-1002")
+    make_slide(case, {"MOB": 2})
+    for code in (None, "MOB"):
+        answer = _decide(reader, _cells(case, "MOB"), code)
         assert answer.status_code == 400
         assert "confirm each of them alone" in answer.json()["sentence"]
     assert not Decision.objects.exists()
+
+
+def test_cells_of_a_weakly_proven_type_pass_in_pages_of_twelve(make_case, make_slide, reader):
+    """S10."""
+    case = make_case("A-1002")
+    make_slide(case, {"MMZ": 13})
+    assert "At most 12" in _decide(reader, _cells(case, "MMZ"), None).json()["sentence"]
+    assert _decide(reader, _cells(case, "MMZ")[:12], None).status_code == 200
 
 
 def test_cells_with_a_low_score_are_never_confirmed_together(case, reader):

@@ -10,6 +10,8 @@ from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.models import Event
 from leukoweb.cases.store import derived_folder
 
+pytestmark = pytest.mark.usefixtures("known_evidence")
+
 
 @pytest.fixture
 def slide(make_case, make_slide, draw_pixels):

@@ -9,8 +9,10 @@ from django.utils import timezone
 
 from leukoweb.audit.models import Event
 from leukoweb.review.cell_lists import DEFAULT_KEYS, TAKEN_KEYS
-from leukoweb.review.cells import current_cells, relabel_cells
+from leukoweb.review.cells import current_cells, relabel_cell, relabel_cells
 from leukoweb.review.models import Presence, Report
+
+pytestmark = pytest.mark.usefixtures("known_evidence")
 
 
 @pytest.fixture
@@ -58,7 +60,8 @@ def test_cells_that_could_change_a_flag_come_first(case, reader):
 
 def test_a_fully_reviewed_case_is_settled(case, reader, pathologist):
     for code in ("NGS", "LYT", "MYO"):
-        relabel_cells(list(current_cells(case).filter(detector_code=code)), to=None, by=pathologist)
+        for cell in current_cells(case).filter(detector_code=code):
+            relabel_cell(cell, to=None, by=pathologist)
     summary = reader.get(reverse("case_cells", args=[case.pk])).json()["summary"]
     assert summary["settled"]
     assert (summary["order"], summary["undecided"]) == ([], 0)

@@ -12,6 +12,7 @@ LOW_SCORE = 0.6
 GRAVE = ("MYO", "MOB", "PMO", "PMB")  # one such cell sends the case to the pathologist (C7)
 UNPROVEN = ("none", "weak")
 NEVER = 10**6
+PAGE, CLOSE_PAGE = 60, 12
 
 # What a type is plausibly mistaken for: one stage of maturation off, and the confusions that the detector's card names.
 MISTAKEN_FOR = {
@@ -77,11 +78,26 @@ def must_look(cells, detector) -> list:
     return [cell for cell in cells if reasons_to_look(cell, detector)]
 
 
-def needs_single_look(cell, detector) -> bool:
-    """Say whether a cell may only be confirmed alone, not with a page of its like: unproven type or low score."""
-    return not cell.decided_code and (
-        detector.evidence(cell.code) in UNPROVEN or (cell.score is not None and cell.score < LOW_SCORE)
-    )
+def together(cell, detector) -> int:
+    """Say how many cells like this one a person may confirm at once, all of them before the eyes (S10).
+
+    Parameters
+    ----------
+    cell : Cell
+    detector : DetectorVersion
+
+    Returns
+    -------
+    int
+        1 for a low score, a type without evidence, or a blast or promyelocyte on weak evidence; `CLOSE_PAGE` for the
+        other cells that must be looked at; `PAGE` for the rest.
+    """
+    evidence = detector.evidence(cell.code)
+    if (cell.score is not None and cell.score < LOW_SCORE) or evidence == "none":
+        return 1
+    if evidence == "weak":
+        return 1 if cell.code in GRAVE else CLOSE_PAGE
+    return CLOSE_PAGE if cell.code in GRAVE else PAGE
 
 
 def cells_to_change(counts, undecided, calls) -> dict[str, int]:

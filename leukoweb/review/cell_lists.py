@@ -8,7 +8,7 @@ from detection.cell_types import CELL_TYPES
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import DetectorVersion, ImageResult
 from leukoweb.cases.models import SlideImage
-from leukoweb.review.attention import cells_to_change, in_order, is_settled, reasons_to_look
+from leukoweb.review.attention import cells_to_change, in_order, is_settled, reasons_to_look, together
 from leukoweb.review.cells import current_cells, evidence_of
 from leukoweb.review.differential import NOT_A_CELL, UNIDENTIFIED, clopper_pearson, count_differential
 from leukoweb.review.flags import flags_of, limits_of_the_count
@@ -86,6 +86,7 @@ def cells_for_json(cells, evidence) -> list[dict]:
                 "at": at.isoformat() if at else "",
                 "added": cell.added_by_id is not None,
                 "look": reasons_to_look(cell, evidence),
+                "together": together(cell, evidence),
             }
         )
     return shown

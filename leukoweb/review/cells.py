@@ -12,13 +12,12 @@ from detection.cell_types import CODES
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import REJECTED, SIGNED, Case
-from leukoweb.review.attention import must_look, needs_single_look
+from leukoweb.review.attention import must_look, together
 from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Decision, with_labels
 
 LABELS = (*CODES, UNIDENTIFIED, NOT_A_CELL)
 CLOSED = (SIGNED, REJECTED)
 LEAST_BOX_PX = 6
-MOST_CONFIRMED_AT_ONCE = 60
 
 
 class DecisionRefused(Exception):
@@ -209,17 +208,15 @@ def _refuse_unseen(labelled, to):
     confirmed = [cell for cell in labelled if not cell.decided_code and to in (None, cell.code)]
     if len(confirmed) < 2:
         return
-    if len(confirmed) > MOST_CONFIRMED_AT_ONCE:
-        raise DecisionRefused(
-            f"At most {MOST_CONFIRMED_AT_ONCE} cells are confirmed at once: no more can be seen on a page."
-        )
     if len({cell.code for cell in confirmed}) > 1:
         raise DecisionRefused("Cells are confirmed together only when they are of one type.")
-    alone = [cell for cell in confirmed if needs_single_look(cell, cell.run.detector)]
-    if alone:
+    most = min(together(cell, cell.run.detector) for cell in confirmed)
+    if most == 1:
         raise DecisionRefused(
-            f"{len(alone)} of these cells have a low score or a type with little evidence: confirm each of them alone."
+            "Some of these cells have a low score, or their type has too little evidence: confirm each of them alone."
         )
+    if len(confirmed) > most:
+        raise DecisionRefused(f"At most {most} of these cells are confirmed at once, so that each is really seen.")
 
 
 def _open_case(cells):

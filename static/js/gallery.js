@@ -5,7 +5,7 @@ import { describe, make } from "./desk.js";
 import { Pictures } from "./pictures.js";
 
 const SEEN_AFTER_MS = 600; // a page may be confirmed only after it stood before the reader for a moment
-const MOST_AT_ONCE = 60;
+const SEEN_PART = 0.6; // of a picture, below the heading of its type
 const LETTERS = [..."asdfghjklqwertyuiopzxcvbnm1234567890"];
 
 const SORTS = {
@@ -34,7 +34,7 @@ export class Gallery extends EventTarget {
     this.hints = null;
     this.seenSince = new Map();
     this.pictures = new Pictures(root);
-    this.watcher = new IntersectionObserver((entries) => this.#watch(entries), { root, threshold: 0.6, rootMargin: "-36px 0px 0px" });
+    this.watcher = new IntersectionObserver((entries) => this.#watch(entries), { root, threshold: [0, SEEN_PART], rootMargin: "-36px 0px 0px" });
     for (const type of types.values()) root.append(this.#group(type));
     desk.addEventListener("loaded", () => this.fill());
     desk.addEventListener("changed", (event) => this.#update(event.detail.ids));
@@ -78,11 +78,11 @@ export class Gallery extends EventTarget {
       for (const tile of group.list.children) {
         const id = Number(tile.dataset.id);
         if (!this.seenSince.has(id) || !this.#mayPass(tile)) continue;
-        const isLoaded = tile.firstElementChild.naturalWidth > 0;
-        if (!isLoaded || now - this.seenSince.get(id) < SEEN_AFTER_MS) isEarly = true;
-        else if (ids.length < MOST_AT_ONCE) ids.push(id);
+        if (ids.length >= this.desk.get(id).together) break;
+        ids.push(id);
+        if (!tile.firstElementChild.naturalWidth || now - this.seenSince.get(id) < SEEN_AFTER_MS) isEarly = true;
       }
-      if (ids.length || isEarly) return { code: group.code, ids: isEarly ? [] : ids, isEarly };
+      if (ids.length) return { code: group.code, ids, isEarly };
     }
     return null;
   }
@@ -255,7 +255,7 @@ export class Gallery extends EventTarget {
   #mayPass(tile) {
     const cell = this.desk.get(Number(tile.dataset.id));
     if (tile.classList.contains("no-picture")) return false;
-    return !cell.decided && !cell.look.some((reason) => reason.includes("evidence") || reason === "low score");
+    return !cell.decided && cell.together > 1;
   }
 
   // Only the changed tiles move; the others stay where the reader saw them.
@@ -393,7 +393,7 @@ export class Gallery extends EventTarget {
     const now = performance.now();
     for (const entry of entries) {
       const id = Number(entry.target.dataset.id);
-      if (entry.isIntersecting) this.seenSince.set(id, this.seenSince.get(id) ?? now);
+      if (entry.intersectionRatio >= SEEN_PART) this.seenSince.set(id, this.seenSince.get(id) ?? now);
       else this.seenSince.delete(id);
     }
     this.#countSoon();

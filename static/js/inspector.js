@@ -82,7 +82,7 @@ export class Inspector {
   }
 
   async #showReferences(code) {
-    this.parts["refs-title"].textContent = `${code} in the atlas, and signed in this laboratory`;
+    this.parts["refs-title"].textContent = `${code}: atlas and signed cells`;
     if (!this.references.has(code)) {
       this.references.set(code, null);
       const answer = await fetch(this.desk.urls.references.replace("/XXX.", `/${code}.`), {

@@ -51,7 +51,9 @@ function showProgress() {
   part("looks").textContent = look ? `${look} need a look` : "none needs a look";
   part("looks").classList.toggle("is-done", !look);
   part("next").disabled = !look;
-  part("report").classList.toggle("btn-primary", cells.length > 0 && done === cells.length);
+  const isReady = cells.length > 0 && done === cells.length;
+  part("report").classList.toggle("btn-primary", isReady);
+  part("report").classList.toggle("btn-outline-primary", !isReady);
   part("settled").textContent = !cells.length
     ? ""
     : done === cells.length
@@ -108,7 +110,8 @@ function decide(ids, code) {
   const after = !only ? null : wasLook ? order[order.indexOf(only.id) + 1] ?? order[0] : neighbour(only.id);
   const name = code ?? only?.code ?? "their types";
   desk.decide(ids, code);
-  if (only) goTo(after);
+  if (wasLook && order.length === 1) gallery.showNextPage(); // the last single look: now the pages
+  else if (only) goTo(after);
   else desk.select([], null);
   if (ids.length > 1) tell(code ? `${ids.length} cells are ${name} now. U takes it back.` : `${ids.length} cells confirmed. U takes it back.`);
   return null;
@@ -370,6 +373,8 @@ keysDialog(part("keys"), part("keys-open"), page, root.dataset.csrf, (changed) =
   fillPalette();
 });
 fillPalette();
+part("confirm-page").hidden = !canChange;
+part("add").hidden = !canChange;
 desk.load().catch((problem) => tell(problem.message, true));
 present();
 setInterval(present, PRESENT_EVERY_MS);

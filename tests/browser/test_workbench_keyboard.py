@@ -7,6 +7,8 @@ from leukoweb.analysis.models import ImageResult
 from leukoweb.review.cells import current_cells
 from leukoweb.review.models import Decision
 
+pytestmark = pytest.mark.usefixtures("known_evidence")
+
 
 @pytest.fixture
 def case(make_case, make_slide, draw_pixels):

@@ -7,6 +7,8 @@ from playwright.sync_api import expect
 from leukoweb.review.cells import current_cells, relabel_cells
 from leukoweb.review.models import Decision
 
+pytestmark = pytest.mark.usefixtures("known_evidence")
+
 
 @pytest.fixture
 def case(make_case, make_slide, draw_pixels):

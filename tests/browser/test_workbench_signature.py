@@ -3,12 +3,15 @@
 import re
 import time
 
+import pytest
 from playwright.sync_api import expect
 
 from leukoweb.analysis.models import Cell
 from leukoweb.review.cells import current_cells
 from leukoweb.review.models import Decision, Report
 from tests.conftest import PASSWORD
+
+pytestmark = pytest.mark.usefixtures("known_evidence")
 
 KEYS = {"NGS": "s", "NGB": "b", "MON": "m", "LYT": "l", "EOS": "e", "BAS": "k"}
 FOUND = {"NGS": 56, "LYT": 26, "MON": 7, "EOS": 3, "BAS": 1, "NGB": 6, "MYO": 1}
@@ -61,7 +64,7 @@ def test_100_cells_with_10_errors_are_signed_with_at_most_40_keys(
         button = page.locator("[data-part=confirm-page]")
         page.wait_for_timeout(700)  # the reader looks at the page
         looked_s += 0.7
-        expect(button).not_to_contain_text("Look at")
+        expect(button).not_to_contain_text("Look at", timeout=15_000)
         if button.is_disabled():
             press("Shift+Enter")  # brings the next page
             continue

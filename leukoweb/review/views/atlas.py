@@ -23,6 +23,7 @@ def atlas_list(request):
     for picture in _pictures(request.user).defer("jpeg"):
         pictures.setdefault(picture.code, []).append(picture)
     rows = [(cell_type, pictures.get(cell_type.code, [])) for cell_type in CELL_TYPES]
+    rows.sort(key=lambda row: not row[1])
     return render(request, "review/atlas_list.html", {"rows": rows, "types": CELL_TYPES})
 
 
