@@ -7,6 +7,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from leukoweb.analysis.detectors import active_detector
 from leukoweb.audit.models import Event
 from leukoweb.review.cell_lists import DEFAULT_KEYS, TAKEN_KEYS
 from leukoweb.review.cells import current_cells, relabel_cell, relabel_cells
@@ -37,6 +38,19 @@ def test_the_workbench_shows_the_case_and_its_opening_is_recorded(case, reader, 
     assert case.accession_number in page
     assert "Edelgard Wintermute" in page
     assert Event.objects.filter(action="case.read", case_id=case.pk, actor=pathologist).count() == 1
+
+
+def test_the_page_carries_how_far_the_detector_is_proven_on_each_type(case, reader):
+    """Counts that were typed right get their exact interval: 7 of 10 -> 35 to 93 %."""
+    detector = active_detector()
+    entry = next(e for e in detector.card["classes"] if e["code"] == "MON")
+    entry["ward"] = {"n": 10, "ap50": 0.6, "precision": [0.9, 0.8, 0.95], "central_cell_typed_right": "7/10"}
+    detector.save()
+    shown = reader.get(reverse("workbench", args=[case.pk])).context["page"]["evidence"]["MON"]
+    test = next(t for t in shown["tests"] if t["name"] == "ward")
+    assert (test["right"], test["of"], test["low"], test["high"]) == (7, 10, 35, 93)
+    assert test["precision"] == [90, 80, 95]
+    assert shown["level"] == "weak"
 
 
 def test_the_workbench_of_another_laboratory_does_not_exist(case, sign_in, outsider):

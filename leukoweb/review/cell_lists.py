@@ -182,8 +182,8 @@ def _card(entry, detector):
             continue
         test = {"name": name.replace("_", " "), "n": figures.get("n"), "ap50": figures.get("ap50")}
         for figure in ("precision", "recall"):
-            if isinstance(figures.get(figure), int | float):
-                test[figure] = figures[figure]
+            if isinstance(figures.get(figure), list):  # value, and its exact 95 % interval
+                test[figure] = [round(100 * value) for value in figures[figure]]
         right, _, shown = str(figures.get("central_cell_typed_right", "")).partition("/")
         if right.isdigit() and shown.isdigit() and int(shown):
             low, high = clopper_pearson(int(right), int(shown))

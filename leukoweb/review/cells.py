@@ -12,7 +12,7 @@ from detection.cell_types import CODES
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import REJECTED, SIGNED, Case
-from leukoweb.review.attention import must_look, together
+from leukoweb.review.attention import together
 from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Decision, with_labels
 
 LABELS = (*CODES, UNIDENTIFIED, NOT_A_CELL)
@@ -57,11 +57,6 @@ def evidence_of(case) -> Evidence:
     return Evidence(
         {code: min((d.evidence(code) for d in detectors), key=order.index, default="none") for code in CODES}
     )
-
-
-def cells_to_look_at(case) -> list[Cell]:
-    """The cells of a case that nobody has decided on and that must not pass unseen (S10); [] opens that gate."""
-    return must_look(current_cells(case), evidence_of(case))
 
 
 def relabel_cell(cell, *, to, by, reason="", seen_decision_id=None) -> Decision:

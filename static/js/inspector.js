@@ -73,7 +73,9 @@ export class Inspector {
     for (const test of card.tests) {
       const figures = [];
       if (test.right !== undefined) figures.push(`${test.right}/${test.of} right (95 % ${test.low}–${test.high} %)`);
-      for (const name of ["precision", "recall"]) if (test[name] !== undefined) figures.push(`${name} ${test[name].toFixed(2)}`);
+      for (const name of ["precision", "recall"]) {
+        if (test[name]) figures.push(`${name} ${test[name][0]} % (95 % ${test[name][1]}–${test[name][2]} %)`);
+      }
       if (typeof test.ap50 === "number") figures.push(`AP ${test.ap50.toFixed(2)}, n ${test.n}`);
       if (figures.length) lines.push(make("p", {}, `${test.name}: ${figures.join(" · ")}`));
     }
