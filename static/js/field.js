@@ -147,16 +147,12 @@ export class Field extends EventTarget {
 
   // A box to place: drawn with the mouse, or moved by arrow keys from the middle of what is seen.
   startDraft(box = null) {
-    if (!this.viewer.isOpen()) return;
-    const view = this.viewer.viewport;
-    const seen = view.viewportToImageRectangle(view.getBounds());
-    const side = 12 / (this.image.um_per_px || 0.2);
-    const [x, y] = [seen.x + seen.width / 2, seen.y + seen.height / 2];
-    this.draft = box ? [...box] : [x - side / 2, y - side / 2, x + side / 2, y + side / 2];
-    this.isDrawing = true;
+    this.isDrawing = true; // from now on a type's key means the new cell, also while the image still opens
+    this.draft = box && [...box];
     this.canvas.classList.add("is-drawing");
     this.viewer.setMouseNavEnabled(false);
-    this.draw();
+    if (this.viewer.isOpen()) this.#placeDraft();
+    else this.viewer.addOnceHandler("open", () => this.isDrawing && this.#placeDraft());
   }
 
   moveDraft(dx, dy, isSize) {
@@ -265,6 +261,15 @@ export class Field extends EventTarget {
     pen.font = "600 11px system-ui, sans-serif";
     pen.textBaseline = "alphabetic";
     pen.fillText(`${um} µm`, 14, height - 17);
+  }
+
+  #placeDraft() {
+    const view = this.viewer.viewport;
+    const seen = view.viewportToImageRectangle(view.getBounds());
+    const side = 12 / (this.image.um_per_px || 0.2);
+    const [x, y] = [seen.x + seen.width / 2, seen.y + seen.height / 2];
+    this.draft ??= [x - side / 2, y - side / 2, x + side / 2, y + side / 2];
+    this.draw();
   }
 
   #transform() {

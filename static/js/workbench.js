@@ -173,6 +173,7 @@ async function give(code) {
     decide([...desk.selected], code);
     return;
   }
+  if (!field.draft) return; // the image is not open yet
   const nucleus = field.nucleus;
   await desk.add(field.image.id, stopAdding(), code);
   if (nucleus < 0 || !field.nuclei.length) return;
