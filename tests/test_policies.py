@@ -9,7 +9,6 @@ from leukoweb.audit.models import Event
 from leukoweb.review.models import Phrase, Policy
 from leukoweb.review.policies import Rules, RulesRefused, rules_from
 
-
 EMPTY_LINE = {"key": "neutrophils", "unit": "%", "sex": "any", "age_from": 0}  # as a browser sends it
 
 

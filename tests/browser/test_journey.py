@@ -111,6 +111,7 @@ def test_smears_are_uploaded_read_reviewed_signed_and_printed(
     page.keyboard.press("e")
     expect(page.locator(".tally-row[data-code=EOS] .tally-count")).to_have_text(str(found["EOS"] + 1))
     confirm_everything(page)
+    expect(page.locator("#workbench")).not_to_have_class("workbench is-busy", timeout=60_000)  # everything is sent
     assert Decision.objects.filter(decided_by=pathologist).count() >= sum(found.values())
 
     page.goto(f"{live_server.url}/cases/{case.pk}/sign/")
