@@ -2,6 +2,7 @@
 FROM python:3.11-slim-bookworm
 
 ARG VARIANT=cpu
+ARG TORCH_INDEX=
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 # libgl1, libglib2.0-0: OpenCV. Pango, HarfBuzz, DejaVu: PDF reports. postgresql-client: backup and restore.
@@ -14,9 +15,10 @@ RUN apt-get update \
 
 WORKDIR /srv/leukoweb
 COPY pyproject.toml README.md LICENSE ./
-# The plain torch wheel brings CUDA and some gigabytes; the processor variant takes the small one first.
+# The plain torch wheel brings CUDA and some gigabytes. For processors alone a package index with small wheels can be named:
+# docker compose build --build-arg TORCH_INDEX=ADDRESS
 RUN case "$VARIANT" in \
-      cpu) pip install --index-url https://download.pytorch.org/whl/cpu "torch>=2.9,<3" "torchvision>=0.24,<1" ;; \
+      cpu) [ -z "$TORCH_INDEX" ] || pip install --index-url "$TORCH_INDEX" "torch>=2.9,<3" "torchvision>=0.24,<1" ;; \
       cuda) ;; \
       *) echo "VARIANT is cpu or cuda, not $VARIANT" && exit 1 ;; \
     esac \
