@@ -98,6 +98,7 @@ TABLE = {
     "patient_lookup": ("no", READERS),
     "emergency_open": (PATHOLOGISTS, PATHOLOGISTS),
     "case_edit": (OWN, OWN),
+    "case_hold": (OWN, OWN),
     "case_reject": (OWN, OWN),
     "slide_upload": (OWN, OWN),
     "tus_create": ("no", READERS),

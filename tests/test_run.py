@@ -45,6 +45,14 @@ def address(process, output):
     return wait_until(shown, timeout_s=150, what="the address")[1]
 
 
+def health(url):
+    """The words of the health page, which answers 503 as long as the worker is still starting."""
+    try:
+        return urllib.request.urlopen(url + "health/").read()
+    except urllib.error.HTTPError as not_yet_well:
+        return not_yet_well.read()
+
+
 def alive(pids):
     """Those of `pids` that still run; who has ended and was not yet collected by the system is gone."""
     running = []
@@ -126,7 +134,7 @@ def test_a_folder_with_a_very_long_path_has_its_socket_elsewhere(tmp_path):
     data_dir.parent.mkdir(parents=True)
     with running(data_dir) as (process, output):
         url = address(process, output)
-        assert b'"broker": {"state": "ok"}' in urllib.request.urlopen(url + "health/").read()
+        wait_until(lambda: b'"broker": {"state": "ok"}' in health(url), timeout_s=30, what="the broker")
 
 
 def test_images_that_are_no_images_are_named(tmp_path):

@@ -136,6 +136,8 @@ class Case(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     rejection_reason = models.TextField(blank=True)
+    held_at = models.DateTimeField("legal hold", null=True, blank=True, help_text="While set, nothing of it expires.")
+    hold_reason = models.TextField(blank=True)
     registered_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     registered_at = models.DateTimeField(auto_now_add=True)
 
@@ -199,6 +201,7 @@ class SlideImage(models.Model):
     um_per_px = models.FloatField(null=True, blank=True)
     um_per_px_source = models.CharField(max_length=20, blank=True, help_text="file, uploader; empty: not known")
     warning = models.TextField(blank=True)
+    expired_at = models.DateTimeField(null=True, blank=True, help_text="When its pixels were removed (retention.py).")
 
     objects = SlideImageQuerySet.as_manager()
 

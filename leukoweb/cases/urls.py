@@ -10,6 +10,7 @@ urlpatterns = [
     path("cases/patient/", views.patient_lookup, name="patient_lookup"),
     path("cases/emergency/", emergency.emergency_open, name="emergency_open"),
     path("cases/<int:pk>/edit/", views.case_edit, name="case_edit"),
+    path("cases/<int:pk>/hold/", views.case_hold, name="case_hold"),
     path("cases/<int:pk>/reject/", views.case_reject, name="case_reject"),
     path("uploads/", tus.tus_create, name="tus_create"),
     path("uploads/<uuid:pk>/", tus.tus_upload, name="tus_upload"),

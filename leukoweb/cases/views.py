@@ -9,6 +9,7 @@ from leukoweb.audit.services import record, record_read
 from leukoweb.cases import lists
 from leukoweb.cases.forms import CaseFilter, CaseForm, PatientForm, RejectForm, SearchForm
 from leukoweb.cases.models import Case, Patient
+from leukoweb.cases.retention import lift_hold, set_hold
 from leukoweb.cases.services import CaseRefused, edit_case, register_case, reject_case
 
 SEARCH = "case_search"
@@ -117,6 +118,20 @@ def case_reject(request, pk):
             messages.success(request, "The specimen is rejected; the reason stands in the case.")
             return redirect("case_detail", case.pk)
     return render(request, "cases/case_reject.html", {"case": case, "form": form})
+
+
+@requires("register_case")
+@require_http_methods(["GET", "POST"])
+def case_hold(request, pk):
+    """Set a legal hold, or lift it, with the reason."""
+    case = _visible_case(request, pk)
+    form = RejectForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        change = lift_hold if case.held_at else set_hold
+        change(case, by=request.user, reason=form.cleaned_data["reason"])
+        messages.success(request, "The legal hold is lifted." if case.held_at else "The case is under legal hold.")
+        return redirect("case_detail", case.pk)
+    return render(request, "cases/case_hold.html", {"case": case, "form": form})
 
 
 def _visible_case(request, pk):

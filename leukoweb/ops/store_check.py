@@ -13,7 +13,7 @@ from leukoweb.cases.store import original_path
 def problems_of_store(*, read_files: bool = True) -> Iterator[str]:
     """Yield one sentence for each thing that is wrong; `read_files=False` leaves out the hashes."""
     known = set()
-    rows = SlideImage.objects.order_by("sha256").values_list("sha256", "size_bytes")
+    rows = SlideImage.objects.filter(expired_at=None).order_by("sha256").values_list("sha256", "size_bytes")
     for sha256, size_bytes in rows.distinct().iterator():
         known.add(sha256)
         path = original_path(sha256)
@@ -30,7 +30,7 @@ def problems_of_store(*, read_files: bool = True) -> Iterator[str]:
 
 def orphans() -> list[Path]:
     """The stored originals that no row names; what an upload left that was broken off."""
-    known = set(SlideImage.objects.values_list("sha256", flat=True))
+    known = set(SlideImage.objects.filter(expired_at=None).values_list("sha256", flat=True))
     return [p for p in (settings.STORE_DIR / "originals").rglob("*") if p.is_file() and p.name not in known]
 
 

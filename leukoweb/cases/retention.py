@@ -1,0 +1,60 @@
+"""How long pixels are kept: images of old cases expire unless a legal hold stands; rows, reports and hashes never do.
+
+It knows no detector and no report.
+"""
+
+import shutil
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from leukoweb.audit.services import record
+from leukoweb.cases.models import Case, SlideImage
+from leukoweb.cases.services import CaseRefused
+from leukoweb.cases.store import derived_folder, original_path
+
+
+def set_hold(case, *, by, reason: str) -> None:
+    """Keep everything of a case whatever its age. Before: any state. After: a legal hold with its reason."""
+    _change_hold(case, "case.hold", timezone.now(), by, reason)
+
+
+def lift_hold(case, *, by, reason: str) -> None:
+    """Let a case's images expire by age again."""
+    _change_hold(case, "case.hold_lifted", None, by, reason)
+
+
+def expired_images(received_before: datetime):
+    """The images whose pixels may go: of cases received before that time, without a legal hold."""
+    return SlideImage.objects.filter(
+        expired_at=None, slide__case__received_at__lt=received_before, slide__case__held_at=None
+    ).select_related("slide__case__laboratory")
+
+
+def expire_image(image) -> bool:
+    """Remove the pixels of one image, keep its row and hash; False when a hold was set meanwhile.
+
+    The row changes first: a stop between the two leaves a file that check_store reports, never a row without its file.
+    """
+    with transaction.atomic():
+        case = Case.objects.select_for_update(no_key=True).get(pk=image.slide.case_id)
+        if case.held_at or not SlideImage.objects.filter(pk=image.pk, expired_at=None).update(expired_at=timezone.now()):
+            return False
+        record("image.expire", obj=image, case=case, changes={"sha256": image.sha256})
+    # The same picture may belong to another case that still needs it.
+    if not SlideImage.objects.filter(sha256=image.sha256, expired_at=None).exists():
+        original_path(image.sha256).unlink(missing_ok=True)
+        shutil.rmtree(derived_folder(image.sha256), ignore_errors=True)
+    return True
+
+
+def _change_hold(case, action, at, by, reason):
+    reason = reason.strip()
+    if not reason:
+        raise CaseRefused("Write the reason: it is kept in the case's history.", "reason")
+    with transaction.atomic():
+        case = Case.objects.select_for_update(no_key=True).get(pk=case.pk)
+        case.held_at, case.hold_reason = at, reason if at else ""
+        case.save(update_fields=["held_at", "hold_reason"])
+        record(action, actor=by, obj=case, case=case, changes={"reason": reason})
