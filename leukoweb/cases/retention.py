@@ -39,7 +39,9 @@ def expire_image(image) -> bool:
     """
     with transaction.atomic():
         case = Case.objects.select_for_update(no_key=True).get(pk=image.slide.case_id)
-        if case.held_at or not SlideImage.objects.filter(pk=image.pk, expired_at=None).update(expired_at=timezone.now()):
+        if case.held_at or not SlideImage.objects.filter(pk=image.pk, expired_at=None).update(
+            expired_at=timezone.now()
+        ):
             return False
         record("image.expire", obj=image, case=case, changes={"sha256": image.sha256})
     # The same picture may belong to another case that still needs it.
