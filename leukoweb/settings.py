@@ -133,6 +133,7 @@ STORAGES = {
 IS_RESEARCH_USE = env.bool("LEUKOWEB_RESEARCH_USE", True)  # S11: the owner's one setting
 SOURCE_URL = env.str("LEUKOWEB_SOURCE_URL", "https://github.com/leukoweb/leukoweb")  # AGPL: offered in the footer
 MAX_IMAGE_BYTES = env.int("LEUKOWEB_MAX_IMAGE_MB", 1024) * 2**20
+RETENTION_DAYS = env.int("LEUKOWEB_RETENTION_DAYS", 0)  # 0: images are kept for ever
 DISK_RESERVE_BYTES = env.int("LEUKOWEB_DISK_RESERVE_MB", 512) * 2**20  # kept free of uploads
 UPLOAD_QUOTA_BYTES = env.int("LEUKOWEB_UPLOAD_QUOTA_MB", 8192) * 2**20  # unfinished uploads of one person
 UPLOAD_KEEP = timedelta(hours=env.int("LEUKOWEB_UPLOAD_KEEP_HOURS", 24))  # then an unfinished upload is thrown away

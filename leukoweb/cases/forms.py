@@ -80,6 +80,12 @@ class CaseForm(forms.ModelForm):
         """The laboratory is not a field here: the service finds a number that is taken."""
 
 
+class HoldForm(forms.Form):
+    """Why a legal hold is set or lifted."""
+
+    reason = forms.CharField(max_length=1000, widget=forms.Textarea(attrs={"rows": 3}))
+
+
 class RejectForm(forms.Form):
     """Why a specimen cannot be used."""
 

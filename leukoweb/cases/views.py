@@ -7,7 +7,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record, record_read
 from leukoweb.cases import lists
-from leukoweb.cases.forms import CaseFilter, CaseForm, PatientForm, RejectForm, SearchForm
+from leukoweb.cases.forms import CaseFilter, CaseForm, HoldForm, PatientForm, RejectForm, SearchForm
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.retention import lift_hold, set_hold
 from leukoweb.cases.services import CaseRefused, edit_case, register_case, reject_case
@@ -125,7 +125,7 @@ def case_reject(request, pk):
 def case_hold(request, pk):
     """Set a legal hold, or lift it, with the reason."""
     case = _visible_case(request, pk)
-    form = RejectForm(request.POST or None)
+    form = HoldForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         change = lift_hold if case.held_at else set_hold
         change(case, by=request.user, reason=form.cleaned_data["reason"])

@@ -26,19 +26,19 @@ def export_training_set(folder: Path, *, laboratory, by=None) -> int:
 
     Raises FileExistsError when the folder holds something, so that two exports never mix.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise FileExistsError("The folder is not empty: name a new one, so that two exports never mix.")
+    make_empty(folder)
     for part in ("images", "labels"):
         (folder / part).mkdir()
     signed = Report.objects.filter(state=Report.State.SIGNED, case__laboratory=laboratory).values("case_id")
-    images = SlideImage.objects.filter(slide__case__in=signed, slide__is_drawn=False).select_related("slide__case")
+    images = SlideImage.objects.filter(slide__case__in=signed, slide__is_drawn=False, expired_at=None).select_related(
+        "slide__case"
+    )
     pseudonyms: dict[int, str] = {}
     rows = []
     for image in images:
         patient = pseudonyms.setdefault(image.slide.case.patient_id, f"P{secrets.token_hex(4)}")
         name = f"{patient}_{secrets.token_hex(6)}"
-        _write_pixels(image, folder / "images" / f"{name}.png")
+        write_pixels(image, folder / "images" / f"{name}.png")
         labels = _label_lines(image)
         (folder / "labels" / f"{name}.txt").write_text("".join(labels))
         result = ImageResult.objects.filter(image=image, run__is_shadow=False).first()
@@ -51,7 +51,15 @@ def export_training_set(folder: Path, *, laboratory, by=None) -> int:
     return len(rows)
 
 
-def _write_pixels(image, path: Path) -> None:
+def make_empty(folder: Path) -> None:
+    """Make a folder; FileExistsError when it holds something, so that two exports never mix."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError("The folder is not empty: name a new one, so that two exports never mix.")
+
+
+def write_pixels(image, path: Path) -> None:
+    """Write an image anew as PNG from its pixels alone: nothing that the file said about itself goes along."""
     with tempfile.TemporaryDirectory() as scratch:
         unpack_image(original_path(image.sha256), scratch)
         Image.fromarray(np.load(f"{scratch}/pixels.npy", mmap_mode="r")).save(path)

@@ -1,0 +1,25 @@
+"""Remove the pixels of old cases by the laboratory's rule; rows, reports and hashes are always kept."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from leukoweb.cases.retention import expire_image, expired_images
+
+
+class Command(BaseCommand):
+    help = "Remove images of cases older than LEUKOWEB_RETENTION_DAYS that are under no legal hold. Run it daily."
+
+    def add_arguments(self, parser):
+        parser.add_argument("--dry-run", action="store_true", help="only say how many would go")
+
+    def handle(self, *, dry_run, **options):
+        if not settings.RETENTION_DAYS:
+            raise CommandError("Images are kept for ever: set LEUKOWEB_RETENTION_DAYS to let them expire.")
+        images = expired_images(timezone.now() - timedelta(days=settings.RETENTION_DAYS))
+        if dry_run:
+            self.stdout.write(f"{images.count()} images would be removed.")
+        else:
+            self.stdout.write(f"{sum(expire_image(image) for image in images.iterator())} images were removed.")
