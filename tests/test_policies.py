@@ -160,3 +160,18 @@ def test_phrases_stand_beside_the_comment(sign_in, admin, pathologist, make_case
     assert 'data-phrase="No abnormal cell was seen."' in page
     sign_in(admin).post(reverse("phrase_delete", args=[phrase.pk]))
     assert not Phrase.objects.exists()
+
+
+def test_a_template_takes_the_figures_of_the_case(sign_in, admin, pathologist, make_case, make_slide):
+    text = "{total} leukocytes, {NGS} % segmented, {blasts} % blasts, {EBO} erythroblasts per 100."
+    sign_in(admin).post(reverse("phrase_list"), {"name": "usual", "text": text})
+    case = make_case()
+    make_slide(case, {"NGS": 150, "MYO": 50, "EBO": 10})
+    page = sign_in(pathologist).get(reverse("case_sign", args=[case.pk])).content.decode()
+    assert "200 leukocytes, 75.0 % segmented, 25.0 % blasts, 5.0 erythroblasts per 100." in page
+
+
+def test_a_template_with_a_place_that_has_no_figure_is_refused(sign_in, admin):
+    answer = sign_in(admin).post(reverse("phrase_list"), {"name": "usual", "text": "{NGZ} %"})
+    assert "There is no figure for {NGZ}" in answer.content.decode()
+    assert not Phrase.objects.exists()

@@ -5,6 +5,7 @@ with each other.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 EMPTIEST = "/health/web/"
-CELLS = {"NGS": 220, "LYT": 110, "MON": 30, "EOS": 15, "MYO": 12, "EBO": 8, "LYA": 5}
+CELLS = {"NGS": 550, "LYT": 275, "MON": 75, "EOS": 38, "MYO": 30, "EBO": 20, "LYA": 12}  # 1,000
 WEB_LIMIT_MB = 250
 
 
@@ -56,7 +57,7 @@ def main():
 
 
 def fill(number: int):
-    """Make `number` cases, one with a slide of 400 cells; return who -> cookie, and page -> (who, address)."""
+    """Make `number` cases, one with a slide of 1,000 cells; return who -> cookie, and page -> (who, address)."""
     from django.conf import settings
     from django.core.management import call_command
     from django.test import Client
@@ -127,6 +128,8 @@ def measure(address, pid, cookies, pages, options) -> int:
     for name, (who, path) in pages.items():
         page_s = median_s(address + path, cookies[who], options.times)
         print(f"{name:<26}{1000 * page_s:>8.1f}{page_s / empty_s:>10.1f}")
+    decision_s = median_of_decisions_s(address, cookies["pathologist"], options.times)
+    print(f"{'a cell is relabelled':<26}{1000 * decision_s:>8.1f}{decision_s / empty_s:>10.1f}")
     [worker] = [p for p in Path("/proc").glob("[0-9]*") if f"\nPPid:\t{pid}\n" in status_of(p)]
     weight_mb = int(status_of(worker).split("VmHWM:")[1].split()[0]) / 1024
     print(f"web process, most memory: {weight_mb:.0f} MB (limit {WEB_LIMIT_MB})")
@@ -145,6 +148,25 @@ def median_s(address, cookie, times) -> float:
             answer.read()
             if answer.url != address:
                 raise SystemExit(f"{address} sent us on to {answer.url}: not measured.")
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[2:])
+
+
+def median_of_decisions_s(address, cookie, times) -> float:
+    """The median time in which the answer to a decision is there, with all figures of the case counted anew."""
+    from django.urls import reverse
+
+    from leukoweb.analysis.models import Cell
+
+    token = "b" * 32
+    headers = {"Cookie": f"{cookie}; csrftoken={token}", "X-CSRFToken": token, "Content-Type": "application/json"}
+    taken = []
+    for cell in Cell.objects.filter(detector_code="NGS").order_by("-id")[: times + 2]:
+        asked = json.dumps({"cells": {cell.pk: 0}, "code": "NGB"}).encode()
+        request = urllib.request.Request(address + reverse("cells_decide"), asked, headers)  # noqa: S310
+        started = time.perf_counter()
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            answer.read()
         taken.append(time.perf_counter() - started)
     return statistics.median(taken[2:])
 

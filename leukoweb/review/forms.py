@@ -7,6 +7,7 @@ from django import forms
 from detection.cell_types import BY_CODE
 from leukoweb.review.differential import GROUPS
 from leukoweb.review.models import Phrase
+from leukoweb.review.phrases import PLACES, unknown_places
 from leukoweb.review.policies import BANDS, RANGE_KEYS, RANGE_UNITS, SMUDGE_CELLS, Rules, RulesRefused, rules_from
 
 
@@ -96,3 +97,13 @@ class PhraseForm(forms.ModelForm):
         model = Phrase
         fields = ["name", "text"]
         widgets = {"text": forms.Textarea(attrs={"rows": 2})}
+        help_texts = {
+            "text": "A place in braces takes the case's figure: " + " ".join(f"{{{name}}}" for name in PLACES)
+        }
+
+    def clean_text(self):
+        """Refuse a place that no figure belongs to."""
+        unknown = unknown_places(self.cleaned_data["text"])
+        if unknown:
+            raise forms.ValidationError(f"There is no figure for {{{unknown[0]}}}. Use one of the places named below.")
+        return self.cleaned_data["text"]

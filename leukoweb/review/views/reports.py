@@ -19,6 +19,7 @@ from leukoweb.audit.services import record, record_read
 from leukoweb.review import signing
 from leukoweb.review.content import content_of
 from leukoweb.review.models import Phrase, Policy, Report
+from leukoweb.review.phrases import filled
 from leukoweb.review.printing import PdfUnavailable, cell_pictures, pdf_of
 from leukoweb.review.seal import bundle_of, differences, problems_of
 from leukoweb.review.services import rederived
@@ -94,7 +95,7 @@ def case_sign(request, pk):
             "gates": gates,
             "is_ready": all(gate.is_met for gate in gates),
             "meanings": signing.MEANINGS,
-            "phrases": Phrase.objects.filter(laboratory=case.laboratory),
+            "phrases": _phrases(case.laboratory, content),
             "asks_name": not request.session.get(HAS_SIGNED),
             "asks_code": not request.session.get(HAS_SIGNED) and has_second_factor(request.user),
             "seen": signing.fingerprint(content),
@@ -102,6 +103,15 @@ def case_sign(request, pk):
             "problem": problem,
         },
     )
+
+
+def _phrases(laboratory, content):
+    """The laboratory's phrases with this case's figures in their places."""
+    decimals = content["policies"]["rules"]["decimals"]
+    return [
+        {"name": phrase.name, "text": filled(phrase.text, content["differential"], decimals)}
+        for phrase in Phrase.objects.filter(laboratory=laboratory)
+    ]
 
 
 def _edit(request, report):
