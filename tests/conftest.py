@@ -311,7 +311,7 @@ def known_evidence(db):
 
 @pytest.fixture
 def draw_pixels():
-    """Draw the images of a laid-out slide with a nucleus in each box, and write the viewer's tiles as the worker would."""
+    """Draw images of a laid-out slide with a nucleus in each box, and write the viewer tiles as the worker would."""
     import numpy as np
     from PIL import Image, ImageDraw
 

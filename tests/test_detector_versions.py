@@ -1,4 +1,4 @@
-"""Detector versions in the product: registered, activated with a reason, compared on signed cases, corrections exported."""
+"""Detector versions: registered, activated with a reason, compared on signed cases, corrections exported."""
 
 import json
 

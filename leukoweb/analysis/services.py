@@ -52,7 +52,8 @@ class RereadRefused(Exception):
 def reread_slide(slide, *, um_per_px: float, by) -> Run:
     """Have a slide read again at the scale that a person states; the former run is kept beside it, uncounted.
 
-    Before: the scale is plausible (cases.intake), the analysis has ended and nobody has labelled a cell. After: Run(QUEUED), the worker is rung.
+    Before: the scale is plausible (cases.intake), the analysis has ended and nobody has labelled a cell.
+    After: Run(QUEUED), the worker is rung.
     """
     with transaction.atomic():
         former = Run.objects.select_for_update(no_key=True).get(slide=slide, is_shadow=False)

@@ -1,4 +1,4 @@
-"""What leaves the laboratory on request: everything about one patient, or one case without anything that names a person.
+"""What leaves the laboratory on request: everything about one patient, or one case without any name.
 
 It writes folders for people who may hold them; it changes nothing but the audit.
 """
@@ -55,7 +55,8 @@ def export_patient(patient, folder: Path, *, by=None) -> int:
 def export_case(case, folder: Path, *, by=None) -> int:
     """Write a case without names: pixels as PNG, `case.json` with cells and differential; returns the number of images.
 
-    Left out because they name a person or may: patient, accession number, dates, file names, comments, reasons, readers.
+    Left out because they name a person or may: patient, accession number, dates, file names,
+    comments, reasons, readers.
     Ages of 90 and more become 90.
     """
     make_empty(folder)

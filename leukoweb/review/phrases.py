@@ -41,7 +41,7 @@ def filled(text: str, differential: dict, decimals: int) -> str:
     Returns
     -------
     str
-        Percentages as printed on the report; for erythroblasts and smudge cells outside of the differential, per 100 WBC.
+        Percentages as on the report; erythroblasts and smudge cells outside of the differential per 100 WBC.
     """
     rows = {row["key"]: row for row in differential["rows"]} | differential["groups"]
     figures = {"total": str(differential["total"])}

@@ -1,4 +1,4 @@
-"""Two detector versions on slides of signed cases: what each got right, and what would have changed; it changes nothing.
+"""Two detector versions on slides of signed cases: what each got right, and what would have changed.
 
 The signed labels are the truth; nothing here names a patient or a case number.
 """

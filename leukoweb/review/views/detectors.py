@@ -1,4 +1,4 @@
-"""The admin page that compares two detector versions on signed cases; it shows counts, never a patient or a case number."""
+"""The admin page that compares two detector versions on signed cases; it shows counts, never a patient."""
 
 from django.contrib import messages
 from django.shortcuts import get_object_or_404, redirect, render
