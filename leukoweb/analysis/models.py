@@ -44,7 +44,7 @@ class RunQuerySet(models.QuerySet):
 
 
 class Run(models.Model):
-    """One analysis of one slide by one detector version: QUEUED -> RUNNING -> DONE or FAILED, then by a person QUEUED."""
+    """One analysis of one slide by one detector version: QUEUED -> RUNNING -> DONE or FAILED -> QUEUED again."""
 
     class State(models.TextChoices):
         QUEUED = "queued", "queued"
