@@ -106,16 +106,21 @@ export class Gallery extends EventTarget {
   }
 
   // A letter on every tile in view, so that any of them is two keys away; typing the letter chooses the tile.
+  // Where letters run short the last ones open pairs, and what is decided already gets the pairs.
   showHints() {
-    const tiles = [...this.root.querySelectorAll(".tile")].filter((tile) => this.seenSince.has(Number(tile.dataset.id)));
-    const isLong = tiles.length > LETTERS.length;
+    const inView = [...this.root.querySelectorAll(".tile")].filter((tile) => this.seenSince.has(Number(tile.dataset.id)));
+    const isDecided = (tile) => tile.classList.contains("is-decided");
+    const tiles = [...inView.filter((tile) => !isDecided(tile)), ...inView.filter(isDecided)];
+    const openers = Math.max(0, Math.ceil((tiles.length - LETTERS.length) / (LETTERS.length - 1)));
+    const singles = LETTERS.slice(0, LETTERS.length - openers);
+    const pairs = LETTERS.slice(singles.length).flatMap((first) => LETTERS.map((second) => first + second));
     this.hints = new Map();
-    tiles.slice(0, LETTERS.length ** 2).forEach((tile, index) => {
-      const first = isLong ? LETTERS[Math.floor(index / LETTERS.length)] : "";
-      const text = first + LETTERS[index % LETTERS.length];
+    for (const text of [...singles, ...pairs]) {
+      const tile = tiles[this.hints.size];
+      if (!tile) break;
       this.hints.set(text, tile);
       tile.append(make("kbd", { className: "tile-hint" }, text.toUpperCase()));
-    });
+    }
     this.typed = "";
   }
 
