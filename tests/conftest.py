@@ -104,24 +104,25 @@ def django_db_setup(django_db_setup):
     """Let the emptying of tables between tests pass by the triggers that refuse DELETE on append-only tables."""
     from django.db import connection
 
-    with_triggers = connection.ops.execute_sql_flush
+    operations = type(connection.ops)  # of every connection: a thread of the live server may have its own
+    with_triggers = operations.execute_sql_flush
 
-    def without_triggers(statements):
-        with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
+    def without_triggers(self, statements):
+        with self.connection.cursor() as cursor:
+            if self.connection.vendor == "postgresql":
                 cursor.execute("SET session_replication_role = replica")
-                with_triggers(statements)
+                with_triggers(self, statements)
                 cursor.execute("SET session_replication_role = origin")
                 return
             cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
             triggers = cursor.fetchall()
             for name, _ in triggers:
                 cursor.execute(f'DROP TRIGGER "{name}"')
-            with_triggers(statements)
+            with_triggers(self, statements)
             for _, sql in triggers:
                 cursor.execute(sql)
 
-    connection.ops.execute_sql_flush = without_triggers
+    operations.execute_sql_flush = without_triggers
 
 
 @pytest.fixture(scope="session")
