@@ -230,7 +230,7 @@ def test_a_journey_leaves_no_patient_in_the_logs(
     guilty = [r.name + " " + str(vars(r))[:900] for r in caplog.records if "Wintermute" in str(vars(r))]
     assert not guilty, guilty[:3]
     assert "django" in said
-    for private in ("Wintermute", MRN, "ACC-99-7734", "rare thing", "1961", PASSWORD):
+    for private in ("Wintermute", MRN, "ACC-99-7734", "rare thing", "1961-05-04", "1961, 5, 4", "4, 1961", PASSWORD):
         assert private not in said
 
 
