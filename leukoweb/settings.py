@@ -211,6 +211,7 @@ MFA_ADAPTER = "leukoweb.accounts.second_factor.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # accounts are made by administrators
 MFA_TOTP_ISSUER = "LeukoWeb"
+MFA_TOTP_TOLERANCE = 1  # steps of 30 s: clocks drift, and typing takes time (RFC 6238, 5.2)
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_HTTPS
 SOCIALACCOUNT_ADAPTER = "leukoweb.accounts.sign_in.HospitalAdapter"
 SOCIALACCOUNT_PROVIDERS = {}
