@@ -2,10 +2,12 @@
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.audit.models import Event
 from leukoweb.review.cells import relabel_cell
+from leukoweb.review.models import Report
 
 
 @pytest.fixture
@@ -45,6 +47,24 @@ def test_a_slide_with_labelled_cells_is_not_read_again(sign_in, technologist, re
     relabel_cell(Cell.objects.filter(run__slide=read_slide).first(), to="LYA", by=technologist)
     answer = state_scale(sign_in(technologist), read_slide, "0.08")
     assert "labelled already" in answer.content.decode()
+    assert Run.objects.filter(slide=read_slide).count() == 1
+
+
+def test_a_slide_of_a_signed_case_is_not_read_again(sign_in, technologist, pathologist, read_slide):
+    """S9: what was signed is changed by an amendment only, even where nobody had to label a cell."""
+    now = timezone.now()
+    Report.objects.create(
+        case=read_slide.case, created_by=pathologist, signed_by=pathologist, signed_at=now, state="signed", content={}
+    )
+    answer = state_scale(sign_in(technologist), read_slide, "0.08")
+    assert "is signed" in answer.content.decode()
+    assert Run.objects.filter(slide=read_slide).count() == 1
+
+
+def test_a_slide_whose_images_expired_is_not_read_again(sign_in, technologist, read_slide):
+    read_slide.images.update(expired_at=timezone.now())
+    answer = state_scale(sign_in(technologist), read_slide, "0.08")
+    assert "have expired" in answer.content.decode()
     assert Run.objects.filter(slide=read_slide).count() == 1
 
 

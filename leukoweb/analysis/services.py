@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Slide, SlideImage
+from leukoweb.cases.services import open_case
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +53,22 @@ class RereadRefused(Exception):
 def reread_slide(slide, *, um_per_px: float, by) -> Run:
     """Have a slide read again at the scale that a person states; the former run is kept beside it, uncounted.
 
-    Before: the scale is plausible (cases.intake), the analysis has ended and nobody has labelled a cell.
+    Before: the scale is plausible (cases.intake), the case neither signed nor rejected, the analysis has ended and
+    nobody has labelled a cell. CaseRefused or RereadRefused say why not.
     After: Run(QUEUED), the worker is rung.
     """
     with transaction.atomic():
+        open_case(slide.case)
         former = Run.objects.select_for_update(no_key=True).get(slide=slide, is_shadow=False)
         if former.state in (Run.State.QUEUED, Run.State.RUNNING):
             raise RereadRefused("The detector has not finished this slide. Change the scale when it has.")
         touched = Q(decisions__isnull=False) | Q(added_by__isnull=False)
         if former.cells.filter(touched).exists():
             raise RereadRefused("Cells of this slide are labelled already: upload the images as a new slide instead.")
+        if slide.images.filter(expired_at__isnull=False).exists():
+            raise RereadRefused(
+                "The images of this slide have expired by the laboratory's rule and cannot be read again."
+            )
         before = {image.pk: image.um_per_px for image in slide.images.all()}
         slide.images.update(um_per_px=um_per_px, um_per_px_source="uploader")
         Run.objects.filter(pk=former.pk).update(is_shadow=True)

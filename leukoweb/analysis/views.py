@@ -16,6 +16,7 @@ from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import Slide, SlideImage
+from leukoweb.cases.services import CaseRefused
 from leukoweb.cases.store import derived_folder, original_path
 
 CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "TIFF": "image/tiff"}
@@ -93,7 +94,7 @@ def slide_scale(request, pk):
         else:
             services.reread_slide(slide, um_per_px=um_per_px, by=request.user)
             messages.info(request, f"The detector reads the slide again at {um_per_px:g} µm per pixel.")
-    except (ValueError, services.RereadRefused) as refused:
+    except (ValueError, CaseRefused, services.RereadRefused) as refused:
         messages.error(request, str(refused))
     return redirect("slide_detail", pk=pk)
 

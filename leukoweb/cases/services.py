@@ -45,7 +45,7 @@ def register_case(*, by, mrn, patient, case) -> Case:
 def edit_case(case, *, by, mrn, patient, fields) -> Case:
     """Change what was registered; old and new values go to the audit. Before: neither signed nor rejected."""
     with transaction.atomic():
-        case = _open_case(case)
+        case = open_case(case)
         events = []
         before = {name: getattr(case, name) for name in CASE_FIELDS} | {"mrn": case.patient.mrn}
         if mrn == case.patient.mrn:
@@ -73,7 +73,7 @@ def reject_case(case, *, by, reason: str) -> None:
     if not reason:
         raise CaseRefused("Write why the specimen is rejected: it is printed in the case's history.", "reason")
     with transaction.atomic():
-        case = _open_case(case)
+        case = open_case(case)
         case.rejected_at, case.rejected_by, case.rejection_reason = timezone.now(), by, reason
         case.save(update_fields=["rejected_at", "rejected_by", "rejection_reason"])
         record("case.reject", actor=by, obj=case, case=case, changes={"reason": reason})
@@ -94,7 +94,7 @@ def _refuse_contradictions(case, patient):
         raise CaseRefused("Give the unit of the analyser's WBC: 10*9/L, 10*3/uL or /uL.", "wbc_unit")
 
 
-def _open_case(case):
+def open_case(case):
     """Lock the case's row and return it, if it may still be changed."""
     Case.objects.select_for_update(no_key=True).get(pk=case.pk)
     case = Case.objects.with_state().select_related("patient", "laboratory").get(pk=case.pk)
