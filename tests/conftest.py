@@ -335,32 +335,11 @@ def draw_pixels():
     return draw
 
 
-@pytest.fixture(autouse=True)
-def _audit_emptied_after_commits(request):
-    """After a test that really commits, empty the guarded tables, or the flush between tests would be refused."""
-    mark = request.node.get_closest_marker("django_db")
-    committing = {"transactional_db", "live_server"} & set(request.fixturenames)
-    if not committing and not (mark and mark.kwargs.get("transaction")):
-        yield
-        return
-    request.getfixturevalue("transactional_db")
-    yield
-    from django.db import connection
-
-    from leukoweb.audit import chain
-    from leukoweb.review import guard
-
-    for table, guarded in (("audit_event", chain), ("review_report", guard)):
-        guarded.lift_guard()
-        with connection.cursor() as cursor:
-            cursor.execute(f"DELETE FROM {table}")
-        guarded.set_guard()
-
-
 @pytest.fixture(scope="session")
 def shipped_detector(tmp_path_factory):
     """The shipped detector on the CPU; its OpenVINO form is exported once for all test processes."""
-    from detection.detector import SHIPPED, Detector
+    from detection import SHIPPED
+    from detection.detector import Detector
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
