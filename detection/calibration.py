@@ -11,9 +11,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from detection.augment import background_rgb
+from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
 from detection.datasets import read_pixels
-from detection.evaluation import ap_table, find_on_views, match_views, pairwise_iou, proportion, truth
+from detection.evaluation import ap_table, find_on_views, match_views, proportion, truth
 
 MOST_CELLS = 100
 MOST_THRESHOLD = 0.3  # few cells must not talk a laboratory into hiding the others

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from detection.augment import background_rgb
+from detection.boxes import pairwise_iou
 from detection.datasets import read_pixels
-from detection.evaluation import pairwise_iou
 
 
 def stain_box(image, um_per_px=0.1):

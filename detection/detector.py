@@ -17,10 +17,6 @@ from detection.stain import without_nucleus
 from detection.tiling import merge_over_seams, own_cells, tile_grid
 
 log = logging.getLogger(__name__)
-WEIGHTS_FOLDER = Path(__file__).parent / "weights"
-# The last by name, as the product's registration takes it: a newer version is two more files in the folder.
-SHIPPED_CARD = sorted(WEIGHTS_FOLDER.glob("*.json"))[-1]
-SHIPPED = (SHIPPED_CARD.with_suffix(".pt"), SHIPPED_CARD)
 OVERLAP_UM = 25.0  # a large blast or monocyte: each cell lies whole in at least one tile
 MARGIN_UM = 3.0
 UM_PER_PX_RANGE = (0.02, 1.0)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import binomtest
 from tqdm import tqdm
 
+from detection.boxes import pairwise_iou
 from detection.cell_types import BY_CODE, CELL_TYPES, CODES
 from detection.datasets import read_pixels
 
@@ -34,14 +35,6 @@ def truth(view):
     """Return the labelled boxes (n, 4) and class indices (n,) of a view."""
     boxes = np.array([box for _, box in view.cells], float).reshape(-1, 4)
     return boxes, np.array([BY_CODE[code].index for code, _ in view.cells], int)
-
-
-def pairwise_iou(a, b):
-    """Intersection over union of every box of a (n, 4) with every box of b (m, 4): (n, m)."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = np.clip(high - low, 0, None).prod(-1)
-    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(-1), (b[:, 2:] - b[:, :2]).prod(-1)
-    return inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9)
 
 
 def find_on_views(

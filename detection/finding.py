@@ -31,7 +31,8 @@ def run(options):
     """Find, print, draw; exit code 1 with one sentence where the image or its scale is refused."""
     import numpy as np
 
-    from detection.detector import SHIPPED, Detector, DetectorRefused
+    from detection import SHIPPED
+    from detection.detector import Detector, DetectorRefused
     from detection.images import ImageRefused, unpack_image
     from detection.scale import um_per_px_from_red_cells
     from detection.stain import find_nuclei, uncovered_nuclei

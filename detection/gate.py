@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
 
 MOST_RECALL_LOST = 0.005
@@ -45,15 +46,18 @@ def compare(candidate, reference, labelled, fields):
             "candidate": candidate.find_cells(image, um_per_px),
             "reference": reference.find_cells(image, um_per_px),
         }
-        for code, box in cells:
+        for code, _ in cells:
             truth[code] += 1
-            for name, ours in found.items():
-                hits[name][code] += any(cell.code == code and _iou(cell.xyxy, box) >= 0.5 for cell in ours)
+        for name, ours in found.items():
+            is_hit = (_overlap_of_same_type(cells, _pairs(ours)) >= 0.5).any(1)
+            for (code, _), hit in zip(cells, is_hit, strict=True):
+                hits[name][code] += bool(hit)
     equal = boxes = 0
     for image, um_per_px in fields:
         ours, theirs = candidate.find_cells(image, um_per_px), reference.find_cells(image, um_per_px)
         boxes += len(ours) + len(theirs)
-        equal += _equal(ours, theirs) + _equal(theirs, ours)
+        is_same = _overlap_of_same_type(_pairs(ours), _pairs(theirs)) > 0.5
+        equal += int(is_same.any(1).sum() + is_same.any(0).sum())
     if not sum(truth.values()) or not boxes:
         raise ValueError("The gate needs labelled cells and fields on which cells are found.")
     recall = {
@@ -80,22 +84,15 @@ def compare(candidate, reference, labelled, fields):
     }
 
 
-def _iou(one, other):
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    common = max(0, width) * max(0, height)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return common / (areas - common)
+def _pairs(cells):
+    return [(cell.code, cell.xyxy) for cell in cells]
 
 
-def _equal(cells, others):
-    """Count the cells that the others have at the same place with the same type."""
-    boxes = np.array([other.xyxy for other in others]).reshape(-1, 4)
-    count = 0
-    for cell in cells:
-        near = np.flatnonzero(np.abs(boxes - cell.xyxy).max(1) < cell.xyxy[2] - cell.xyxy[0])
-        count += any(others[i].code == cell.code and _iou(others[i].xyxy, cell.xyxy) > 0.5 for i in near)
-    return count
+def _overlap_of_same_type(cells, others):
+    """Intersection over union of two lists of (code, box), 0 where the types differ: (n, m)."""
+    codes, other_codes = (np.array([code for code, _ in some], str) for some in (cells, others))
+    boxes, other_boxes = (np.array([box for _, box in some], float).reshape(-1, 4) for some in (cells, others))
+    return pairwise_iou(boxes, other_boxes) * (codes[:, None] == other_codes)
 
 
 def add_command(commands):
@@ -111,9 +108,10 @@ def add_command(commands):
 
 def run(options):
     """Try both precisions, print and store the result; exit code 1 where the gate stays shut."""
+    from detection import SHIPPED
     from detection.datasets import read_pixels
     from detection.datasets_readers import read_class_map, read_yolo
-    from detection.detector import SHIPPED, Detector, export_folder
+    from detection.detector import Detector, export_folder
     from detection.scale import um_per_px_from_red_cells
 
     weights = options.weights or SHIPPED[0]

@@ -33,7 +33,7 @@ def add_command(commands):
 
 def run(options):
     """Print the tables; exit code 0 always, since a figure is no verdict."""
-    from detection.detector import SHIPPED
+    from detection import SHIPPED
 
     options.weights = options.weights or SHIPPED[0]
     if options.worker_on:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from detection import SHIPPED
 from detection.cell_types import CODES
-from detection.detector import SHIPPED, Detector, DetectorRefused, Tiles, export_folder
+from detection.detector import Detector, DetectorRefused, Tiles, export_folder
 from detection.tiling import merge_over_seams, tile_grid, tile_starts
 
 BLAST_RICH, NEARLY_EMPTY = "AML_08_7f98e65b.jpg", "AML_23_cb9b48c5.jpg"
@@ -186,7 +187,8 @@ def forbidden(*args, **kwargs):
 socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = forbidden
 socket.create_connection = socket.getaddrinfo = socket.gethostbyname = forbidden
 import numpy as np
-from detection.detector import SHIPPED, Detector
+from detection import SHIPPED
+from detection.detector import Detector
 for backend in ("torch", "openvino"):
     detector = Detector.load(*SHIPPED, device="cpu", backend=backend, cache_folder=sys.argv[1])
     assert detector.find_cells(np.full((200, 200, 3), 240, np.uint8), 0.115) == []

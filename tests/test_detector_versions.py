@@ -7,7 +7,8 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 from PIL import Image
 
-from leukoweb.analysis.detectors import SHIPPED_FOLDER, active_detector
+from detection import SHIPPED_CARD
+from leukoweb.analysis.detectors import active_detector
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.models import Event
 from leukoweb.cases.models import Patient
@@ -105,7 +106,7 @@ def test_comparison_counts_right_missed_and_extra_cells_against_the_signed_label
 
 
 def test_register_detector_refuses_weights_that_are_not_those_of_the_card(tmp_path, db):
-    card = json.loads(sorted(SHIPPED_FOLDER.glob("*.json"))[-1].read_text())
+    card = json.loads(SHIPPED_CARD.read_text())
     (tmp_path / card["weights"]).write_bytes(b"something else")
     (tmp_path / "card.json").write_text(json.dumps(card))
     with pytest.raises(CommandError, match="was not registered"):
@@ -114,7 +115,7 @@ def test_register_detector_refuses_weights_that_are_not_those_of_the_card(tmp_pa
 
 
 def test_register_detector_copies_and_activates_a_version(db, settings, capsys):
-    call_command("register_detector", sorted(SHIPPED_FOLDER.glob("*.json"))[-1], activate="first detector")
+    call_command("register_detector", SHIPPED_CARD, activate="first detector")
     detector = DetectorVersion.objects.get()
     assert detector.is_active
     assert detector.weights_path.startswith(str(settings.DATA_DIR))

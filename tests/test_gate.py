@@ -8,8 +8,9 @@ import sys
 import pytest
 from PIL import Image
 
+from detection import SHIPPED
 from detection.__main__ import main
-from detection.detector import SHIPPED, Detector, export_folder
+from detection.detector import Detector, export_folder
 from detection.gate import compare
 from detection.phantom import draw_field
 

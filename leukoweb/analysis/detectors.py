@@ -8,10 +8,9 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
+from detection import SHIPPED_CARD
 from leukoweb.analysis.models import DetectorVersion
 from leukoweb.audit.services import record
-
-SHIPPED_FOLDER = settings.BASE_DIR / "detection" / "weights"
 
 
 def register_detector(card_path: Path, *, by=None) -> DetectorVersion:
@@ -65,7 +64,7 @@ def active_detector() -> DetectorVersion:
     """The version that new runs use; the shipped one is registered and activated when there is none."""
     detector = DetectorVersion.objects.filter(is_active=True).first()
     if detector is None:
-        detector = register_detector(sorted(SHIPPED_FOLDER.glob("*.json"))[-1])
+        detector = register_detector(SHIPPED_CARD)
         activate_detector(detector, by=None, reason="shipped with the product")
     return detector
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.cases.models import Slide
@@ -38,10 +39,11 @@ class SlideChange:
 
 
 def signed_slides(limit: int):
-    """The slides of the cases signed last, read completely by some detector."""
+    """The slides of the cases signed last whose pixels are still there to be read."""
     cases = Report.objects.filter(state=Report.State.SIGNED).order_by("-signed_at").values_list("case_id", flat=True)
     case_ids = list(dict.fromkeys(cases[: 5 * limit]))[:limit]
-    return list(Slide.objects.filter(case_id__in=case_ids).select_related("case__laboratory").order_by("-id"))
+    slides = Slide.objects.filter(case_id__in=case_ids).exclude(images__expired_at__isnull=False)
+    return list(slides.select_related("case__laboratory").order_by("-id"))
 
 
 def finished_run(slide, detector) -> Run | None:
@@ -108,11 +110,7 @@ def _best_pairs(true_boxes, said_boxes) -> dict[int, int]:
     """Pair boxes one to one, highest intersection over union first, from SAME_CELL_IOU upward."""
     if not true_boxes or not said_boxes:
         return {}
-    a = np.array(true_boxes)[:, None, :]  # (n, 1, 4)
-    b = np.array(said_boxes)[None, :, :]  # (1, m, 4)
-    sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)  # (n, m, 2)
-    shared = sides.prod(-1)
-    iou = shared / ((a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared)
+    iou = pairwise_iou(np.array(true_boxes), np.array(said_boxes))
     pairs: dict[int, int] = {}
     used = set()
     for flat in np.argsort(-iou, axis=None):

@@ -87,7 +87,7 @@ export class Inspector {
     this.parts["refs-title"].textContent = `${code}: atlas and signed cells`;
     if (!this.references.has(code)) {
       this.references.set(code, null);
-      const answer = await fetch(this.desk.urls.references.replace("/XXX.", `/${code}.`), {
+      const answer = await fetch(this.desk.urls.references.replace("/CODE.", `/${code}.`), {
         headers: { Accept: "application/json" },
       }).catch(() => null);
       const { cells, atlas } = answer?.ok ? await answer.json() : { cells: [], atlas: [] };

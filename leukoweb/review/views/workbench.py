@@ -79,7 +79,7 @@ def _urls(cells, case) -> dict:
         "presence": reverse("case_presence", args=[case.pk]),
         "crop": reverse("cell_crop", args=[0]),
         "around": reverse("cell_around", args=[0]),
-        "references": reverse("reference_cells", args=["XXX"]),
+        "references": reverse("reference_cells", args=["CODE"]),
         "keys": reverse("reader_keys"),
     }
 
