@@ -100,7 +100,7 @@ def compress(image, rng):
     return cv2.imdecode(stored, cv2.IMREAD_COLOR)
 
 
-def augment(image, rng, *, strong=0.45):
+def augment(image, rng, *, strong=0.45, stain=True):
     """Apply stain, colour, focus, noise and compression changes as a training view meets them.
 
     Parameters
@@ -111,6 +111,8 @@ def augment(image, rng, *, strong=0.45):
         Source of chance: the same state gives the same picture.
     strong : float, 0 to 1
         Share of views that are re-stained at full strength; the others change mildly.
+    stain : bool
+        False leaves the stain alone: the view wears another laboratory's already.
 
     Returns
     -------
@@ -118,10 +120,10 @@ def augment(image, rng, *, strong=0.45):
         The changed view.
     """
     strength = STRONG if rng.random() < strong else MILD
-    if strength == STRONG or rng.random() < 0.6:
+    if stain and (strength == STRONG or rng.random() < 0.6):
         image = change_stain(image, rng, strength)
     if rng.random() < 0.6:
-        image = jitter_hsv(image, rng, strength)
+        image = jitter_hsv(image, rng, strength if stain else MILD)
     if rng.random() < 0.3:
         image = soften(image, rng)
     if rng.random() < 0.15:

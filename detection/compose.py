@@ -4,13 +4,17 @@ that touch, overlap and leave the picture.
 It places pixels and boxes; colours are changed in `augment`, and no network is known here.
 """
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
 from detection.augment import background_rgb
-from detection.datasets import read_pixels
+from detection.datasets import read_pixels as read_from_disk
 
 GREY = 114  # ultralytics pads with it, so the network must know it
+# A view is drawn many times an epoch; decoded views of 360 px take 0.4 MB each. Nobody writes into them.
+read_pixels = lru_cache(maxsize=8000)(read_from_disk)
 
 
 def turn(image, boxes, rng):
@@ -60,7 +64,11 @@ def lay_view(view, canvas_px, factor, rng, *, shift=0.12):
         + rng.uniform(-1, 1) * (shift * canvas_px + max(0, edge * factor - canvas_px) * 0.35)
         for edge in (width, height)
     )
-    fill = (GREY,) * 3 if rng.random() < 0.5 else tuple(float(v) for v in background_rgb(image))
+    outside = rng.random()
+    if outside < 0.5:
+        fill = (GREY,) * 3
+    else:  # frames of cut-out pictures are black
+        fill = tuple(float(v) for v in background_rgb(image)) if outside < 0.9 else (0, 0, 0)
     matrix = np.float32([[factor, 0, x], [0, factor, y]])
     canvas = cv2.warpAffine(
         np.ascontiguousarray(image),

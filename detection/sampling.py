@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from detection.augment import augment, soften
 from detection.cell_types import BY_CODE
 from detection.compose import add_cells, cut_cell, keep_visible, lay_view
+from detection.stains import dress, look_of
 
 
 class Canvases(Dataset):
@@ -37,6 +38,10 @@ class Canvases(Dataset):
         Share of canvases from views of source "fields" (whole fields cut into tiles), if there are any.
     strong : float, 0 to 1
         Share of canvases re-stained at full strength.
+    looks : sequence of Look
+        Colours of laboratories to be met (`stains.read_looks`); may be empty.
+    dressed : float, 0 to 1
+        Share of canvases that wear one of `looks`.
 
     Notes
     -----
@@ -45,8 +50,20 @@ class Canvases(Dataset):
     """
 
     def __init__(
-        self, views, *, canvas_px=320, um_per_px=0.115, seed=0, composed=0.45, empty=0.04, fields=0.08, strong=0.45
+        self,
+        views,
+        *,
+        canvas_px=320,
+        um_per_px=0.115,
+        seed=0,
+        composed=0.45,
+        empty=0.04,
+        fields=0.08,
+        strong=0.45,
+        looks=(),
+        dressed=0.0,
     ):
+        self.looks, self.dressed = looks, dressed if looks else 0.0
         self.canvas_px, self.um_per_px, self.seed = canvas_px, um_per_px, seed
         self.composed, self.strong = composed, strong
         self.views = list(views)
@@ -70,7 +87,11 @@ class Canvases(Dataset):
         cv2.setNumThreads(0)
         rng = np.random.default_rng([self.seed, number])
         image, boxes, codes = self.draw(rng)
-        image = augment(image, rng, strong=self.strong)
+        is_dressed = rng.random() < self.dressed and (own := look_of(image)) is not None
+        if is_dressed:
+            aim = self.looks[rng.integers(len(self.looks))]
+            image = dress(image, own, aim, rng.uniform(0.4, 1.15), np.exp(rng.uniform(-0.2, 0.2, 3)))
+        image = augment(image, rng, strong=self.strong, stain=not is_dressed)
         boxes, codes = keep_visible(boxes, codes, self.canvas_px)
         xyxy = boxes / self.canvas_px
         xywh = np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], 1)

@@ -28,6 +28,7 @@ from detection.cell_types import BY_CODE, CODES
 from detection.datasets import read_dataset
 from detection.evaluation import has_fast_bfloat16
 from detection.sampling import Canvases, collate
+from detection.stains import read_looks
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 
@@ -37,11 +38,12 @@ NEIGHBOURS = (
     ("LYA", "LYT"), ("MYO", "MOB"), ("MON", "MOB"), ("MON", "MYO"),
 )  # fmt: skip
 
-# lr0: start of the cosine; canvases: how many make an epoch; warmup: share of the run; smoothing: target of neighbours
+# lr0: start of the cosine; canvases: how many make an epoch; warmup: share of the run; smoothing: target of neighbours;
+# cls: weight of typing against placing; looks: folders whose colours are borrowed; dressed: share that wears them
 RECIPE = {
     "canvas_px": 320, "um_per_px": 0.115, "batch": 32, "epochs": 40, "canvases": 4000, "hours": None, "lr0": 0.001,
     "lr_end": 0.02, "warmup": 0.03, "weight_decay": 0.0005, "ema_decay": 0.998, "smoothing": 0.05, "composed": 0.45,
-    "close_composed": 0.15, "empty": 0.04, "fields": 0.08, "strong": 0.45, "seed": 7, "patience": 12, "check_every": 1,
+    "close_composed": 0.15, "cls": 0.5, "looks": (), "dressed": 0.35, "empty": 0.04, "fields": 0.08, "strong": 0.45, "seed": 7, "patience": 12, "check_every": 1,
 }  # fmt: skip
 
 
@@ -55,7 +57,7 @@ def build_network(architecture, *, scale="n", start=None):
     scale : str
         "n", "s", "m" or "full" for the files of `detection/architectures`.
     start : Path or None
-        Checkpoint whose fitting weights are taken over.
+        Checkpoint whose fitting weights are taken over; one of half the width starts the wider network as its equal.
 
     Returns
     -------
@@ -71,7 +73,9 @@ def build_network(architecture, *, scale="n", start=None):
     plan = yaml.safe_load(own.read_text()) | {"scale": scale} if own.is_file() else str(architecture)
     network = DetectionModel(plan, nc=len(CODES), verbose=False)
     if start:
-        network.load(load_network(start), verbose=False)
+        known = load_network(start)
+        if not widen(known, network):
+            network.load(known, verbose=False)
     network.names = dict(enumerate(CODES))
     network.args = get_cfg(DEFAULT_CFG)
     return network
@@ -97,6 +101,48 @@ def save_network(path, network, facts):
         stored["model"].criterion = None
     torch.save(stored, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
+
+
+def widen(small, large):
+    """Give a network the knowledge of one with the same layers and narrower channels: it starts with equal output.
+
+    Parameters
+    ----------
+    small : DetectionModel
+    large : DetectionModel
+        Changed in place where it is wider.
+
+    Returns
+    -------
+    bool
+        False, and nothing is changed, where the layers differ, a width is no multiple, or none is larger.
+
+    Notes
+    -----
+    Every channel is repeated; each weight that reads a repeated channel is divided among its copies in random shares,
+    so that the copies learn apart.
+
+    References
+    ----------
+    Chen et al. 2016, Net2Net: Accelerating Learning via Knowledge Transfer, arXiv 1511.05641.
+    """
+    known, wide = small.state_dict(), large.state_dict()
+    if known.keys() != wide.keys() or all(known[name].shape == wide[name].shape for name in wide):
+        return False
+    if any(w % k for name in wide for k, w in zip(known[name].shape, wide[name].shape)):
+        return False
+    grown = {}
+    for name, value in known.items():
+        times = [w // k for k, w in zip(value.shape, wide[name].shape)]
+        if times and times[0] > 1:
+            value = value.repeat_interleave(times[0], 0)
+        if len(times) > 1 and times[1] > 1:
+            shares = torch.rand(*value.shape[:2], times[1]) * 0.4 + 0.3  # (out, in, copies)
+            shares = (shares / shares.sum(2, keepdim=True)).flatten(1)  # (out, in * copies)
+            value = value.repeat_interleave(times[1], 1) * shares[..., None, None]
+        grown[name] = value
+    large.load_state_dict(grown)
+    return True
 
 
 def average_networks(first, second, share):
@@ -138,8 +184,9 @@ def smoothing_matrix(share):
     return matrix
 
 
-def build_loss(network, smoothing):
-    """Return ultralytics' detection loss (CIoU, distribution focal, BCE) with smoothed class targets."""
+def build_loss(network, smoothing, cls=0.5):
+    """Return ultralytics' detection loss (CIoU, distribution focal, BCE weighted by `cls`) with smoothed targets."""
+    network.args.cls = cls
     loss = network.init_criterion()
     matrix = smoothing_matrix(smoothing).to(next(network.parameters()).device)
     assign = loss.assigner.forward
@@ -254,7 +301,7 @@ def train(
         optimizer.load_state_dict(stored["optimizer"])
         state = stored["state"]
     torch.set_num_threads(threads or os.cpu_count())  # ultralytics leaves one core out when it is imported
-    loss_of = build_loss(network, recipe["smoothing"])
+    loss_of = build_loss(network, recipe["smoothing"], recipe["cls"])
     run = {
         "architecture": str(architecture),
         "scale": scale,
@@ -265,13 +312,15 @@ def train(
     }
     (out / "run.json").write_text(json.dumps(run, indent=1))
     validation = read_dataset(dataset, "val") if check else []
+    looks = read_looks(recipe["looks"])
     while (share := progress_share(recipe, state)) < 1 and (
         not check or state["epoch"] - state["best_epoch"] < recipe["patience"]
     ):
         composed = 0.15 if share > 1 - recipe["close_composed"] else recipe["composed"]
         canvases = Canvases(
             views,
-            **{key: recipe[key] for key in ("canvas_px", "um_per_px", "seed", "empty", "fields", "strong")},
+            **{key: recipe[key] for key in ("canvas_px", "um_per_px", "seed", "empty", "fields", "strong", "dressed")},
+            looks=looks,
             composed=composed,
         )
         loader = DataLoader(
