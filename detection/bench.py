@@ -1,4 +1,4 @@
-"""Commands of the detection bench: prepare, boxes, train, average, evaluate, compare, calibrate, release.
+"""Commands of the detection bench: prepare, boxes, train, average, evaluate, compare, leave-out, calibrate, release.
 
 It knows arguments and prints; the work lies in the modules of the same names, imported only when their command runs.
 """
@@ -98,12 +98,22 @@ def add_commands(commands):
     p.add_argument("--val-source", help="measure on this source's validation views only")
     p.set_defaults(run=run_compare)
 
+    p = commands.add_parser("leave-out", help="what is lost on each source that was not trained on")
+    p.add_argument("dataset", type=Path)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--architecture", default="yolov5n.yaml")
+    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the recipe of all runs")
+    p.set_defaults(run=run_leave_out)
+
     p = commands.add_parser("calibrate", help="fit a detector to a laboratory's stain from at most 100 labelled cells")
     p.add_argument("weights", type=Path)
     p.add_argument("cells", type=Path, help="dataset.json with the laboratory's labelled cells")
     p.add_argument("reference", type=Path, help="dataset.json the detector was trained on (its colours are the aim)")
     p.add_argument("--out", type=Path, required=True, help="JSON file to write")
     p.add_argument("--split", help="only this split of the laboratory's cells")
+    p.add_argument(
+        "--um-per-px", type=float, default=0.115, help="training scale where no card lies beside the weights"
+    )
     p.set_defaults(run=run_calibrate)
 
     p = commands.add_parser("release", help="make a detector version: weights and card")
@@ -243,6 +253,16 @@ def run_compare(args):
     )
 
 
+def run_leave_out(args):
+    """Run `leave-out`."""
+    from detection.leave_out import leave_out
+
+    try:
+        print(leave_out(args.dataset, args.out, architecture=args.architecture, **changes_of(args.set)))
+    except ValueError as error:
+        sys.exit(str(error))
+
+
 def run_calibrate(args):
     """Run `calibrate`."""
     from detection.calibration import calibrate, write_site
@@ -250,13 +270,18 @@ def run_calibrate(args):
     from detection.training import load_network
 
     reference = [view for view in read_dataset(args.reference, "train") if view.cells]
+    card = args.weights.with_suffix(".json")
+    um_per_px = json.loads(card.read_text())["um_per_px"] if card.is_file() else args.um_per_px
     try:
         site = calibrate(
-            load_network(args.weights), read_dataset(args.cells, args.split), reference[:: max(1, len(reference) // 60)]
+            load_network(args.weights),
+            read_dataset(args.cells, args.split),
+            reference[:: max(1, len(reference) // 60)],
+            um_per_px=um_per_px,
         )
     except ValueError as error:
         sys.exit(str(error))
-    write_site(args.out, site)
+    write_site(args.out, site, args.weights)
     print(json.dumps(site["typed_right"]))
 
 

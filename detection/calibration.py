@@ -4,17 +4,19 @@ laboratory's stain from a few labelled cells.
 It knows scores, hits and colours; it never changes weights.
 """
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from detection.augment import background_rgb
 from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
 from detection.datasets import read_pixels
 from detection.evaluation import ap_table, find_on_views, match_views, proportion, truth
+from detection.stains import recolour, typical_look
 
 MOST_CELLS = 100
 MOST_THRESHOLD = 0.3  # few cells must not talk a laboratory into hiding the others
@@ -139,54 +141,17 @@ def best_f1(scores, hits, labels):
     return round(float(np.median(scores[order][near])), 3)
 
 
-def glass_and_stain(views, *, most=60):
-    """Describe the colours of views: median glass RGB and median optical density of nuclei-dark pixels, each (3,)."""
-    glasses, stains = [], []
-    for view in views[:most]:
-        image = read_pixels(view.path)
-        glass = background_rgb(image)
-        density = -np.log((image[::3, ::3].reshape(-1, 3) + 1.0) / (glass + 1))
-        dark = density[:, 1] >= np.percentile(density[:, 1], 97)
-        glasses.append(glass)
-        stains.append(np.median(density[dark], 0))
-    return np.median(glasses, 0), np.median(stains, 0)
+def colour_change(own, aim, *, stain=True):
+    """Write down the change from one Look to another as JSON-able dicts (`stains.recolour` applies it).
 
-
-def colour_transform(own, reference, *, stain=True):
-    """Build the transform that brings a laboratory's colours to those the detector was trained on.
-
-    Parameters
-    ----------
-    own, reference : tuple of (glass (3,), stain (3,))
-        Of `glass_and_stain`.
-    stain : bool
-        False moves the glass alone.
-
-    Returns
-    -------
-    dict
-        `glass_from`, `glass_to` (RGB) and `gain` (factor of each channel's optical density, .5 to 2), JSON-able.
+    `stain` False moves the glass alone.
     """
-    gain = np.clip(reference[1] / np.maximum(own[1], 0.05), 0.5, 2.0) if stain else np.ones(3)
+    if not stain:
+        aim = replace(aim, nucleus=own.nucleus, red_cell=own.red_cell)
     return {
-        "glass_from": [round(float(v), 1) for v in own[0]],
-        "glass_to": [round(float(v), 1) for v in reference[0]],
-        "gain": [round(float(v), 3) for v in gain],
+        side: {part: [round(float(v), 3) for v in value] for part, value in vars(look).items()}
+        for side, look in (("own", own), ("aim", aim))
     }
-
-
-def recolour(image, transform):
-    """Apply a colour transform to an RGB image (H, W, 3) uint8; None returns it as it is."""
-    if transform is None:
-        return image
-    levels = np.arange(256.0)
-    out = np.empty_like(image)
-    for c in range(3):
-        density = -np.log((levels + 1) / (transform["glass_from"][c] + 1)) * transform["gain"][c]
-        out[..., c] = np.clip(np.exp(-density) * (transform["glass_to"][c] + 1) - 1, 0, 255).astype(np.uint8)[
-            image[..., c]
-        ]
-    return out
 
 
 def typed_right(views, found):
@@ -221,8 +186,8 @@ def calibrate(network, views, reference_views, *, um_per_px=0.115, folds=5, seed
     Returns
     -------
     dict
-        `colour` (transform or None), `thresholds`, `common_threshold`, `cells`, and `typed_right` before and after
-        (each [share, low, high] of the left-out cells) - the gain may be nothing, and then `colour` is None.
+        `colour` (of `colour_change`, or None), `thresholds`, `common_threshold`, `cells`, and `typed_right` before and
+        after (each [share, low, high] of the left-out cells) - the gain may be nothing, and then `colour` is None.
 
     Raises
     ------
@@ -232,8 +197,10 @@ def calibrate(network, views, reference_views, *, um_per_px=0.115, folds=5, seed
     cells = sum(len(view.cells) for view in views)
     if not 0 < cells <= MOST_CELLS:
         raise ValueError(f"Calibration takes 1 to {MOST_CELLS} labelled cells; there are {cells}.")
-    own, reference = glass_and_stain(views), glass_and_stain(reference_views)
-    choices = [None, colour_transform(own, reference, stain=False), colour_transform(own, reference)]
+    own, aim = (typical_look(read_pixels(view.path) for view in some) for some in (views, reference_views))
+    choices = [None]
+    if own and aim:
+        choices += [colour_change(own, aim, stain=False), colour_change(own, aim)]
     results = [
         find_on_views(network, views, um_per_px=um_per_px, pixels=lambda path, t=t: recolour(read_pixels(path), t))[0]
         for t in choices
@@ -266,6 +233,7 @@ def best_choice(views, results, numbers):
     )
 
 
-def write_site(path, site):
-    """Store a laboratory's calibration beside its name as JSON."""
-    Path(path).write_text(json.dumps(site, indent=1))
+def write_site(path, site, weights):
+    """Store a laboratory's calibration as JSON with the SHA-256 of the weights that it holds for."""
+    sha256 = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    Path(path).write_text(json.dumps({"weights_sha256": sha256, **site}, indent=1))

@@ -5,6 +5,7 @@ It knows the card, scales, tiles and thresholds; it knows no users, cases or fil
 import hashlib
 import json
 import logging
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 from detection.cell_types import CODES
 from detection.networks import OpenVinoNetwork, TorchNetwork, import_torch, load_module, machine_name
 from detection.stain import without_nucleus
+from detection.stains import recolour
 from detection.tiling import merge_over_seams, own_cells, tile_grid
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Detector:
     def __init__(self, card, network):
         self.card, self.network = card, network
         self.thresholds = score_thresholds(card)
+        self.colour = None
         self.merge_iou = card.get("merge_iou", 0.5)
 
     @property
@@ -60,6 +63,26 @@ class Detector:
     def device(self):
         """cpu, or cuda with the name of the card."""
         return self.network.device
+
+    def calibrated(self, site):
+        """Return this detector fitted to one laboratory; the network is shared, the card stays as it is.
+
+        Parameters
+        ----------
+        site : dict
+            What `calibration.calibrate` found and `write_site` stored.
+
+        Raises
+        ------
+        DetectorRefused
+            If it was fitted for other weights.
+        """
+        if site["weights_sha256"] != self.card["sha256"]:
+            raise DetectorRefused("The calibration was made for other weights: make it again for this version.")
+        own = copy(self)
+        own.thresholds = np.array([site["thresholds"][code] for code in CODES], np.float32)
+        own.colour = site["colour"]
+        return own
 
     @classmethod
     def load(cls, weights_path, card_path, *, device="auto", backend="auto", precision="auto", cache_folder=None):
@@ -145,7 +168,7 @@ class Detector:
         thresholds = np.broadcast_to(
             self.thresholds if thresholds is None else np.asarray(thresholds, np.float32), len(CODES)
         )
-        tiles = Tiles(image, um_per_px, self.card["um_per_px"], tile_px)
+        tiles = Tiles(image, um_per_px, self.card["um_per_px"], tile_px, self.colour)
         found = []
         batch = max(1, self.network.batch_tiles * 640**2 // tiles.tile_px**2)
         for start in range(0, len(tiles), batch):
@@ -180,8 +203,8 @@ class Detector:
 class Tiles:
     """An image cut into tiles of the network's size at the scale of its training, made when asked for."""
 
-    def __init__(self, image, um_per_px, trained_um_per_px, tile_px):
-        self.image = image
+    def __init__(self, image, um_per_px, trained_um_per_px, tile_px, colour=None):
+        self.image, self.colour = image, colour
         height_px, width_px = image.shape[:2]
         wanted = um_per_px / trained_um_per_px
         # Tiles begin at whole steps of a grid of 64 px (two strides of the network) that is a whole number of px of the
@@ -207,6 +230,7 @@ class Tiles:
         source = np.ascontiguousarray(self.image[y : y + self.source_px, x : x + self.source_px])
         size = tuple(max(1, round(edge_px * self.zoom)) for edge_px in source.shape[1::-1])
         resized = cv2.resize(source, size, interpolation=cv2.INTER_AREA if self.zoom < 1 else cv2.INTER_LINEAR)
+        resized = recolour(resized, self.colour)
         if resized.shape[:2] == (self.tile_px, self.tile_px):
             return resized
         tile = np.full((self.tile_px, self.tile_px, 3), PADDING_GREY, np.uint8)

@@ -94,6 +94,10 @@ def evaluate(
         "temperature": fitted,
         "ece_before": round(calibration.calibration_error(scores, hits), 4),
         "ece_after": round(calibration.calibration_error(calibration.rescale(scores, fitted), hits), 4),
+        "curves": {
+            "precision_over_recall": precision_curves(matches),
+            "reliability": reliability_points(scores, hits),
+        },
         "speed": {
             "images_per_s": round(speed, 1),
             "batch": batch,
@@ -113,6 +117,31 @@ def evaluate(
     }
     (out / "evaluation.html").write_text(page(result, pictures))
     return result
+
+
+def precision_curves(matches, *, points=21):
+    """Return {code: [[recall, precision], ...]} at IoU .5 for a card: precision as COCO interpolates it."""
+    curves, at = {}, np.linspace(0, 1, points)
+    for code, match in zip(CODES, matches):
+        labels = match["labels"].sum()
+        if labels and len(match["scores"]):
+            true = np.cumsum(match["hits"][:, 0])
+            recall, precision = true / labels, true / np.arange(1, len(true) + 1)
+            best = np.maximum.accumulate(precision[::-1])[::-1]
+            place = np.searchsorted(recall, at)
+            curves[code] = [
+                [round(float(r), 2), round(float(best[k]), 3) if k < len(best) else 0.0] for r, k in zip(at, place)
+            ]
+    return curves
+
+
+def reliability_points(scores, hits, *, bins=10):
+    """Return [[mean score, share right, n], ...] over equal score bins that hold any call."""
+    place = np.minimum((np.asarray(scores) * bins).astype(int), bins - 1)
+    return [
+        [round(float(scores[place == b].mean()), 3), round(float(hits[place == b].mean()), 3), int((place == b).sum())]
+        for b in np.unique(place)
+    ]
 
 
 def percentage_errors(views, found, levels):

@@ -127,7 +127,10 @@ def build_card(
         "architecture": run["architecture"],
         "input_px": run["recipe"]["canvas_px"],
         "um_per_px": run["recipe"]["um_per_px"],
-        "um_per_px_note": "after resizing; red cells of 7.5 um measure about 65 px. Trained over roughly 0.08 to 0.19",
+        "um_per_px_note": (
+            f"after resizing; red cells of 7.5 um measure about {7.5 / run['recipe']['um_per_px']:.0f} px. "
+            f"Trained over roughly {run['recipe']['um_per_px'] / 1.45:.2f} to {run['recipe']['um_per_px'] / 0.62:.2f}"
+        ),
         "merge_iou": 0.5,
         "default_score_threshold": round(common_threshold, 3),
         "temperature": temperature,
@@ -135,6 +138,7 @@ def build_card(
         "evidence_rule": EVIDENCE_RULE,
         "intervals": "95 %; AP: bootstrap by patient where known, else by view; precision, recall: Clopper-Pearson",
         "macro": macro,
+        "curves": {test: result["curves"] for test, result in evaluations.items() if "curves" in result},
         "training": {
             "views": sum(view["split"] == "train" for view in dataset["views"]),
             "sources": dataset.get("sources", []),

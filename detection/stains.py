@@ -59,6 +59,14 @@ def look_of(image):
     return Look(glass, np.median(density[nuclei], 0), np.median(density[red_cells], 0))
 
 
+def typical_look(images):
+    """Return the median Look of RGB images (H, W, 3) uint8, or None where none of them shows one."""
+    looks = [look for look in map(look_of, images) if look]
+    if not looks:
+        return None
+    return Look(*(np.median([getattr(look, part) for look in looks], 0) for part in ("glass", "nucleus", "red_cell")))
+
+
 def read_looks(folders, *, most=60):
     """Measure the looks of the pictures below folders, evenly chosen, at most `most` a folder; labels are not read."""
     looks = []
@@ -104,3 +112,24 @@ def dress(image, own, aim, share, gain=(1.0, 1.0, 1.0)):
     glass = own.glass + share * (aim.glass - own.glass)
     out = cv2.exp(-np.clip(density, -0.4, 5)) * (glass.astype(np.float32) + 1) - 1
     return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def recolour(image, colour):
+    """Bring an image to the colours that a detector knows.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8
+        RGB.
+    colour : dict or None
+        `own` and `aim`, each {glass, nucleus, red_cell} as lists of 3, as `calibration.calibrate` writes them; None
+        returns the image as it is.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), uint8
+    """
+    if colour is None:
+        return image
+    own, aim = (Look(**{part: np.array(value) for part, value in colour[side].items()}) for side in ("own", "aim"))
+    return dress(image, own, aim, 1.0)

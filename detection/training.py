@@ -42,8 +42,9 @@ NEIGHBOURS = (
 # cls: weight of typing against placing; looks: folders whose colours are borrowed; dressed: share that wears them
 RECIPE = {
     "canvas_px": 320, "um_per_px": 0.115, "batch": 32, "epochs": 40, "canvases": 4000, "hours": None, "lr0": 0.001,
-    "lr_end": 0.02, "warmup": 0.03, "weight_decay": 0.0005, "ema_decay": 0.998, "smoothing": 0.05, "composed": 0.45,
-    "close_composed": 0.15, "cls": 0.5, "looks": (), "dressed": 0.35, "empty": 0.04, "fields": 0.08, "strong": 0.45, "seed": 7, "patience": 12, "check_every": 1,
+    "lr_end": 0.02, "warmup": 0.03, "weight_decay": 0.0005, "ema_decay": 0.998, "smoothing": 0.05, "cls": 0.5,
+    "composed": 0.45, "close_composed": 0.15, "empty": 0.04, "fields": 0.08, "strong": 0.45, "looks": (),
+    "dressed": 0.35, "seed": 7, "patience": 12, "check_every": 1,
 }  # fmt: skip
 
 
@@ -390,7 +391,7 @@ def train_epoch(network, average, loader, loss_of, optimizer, scaler, recipe, st
         state["canvases"] += len(images)
         state["seconds"] = network_was + time.monotonic() - began
         sums += torch.stack([torch.as_tensor(part) for part in parts.values()]).cpu() * len(images)
-        progress.set_postfix(loss=f"{float(loss.detach().sum()) / len(images):.3f}", lr=f"{rate:.5f}")
+        progress.set_postfix(loss=f"{float(loss.detach().sum()) / len(images):.3f}", lr=f"{rate:.5f}", refresh=False)
         if progress_share(recipe, state) >= 1:
             break
     done = state["canvases"] - first

@@ -1,5 +1,6 @@
 """Calibration: temperature, reliability, and the fit to a laboratory's stain from few cells."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -9,13 +10,12 @@ from detection.__main__ import main
 from detection.calibration import (
     calibrate,
     calibration_error,
-    colour_transform,
+    colour_change,
     fit_temperature,
-    glass_and_stain,
-    recolour,
     rescale,
 )
 from detection.datasets import read_pixels, write_dataset
+from detection.stains import Look, dress, recolour, typical_look
 from detection.training import build_network, save_network
 from tests.drawn_views import draw_views
 
@@ -37,21 +37,15 @@ def test_calibration_error_of_a_case_worked_by_hand():
     assert fit_temperature(np.zeros(0), np.zeros(0, bool)) == 1.0
 
 
-def test_a_colour_transform_brings_another_stain_back(tmp_path):
-    views = draw_views(tmp_path, 6)
-    reference = glass_and_stain(views)
-    foreign = {"glass_from": list(reference[0]), "glass_to": [225.0, 225.0, 232.0], "gain": [0.7, 1.2, 0.9]}
-    other = [recolour(read_pixels(view.path), foreign) for view in views]
-    import cv2
-
-    for view, image in zip(views, other):
-        cv2.imwrite(view.path.replace("train", "other"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    from dataclasses import replace
-
-    own = glass_and_stain([replace(view, path=view.path.replace("train", "other")) for view in views])
-    back = recolour(other[0], colour_transform(own, reference))
-    before = np.abs(other[0].astype(int) - read_pixels(views[0].path)).mean()
-    assert np.abs(back.astype(int) - read_pixels(views[0].path)).mean() < before / 3
+def test_a_colour_change_brings_another_stain_back(tmp_path):
+    images = [read_pixels(view.path) for view in draw_views(tmp_path, 6)]
+    home = typical_look(images)
+    abroad = Look(np.array([225.0, 225.0, 232.0]), home.nucleus * [0.7, 1.2, 0.9], home.red_cell * [1.2, 0.8, 1.1])
+    other = [dress(image, home, abroad, 1.0) for image in images]
+    back = recolour(other[0], colour_change(typical_look(other), home))
+    before = np.abs(other[0].astype(int) - images[0]).mean()
+    assert np.abs(back.astype(int) - images[0]).mean() < before / 3
+    assert recolour(images[0], None) is images[0]
 
 
 def test_calibrate_gives_thresholds_for_all_types_and_never_claims_a_loss_as_gain(tmp_path):
@@ -77,7 +71,9 @@ def test_the_calibrate_command_writes_a_site_file_and_refuses_too_many_cells(tmp
         str(tmp_path / "site.json"),
     ]
     main(command)
-    assert json.loads((tmp_path / "site.json").read_text())["cells"] == 4
+    site = json.loads((tmp_path / "site.json").read_text())
+    assert site["cells"] == 4
+    assert site["weights_sha256"] == hashlib.sha256((tmp_path / "net.pt").read_bytes()).hexdigest()
     write_dataset(tmp_path / "lab.json", draw_views(tmp_path / "lab", 4) * 26, seed=0)
     with pytest.raises(SystemExit, match="100"):
         main(command)

@@ -88,6 +88,7 @@ TABLE = {
     "detector_detail": (ADMINS, "no"),
     "detector_activate": ("no", ADMINS),
     "detector_compare": (ADMINS, ADMINS),
+    "calibration_switch": ("no", ADMINS),
     "policy_edit": (ADMINS, ADMINS),
     "phrase_list": (ADMINS, ADMINS),
     "phrase_delete": ("no", ADMINS),
@@ -108,6 +109,7 @@ TABLE = {
     "slide_detail": (OWN, "no"),
     "slide_progress": (OWN, "no"),
     "slide_retry": ("no", OWN),
+    "slide_reread": ("no", OWN),
     "slide_scale": ("no", OWN),
     "image_original": (OWN, "no"),
     "image_tile": (OWN, "no"),
@@ -178,6 +180,7 @@ OBJECTS = [
     ("manage/laboratories/", lambda c: {"pk": c.case.laboratory_id}),
     ("manage/phrases/", lambda c: {"pk": c.phrase.pk}),
     ("manage/detectors/<int:pk>/against/", lambda c: {"pk": c.detector.pk, "other_pk": c.detector.pk}),
+    ("manage/calibrations/", lambda c: {"pk": c.calibration.pk}),
     ("manage/detectors/", lambda c: {"pk": c.detector.pk}),
     ("atlas/", lambda c: {"pk": 10**6}),
     ("cells/references/", lambda c: {"code": "MYO"}),
@@ -220,6 +223,11 @@ def cast(laboratory, technologist, pathologist, admin, outsider, make_case, make
     c.slide = make_slide(c.case, {"NGS": 3, "MYO": 1})
     c.image = c.slide.images.get()
     c.detector = c.slide.runs.get().detector
+    c.calibration = c.detector.calibrations.create(
+        laboratory=laboratory,
+        sha256="0" * 64,
+        fitted={"cells": 1, "colour": None, "typed_right": {"before": [0, 0, 1], "after": [1, 0, 1]}},
+    )
     c.cell = c.image.cells.first()
     c.report = Report.objects.create(case=c.case, created_by=pathologist)
     c.phrase = Phrase.objects.create(laboratory=laboratory, name="Normal", text="Nothing unusual.")

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,17 @@ from detection.detector import Detector
 from detection.evaluation import find_on_views
 from detection.release import evidence
 from detection.sampling import Canvases, collate
-from detection.training import RECIPE, build_network, learning_rate, load_network, save_network, smoothing_matrix, train
+from detection.stains import Look, dress, look_of, read_looks
+from detection.training import (
+    RECIPE,
+    build_network,
+    learning_rate,
+    load_network,
+    save_network,
+    smoothing_matrix,
+    train,
+    widen,
+)
 from tests.drawn_views import draw_views
 
 QUICK = {"canvas_px": 64, "um_per_px": 0.45, "batch": 2, "canvases": 2, "epochs": 2}
@@ -180,3 +191,45 @@ def test_a_release_is_a_detector_that_the_product_loads_with_figures_and_evidenc
     assert rows["MYO"]["evidence"] == "none"
     assert rows["MYO"]["score_threshold"] is None
     assert detector.card["training"]["manifest_sha256"] == json.loads(dataset.read_text())["manifest_sha256"]
+
+
+def test_a_network_of_twice_the_width_starts_as_the_equal_of_the_narrow_one(tmp_path):
+    """Net2Net: equal output on the same picture, and copies of a channel that differ in what reads them."""
+    torch.manual_seed(3)
+    narrow = build_network("yolov5n.yaml").eval()
+    save_network(tmp_path / "n.pt", narrow, {})
+    wide = build_network("yolov5s.yaml", start=tmp_path / "n.pt").eval()
+    assert sum(p.numel() for p in wide.parameters()) > 3 * sum(p.numel() for p in narrow.parameters())
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        one, two = load_network(tmp_path / "n.pt").eval()(picture)[0], wide(picture)[0]
+    assert torch.allclose(one, two, atol=0.05)
+    reader = wide.state_dict()["model.1.conv.weight"]
+    assert not torch.allclose(reader[:, 0], reader[:, 1])
+    assert not widen(narrow, build_network("yolov5n.yaml"))
+    assert not widen(narrow, build_network("yolov3.yaml"))
+
+
+def test_a_view_can_wear_the_colours_of_another_laboratory(tmp_path):
+    home = draw_views(tmp_path / "home", 4)
+    image = cv2.cvtColor(cv2.imread(home[1].path), cv2.COLOR_BGR2RGB)
+    own = look_of(image)
+    foreign = Look(np.array([205.0, 205.0, 203.0]), own.nucleus * [0.5, 0.5, 0.2], own.red_cell * [0.8, 0.9, 1.2])
+    dressed = look_of(dress(image, own, foreign, 1.0))
+    assert np.abs(dressed.glass - foreign.glass).max() < 6
+    assert np.abs(dressed.nucleus - foreign.nucleus).max() < 0.15
+    assert np.abs(dress(image, own, foreign, 0.0).astype(int) - image).max() <= 2
+    assert look_of(np.full((90, 90, 3), 240, np.uint8)) is None
+    assert len(read_looks([tmp_path / "home"], most=3)) == 3
+
+
+def test_canvases_wear_borrowed_looks_by_their_number(tmp_path):
+    views = draw_views(tmp_path, 6)
+    looks = read_looks([tmp_path])
+    plain, dressed, again = (
+        Canvases(views, canvas_px=96, um_per_px=0.3, seed=1, strong=0.0, looks=own, dressed=1.0)
+        for own in ((), looks, looks)
+    )
+    assert torch.equal(dressed[3][0], again[3][0])
+    assert any(not torch.equal(dressed[k][0], plain[k][0]) for k in range(6))
+    assert all(torch.equal(dressed[k][2], plain[k][2]) for k in range(6))  # places never follow colours

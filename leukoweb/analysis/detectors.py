@@ -1,5 +1,9 @@
-"""Detector versions: register, the active one, and the loaded network of this worker process; it knows no slide."""
+"""Detector versions and their fit to laboratories: register, activate, and the loaded network of this worker process.
 
+It knows no slide.
+"""
+
+import hashlib
 import json
 import shutil
 from functools import lru_cache
@@ -9,7 +13,8 @@ from django.conf import settings
 from django.db import transaction
 
 from detection import SHIPPED_CARD
-from leukoweb.analysis.models import DetectorVersion
+from detection.cell_types import CODES
+from leukoweb.analysis.models import DetectorVersion, SiteCalibration
 from leukoweb.audit.services import record
 
 
@@ -88,9 +93,62 @@ def load_detector(version: DetectorVersion):
     return _load(str(weights), str(weights.with_suffix(".json")))
 
 
-def computed_on(detector) -> dict:
+class CalibrationRefused(Exception):
+    """Say in one sentence why a calibration is not taken, and what to do."""
+
+
+def register_calibration(site_path: Path, laboratory, *, by=None) -> SiteCalibration:
+    """Take in what `python -m detection calibrate` fitted for a laboratory; nothing uses it until it is activated."""
+    try:
+        fitted = json.loads(Path(site_path).read_text())
+        missing = {"weights_sha256", "colour", "thresholds", "cells", "typed_right"} - fitted.keys()
+    except (OSError, ValueError, AttributeError) as error:
+        raise CalibrationRefused(f"{site_path} is no file of `python -m detection calibrate`.") from error
+    if missing or set(fitted["thresholds"]) != set(CODES):
+        raise CalibrationRefused(f"{site_path} is no file of `python -m detection calibrate`.")
+    detector = DetectorVersion.objects.filter(sha256=fitted["weights_sha256"]).first()
+    if detector is None:
+        raise CalibrationRefused("No registered detector has these weights: register the version first.")
+    sha256 = hashlib.sha256(json.dumps(fitted, sort_keys=True).encode()).hexdigest()
+    with transaction.atomic():
+        site = SiteCalibration.objects.create(laboratory=laboratory, detector=detector, sha256=sha256, fitted=fitted)
+        changes = {"laboratory": laboratory.name, "detector": detector.sha256, "sha256": sha256}
+        record("calibration.register", actor=by, obj=site, changes=changes)
+    return site
+
+
+def switch_calibration(site, *, is_active: bool, by, reason: str) -> None:
+    """Use a calibration for new runs of its laboratory in place of any other, or no longer; the reason is audited."""
+    with transaction.atomic():
+        rivals = SiteCalibration.objects.filter(laboratory=site.laboratory, detector=site.detector, is_active=True)
+        before = [rival.sha256 for rival in rivals]
+        rivals.update(is_active=False)
+        SiteCalibration.objects.filter(pk=site.pk).update(is_active=is_active)
+        changes = {"active": [before, [site.sha256] if is_active else []], "reason": reason}
+        record("calibration.switch", actor=by, obj=site, changes=changes | {"laboratory": site.laboratory.name})
+
+
+def load_for(version: DetectorVersion, laboratory):
+    """The detector as it reads the slides of a laboratory: the version itself, or fitted by the active calibration."""
+    detector = load_detector(version)
+    site = SiteCalibration.objects.filter(laboratory=laboratory, detector=version, is_active=True).first()
+    return (detector.calibrated(site.fitted), site) if site else (detector, None)
+
+
+def is_outdated(run, laboratory) -> bool:
+    """Whether a finished run was made by another version, or another fit, than new runs of the laboratory are."""
+    if run.detector is None or run.state != run.State.DONE:
+        return False
+    version = active_detector()
+    site = SiteCalibration.objects.filter(laboratory=laboratory, detector=version, is_active=True).first()
+    fit = run.computed_on.get("calibration", {}).get("sha256")
+    return run.detector != version or fit != (site.sha256 if site else None)
+
+
+def computed_on(detector, site=None) -> dict:
     """What must be recorded of the machine side of a run."""
-    return {
+    calibration = {"calibration": {"sha256": site.sha256, "cells": site.fitted["cells"]}} if site else {}
+    return calibration | {
         "device": detector.device,
         "backend": detector.backend,
         "precision": detector.precision,

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from leukoweb.accounts.models import Laboratory
 from leukoweb.cases.models import Slide, SlideImage
 
 
@@ -35,6 +36,35 @@ class DetectorVersion(models.Model):
             if entry["code"] == code:
                 return entry["evidence"]
         return "none"
+
+
+class SiteCalibration(models.Model):
+    """A detector version fitted to one laboratory's stain from its labelled cells; runs there use the active one."""
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="+")
+    detector = models.ForeignKey(DetectorVersion, on_delete=models.PROTECT, related_name="calibrations")
+    sha256 = models.CharField(max_length=64, help_text="Of the fitted values, as they are recorded with every run.")
+    fitted = models.JSONField(help_text="What `python -m detection calibrate` wrote: colours, thresholds, gain.")
+    is_active = models.BooleanField(default=False)
+    registered_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["laboratory", "detector"],
+                condition=models.Q(is_active=True),
+                name="one_active_calibration_per_laboratory",
+            )
+        ]
+
+    def __str__(self):
+        return f"{self.laboratory}, {self.fitted['cells']} cells"
+
+    @property
+    def shares(self) -> list:
+        """Share of cells typed right before and after, each [value, low, high]."""
+        return [self.fitted["typed_right"][when] for when in ("before", "after")]
 
 
 class RunQuerySet(models.QuerySet):

@@ -50,9 +50,10 @@ class RereadRefused(Exception):
     """Say in one sentence why a slide cannot be read again, and what to do."""
 
 
-def reread_slide(slide, *, um_per_px: float, by) -> Run:
-    """Have a slide read again at the scale that a person states; the former run is kept beside it, uncounted.
+def reread_slide(slide, *, by, um_per_px: float | None = None) -> Run:
+    """Have a slide read again by the active detector version; the former run is kept beside it, uncounted.
 
+    `um_per_px` is a scale that a person states; None keeps what is known.
     Before: the scale is plausible (cases.intake), the case neither signed nor rejected, the analysis has ended and
     nobody has labelled a cell. CaseRefused or RereadRefused say why not.
     After: Run(QUEUED), the worker is rung.
@@ -61,7 +62,7 @@ def reread_slide(slide, *, um_per_px: float, by) -> Run:
         open_case(slide.case)
         former = Run.objects.select_for_update(no_key=True).get(slide=slide, is_shadow=False)
         if former.state in (Run.State.QUEUED, Run.State.RUNNING):
-            raise RereadRefused("The detector has not finished this slide. Change the scale when it has.")
+            raise RereadRefused("The detector has not finished this slide. Try again when it has.")
         touched = Q(decisions__isnull=False) | Q(added_by__isnull=False)
         if former.cells.filter(touched).exists():
             raise RereadRefused("Cells of this slide are labelled already: upload the images as a new slide instead.")
@@ -69,11 +70,12 @@ def reread_slide(slide, *, um_per_px: float, by) -> Run:
             raise RereadRefused(
                 "The images of this slide have expired by the laboratory's rule and cannot be read again."
             )
-        before = {image.pk: image.um_per_px for image in slide.images.all()}
-        slide.images.update(um_per_px=um_per_px, um_per_px_source="uploader")
+        changes = {"former_run": former.pk}
+        if um_per_px is not None:
+            changes["um_per_px"] = [{image.pk: image.um_per_px for image in slide.images.all()}, um_per_px]
+            slide.images.update(um_per_px=um_per_px, um_per_px_source="uploader")
         Run.objects.filter(pk=former.pk).update(is_shadow=True)
         run = Run.objects.create(slide=slide, images_total=former.images_total, is_stat=former.is_stat)
-        changes = {"um_per_px": [before, um_per_px], "former_run": former.pk}
         record("slide.reread", actor=by, obj=slide, case=slide.case, changes=changes)
         transaction.on_commit(lambda: ring_worker(run))
     return run

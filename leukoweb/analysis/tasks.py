@@ -23,7 +23,7 @@ from kombu.exceptions import ChannelError
 
 from detection.images import ImageRefused, Limits, unpack_image
 from leukoweb.analysis import services
-from leukoweb.analysis.detectors import active_detector, computed_on, load_detector
+from leukoweb.analysis.detectors import active_detector, computed_on, load_for
 from leukoweb.analysis.models import Run
 from leukoweb.cases.store import derived_folder, original_path
 from leukoweb.cases.tus import sweep_incoming
@@ -52,9 +52,9 @@ def run_detection(self, run_id: int) -> None:
     try:
         with _signs_of_life(run):
             version = run.detector or active_detector()
-            detector = load_detector(version)
+            detector, site = load_for(version, run.slide.case.laboratory)
             results = [_read_image(run, image, detector, n) for n, image in enumerate(run.slide.images.all())]
-            _store(run, detector=version, computed_on=computed_on(detector), results=results)
+            _store(run, detector=version, computed_on=computed_on(detector, site), results=results)
     except NotOurs:
         log.warning("run %s was taken over, attempt %s ends", run.pk, run.attempt)
     except DatabaseError:

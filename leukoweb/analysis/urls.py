@@ -9,6 +9,7 @@ urlpatterns = [
     path("slides/<int:pk>/progress/", views.slide_progress, name="slide_progress"),
     path("slides/<int:pk>/retry/", views.slide_retry, name="slide_retry"),
     path("slides/<int:pk>/scale/", views.slide_scale, name="slide_scale"),
+    path("slides/<int:pk>/reread/", views.slide_reread, name="slide_reread"),
     path("images/<int:pk>/original", views.image_original, name="image_original"),
     path("images/<int:pk>/tiles/<int:level>/<int:column>_<int:row>.jpg", views.image_tile, name="image_tile"),
     path("cells/<int:pk>/crop.jpg", views.cell_crop, name="cell_crop"),
@@ -16,4 +17,5 @@ urlpatterns = [
     path("manage/detectors/", views_detectors.detector_list, name="detector_list"),
     path("manage/detectors/<int:pk>/", views_detectors.detector_detail, name="detector_detail"),
     path("manage/detectors/<int:pk>/activate/", views_detectors.detector_activate, name="detector_activate"),
+    path("manage/calibrations/<int:pk>/switch/", views_detectors.calibration_switch, name="calibration_switch"),
 ]

@@ -99,6 +99,19 @@ def slide_scale(request, pk):
     return redirect("slide_detail", pk=pk)
 
 
+@requires("upload_slide")
+@require_POST
+def slide_reread(request, pk):
+    """Have a slide read again by the detector version that is active now."""
+    slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
+    try:
+        services.reread_slide(slide, by=request.user)
+        messages.info(request, "The slide is read again by the active detector; its former cells are kept, uncounted.")
+    except (CaseRefused, services.RereadRefused) as refused:
+        messages.error(request, str(refused))
+    return redirect("slide_detail", pk=pk)
+
+
 def progress_of(slide) -> dict:
     """What the progress fragment shows."""
     run = _counted_run(slide)

@@ -9,8 +9,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
-from leukoweb.analysis.detectors import activate_detector, active_detector
-from leukoweb.analysis.models import DetectorVersion
+from leukoweb.analysis.detectors import activate_detector, active_detector, switch_calibration
+from leukoweb.analysis.models import DetectorVersion, SiteCalibration
 
 
 @requires("manage_detectors")
@@ -35,6 +35,9 @@ def detector_detail(request, pk):
             "tests": _tests(detector.card),
             "rows": _rows(detector.card),
             "facts": [(name.replace("_", " "), detector.card[name]) for name in _FACTS if detector.card.get(name)],
+            "curves": _curves(detector.card),
+            "reliability": _reliability(detector.card),
+            "calibrations": detector.calibrations.select_related("laboratory"),
             "others": DetectorVersion.objects.exclude(pk=pk),
         },
     )
@@ -54,6 +57,21 @@ def detector_activate(request, pk):
     return redirect("detector_detail", pk=pk)
 
 
+@requires("manage_detectors")
+@require_POST
+def calibration_switch(request, pk):
+    """Use a laboratory's calibration for its new runs, or no longer."""
+    site = get_object_or_404(SiteCalibration.objects.select_related("laboratory", "detector"), pk=pk)
+    reason = request.POST.get("reason", "").strip()
+    if not reason:
+        messages.error(request, "Nothing was changed: write why, then switch it again.")
+    else:
+        switch_calibration(site, is_active=not site.is_active, by=request.user, reason=reason)
+        verb = "no longer read with" if site.is_active else "read with"
+        messages.success(request, f"New slides of {site.laboratory} are {verb} this calibration.")
+    return redirect("detector_detail", pk=site.detector_id)
+
+
 _FACTS = ("architecture", "input_px", "um_per_px", "default_score_threshold", "temperature", "evidence_rule", "licence")
 
 
@@ -69,3 +87,33 @@ def _rows(card) -> list[dict]:
         {"type": BY_CODE[entry["code"]], "card": entry, "figures": [entry.get(test) for test in tests]}
         for entry in card["classes"]
     ]
+
+
+def _curves(card) -> list[dict]:
+    """Precision over recall of each type, a line a test, as points of an SVG 100 wide and high."""
+    curves = card.get("curves", {})
+    numbers = {test: number for number, test in enumerate(curves, 1)}
+    return [
+        {
+            "type": BY_CODE[entry["code"]],
+            "lines": [
+                {"test": test, "number": numbers[test], "points": _svg(own["precision_over_recall"][entry["code"]])}
+                for test, own in curves.items()
+                if entry["code"] in own["precision_over_recall"]
+            ],
+        }
+        for entry in card["classes"]
+        if any(entry["code"] in own["precision_over_recall"] for own in curves.values())
+    ]
+
+
+def _reliability(card) -> list[dict]:
+    """Share of right calls over the score, a line a test."""
+    return [
+        {"test": test, "number": number, "points": _svg(own["reliability"])}
+        for number, (test, own) in enumerate(card.get("curves", {}).items(), 1)
+    ]
+
+
+def _svg(points) -> str:
+    return " ".join(f"{100 * x:.1f},{100 - 100 * y:.1f}" for x, y, *_ in points)

@@ -28,6 +28,8 @@ LABELS = {
     "case.reject": "rejected the specimen",
     "case.return": "returned the case",
     "cell.add": "added a cell",
+    "calibration.register": "registered a laboratory's calibration",
+    "calibration.switch": "switched a laboratory's calibration",
     "detector.activate": "activated a detector",
     "detector.register": "registered a detector",
     "image.expire": "removed an image by age",

@@ -6,6 +6,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
+from leukoweb.analysis.detectors import is_outdated
 from leukoweb.analysis.views import progress_of
 from leukoweb.audit.services import record_read
 from leukoweb.cases.models import STATES, Case, Slide
@@ -46,7 +47,7 @@ def slide_detail(request, pk):
     slide = get_object_or_404(
         Slide.objects.visible_to(request.user).select_related("case__patient", "uploaded_by"), pk=pk
     )
-    case = Case.objects.with_state().select_related("patient").get(pk=slide.case_id)
+    case = Case.objects.with_state().select_related("patient", "laboratory").get(pk=slide.case_id)
     record_read(request, slide, case)
     shown = progress_of(slide)
     results = {result.image_id: result for result in shown["run"].image_results.all()}
@@ -59,6 +60,7 @@ def slide_detail(request, pk):
             "images": [(image, results.get(image.pk)) for image in slide.images.all()],
             "state_name": STATES[case.state],
             "is_closed": case.state in CLOSED,
+            "is_outdated": is_outdated(shown["run"], case.laboratory),
             "page": {
                 "types": types_for(request.user),
                 "evidence": evidence_cards(case),
