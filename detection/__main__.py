@@ -5,7 +5,7 @@ It knows only which module owns which command; torch is imported when a command 
 import argparse
 import sys
 
-from detection import bench, finding, gate, pseudo, speed
+from detection import bench, covering, finding, gate, pseudo, speed
 
 
 def main(arguments=None):
@@ -15,6 +15,7 @@ def main(arguments=None):
     finding.add_command(commands)
     gate.add_command(commands)
     pseudo.add_command(commands)
+    covering.add_command(commands)
     speed.add_command(commands)
     bench.add_commands(commands)
     options = parser.parse_args(arguments)

@@ -86,6 +86,8 @@ def evaluate(
         "patients": len({view.patient for view in views if view.patient}),
         "one_type_a_cell": evaluation.ap_table(views, matches, repeats=repeats),
         "several_types_a_cell": evaluation.ap_table(views, evaluation.match_views(views, multi), repeats=0),
+        "typing_left_aside": evaluation.ap_table(*one_type(views, found), repeats=0)["macro"],
+        "typed_right": evaluation.proportion(*calibration.typed_right(views, found)),
         "thresholds": {code: round(float(level), 3) for code, level in zip(CODES, levels)},
         "thresholds_fixed_elsewhere": fixed,
         "precision_recall": evaluation.precision_recall(table),
@@ -117,6 +119,12 @@ def evaluate(
     }
     (out / "evaluation.html").write_text(page(result, pictures))
     return result
+
+
+def one_type(views, found):
+    """Return views and matches of leukocytes whatever their type."""
+    views, found = evaluation.as_one_type(views, found)
+    return views, evaluation.match_views(views, found)
 
 
 def precision_curves(matches, *, points=21):
@@ -275,7 +283,7 @@ def page(result, pictures):
     macros = [
         (key, one[key]["types"], one[key]["ap50"], one[key]["ap50_95"]) for key in ("macro", "macro_n10") if key in one
     ]
-    speed = result["speed"]
+    speed, aside = result["speed"], result["typing_left_aside"]
     note = (
         ""
         if result["thresholds_fixed_elsewhere"]
@@ -316,6 +324,8 @@ def page(result, pictures):
         rows_of(head, types),
         "<h2>Means over types</h2>",
         rows_of(("over", "types", "AP@.5", "AP@[.5,.95]"), macros),
+        f"<p>Typing left aside: AP@.5 {show(aside['ap50'])}, AP@[.5,.95] {show(aside['ap50_95'])}. Cells whose best "
+        f"box names their type, at any score: {show(result['typed_right'])}.</p>",
         "<h2>Neutrophil line: stages apart</h2>",
         rows_of(("stages apart", "cells"), stages),
         f"<h2>Reliability</h2><p>{reliability}</p>",

@@ -19,7 +19,9 @@ LARGE_PX = 10_000
 
 def add_command(commands):
     """Add `bench` to `python -m detection`."""
-    parser = commands.add_parser("bench", help="speed against plain ultralytics, cost of the worker path, peak memory")
+    parser = commands.add_parser(
+        "bench", help="speed and training against plain ultralytics, cost of the worker path, peak memory"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement; the best counts (default 3)")
     parser.add_argument("--no-large", action="store_true", help="leave out the 10,000 x 10,000 px TIFF (minutes)")
     parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
@@ -41,9 +43,15 @@ def run(options):
     from PIL import Image
 
     from detection.phantom import draw_field
+    from detection.training_speed import measure as measure_training
 
     field = draw_field(FIELD_PX, FIELD_PX, um_per_px=FIELD_UM_PER_PX, seed=1, leukocytes=LEUKOCYTES).image
     _print_backends(field, options)
+    rates = measure_training()
+    print(
+        f"training, views of 320 px a second: ultralytics {rates['ultralytics']:.1f}, ours {rates['ours']:.1f}, "
+        f"{rates['ours'] / rates['ultralytics']:.2f} x"
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "field.jpg"
         Image.fromarray(field).save(path, quality=90)

@@ -64,6 +64,16 @@ def test_the_card_page_shows_every_type_with_its_evidence(sign_in, admin):
     assert "Known weak points" in page
 
 
+def test_the_card_page_draws_the_curves_of_each_type(sign_in, admin, newer_detector):
+    curve = {"precision_over_recall": {"MYO": [[0, 1.0], [0.5, 0.8], [1, 0.25]]}, "reliability": [[0.3, 0.4, 9]]}
+    newer_detector.card["curves"] = {"home": curve, "abroad": curve | {"precision_over_recall": {}}}
+    newer_detector.save()
+    page = sign_in(admin).get(reverse("detector_detail", args=[newer_detector.pk])).content.decode()
+    assert page.count("<figure>") == 2  # one type, and the reliability of both tests
+    assert 'points="0.0,0.0 50.0,20.0 100.0,75.0"' in page
+    assert page.count('points="30.0,60.0"') == 2
+
+
 @pytest.mark.parametrize("person", ["technologist", "pathologist"])
 def test_only_admins_see_detector_pages(sign_in, request, person, newer_detector):
     client = sign_in(request.getfixturevalue(person))

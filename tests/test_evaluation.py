@@ -147,6 +147,12 @@ def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_threshold
     assert html.count("data:image/png;base64,") == 3
     assert "flattering" in html
     assert "Percentages of 6 samples" in html
+    assert result["typing_left_aside"]["types"] == 1
+    assert result["typed_right"][0] <= 1
+    for code, curve in result["curves"]["precision_over_recall"].items():
+        assert code in result["one_type_a_cell"]["types"]
+        assert [point[0] for point in curve] == sorted(point[0] for point in curve)
+        assert all(later[1] <= sooner[1] for sooner, later in zip(curve, curve[1:]))
     fixed = evaluate(
         network, views, tmp_path / "fixed", um_per_px=0.45, thresholds=result["thresholds"], temperature=1.0, repeats=0
     )

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from detection.__main__ import main
+from detection.covering import count
 from detection.datasets import write_dataset
 from detection.datasets_readers import read_class_map, read_yolo
 from detection.phantom import draw_field
@@ -40,6 +41,27 @@ def test_the_command_writes_a_yolo_folder_whose_tiles_hold_no_uncovered_nucleus(
     assert len(views) == kept["with cells"] + kept["empty"]
     assert sum(len(view.cells) for view in views) >= 5
     assert not any("kept-aside" in view.path for view in views)
+
+
+def test_nuclei_and_boxes_are_counted_against_each_other():
+    """Two nuclei, one in a box; a box on empty glass is bare, and a box on a nucleus' corner too."""
+    nuclei = np.array([[10, 10, 30, 30], [100, 100, 120, 120]], float)
+    boxes = np.array([[5, 5, 40, 40], [200, 200, 240, 240], [115, 115, 160, 160]], float)
+    assert count(boxes, nuclei) == {"nuclei": 2, "covered": 1, "boxes": 3, "bare": 2}
+    assert count(np.zeros((0, 4)), nuclei) == {"nuclei": 2, "covered": 0, "boxes": 0, "bare": 0}
+    assert count(boxes, np.zeros((0, 4)))["bare"] == 3
+
+
+def test_the_command_cover_prints_every_field_and_the_sum(tmp_path, capsys):
+    drawn = draw_field(500, 500, um_per_px=0.2, seed=33, leukocytes={"MYO": 5, "LYT": 4})
+    Image.fromarray(drawn.image).save(tmp_path / "one.png")
+    command = ["cover", str(tmp_path), "--um-per-px", "0.2", "--pictures", str(tmp_path / "drawn")]
+    assert main([*command, "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)["one.png"]
+    assert row["covered"] >= 7
+    assert (tmp_path / "drawn" / "one.jpg").is_file()
+    assert main(["cover", str(tmp_path / "one.png"), "--um-per-px", "0.2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("all")
 
 
 def test_leaving_a_source_out_trains_without_it_and_prints_the_loss(tmp_path, capsys):
