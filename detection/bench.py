@@ -108,7 +108,9 @@ def add_commands(commands):
     p = commands.add_parser("calibrate", help="fit a detector to a laboratory's stain from at most 100 labelled cells")
     p.add_argument("weights", type=Path)
     p.add_argument("cells", type=Path, help="dataset.json with the laboratory's labelled cells")
-    p.add_argument("reference", type=Path, help="dataset.json the detector was trained on (its colours are the aim)")
+    p.add_argument(
+        "--reference", type=Path, help="dataset.json with the colours to aim at (default: those of the card)"
+    )
     p.add_argument("--out", type=Path, required=True, help="JSON file to write")
     p.add_argument("--split", help="only this split of the laboratory's cells")
     p.add_argument(
@@ -267,33 +269,47 @@ def run_calibrate(args):
     """Run `calibrate`."""
     from detection.calibration import calibrate, write_site
     from detection.datasets import read_dataset
+    from detection.stains import from_lists
     from detection.training import load_network
 
-    reference = [view for view in read_dataset(args.reference, "train") if view.cells]
-    card = args.weights.with_suffix(".json")
-    um_per_px = json.loads(card.read_text())["um_per_px"] if card.is_file() else args.um_per_px
+    beside = args.weights.with_suffix(".json")
+    card = json.loads(beside.read_text()) if beside.is_file() else {}
+    if args.reference:
+        aim = training_look(read_dataset(args.reference, "train"))
+    else:
+        aim = from_lists(card["look"]) if "look" in card else None
     try:
-        site = calibrate(
-            load_network(args.weights),
-            read_dataset(args.cells, args.split),
-            reference[:: max(1, len(reference) // 60)],
-            um_per_px=um_per_px,
-        )
+        views = read_dataset(args.cells, args.split)
+        site = calibrate(load_network(args.weights), views, aim, um_per_px=card.get("um_per_px", args.um_per_px))
     except ValueError as error:
         sys.exit(str(error))
     write_site(args.out, site, args.weights)
     print(json.dumps(site["typed_right"]))
 
 
+def training_look(views):
+    """Return the typical colours of the labelled views of a data set, or None where none shows any."""
+    from detection.datasets import read_pixels
+    from detection.stains import typical_look
+
+    labelled = [view for view in views if view.cells]
+    return typical_look(read_pixels(view.path) for view in labelled[:: max(1, len(labelled) // 60)])
+
+
 def run_release(args):
     """Run `release`."""
+    from detection.datasets import read_dataset
     from detection.release import build_card, write_release
+    from detection.stains import as_lists
 
     evaluations = {
         name: json.loads(Path(file).read_text()) for name, _, file in (pair.partition("=") for pair in args.evaluation)
     }
     chosen = json.loads(args.thresholds.read_text()) if args.thresholds else next(iter(evaluations.values()))
     run = json.loads((args.weights.parent / "run.json").read_text())
+    facts = json.loads(args.facts.read_text()) if args.facts else {}
+    if look := training_look(read_dataset(args.dataset, "train")):
+        facts["look"] = as_lists(look)
     common = sorted(chosen["thresholds"].values())[len(chosen["thresholds"]) // 2]
     card = build_card(
         args.weights,
@@ -307,7 +323,7 @@ def run_release(args):
         temperature=chosen["temperature"],
         known_weak=args.weak,
         history=args.history,
-        extra=json.loads(args.facts.read_text()) if args.facts else None,
+        extra=facts,
     )
     for path in write_release(args.weights, card, args.out):
         print(path)

@@ -16,7 +16,7 @@ from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
 from detection.datasets import read_pixels
 from detection.evaluation import ap_table, find_on_views, match_views, proportion, truth
-from detection.stains import recolour, typical_look
+from detection.stains import as_lists, recolour, typical_look
 
 MOST_CELLS = 100
 MOST_THRESHOLD = 0.3  # few cells must not talk a laboratory into hiding the others
@@ -148,10 +148,7 @@ def colour_change(own, aim, *, stain=True):
     """
     if not stain:
         aim = replace(aim, nucleus=own.nucleus, red_cell=own.red_cell)
-    return {
-        side: {part: [round(float(v), 3) for v in value] for part, value in vars(look).items()}
-        for side, look in (("own", own), ("aim", aim))
-    }
+    return {"own": as_lists(own), "aim": as_lists(aim)}
 
 
 def typed_right(views, found):
@@ -167,7 +164,7 @@ def typed_right(views, found):
     return int(right), count
 
 
-def calibrate(network, views, reference_views, *, um_per_px=0.115, folds=5, seed=0):
+def calibrate(network, views, aim, *, um_per_px=0.115, folds=5, seed=0):
     """Fit a detector to one laboratory: colour transform and type thresholds, the gain measured on cells left out.
 
     Parameters
@@ -175,8 +172,8 @@ def calibrate(network, views, reference_views, *, um_per_px=0.115, folds=5, seed
     network : torch.nn.Module
     views : sequence of View
         Labelled views of the laboratory, at most 100 cells.
-    reference_views : sequence of View
-        Views of the training data: where colours are to be brought.
+    aim : Look or None
+        Colours of the training data, which the detector knows; None leaves colours alone.
     um_per_px : float
         Training scale.
     folds : int
@@ -197,7 +194,7 @@ def calibrate(network, views, reference_views, *, um_per_px=0.115, folds=5, seed
     cells = sum(len(view.cells) for view in views)
     if not 0 < cells <= MOST_CELLS:
         raise ValueError(f"Calibration takes 1 to {MOST_CELLS} labelled cells; there are {cells}.")
-    own, aim = (typical_look(read_pixels(view.path) for view in some) for some in (views, reference_views))
+    own = typical_look(read_pixels(view.path) for view in views)
     choices = [None]
     if own and aim:
         choices += [colour_change(own, aim, stain=False), colour_change(own, aim)]

@@ -59,6 +59,16 @@ def look_of(image):
     return Look(glass, np.median(density[nuclei], 0), np.median(density[red_cells], 0))
 
 
+def as_lists(look):
+    """Return a Look as JSON-able lists."""
+    return {part: [round(float(v), 3) for v in value] for part, value in vars(look).items()}
+
+
+def from_lists(parts):
+    """Return the Look that `as_lists` wrote down."""
+    return Look(**{part: np.array(value, np.float32) for part, value in parts.items()})
+
+
 def typical_look(images):
     """Return the median Look of RGB images (H, W, 3) uint8, or None where none of them shows one."""
     looks = [look for look in map(look_of, images) if look]
@@ -131,5 +141,4 @@ def recolour(image, colour):
     """
     if colour is None:
         return image
-    own, aim = (Look(**{part: np.array(value) for part, value in colour[side].items()}) for side in ("own", "aim"))
-    return dress(image, own, aim, 1.0)
+    return dress(image, from_lists(colour["own"]), from_lists(colour["aim"]), 1.0)

@@ -50,12 +50,13 @@ def test_a_colour_change_brings_another_stain_back(tmp_path):
 
 def test_calibrate_gives_thresholds_for_all_types_and_never_claims_a_loss_as_gain(tmp_path):
     network = build_network("yolov5.yaml")
-    site = calibrate(network, draw_views(tmp_path / "lab", 8), draw_views(tmp_path / "home", 6), um_per_px=0.45)
+    look = typical_look(read_pixels(view.path) for view in draw_views(tmp_path / "home", 6))
+    site = calibrate(network, draw_views(tmp_path / "lab", 8), look, um_per_px=0.45)
     assert len(site["thresholds"]) == 15
     assert site["cells"] == 8
     assert site["typed_right"]["after"][0] >= site["typed_right"]["before"][0]
     with pytest.raises(ValueError, match="100"):
-        calibrate(network, draw_views(tmp_path / "lab", 3) * 40, [], um_per_px=0.45)
+        calibrate(network, draw_views(tmp_path / "lab", 3) * 40, None, um_per_px=0.45)
 
 
 def test_the_calibrate_command_writes_a_site_file_and_refuses_too_many_cells(tmp_path):
@@ -66,6 +67,7 @@ def test_the_calibrate_command_writes_a_site_file_and_refuses_too_many_cells(tmp
         "calibrate",
         str(tmp_path / "net.pt"),
         str(tmp_path / "lab.json"),
+        "--reference",
         str(tmp_path / "home.json"),
         "--out",
         str(tmp_path / "site.json"),
