@@ -5,7 +5,7 @@ Every reader returns views and the problems it met; which of those stop a run is
 
 import csv
 import xml.etree.ElementTree as ElementTree  # local training data only, never an upload
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -97,7 +97,10 @@ def make_view(path, source, labelled, problems, *, patient="", um_per_px=None, r
 
 
 def read_yolo(root, source, names, um_per_px):
-    """Read a YOLO folder (`data.yaml`, `images/SPLIT`, `labels/SPLIT`).
+    """Read a YOLO folder (`data.yaml`, `images/SPLIT`, `labels/SPLIT`), or one without splits (`images`, `labels`).
+
+    Where there is an `images.csv` (file, patient, um_per_px), as the product's export of signed corrections has one,
+    patients and scales come from it.
 
     Parameters
     ----------
@@ -113,7 +116,7 @@ def read_yolo(root, source, names, um_per_px):
     Returns
     -------
     views : list of View
-        `split` filled from the folder ("train", "val", "test").
+        `split` filled from the folder ("train", "val", "test"; empty without such folders).
     problems : list of Problem
     """
     root, problems, views = Path(root), [], []
@@ -123,11 +126,17 @@ def read_yolo(root, source, names, um_per_px):
     problems += [
         Problem("unknown-name", "data.yaml", f"class {name}") for name, code in zip(listed, codes) if code is None
     ]
-    for folder in sorted((root / "images").iterdir()):
+    known = {}
+    if (root / "images.csv").is_file():
+        with open(root / "images.csv", newline="") as lines:
+            known = {row["file"]: row for row in csv.DictReader(lines)}
+    folders = sorted(path for path in (root / "images").iterdir() if path.is_dir()) or [root / "images"]
+    for folder in folders:
+        split = "" if folder == root / "images" else folder.name
         pictures = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES}
-        labels = {path.stem: path for path in sorted((root / "labels" / folder.name).glob("*.txt"))}
+        labels = {path.stem: path for path in sorted((root / "labels" / split).glob("*.txt"))}
         problems += [
-            Problem("missing-picture", f"labels/{folder.name}/{stem}.txt", "has no picture")
+            Problem("missing-picture", f"labels/{split}/{stem}.txt", "has no picture")
             for stem in sorted(set(labels) - set(pictures))
         ]
         for stem, path in pictures.items():
@@ -136,9 +145,7 @@ def read_yolo(root, source, names, um_per_px):
             for line in labels[stem].read_text().splitlines() if stem in labels else ():
                 index, cx, cy, w, h = (float(part) for part in line.split()[:5])
                 if not 0 <= index < len(codes):
-                    problems.append(
-                        Problem("unknown-name", f"labels/{folder.name}/{stem}.txt", f"class number {int(index)}")
-                    )
+                    problems.append(Problem("unknown-name", f"labels/{split}/{stem}.txt", f"class number {int(index)}"))
                     continue
                 code = codes[int(index)]
                 if code not in (None, LEAVE_OUT):
@@ -148,9 +155,12 @@ def read_yolo(root, source, names, um_per_px):
                             ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height),
                         )
                     )
-            view = make_view(path, source, labelled, problems, um_per_px=um_per_px, root=root)
+            facts = known.get(path.name, {})
+            scale = float(facts.get("um_per_px") or 0) or um_per_px
+            patient = facts.get("patient", "")
+            view = make_view(path, source, labelled, problems, patient=patient, um_per_px=scale, root=root)
             if view:
-                views.append(View(**{**vars(view), "split": {"valid": "val"}.get(folder.name, folder.name)}))
+                views.append(replace(view, split={"valid": "val"}.get(split, split)))
     return views, problems
 
 

@@ -51,7 +51,7 @@ def find_on_views(
     um_per_px : float
         Training scale.
     batch : int
-        Views a pass.
+        Most views a pass; large ones go through in smaller batches.
     per_type : bool
         True suppresses overlaps within each type only and lets one box carry several types, as papers measure
         (IoU .7); False gives every cell one type, as the product does.
@@ -74,8 +74,7 @@ def find_on_views(
     fast = device.type == "cpu" and has_fast_bfloat16()
     network = network.eval().to(memory_format=torch.channels_last)
     found, seconds = [], 0.0
-    for first in tqdm(range(0, len(views), batch), desc="views", mininterval=10, leave=False):
-        part = views[first : first + batch]
+    for part in tqdm(batches(views, batch, um_per_px), desc="views", mininterval=10, leave=False):
         factors = [(view.um_per_px or um_per_px) / um_per_px for view in part]
         images = [pixels(view.path) for view in part]
         images = [
@@ -103,6 +102,19 @@ def find_on_views(
             found.append(suppress(out[k].T, factor, per_type=per_type, merge_iou=merge_iou, lowest=lowest))
         seconds += time.monotonic() - began
     return found, len(views) / max(seconds, 1e-9)
+
+
+def batches(views, most, um_per_px):
+    """Divide views into lists of at most `most` that hold no more than `most` canvases of 640 px at the given scale."""
+    parts, area_px = [], 0.0
+    for view in views:
+        own_px = view.width_px * view.height_px * ((view.um_per_px or um_per_px) / um_per_px) ** 2
+        if not parts or len(parts[-1]) == most or area_px + own_px > most * 640**2:
+            parts.append([])
+            area_px = 0.0
+        parts[-1].append(view)
+        area_px += own_px
+    return parts
 
 
 def has_fast_bfloat16():

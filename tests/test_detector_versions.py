@@ -1,6 +1,7 @@
 """Detector versions: registered, activated with a reason, compared on signed cases, corrections exported."""
 
 import json
+from collections import Counter
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -8,6 +9,7 @@ from django.urls import reverse
 from PIL import Image
 
 from detection import SHIPPED_CARD
+from detection.datasets_readers import read_class_map, read_yolo
 from leukoweb.analysis.detectors import active_detector
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.models import Event
@@ -143,6 +145,9 @@ def test_training_export_holds_signed_labels_and_nothing_that_names_a_patient(
     (labels,) = (out / "labels").iterdir()
     classes = sorted(line.split()[0] for line in labels.read_text().splitlines())
     assert classes == ["11"] + ["12"] * 9
+    (view,) = read_yolo(out, "signed", read_class_map(None), None)[0]  # what `python -m detection prepare` makes of it
+    assert Counter(code for code, _ in view.cells) == {"NGS": 9, "NGB": 1}
+    assert (view.um_per_px, view.patient[0], view.split) == (0.2, "P", "")
     everything = "".join(str(p) for p in out.rglob("*")) + (out / "images.csv").read_text()
     patient = Patient.objects.get()
     for secret in (patient.name, patient.mrn, signed_slide.case.accession_number, image.sha256):

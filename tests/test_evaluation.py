@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from detection.evaluation import (
     Found,
     ap_table,
     average_precisions,
+    batches,
     confusion,
     match_views,
     precision_recall,
@@ -158,3 +160,11 @@ def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_threshold
     )
     assert fixed["thresholds_fixed_elsewhere"]
     assert "flattering" not in (tmp_path / "fixed" / "evaluation.html").read_text()
+
+
+def test_large_views_go_through_the_network_in_smaller_batches(tmp_path):
+    small = draw_views(tmp_path, 5)
+    assert [len(part) for part in batches(small, 2, 0.3)] == [2, 2, 1]
+    large = replace(small[0], width_px=2900, height_px=2900)
+    assert [len(part) for part in batches([large, large, *small], 16, 0.3)] == [1, 1, 5]
+    assert batches([], 16, 0.3) == []
