@@ -144,6 +144,17 @@ def changes_of(pairs):
     return {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
+def json_at(path):
+    """Read a JSON file; an absent one reads as empty."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def training_scale(weights):
+    """Return the um per px that weights were trained at: their card's, else their run's."""
+    run = json_at(weights.parent / "run.json")
+    return json_at(weights.with_suffix(".json")).get("um_per_px") or run.get("recipe", {}).get("um_per_px", 0.115)
+
+
 def run_prepare(args):
     """Run `prepare`."""
     from detection.datasets_boxes import derive_boxes
@@ -154,10 +165,10 @@ def run_prepare(args):
         from detection.evaluation import find_on_views
         from detection.training import load_network
 
-        network = load_network(args.weights)
+        network, scale = load_network(args.weights), training_scale(args.weights)
 
         def boxes(view):
-            return derive_boxes(view, find_on_views(network, [view])[0][0])
+            return derive_boxes(view, find_on_views(network, [view], um_per_px=scale)[0][0])
 
     try:
         path = prepare(args.sources, args.out, seed=args.seed, val_share=args.val_share, allow=args.allow, boxes=boxes)
@@ -181,7 +192,8 @@ def run_boxes(args):
         from detection.evaluation import find_on_views
         from detection.training import load_network
 
-        found, _ = find_on_views(load_network(args.weights), views, lowest=0.1)
+        scale = training_scale(args.weights)
+        found, _ = find_on_views(load_network(args.weights), views, um_per_px=scale, lowest=0.1)
         print("detector", json.dumps(box_agreement(views, [central_box(own, view) for own, view in zip(found, views)])))
 
 
@@ -226,7 +238,7 @@ def run_evaluate(args):
         load_network(args.weights),
         views,
         args.out,
-        um_per_px=card.get("um_per_px", 0.115),
+        um_per_px=card.get("um_per_px") or training_scale(args.weights),
         thresholds=thresholds,
         temperature=card.get("temperature"),
         batch=args.batch,
@@ -272,15 +284,14 @@ def run_calibrate(args):
     from detection.stains import from_lists
     from detection.training import load_network
 
-    beside = args.weights.with_suffix(".json")
-    card = json.loads(beside.read_text()) if beside.is_file() else {}
+    card = json_at(args.weights.with_suffix(".json"))
     if args.reference:
         aim = training_look(read_dataset(args.reference, "train"))
     else:
         aim = from_lists(card["look"]) if "look" in card else None
     try:
         views = read_dataset(args.cells, args.split)
-        site = calibrate(load_network(args.weights), views, aim, um_per_px=card.get("um_per_px", args.um_per_px))
+        site = calibrate(load_network(args.weights), views, aim, um_per_px=training_scale(args.weights))
     except ValueError as error:
         sys.exit(str(error))
     write_site(args.out, site, args.weights)
