@@ -13,6 +13,7 @@ from leukoweb.accounts.roles import ROLES
 from leukoweb.processes import broker_socket
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "1.1.0"
 env = environ.Env()
 ENV_FILE = Path(env.str("LEUKOWEB_ENV_FILE", str(BASE_DIR / ".env")))
 if ENV_FILE.is_file():
@@ -321,7 +322,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "LeukoWeb",
     "DESCRIPTION": "Cases, slides, cells, decisions and reports. Research use, not a medical device.",
-    "VERSION": "1.0.0",
+    "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,

@@ -5,15 +5,13 @@ from django.conf import settings
 from leukoweb.accounts.models import EmergencyAccess
 from leukoweb.accounts.roles import PERMISSIONS
 
-VERSION = "1.0.0"
-
 
 def product(request):
     """Give templates the product's version, source address and research-use notice (S11)."""
     user = getattr(request, "user", None)
     can = {action: user.can(action) for action in PERMISSIONS} if user and user.is_authenticated else {}
     return {
-        "product_version": VERSION,
+        "product_version": settings.VERSION,
         "source_url": settings.SOURCE_URL,
         "is_research_use": settings.IS_RESEARCH_USE,
         "can": can,

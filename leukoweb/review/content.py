@@ -6,7 +6,6 @@ It reads the case as it is now; a signed report is never rebuilt here, its store
 from django.conf import settings
 from django.utils import timezone
 
-from leukoweb.accounts.context import VERSION
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.cases.models import SlideImage
 from leukoweb.review.flags import flags_of, limits_of_the_count
@@ -34,7 +33,7 @@ def content_of(report) -> dict:
     cells = _cells(case)
     flags = flags_of(differential)
     return {
-        "product": {"name": "LeukoWeb", "version": VERSION, "is_research_use": settings.IS_RESEARCH_USE},
+        "product": {"name": "LeukoWeb", "version": settings.VERSION, "is_research_use": settings.IS_RESEARCH_USE},
         "laboratory": {"name": case.laboratory.name, "address": case.laboratory.address},
         "patient": _patient(case),
         "specimen": _specimen(case),
