@@ -5,6 +5,7 @@ It knows the card's format and the rules of evidence; it measures nothing itself
 
 import hashlib
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -162,5 +163,7 @@ def write_release(weights, card, folder):
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / card["weights"]
     shutil.copyfile(weights, target)
-    target.with_suffix(".json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+    text = re.sub(r"\[[\s\d.,-]+\]", lambda numbers: " ".join(numbers[0].split()), text)  # a list of numbers, a line
+    target.with_suffix(".json").write_text(text)
     return target, target.with_suffix(".json")
