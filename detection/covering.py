@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from detection.stain import find_nuclei, uncovered_nuclei
-
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 KEYS = ("nuclei", "covered", "boxes", "bare")
 
@@ -46,6 +44,8 @@ def count(boxes, nuclei):
     A box has a nucleus when it holds half of one, or when one fills a quarter of the box: the stain often takes nuclei
     that touch for one, larger than any cell. Pale nuclei that the stain does not show make a right box look bare.
     """
+    from detection.stain import uncovered_nuclei
+
     bare = 0
     for box in boxes:
         common = (np.minimum(nuclei[:, 2:], box[2:]) - np.maximum(nuclei[:, :2], box[:2])).clip(0).prod(1)
@@ -62,6 +62,7 @@ def run(options):
     from detection.detector import Detector
     from detection.finding import draw
     from detection.scale import um_per_px_from_red_cells
+    from detection.stain import find_nuclei, uncovered_nuclei
 
     weights = options.weights or SHIPPED[0]
     detector = Detector.load(weights, weights.with_suffix(".json"))

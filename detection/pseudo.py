@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from detection.stain import find_nuclei, uncovered_nuclei
-
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 TILE_UM, STEP_UM = 56.0, 40.0
 LEAST_SEEN = 0.3  # a cell of which less lies on the tile is no label
@@ -36,6 +34,7 @@ def run(options):
     from detection.datasets import read_pixels
     from detection.detector import Detector
     from detection.scale import um_per_px_from_red_cells
+    from detection.stain import find_nuclei, uncovered_nuclei
 
     weights = options.weights or SHIPPED[0]
     detector = Detector.load(weights, weights.with_suffix(".json"))

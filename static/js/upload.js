@@ -16,10 +16,7 @@ function start() {
   const rows = new Set();
   drop.classList.add("is-live");
 
-  input.addEventListener("change", () => {
-    add(input.files);
-    input.value = "";
-  });
+  input.addEventListener("change", take);
   for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, (event) => over(event, true));
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, (event) => over(event, false));
   drop.addEventListener("drop", (event) => add(event.dataTransfer.files));
@@ -33,6 +30,13 @@ function start() {
     event.preventDefault();
     finish();
   });
+
+  queueMicrotask(() => input.files.length && take()); // chosen before this script ran
+
+  function take() {
+    add(input.files);
+    input.value = "";
+  }
 
   function over(event, isOver) {
     event.preventDefault();

@@ -81,6 +81,19 @@ def test_dropped_files_arrive_and_a_removed_one_is_forgotten(browse_as, technolo
     assert [image.name for image in SlideImage.objects.all()] == ["stays.png"]
 
 
+def test_files_chosen_before_the_script_runs_are_taken(browse_as, technologist, make_case, folder):
+    page = browse_as(technologist, "/cases/")
+    held = []
+    page.route("**/js/upload*.js", lambda route: held.append(route))
+    page.goto(f"{page.url.split('/cases/')[0]}/cases/{make_case().pk}/slides/new/", wait_until="commit")
+    page.locator("#images").set_input_files(folder / "one.png")
+    while not held:
+        page.wait_for_timeout(50)
+    assert page.locator("#files li").count() == 0
+    held[0].continue_()
+    page.locator(".file.is-here").wait_for()
+
+
 def test_without_a_file_the_page_says_what_to_do(browse_as, technologist, make_case):
     page = browse_as(technologist, f"/cases/{make_case().pk}/slides/new/")
     page.get_by_role("button", name="Upload the slide").click()
