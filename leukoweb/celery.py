@@ -3,6 +3,7 @@
 import os
 import signal
 
+from billiard.process import current_process
 from celery import Celery
 from celery.signals import beat_embedded_init, worker_process_init, worker_ready
 
@@ -25,5 +26,5 @@ def sweep_at_start(sender, **_):
 @beat_embedded_init.connect
 def end_with_worker(**_):
     """Let the children of a worker that was killed die with it: the sweep gives their run to another."""
-    if bond := end_with_parent(signal.SIGKILL):
+    if bond := end_with_parent(signal.SIGKILL, parent=current_process()._parent_pid or os.getppid()):
         bond()

@@ -16,12 +16,23 @@ SOCKET_PATH_LIMIT = 100  # bytes; the kernel allows 107 for a unix socket, 103 o
 PR_SET_PDEATHSIG = 1
 
 
-def end_with_parent(signal_number: int = signal.SIGTERM):
-    """Return a preexec_fn: the child is sent `signal_number` when its parent dies in any way (Linux only)."""
+def end_with_parent(signal_number: int = signal.SIGTERM, *, parent: int | None = None):
+    """Return a preexec_fn: the child is sent `signal_number` when its parent dies in any way (Linux only).
+
+    `parent` is the parent's process id where the function is made in the child; a parent that died before the bond was
+    tied ends the child at once.
+    """
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None, use_errno=True)
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal_number)
+    parent = parent or os.getpid()
+
+    def tie():
+        libc.prctl(PR_SET_PDEATHSIG, signal_number)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return tie
 
 
 def broker_socket(data_dir: Path) -> Path:

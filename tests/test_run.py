@@ -108,6 +108,13 @@ def test_when_it_is_killed_itself_nothing_of_it_stays(tmp_path):
         wait_until(lambda: not alive(pids), timeout_s=30, what="the end of every child")
 
 
+def test_a_child_whose_parent_died_before_the_bond_was_tied_ends_at_once():
+    code = "import os; from leukoweb.processes import end_with_parent as e; e(parent={})(); print('lives')"
+    lives = subprocess.run([sys.executable, "-c", code.format("os.getppid()")], cwd=ROOT, capture_output=True)
+    assert (lives.returncode, lives.stdout) == (0, b"lives\n")
+    assert subprocess.run([sys.executable, "-c", code.format(2**22 + 1)], cwd=ROOT).returncode == -signal.SIGKILL
+
+
 def test_a_port_in_use_is_named_with_a_way_out(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
