@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 KEYS = ("nuclei", "covered", "boxes", "bare")
 
 
@@ -58,7 +57,7 @@ def count(boxes, nuclei):
 def run(options):
     """Print the counts of each field and their sums; exit code 1 where no field could be read."""
     from detection import SHIPPED
-    from detection.datasets import read_pixels
+    from detection.datasets import PICTURES, read_pixels
     from detection.detector import Detector
     from detection.finding import draw
     from detection.scale import um_per_px_from_red_cells

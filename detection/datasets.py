@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 JPEG_END = np.array([0xFF, 0xD9], np.uint8)
 
 

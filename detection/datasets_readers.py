@@ -12,9 +12,8 @@ import yaml
 from PIL import Image
 
 from detection.cell_types import BY_CODE
-from detection.datasets import View
+from detection.datasets import PICTURES, View
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 LEAVE_OUT = "-"  # a class map sends a name here when it is no leukocyte
 
 # Names of the public collections that this bench was made for; a class map file adds to them or overrules them.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 TILE_UM, STEP_UM = 56.0, 40.0
 LEAST_SEEN = 0.3  # a cell of which less lies on the tile is no label
 ROOM_UM = 1.5  # a nucleus nearer to the edge belongs to a neighbour tile as well
@@ -31,7 +30,7 @@ def run(options):
 
     from detection import SHIPPED
     from detection.cell_types import BY_CODE, CODES
-    from detection.datasets import read_pixels
+    from detection.datasets import PICTURES, read_pixels
     from detection.detector import Detector
     from detection.scale import um_per_px_from_red_cells
     from detection.stain import find_nuclei, uncovered_nuclei

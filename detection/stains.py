@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 
 from detection.augment import background_rgb
-from detection.datasets import read_pixels
+from detection.datasets import PICTURES, read_pixels
 from detection.stain import nuclear_stain
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 HOLD = 0.05  # pull of the stain change towards "no change": colours between the two known stains stay in order
 RED_CELL_WEIGHT = 3.0  # red cells are paler than nuclei and must not pay for them
 LEAST_LIGHT = 0.05  # share of the glass's light; cameras cut off what is darker, so density beyond it means nothing

@@ -190,9 +190,10 @@ def test_the_sweep_does_not_ring_again_while_every_run_has_its_bell_in_a_long_qu
     assert len(bells()) == 3
 
 
-def test_the_sweep_removes_what_killed_workers_left_and_nothing_newer(db, broker, settings):
+def test_the_sweep_removes_what_killed_workers_left_and_nothing_newer(db, broker, settings, tmp_path):
     import os
 
+    settings.FILE_UPLOAD_TEMP_DIR = tmp_path
     old, new = (settings.FILE_UPLOAD_TEMP_DIR / name for name in ("run-old", "run-new"))
     for folder in (old, new):
         folder.mkdir()
