@@ -1,6 +1,8 @@
 """Training: canvases are lawful, a run learns, survives a kill, and leaves weights that the product can load."""
 
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -27,6 +29,7 @@ from detection.training import (
     widen,
 )
 from tests.drawn_views import draw_views
+from tests.services import ROOT
 
 QUICK = {"canvas_px": 64, "um_per_px": 0.45, "batch": 2, "canvases": 2, "epochs": 2}
 
@@ -233,3 +236,16 @@ def test_canvases_wear_borrowed_looks_by_their_number(tmp_path):
     assert torch.equal(dressed[3][0], again[3][0])
     assert any(not torch.equal(dressed[k][0], plain[k][0]) for k in range(6))
     assert all(torch.equal(dressed[k][2], plain[k][2]) for k in range(6))  # places never follow colours
+
+
+@pytest.mark.slow
+def test_both_trainers_are_measured_on_the_same_views():
+    """Ultralytics' trainer changes its process (threads, seeds, logging): it runs in one of its own."""
+    code = (
+        "import json; from detection.training_speed import measure; "
+        "print(json.dumps(measure(pictures=8, picture_px=64, batch=4)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    rates = json.loads(done.stdout.splitlines()[-1])
+    assert set(rates) == {"ultralytics", "ours"}
+    assert min(rates.values()) > 0
