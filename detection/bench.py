@@ -113,9 +113,6 @@ def add_commands(commands):
     )
     p.add_argument("--out", type=Path, required=True, help="JSON file to write")
     p.add_argument("--split", help="only this split of the laboratory's cells")
-    p.add_argument(
-        "--um-per-px", type=float, default=0.115, help="training scale where no card lies beside the weights"
-    )
     p.set_defaults(run=run_calibrate)
 
     p = commands.add_parser("release", help="make a detector version: weights and card")

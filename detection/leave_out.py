@@ -4,7 +4,6 @@ It knows sources and tables; training and measuring are done by their own module
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from detection import evaluation
@@ -54,7 +53,7 @@ def leave_out(dataset, out, *, architecture="yolov5n.yaml", workers=1, repeats=2
         part = [
             view for view in views if view.split == "val" or left_out is None or view.source not in (left_out, GUESSED)
         ]
-        write_dataset(out / f"{name}.json", [replace(view) for view in part], left_out=left_out)
+        write_dataset(out / f"{name}.json", part, left_out=left_out)
         train(out / f"{name}.json", out / name, architecture, workers=workers, **changes)
         network = load_network(out / name / "last.pt")
         run = json.loads((out / name / "run.json").read_text())
