@@ -15,6 +15,9 @@ FAINTEST_NUCLEUS = 0.3
 LEAST_AREA_UM2 = 16.0  # platelets have 3 to 8, the nucleus of a small lymphocyte 33
 LEAST_RADIUS_UM = 1.5  # of the largest circle inside: threads of precipitate have less
 ONE_NUCLEUS_UM2 = 115.0  # a blast's nucleus of 12 um; larger patches are several nuclei that touch
+PALE_STAIN = 0.5  # bare nuclei and loose chromatin; cytoplasm this dark belongs to a nucleus that is darker still
+PALE_AREA_UM2 = 60.0  # what is pale must at least be as large as a nucleus and as round
+PALE_RADIUS_UM = 2.5
 THREAD_UM = 0.9  # lobes of one nucleus hang together over gaps up to here
 
 
@@ -34,14 +37,17 @@ def find_nuclei(image, um_per_px):
     Notes
     -----
     Worked out at 0.3 um per px. Each pixel gets its nuclear stain (see `nuclear_stain`); dark patches are closed over
-    the threads between lobes, and patches larger than one nucleus are split at the necks of their distance map.
+    the threads between lobes, and patches larger than one nucleus are split at the necks of their distance map. Round
+    patches of paler stain beside them are nuclei too: bare ones, and those of loose chromatin.
     Bare smudges and clumps of stain count as well; two nuclei that overlap broadly count as one.
     """
     height_px, width_px = image.shape[:2]
     small = _at_working_scale(image, um_per_px)
     um = um_per_px * width_px / small.shape[1]  # what the rounding of the size made of the working scale
     stain = nuclear_stain(small)
-    dark = (cv2.GaussianBlur(stain, (0, 0), 0.25 / um) > _threshold(stain)).astype(np.uint8)
+    threshold = _threshold(stain)
+    stain = cv2.GaussianBlur(stain, (0, 0), 0.25 / um)
+    dark = (stain > threshold).astype(np.uint8)
     dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, _disc(0.6 / um))
     joined = cv2.morphologyEx(dark, cv2.MORPH_CLOSE, _disc(THREAD_UM / um))
     boxes = [
@@ -50,6 +56,7 @@ def find_nuclei(image, um_per_px):
         if patch.area_filled * um**2 >= LEAST_AREA_UM2
         for box in _nuclei_of_patch(patch, dark, um)
     ]
+    boxes += _pale_nuclei(stain, boxes, um)
     scale = np.array([width_px / small.shape[1], height_px / small.shape[0]] * 2)
     return np.array(boxes, float).reshape(-1, 4) * scale
 
@@ -164,6 +171,22 @@ def _at_working_scale(image, um_per_px):
 def _disc(radius_px):
     radius_px = max(1, round(radius_px))
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1, 2 * radius_px + 1))
+
+
+def _pale_nuclei(stain, boxes, um):
+    """Return the boxes xyxy (working px) of pale nuclei: round patches of PALE_STAIN beside all that was found."""
+    pale = (stain > PALE_STAIN).astype(np.uint8)
+    for left, top, right, bottom in boxes:
+        pale[top:bottom, left:right] = 0
+    # The opening takes away the rims of cytoplasm that the found nuclei leave, and threads.
+    pale = cv2.morphologyEx(pale, cv2.MORPH_CLOSE, _disc(THREAD_UM / um))
+    pale = cv2.morphologyEx(pale, cv2.MORPH_OPEN, _disc(PALE_RADIUS_UM / um))
+    return [
+        (left, top, right, bottom)
+        for patch in regionprops(cv2.connectedComponents(pale)[1])
+        for top, left, bottom, right in [patch.bbox]
+        if patch.area * um**2 >= PALE_AREA_UM2
+    ]
 
 
 def _nuclei_of_patch(patch, dark, um):

@@ -74,6 +74,22 @@ def test_nuclei_that_touch_are_counted_one_by_one():
     assert len(find_nuclei(image, 0.21)) == 3
 
 
+def test_a_pale_bare_nucleus_counts_and_the_cytoplasm_of_a_dark_one_does_not():
+    image = np.full((600, 600, 3), (250, 226, 199), np.uint8)
+    y, x = np.mgrid[:600, :600]
+    for at, radius, colour in (
+        ((150, 150), 40, (163, 150, 189)),  # deep blue cytoplasm, 17 um
+        ((150, 150), 26, (118, 88, 152)),  # and its dark nucleus
+        ((430, 150), 30, (140, 85, 148)),  # a bare nucleus, redder and paler
+        ((150, 430), 18, (206, 138, 135)),  # a red cell
+        ((430, 430), 9, (140, 85, 148)),  # a large platelet
+    ):
+        image[(x - at[0]) ** 2 + (y - at[1]) ** 2 < radius**2] = colour
+    nuclei = find_nuclei(image, 0.21)
+    assert len(nuclei) == 2
+    assert centres_in(nuclei, (400, 120, 460, 180)).sum() == 1
+
+
 def test_glass_and_black_and_tiny_pictures_have_no_nuclei():
     for shape in ((500, 500, 3), (1, 1, 3), (3, 900, 3)):
         assert find_nuclei(np.full(shape, 235, np.uint8), 0.2).shape == (0, 4)
