@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from detection.cell_types import CODES
-from detection.networks import OpenVinoNetwork, TorchNetwork, import_torch, load_module, machine_name
+from detection.networks import EXPORT_FORM, OpenVinoNetwork, TorchNetwork, import_torch, load_module, machine_name
 from detection.stain import without_nucleus
 from detection.stains import recolour
 from detection.tiling import merge_over_seams, own_cells, tile_grid
@@ -120,7 +120,7 @@ class Detector:
                 raise DetectorRefused("The OpenVINO form of a detector needs a cache_folder to be kept in.")
             try:
                 return cls(card, OpenVinoNetwork(weights_path, folder / "network.xml", precision=precision))
-            except (OSError, RuntimeError):
+            except (OSError, RuntimeError, ValueError):
                 if backend == "openvino":
                     raise
                 log.warning("OpenVINO cannot be used in %s: torch in float32 instead", folder, exc_info=True)
@@ -279,9 +279,9 @@ def read_card(weights_path, card_path):
 
 def export_folder(cache_folder, card):
     """Return where the export and gate result of this version and kind of processor are kept; None without a cache."""
-    return (
-        None if cache_folder is None else Path(cache_folder) / f"{card['name']}-{card['sha256'][:12]}" / machine_name()
-    )
+    if cache_folder is None:
+        return None
+    return Path(cache_folder) / f"{card['name']}-{card['sha256'][:12]}" / f"{machine_name()}-{EXPORT_FORM}"
 
 
 def _gate_passed(folder):

