@@ -276,7 +276,7 @@ def run_leave_out(args):
 
 def run_calibrate(args):
     """Run `calibrate`."""
-    from detection.calibration import calibrate, write_site
+    from detection.calibration import calibrate, draw_cells, write_site
     from detection.datasets import read_dataset
     from detection.stains import from_lists
     from detection.training import load_network
@@ -287,7 +287,9 @@ def run_calibrate(args):
     else:
         aim = from_lists(card["look"]) if "look" in card else None
     try:
-        views = read_dataset(args.cells, args.split)
+        views = draw_cells(given := read_dataset(args.cells, args.split))
+        if views != given:
+            print(f"{sum(len(view.cells) for view in views)} cells of {len(views)} views are drawn.", file=sys.stderr)
         site = calibrate(load_network(args.weights), views, aim, um_per_px=training_scale(args.weights))
     except ValueError as error:
         sys.exit(str(error))

@@ -223,6 +223,16 @@ def calibrate(network, views, aim, *, um_per_px=0.115, folds=5, seed=0):
     }
 
 
+def draw_cells(views, most=MOST_CELLS, *, seed=0):
+    """Draw views at random while their cells are at most `most`; a view that would go beyond is passed over."""
+    drawn, cells = [], 0
+    for number in np.random.default_rng(seed).permutation(len(views)):
+        if views[number].cells and cells + len(views[number].cells) <= most:
+            drawn.append(views[number])
+            cells += len(views[number].cells)
+    return drawn
+
+
 def best_choice(views, results, numbers):
     """Return which result types most cells right on the numbered views; ties go to the least change."""
     return int(

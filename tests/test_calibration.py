@@ -59,7 +59,7 @@ def test_calibrate_gives_thresholds_for_all_types_and_never_claims_a_loss_as_gai
         calibrate(network, draw_views(tmp_path / "lab", 3) * 40, None, um_per_px=0.45)
 
 
-def test_the_calibrate_command_writes_a_site_file_and_refuses_too_many_cells(tmp_path):
+def test_the_calibrate_command_writes_a_site_file_and_draws_a_hundred_of_more_cells(tmp_path, capsys):
     save_network(tmp_path / "net.pt", build_network("yolov5.yaml"), {})
     write_dataset(tmp_path / "home.json", draw_views(tmp_path / "home", 6), seed=0)
     write_dataset(tmp_path / "lab.json", draw_views(tmp_path / "lab", 4), seed=0)
@@ -77,5 +77,6 @@ def test_the_calibrate_command_writes_a_site_file_and_refuses_too_many_cells(tmp
     assert site["cells"] == 4
     assert site["weights_sha256"] == hashlib.sha256((tmp_path / "net.pt").read_bytes()).hexdigest()
     write_dataset(tmp_path / "lab.json", draw_views(tmp_path / "lab", 4) * 26, seed=0)
-    with pytest.raises(SystemExit, match="100"):
-        main(command)
+    main(command)
+    assert json.loads((tmp_path / "site.json").read_text())["cells"] == 100
+    assert "100 cells of 100 views are drawn" in capsys.readouterr().err
