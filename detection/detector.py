@@ -85,12 +85,14 @@ class Detector:
         return own
 
     @classmethod
-    def load(cls, weights_path, card_path, *, device="auto", backend="auto", precision="auto", cache_folder=None):
+    def load(cls, weights_path, card, *, device="auto", backend="auto", precision="auto", cache_folder=None):
         """Load a detector after comparing weights and classes with its card.
 
         Parameters
         ----------
-        weights_path, card_path : str or Path
+        weights_path : str or Path
+        card : str, Path or dict
+            The card's file, or the card itself.
         device : {"auto", "cpu", "cuda"}
             "auto" takes CUDA where it is.
         backend : {"auto", "torch", "openvino"}
@@ -107,7 +109,7 @@ class Detector:
             If a file is missing, the SHA-256 differs from the card's, or the classes are not ours in our order.
         """
         weights_path = Path(weights_path)
-        card = read_card(weights_path, card_path)
+        card = read_card(weights_path, card)
         torch = import_torch()
         if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
             name = f"cuda ({torch.cuda.get_device_name()})"
@@ -260,10 +262,10 @@ def score_thresholds(card):
     return np.minimum(thresholds, card.get("cell_score_threshold", 1.0))
 
 
-def read_card(weights_path, card_path):
-    """Return the card after comparing it with the weights beside it and with our classes; raise DetectorRefused."""
+def read_card(weights_path, card):
+    """Return a card, given as a path or itself, once it fits the weights and our classes; raise DetectorRefused."""
     try:
-        card = json.loads(Path(card_path).read_text())
+        card = card if isinstance(card, dict) else json.loads(Path(card).read_text())
         sha256 = hashlib.sha256(Path(weights_path).read_bytes()).hexdigest()
     except (OSError, ValueError) as error:
         raise DetectorRefused("The weights or the card of the detector cannot be read.") from error

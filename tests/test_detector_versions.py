@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 from django.urls import reverse
@@ -10,11 +11,12 @@ from PIL import Image
 
 from detection import SHIPPED_CARD
 from detection.datasets_readers import read_class_map, read_yolo
-from leukoweb.analysis.detectors import active_detector
+from leukoweb.analysis.detectors import active_detector, load_detector
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.models import Event
 from leukoweb.cases.models import Patient
 from leukoweb.cases.store import original_path
+from leukoweb.review.content import content_of
 from leukoweb.review.models import Decision, Report
 from leukoweb.review.training_set import export_training_set
 
@@ -28,6 +30,16 @@ def newer_detector(db):
     )
 
 
+def sign(case, pathologist):
+    report = Report.objects.create(case=case, created_by=pathologist)
+    Report.objects.filter(pk=report.pk).update(
+        state="signed",
+        signed_by=pathologist,
+        signed_at=case.registered_at,
+        content=content_of(Report.objects.get(pk=report.pk)),
+    )
+
+
 @pytest.fixture
 def signed_slide(make_case, make_slide, pathologist):
     """A slide of a signed case: ten segmented neutrophils, of which the pathologist called one a band."""
@@ -35,10 +47,7 @@ def signed_slide(make_case, make_slide, pathologist):
     slide = make_slide(case, {"NGS": 10})
     cell = Cell.objects.filter(run__slide=slide).first()
     Decision.objects.create(cell=cell, from_code="NGS", to_code="NGB", decided_by=pathologist)
-    report = Report.objects.create(case=case, created_by=pathologist)
-    Report.objects.filter(pk=report.pk).update(
-        state="signed", signed_by=pathologist, signed_at=case.registered_at, content={}
-    )
+    sign(case, pathologist)
     return slide
 
 
@@ -133,13 +142,40 @@ def test_register_detector_copies_and_activates_a_version(db, settings, capsys):
     assert detector.weights_path.startswith(str(settings.DATA_DIR))
 
 
+def test_a_registered_version_keeps_its_card(tmp_path, db):
+    """The card may be named otherwise than its weights; the same weights never get another card."""
+    card = json.loads(SHIPPED_CARD.read_text())
+    (tmp_path / card["weights"]).write_bytes(SHIPPED_CARD.with_suffix(".pt").read_bytes())
+    (tmp_path / "card.json").write_text(json.dumps(card | {"um_per_px": 0.2}))
+    call_command("register_detector", tmp_path / "card.json")
+    detector = DetectorVersion.objects.get()
+    assert load_detector(detector).card["um_per_px"] == 0.2
+    (tmp_path / "card.json").write_text(json.dumps(card | {"um_per_px": 0.3}))
+    with pytest.raises(CommandError, match="registered with another card"):
+        call_command("register_detector", tmp_path / "card.json")
+    assert load_detector(DetectorVersion.objects.get()).card["um_per_px"] == 0.2
+
+
+def test_a_newly_shipped_version_is_listed_and_not_yet_active(sign_in, admin, newer_detector):
+    shipped = DetectorVersion.objects.exclude(pk=newer_detector.pk)
+    DetectorVersion.objects.filter(pk=newer_detector.pk).update(is_active=False)
+    shipped.delete()
+    DetectorVersion.objects.filter(pk=newer_detector.pk).update(is_active=True)
+    sign_in(admin).get(reverse("detector_list"))
+    assert active_detector() == newer_detector
+    assert DetectorVersion.objects.count() == 2
+
+
 def test_training_export_holds_signed_labels_and_nothing_that_names_a_patient(
-    tmp_path, signed_slide, laboratory, capsys
+    tmp_path, signed_slide, laboratory, pathologist, capsys
 ):
     image = signed_slide.images.get()
     path = original_path(image.sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (image.width_px, image.height_px), "white").save(path, "PNG")
+    # An amendment under way: what it changes is not signed yet.
+    mine = Cell.objects.filter(run__slide=signed_slide).order_by("id")
+    Decision.objects.create(cell=mine[5], from_code="NGS", to_code="BAS", decided_by=pathologist)
     out = tmp_path / "out"
     call_command("export_training_set", out, laboratory=laboratory.name)
     (labels,) = (out / "labels").iterdir()
@@ -154,3 +190,22 @@ def test_training_export_holds_signed_labels_and_nothing_that_names_a_patient(
         assert secret not in everything
     with pytest.raises(FileExistsError):
         export_training_set(out, laboratory=laboratory)
+    export_training_set(tmp_path / "again", laboratory=laboratory)
+    assert (tmp_path / "again/images.csv").read_text() == (out / "images.csv").read_text()  # one patient, one name
+
+
+def test_a_cell_without_a_name_is_not_taught_as_background(tmp_path, make_case, make_slide, laboratory, pathologist):
+    case = make_case()
+    image = make_slide(case, {"NGS": 10}).images.get()
+    path = original_path(image.sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cell = Cell.objects.filter(image=image).first()
+    Decision.objects.create(cell=cell, from_code="NGS", to_code="UNI", decided_by=pathologist)
+    sign(case, pathologist)
+    pixels = np.full((image.height_px, image.width_px, 3), 230, np.uint8)
+    pixels[int(cell.y1) + 3, int(cell.x1) + 3] = 90
+    Image.fromarray(pixels).save(path, "PNG")
+    export_training_set(tmp_path / "out", laboratory=laboratory)
+    (written,) = (tmp_path / "out/images").iterdir()
+    assert np.asarray(Image.open(written)).min() == 230
+    assert len(next((tmp_path / "out/labels").iterdir()).read_text().splitlines()) == 9

@@ -44,6 +44,9 @@ def adopt_detector(card_path: Path, *, by=None) -> DetectorVersion:
     card = json.loads(Path(card_path).read_text())
     weights = Path(card_path).with_name(card["weights"])
     Detector.load(weights, card_path, device="cpu", backend="torch")
+    known = DetectorVersion.objects.filter(sha256=card["sha256"]).first()
+    if known and known.card != card:
+        raise ValueError(f"These weights are registered with another card, as {known}. Release them as a new version.")
     folder = settings.DATA_DIR / "detectors" / card["sha256"]
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, folder / weights.name)
@@ -75,12 +78,12 @@ def active_detector() -> DetectorVersion:
 
 
 @lru_cache(maxsize=2)
-def _load(weights_path: str, card_path: str):
+def _load(weights_path: str, card: str):
     from detection.detector import Detector
 
     return Detector.load(
         weights_path,
-        card_path,
+        json.loads(card),
         device=settings.DEVICE,
         backend=settings.INFERENCE_BACKEND,
         cache_folder=settings.DATA_DIR / "detector-cache",
@@ -88,9 +91,8 @@ def _load(weights_path: str, card_path: str):
 
 
 def load_detector(version: DetectorVersion):
-    """The network of a version, loaded once per process."""
-    weights = Path(version.weights_path)
-    return _load(str(weights), str(weights.with_suffix(".json")))
+    """The network of a version with the card that was registered, loaded once per process."""
+    return _load(version.weights_path, json.dumps(version.card))
 
 
 class CalibrationRefused(Exception):

@@ -56,6 +56,16 @@ def previous_result(case) -> dict | None:
     }
 
 
+def last_signed(case) -> Report | None:
+    """The report that is in force."""
+    return Report.objects.filter(case=case, state=Report.State.SIGNED).order_by("-version").first()
+
+
+def signed_cells(report) -> list[tuple[int, str, list[float]]]:
+    """(image, code, box xyxy px) of the cells that were signed; what an open amendment changes is not among them."""
+    return [(cell["image"], cell["code"], cell["box_xyxy_px"]) for cell in report.content["cells"] if cell["code"]]
+
+
 def wbc_of(case) -> Wbc | None:
     """The analyser's white cell count as it was registered, or None."""
     if case.wbc is None:

@@ -10,9 +10,10 @@ import numpy as np
 
 from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
-from leukoweb.analysis.models import Cell, Run
+from leukoweb.analysis.models import Run
 from leukoweb.cases.models import Slide
-from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Report, with_labels
+from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Report
+from leukoweb.review.services import last_signed, signed_cells
 
 SAME_CELL_IOU = 0.5
 
@@ -59,8 +60,12 @@ def compare_on(slides, first, second) -> tuple[Tally, Tally, list[SlideChange]]:
         runs = [finished_run(slide, detector) for detector in (first, second)]
         if None in runs:
             continue
-        signed = with_labels(Cell.objects.counted().filter(run__slide=slide))
-        truth = [(c.image_id, c.code, c.xyxy) for c in signed if c.code not in (NOT_A_CELL, UNIDENTIFIED)]
+        images = set(slide.images.values_list("pk", flat=True))
+        truth = [
+            (image, code, box)
+            for image, code, box in signed_cells(last_signed(slide.case))
+            if image in images and code not in (NOT_A_CELL, UNIDENTIFIED)
+        ]
         counts = []
         for tally, run in zip(tallies, runs):
             cells = run.cells.filter(added_by=None)

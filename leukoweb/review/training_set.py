@@ -1,48 +1,49 @@
 """Corrections of signed cases as a training set without names: YOLO folders, pixels only, pseudonymous patients.
 
-Nothing that names a person leaves: file metadata is dropped by writing pixels anew, and patients become random numbers.
+Nothing that names a person leaves: file metadata is dropped by writing pixels anew, and patients become keyed hashes.
 """
 
 import csv
 import json
-import secrets
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from django.utils.crypto import salted_hmac
 from PIL import Image
 
 from detection.cell_types import BY_CODE, CODES
 from detection.images import unpack_image
-from leukoweb.analysis.models import Cell, ImageResult
+from leukoweb.analysis.models import ImageResult
 from leukoweb.audit.services import record
-from leukoweb.cases.models import SlideImage
+from leukoweb.cases.models import Case, SlideImage
 from leukoweb.cases.store import original_path
-from leukoweb.review.models import Report, with_labels
+from leukoweb.review.models import UNIDENTIFIED, Report
+from leukoweb.review.services import last_signed, signed_cells
 
 
 def export_training_set(folder: Path, *, laboratory, by=None) -> int:
-    """Write every image of the laboratory's signed cases with its signed labels; returns the number of images.
+    """Write every image that the laboratory's last signed reports cover, with its signed labels; returns their number.
 
     Raises FileExistsError when the folder holds something, so that two exports never mix.
     """
     make_empty(folder)
     for part in ("images", "labels"):
         (folder / part).mkdir()
-    signed = Report.objects.filter(state=Report.State.SIGNED, case__laboratory=laboratory).values("case_id")
-    images = SlideImage.objects.filter(slide__case__in=signed, slide__is_drawn=False, expired_at=None).select_related(
-        "slide__case"
-    )
-    pseudonyms: dict[int, str] = {}
     rows = []
-    for image in images:
-        patient = pseudonyms.setdefault(image.slide.case.patient_id, f"P{secrets.token_hex(4)}")
-        name = f"{patient}_{secrets.token_hex(6)}"
-        write_pixels(image, folder / "images" / f"{name}.png")
-        labels = _label_lines(image)
-        (folder / "labels" / f"{name}.txt").write_text("".join(labels))
-        result = ImageResult.objects.filter(image=image, run__is_shadow=False).first()
-        rows.append((f"{name}.png", patient, result.um_per_px if result else image.um_per_px, len(labels)))
+    for case in Case.objects.filter(laboratory=laboratory, reports__state=Report.State.SIGNED).distinct():
+        patient = f"P{_pseudonym('patient', case.patient_id)}"
+        report = last_signed(case)
+        cells, signed = signed_cells(report), [image["id"] for image in report.content["images"]]
+        for image in SlideImage.objects.filter(pk__in=signed, slide__is_drawn=False, expired_at=None):
+            name = f"{patient}_{_pseudonym('image', image.pk)}"
+            own = [(code, box) for where, code, box in cells if where == image.pk]
+            nameless = [box for code, box in own if code == UNIDENTIFIED]
+            write_pixels(image, folder / "images" / f"{name}.png", hide=nameless)
+            labels = [_label_line(image, code, box) for code, box in own if code in BY_CODE]
+            (folder / "labels" / f"{name}.txt").write_text("".join(labels))
+            result = ImageResult.objects.filter(image=image, run__is_shadow=False).first()
+            rows.append((f"{name}.png", patient, result.um_per_px if result else image.um_per_px, len(labels)))
     with (folder / "images.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("file", "patient", "um_per_px", "cells"), *rows])
     names = json.dumps(list(CODES))
@@ -58,19 +59,30 @@ def make_empty(folder: Path) -> None:
         raise FileExistsError("The folder is not empty: name a new one, so that two exports never mix.")
 
 
-def write_pixels(image, path: Path) -> None:
-    """Write an image anew as PNG from its pixels alone: nothing that the file said about itself goes along."""
+def write_pixels(image, path: Path, *, hide=()) -> None:
+    """Write an image anew as PNG from its pixels alone: nothing that the file said about itself goes along.
+
+    Boxes of `hide` (xyxy px) are filled with the commonest colour, as a cell without a name would be taught as glass.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         unpack_image(original_path(image.sha256), scratch)
-        Image.fromarray(np.load(f"{scratch}/pixels.npy", mmap_mode="r")).save(path)
+        pixels = np.load(f"{scratch}/pixels.npy", mmap_mode="r")
+        if hide:
+            pixels = pixels.copy()
+            glass = np.median(pixels[::16, ::16].reshape(-1, 3), 0)
+        for x1, y1, x2, y2 in np.round(hide).astype(int):
+            pixels[max(0, y1) : y2, max(0, x1) : x2] = glass
+        Image.fromarray(pixels).save(path)
 
 
-def _label_lines(image) -> list[str]:
-    """One YOLO line for each signed cell of the 15 types: class, centre and size as fractions of the image."""
-    lines = []
-    for cell in with_labels(Cell.objects.counted().filter(image=image)):
-        if cell.code in BY_CODE:
-            x, y = (cell.x1 + cell.x2) / 2 / image.width_px, (cell.y1 + cell.y2) / 2 / image.height_px
-            w, h = (cell.x2 - cell.x1) / image.width_px, (cell.y2 - cell.y1) / image.height_px
-            lines.append(f"{BY_CODE[cell.code].index} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n")
-    return lines
+def _pseudonym(kind: str, key: int) -> str:
+    """The same patient or image gets the same name in every export of this installation, and none can be led back."""
+    return salted_hmac(f"training set {kind}", str(key)).hexdigest()[:10]
+
+
+def _label_line(image, code: str, box) -> str:
+    """One YOLO line: class, centre and size as fractions of the image."""
+    x1, y1, x2, y2 = box
+    x, y = (x1 + x2) / 2 / image.width_px, (y1 + y2) / 2 / image.height_px
+    w, h = (x2 - x1) / image.width_px, (y2 - y1) / image.height_px
+    return f"{BY_CODE[code].index} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n"
