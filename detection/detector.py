@@ -115,9 +115,12 @@ class Detector:
             name = f"cuda ({torch.cuda.get_device_name()})"
             return cls(card, TorchNetwork(load_module(weights_path), device=name, precision="f16"))
         folder = export_folder(cache_folder, card)
+        chosen = backend
+        if backend == "auto":
+            chosen = "openvino" if folder and _has_openvino() else "torch"
         if precision == "auto":
-            precision = "bf16" if _gate_passed(folder) else "f32"
-        if backend == "openvino" or (backend == "auto" and folder and _has_openvino()):
+            precision = "bf16" if _gate_passed(folder, chosen) else "f32"
+        if chosen == "openvino":
             if folder is None:
                 raise DetectorRefused("The OpenVINO form of a detector needs a cache_folder to be kept in.")
             try:
@@ -286,9 +289,11 @@ def export_folder(cache_folder, card):
     return Path(cache_folder) / f"{card['name']}-{card['sha256'][:12]}" / f"{machine_name()}-{EXPORT_FORM}"
 
 
-def _gate_passed(folder):
-    result = folder / "gate.json" if folder else None
-    return bool(result and result.exists() and json.loads(result.read_text())["passed"])
+def _gate_passed(folder, backend):
+    """Whether bf16 of this backend passed the gate here."""
+    path = folder / "gate.json" if folder else None
+    result = json.loads(path.read_text()) if path and path.exists() else {"passed": False}
+    return result["passed"] and result["candidate"][0] == backend
 
 
 def _has_openvino():

@@ -98,10 +98,12 @@ def _overlap_of_same_type(cells, others):
 def add_command(commands):
     """Add `gate` to `python -m detection`."""
     parser = commands.add_parser("gate", help="try bfloat16 against float32 here; where it passes, the product uses it")
-    parser.add_argument("labelled", type=Path, help="YOLO folder with data.yaml; its validation pictures are used")
+    parser.add_argument(
+        "labelled", type=Path, help="YOLO folder with data.yaml, or dataset.json of `prepare`: its validation pictures"
+    )
     parser.add_argument("fields", type=Path, help="folder of whole fields without labels")
     parser.add_argument("--cache", type=Path, required=True, help="the product's DATA/detector-cache")
-    parser.add_argument("--um-per-px", type=float, default=0.102, help="scale of the labelled pictures (default 0.102)")
+    parser.add_argument("--um-per-px", type=float, default=0.102, help="scale of a YOLO folder (default 0.102)")
     parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
     parser.set_defaults(run=run)
 
@@ -109,7 +111,7 @@ def add_command(commands):
 def run(options):
     """Try both precisions, print and store the result; exit code 1 where the gate stays shut."""
     from detection import SHIPPED
-    from detection.datasets import read_pixels
+    from detection.datasets import PICTURES, read_dataset, read_pixels
     from detection.datasets_readers import read_class_map, read_yolo
     from detection.detector import Detector, export_folder
     from detection.scale import um_per_px_from_red_cells
@@ -120,20 +122,23 @@ def run(options):
                       cache_folder=options.cache)
         for precision in ("bf16", "f32")
     ]  # fmt: skip
-    views, _ = read_yolo(options.labelled, "labelled", read_class_map(None), options.um_per_px)
-    views = [view for view in views if view.split == "val"]
-    pictures = sorted(
-        path for path in options.fields.iterdir() if path.suffix.lower() in (".jpg", ".png", ".tif", ".tiff")
-    )
+    if options.labelled.suffix == ".json":
+        views = read_dataset(options.labelled, "val")
+    else:
+        views, _ = read_yolo(options.labelled, "labelled", read_class_map(None), options.um_per_px)
+        views = [view for view in views if view.split == "val"]
+    pictures = sorted(path for path in options.fields.iterdir() if path.suffix.lower() in PICTURES)
     result = compare(
         *pair,
-        ((read_pixels(view.path), options.um_per_px, view.cells) for view in _counted(views, "labelled")),
+        ((read_pixels(view.path), view.um_per_px, view.cells) for view in _counted(views, "labelled")),
         ((image, um_per_px_from_red_cells(image) or 0.21) for image in map(read_pixels, _counted(pictures, "field"))),
     )
     path = export_folder(options.cache, pair[0].card) / "gate.json"
     path.write_text(json.dumps(result, indent=1))
     for code, one in result["recall"].items():
         print(f"{code}  n {one['n']:4}  recall f32 {one['f32']:.3f}  bf16 {one['faster']:.3f}")
+    if absent := [code for code in NO_RECALL_LOST if code not in result["recall"]]:
+        print(f"no cell of {', '.join(absent)} among them: nothing is shown for it")
     print(f"boxes and types equal on {len(pictures)} fields: {result['equal']:.2%} of {result['boxes']}")
     print("passed: bf16 will be used" if result["passed"] else "not passed: " + "; ".join(result["why"]))
     return 0 if result["passed"] else 1

@@ -59,10 +59,9 @@ def test_the_product_uses_bfloat16_only_after_the_gate_passed_here(tmp_path, shi
         return Detector.load(*SHIPPED, device="cpu", backend="torch", cache_folder=tmp_path).precision
 
     assert precision() == "f32"
-    (folder / "gate.json").write_text(json.dumps({"passed": False}))
-    assert precision() == "f32"
-    (folder / "gate.json").write_text(json.dumps({"passed": True}))
-    assert precision() == "bf16"
+    for passed, tried, used in ((False, "torch", "f32"), (True, "openvino", "f32"), (True, "torch", "bf16")):
+        (folder / "gate.json").write_text(json.dumps({"passed": passed, "candidate": [tried, "bf16"]}))
+        assert precision() == used
 
 
 def test_the_command_find_prints_cells_and_draws_them(tmp_path, drawn, capsys):
