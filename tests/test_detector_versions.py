@@ -73,6 +73,17 @@ def test_the_card_page_shows_every_type_with_its_evidence(sign_in, admin):
     for entry in active_detector().card["classes"]:
         assert entry["code"] in page
     assert "Known weak points" in page
+    training = active_detector().card["training"]
+    for fact in (training["manifest_sha256"], training["sources"][0]["licence"], "Mean of the types with n ≥ 10"):
+        assert fact in page
+    assert "../" not in page
+
+
+def test_the_page_of_a_former_version_offers_the_way_back(sign_in, admin, newer_detector):
+    former = active_detector()
+    client = sign_in(admin)
+    client.post(reverse("detector_activate", args=[newer_detector.pk]), {"reason": "trial"})
+    assert "Go back to this version" in client.get(reverse("detector_detail", args=[former.pk])).content.decode()
 
 
 def test_the_card_page_draws_the_curves_of_each_type(sign_in, admin, newer_detector):
@@ -123,7 +134,22 @@ def test_comparison_counts_right_missed_and_extra_cells_against_the_signed_label
     assert response.context["right"] == [9, 7]
     assert rows["NGS"]["sides"][1] == (7, 2, 0)
     assert rows["BAS"]["sides"][1] == (0, 0, 1)
+    (change,) = response.context["changes"]
+    assert [(row.key, row.count, round(row.percent)) for row in change.second.rows] == [("BAS", 1, 11), ("NGS", 8, 89)]
     assert signed_slide.case.accession_number not in response.content.decode()
+
+
+def test_comparison_shows_the_flags_that_a_version_would_have_raised(sign_in, admin, signed_slide, newer_detector):
+    shadow = Run.objects.create(slide=signed_slide, detector=newer_detector, is_shadow=True, state="done")
+    for cell in Cell.objects.filter(run__slide=signed_slide, run__is_shadow=False):
+        Cell.objects.create(
+            run=shadow, image=cell.image, detector_code="MYO", score=0.8, x1=cell.x1, y1=cell.y1, x2=cell.x2, y2=cell.y2
+        )
+    response = sign_in(admin).get(reverse("detector_compare", args=[active_detector().pk, newer_detector.pk]))
+    (change,) = response.context["changes"]
+    assert not any("last" in flag for flag in change.first.flags)
+    assert any("last" in flag for flag in change.second.flags)
+    assert change.second.flags[0] in response.content.decode()
 
 
 def test_register_detector_refuses_weights_that_are_not_those_of_the_card(tmp_path, db):

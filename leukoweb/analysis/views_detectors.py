@@ -3,6 +3,8 @@
 Weights come in by `manage.py register_detector` only: a weights file can run code, so no page takes one.
 """
 
+from pathlib import Path
+
 from django.contrib import messages
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
@@ -12,6 +14,7 @@ from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.detectors import activate_detector, active_detector, register_detector, switch_calibration
 from leukoweb.analysis.models import DetectorVersion, SiteCalibration
+from leukoweb.audit.models import Event
 
 
 @requires("manage_detectors")
@@ -35,6 +38,9 @@ def detector_detail(request, pk):
         {
             "detector": detector,
             "tests": _tests(detector.card),
+            "means": _means(detector.card),
+            "recipe": _recipe(detector.card),
+            "was_active": Event.objects.filter(action="detector.activate", object_id=pk).exists(),
             "rows": _rows(detector.card),
             "facts": [(name.replace("_", " "), detector.card[name]) for name in _FACTS if detector.card.get(name)],
             "curves": _curves(detector.card),
@@ -80,6 +86,21 @@ _FACTS = ("architecture", "input_px", "um_per_px", "default_score_threshold", "t
 def _tests(card) -> list[str]:
     """The names of the data sets that the card gives figures for."""
     return list(dict.fromkeys(name for entry in card["classes"] for name, v in entry.items() if isinstance(v, dict)))
+
+
+def _means(card) -> list[dict]:
+    """The means over the types, in the order of `_tests`; empty for a card without them."""
+    means = [card.get("macro", {}).get(test, {}).get("macro_n10") for test in _tests(card)]
+    return means if all(means) else []
+
+
+def _recipe(card) -> list[tuple]:
+    """Name and value of what the training was told; colours by the names of their folders alone."""
+    recipe = card.get("training", {}).get("recipe", {})
+    return [
+        (name, ", ".join(Path(one).name for one in value) if isinstance(value, list) else value)
+        for name, value in recipe.items()
+    ]
 
 
 def _rows(card) -> list[dict]:

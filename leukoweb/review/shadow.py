@@ -12,8 +12,10 @@ from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
 from leukoweb.analysis.models import Run
 from leukoweb.cases.models import Slide
+from leukoweb.review.differential import count_differential
+from leukoweb.review.flags import flags_of
 from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Report
-from leukoweb.review.services import last_signed, signed_cells
+from leukoweb.review.services import current_policy, last_signed, rules_of, signed_cells
 
 SAME_CELL_IOU = 0.5
 
@@ -30,13 +32,21 @@ class Tally:
 
 
 @dataclass
+class Reading:
+    """What a report on one slide would have said: rows of the differential with cells, and the titles of its flags."""
+
+    rows: list
+    flags: list
+
+
+@dataclass
 class SlideChange:
-    """The (code, count) pairs of one slide as signed and as each version read it, in class order."""
+    """One slide as signed and as each version read it."""
 
     slide: Slide
-    signed: list
-    first: list
-    second: list
+    signed: Reading
+    first: Reading
+    second: Reading
 
 
 def signed_slides(limit: int):
@@ -66,13 +76,14 @@ def compare_on(slides, first, second) -> tuple[Tally, Tally, list[SlideChange]]:
             for image, code, box in signed_cells(last_signed(slide.case))
             if image in images and code not in (NOT_A_CELL, UNIDENTIFIED)
         ]
-        counts = []
+        rules = rules_of(current_policy(slide.case.laboratory))
+        readings = []
         for tally, run in zip(tallies, runs):
             cells = run.cells.filter(added_by=None)
             said = [(c.image_id, c.detector_code, c.xyxy) for c in cells]
             _tally(tally, truth, said)
-            counts.append(_counts(said))
-        changes.append(SlideChange(slide, _counts(truth), *counts))
+            readings.append(_reading(said, rules))
+        changes.append(SlideChange(slide, _reading(truth, rules), *readings))
     return *tallies, changes
 
 
@@ -91,9 +102,9 @@ def rows_by_type(first: Tally, second: Tally) -> list[dict]:
     return rows
 
 
-def _counts(cells) -> list[tuple[str, int]]:
-    counts = Counter(code for _, code, _ in cells)
-    return [(code, counts[code]) for code in CODES if counts[code]]
+def _reading(cells, rules) -> Reading:
+    differential = count_differential(Counter(code for _, code, _ in cells), rules)
+    return Reading([row for row in differential.rows if row.count], [flag.title for flag in flags_of(differential)])
 
 
 def _tally(tally, truth, said) -> None:
