@@ -3,9 +3,12 @@
 It knows arguments and prints; the work lies in the modules of the same names, imported only when their command runs.
 """
 
+import hashlib
 import json
 import sys
 from pathlib import Path
+
+from detection.cell_types import CODES
 
 
 def add_commands(commands):
@@ -24,11 +27,11 @@ def add_commands(commands):
         action="append",
         default=[],
         metavar="KIND",
-        help="let this kind of problem pass: unknown-name, missing-picture, box-outside, duplicate, "
-        "duplicate-across-splits",
+        help="let this kind of problem pass: unknown-name, missing-picture, unreadable-picture, bad-label, no-labels, "
+        "no-box, box-outside, duplicate, duplicate-across-splits, conflicting-labels, patient-across-splits",
     )
     p.add_argument(
-        "--boxes", choices=("stain", "detector"), default="stain", help="where boxes of the folders layout come from"
+        "--boxes", choices=("stain", "detector"), default="stain", help="where boxes come from that a source lacks"
     )
     p.add_argument("--weights", type=Path, help="detector for --boxes detector")
     p.set_defaults(run=run_prepare)
@@ -155,21 +158,23 @@ def training_scale(weights):
 def run_prepare(args):
     """Run `prepare`."""
     from detection.datasets_boxes import derive_boxes
-    from detection.datasets_prepare import DatasetRefused, prepare
+    from detection.datasets_prepare import prepare
 
     boxes = derive_boxes
     if args.boxes == "detector":
+        if not args.weights:
+            sys.exit("--boxes detector needs --weights FILE.")
         from detection.evaluation import find_on_views
         from detection.training import load_network
 
         network, scale = load_network(args.weights), training_scale(args.weights)
 
-        def boxes(view):
-            return derive_boxes(view, find_on_views(network, [view], um_per_px=scale)[0][0])
+        def boxes(view, image):
+            return derive_boxes(view, find_on_views(network, [view], um_per_px=scale)[0][0], image)
 
     try:
         path = prepare(args.sources, args.out, seed=args.seed, val_share=args.val_share, allow=args.allow, boxes=boxes)
-    except DatasetRefused as refusal:
+    except ValueError as refusal:
         sys.exit(str(refusal))
     print((args.out / "balance.txt").read_text())
     print(f"{path}: manifest {json.loads(path.read_text())['manifest_sha256']}")
@@ -178,20 +183,21 @@ def run_prepare(args):
 def run_boxes(args):
     """Run `boxes`."""
     from detection.datasets import read_dataset, read_pixels
-    from detection.datasets_boxes import box_agreement, central_box, stain_box
+    from detection.datasets_boxes import agreement_histogram, box_agreement, central_box, stain_box
 
     views = [view for view in read_dataset(args.dataset, args.split) if len(view.cells) == 1]
-    print(
-        "stain   ",
-        json.dumps(box_agreement(views, [stain_box(read_pixels(view.path), view.um_per_px or 0.1) for view in views])),
-    )
+    boxes = [stain_box(read_pixels(view.path), view.um_per_px or 0.1) for view in views]
+    print("stain   ", json.dumps(box_agreement(views, boxes)))
+    print(agreement_histogram(views, boxes))
     if args.weights:
         from detection.evaluation import find_on_views
         from detection.training import load_network
 
         scale = training_scale(args.weights)
         found, _ = find_on_views(load_network(args.weights), views, um_per_px=scale, lowest=0.1)
-        print("detector", json.dumps(box_agreement(views, [central_box(own, view) for own, view in zip(found, views)])))
+        boxes = [central_box(own, view) for own, view in zip(found, views)]
+        print("detector", json.dumps(box_agreement(views, boxes)))
+        print(agreement_histogram(views, boxes))
 
 
 def run_train(args):
@@ -223,11 +229,14 @@ def run_average(args):
 def run_evaluate(args):
     """Run `evaluate`."""
     from detection.datasets import read_dataset
+    from detection.detector import score_thresholds
     from detection.evaluation_report import evaluate
     from detection.training import load_network
 
-    card = json.loads(args.card.read_text()) if args.card else {}
-    thresholds = {row["code"]: row["score_threshold"] for row in card["classes"]} if card else None
+    card, thresholds = json.loads(args.card.read_text()) if args.card else {}, None
+    if card:  # as the product shows cells; a card in the making has no common threshold yet
+        levels = score_thresholds({"default_score_threshold": 0.25} | card)
+        thresholds = {code: float(level) for code, level in zip(CODES, levels)}
     views = [view for view in read_dataset(args.dataset, args.split) if args.source in (None, view.source)]
     if not views:
         sys.exit("There is no view in this split and source.")
@@ -237,12 +246,19 @@ def run_evaluate(args):
         args.out,
         um_per_px=card.get("um_per_px") or training_scale(args.weights),
         thresholds=thresholds,
+        common_threshold=card.get("default_score_threshold"),
         temperature=card.get("temperature"),
         batch=args.batch,
         repeats=args.bootstrap,
         fields=args.fields,
         name=args.weights.stem,
         most_threshold=args.most_threshold,
+        facts={
+            "weights_sha256": hashlib.sha256(args.weights.read_bytes()).hexdigest(),
+            "manifest_sha256": json_at(args.dataset).get("manifest_sha256"),
+            "split": args.split,
+            "source": args.source,
+        },
     )
     print(json.dumps({key: result["one_type_a_cell"].get(key) for key in ("macro", "macro_n10")}, indent=1))
     print(f"Report: {args.out / 'evaluation.html'}")
@@ -309,7 +325,7 @@ def training_look(views):
 def run_release(args):
     """Run `release`."""
     from detection.datasets import read_dataset
-    from detection.release import build_card, write_release
+    from detection.release import build_card, refuse_foreign_figures, write_release
     from detection.stains import as_lists
 
     evaluations = {
@@ -317,19 +333,21 @@ def run_release(args):
     }
     chosen = json.loads(args.thresholds.read_text()) if args.thresholds else next(iter(evaluations.values()))
     run = json.loads((args.weights.parent / "run.json").read_text())
+    dataset = json.loads(args.dataset.read_text())
+    refuse_foreign_figures(args.weights, dataset, run, evaluations | {"of the thresholds": chosen})
     facts = json.loads(args.facts.read_text()) if args.facts else {}
     if look := training_look(read_dataset(args.dataset, "train")):
         facts["look"] = as_lists(look)
-    common = sorted(chosen["thresholds"].values())[len(chosen["thresholds"]) // 2]
+    middle = sorted(chosen["thresholds"].values())[len(chosen["thresholds"]) // 2]
     card = build_card(
         args.weights,
         args.name,
         args.version,
-        dataset=json.loads(args.dataset.read_text()),
+        dataset=dataset,
         run=run,
         evaluations=evaluations,
         thresholds=chosen["thresholds"],
-        common_threshold=common,
+        common_threshold=chosen.get("common_threshold", middle),
         temperature=chosen["temperature"],
         known_weak=args.weak,
         history=args.history,

@@ -365,6 +365,9 @@ def proportion(hits, count):
 
 
 def macro_ap50(network, views, recipe):
-    """Return the macro AP@.5 of types with n >= 10: the figure of merit while training."""
+    """Return the figure of merit of a run: macro AP@.5 of the types with n >= 10, else of all; None without a cell."""
+    if not any(view.cells for view in views):
+        return None
     found, _ = find_on_views(network, views, um_per_px=recipe["um_per_px"])
-    return ap_table(views, match_views(views, found), repeats=0).get("macro_n10", {}).get("ap50", 0.0)
+    table = ap_table(views, match_views(views, found), repeats=0)
+    return (table.get("macro_n10") or table["macro"])["ap50"]

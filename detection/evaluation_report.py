@@ -29,12 +29,14 @@ def evaluate(
     *,
     um_per_px=0.115,
     thresholds=None,
+    common_threshold=None,
     temperature=None,
     batch=16,
     repeats=200,
     fields=False,
     name="detector",
     most_threshold=1.0,
+    facts=None,
 ):
     """Measure a network on views and write `evaluation.json` and `evaluation.html`.
 
@@ -50,6 +52,8 @@ def evaluate(
     thresholds : dict of code to float, or None
         Score thresholds fixed on *validation* data (the card's). None chooses them on these views, and the report
         says that precision and recall are then flattering.
+    common_threshold : float or None
+        Threshold of types without one of their own, fixed with the thresholds.
     temperature : float or None
         As thresholds.
     batch : int
@@ -62,26 +66,36 @@ def evaluate(
         Heading.
     most_threshold : float
         No chosen threshold lies above.
+    facts : dict or None
+        What was measured, for the top level (`weights_sha256`, `manifest_sha256`, ...).
 
     Returns
     -------
     dict
         What `evaluation.json` holds.
+
+    Raises
+    ------
+    ValueError
+        When no view has a labelled cell.
     """
     import torch
 
+    if not any(view.cells for view in views):
+        raise ValueError("No view has a labelled cell: there is nothing to measure against.")
     found, speed = evaluation.find_on_views(network, views, um_per_px=um_per_px, batch=batch)
     matches = evaluation.match_views(views, found)
     multi, _ = evaluation.find_on_views(network, views, um_per_px=um_per_px, batch=batch, per_type=True)
     fixed = thresholds is not None
     if not fixed:
-        thresholds, _ = calibration.choose_thresholds(views, found, most=most_threshold)
+        thresholds, common_threshold = calibration.choose_thresholds(views, found, most=most_threshold)
     scores, hits = calibration.scores_and_hits(views, found)
     fitted = temperature or calibration.fit_temperature(scores, hits)
     levels = np.array([thresholds.get(code) if thresholds.get(code) is not None else 0.25 for code in CODES])
     table = evaluation.confusion(views, found, levels)
     result = {
         "name": name,
+        **(facts or {}),
         "views": len(views),
         "patients": len({view.patient for view in views if view.patient}),
         "one_type_a_cell": evaluation.ap_table(views, matches, repeats=repeats),
@@ -89,6 +103,7 @@ def evaluate(
         "typing_left_aside": evaluation.ap_table(*one_type(views, found), repeats=0)["macro"],
         "typed_right": evaluation.proportion(*calibration.typed_right(views, found)),
         "thresholds": {code: round(float(level), 3) for code, level in zip(CODES, levels)},
+        **({} if common_threshold is None else {"common_threshold": round(float(common_threshold), 3)}),
         "thresholds_fixed_elsewhere": fixed,
         "precision_recall": evaluation.precision_recall(table),
         "confusion": table.tolist(),

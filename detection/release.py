@@ -41,6 +41,27 @@ def evidence(n_train, tests):
     return "good" if min(measured) >= 0.8 else "fair" if min(measured) >= 0.6 else "weak"
 
 
+def refuse_foreign_figures(weights, dataset, run, evaluations):
+    """Make sure that data set and figures belong to the weights; what an older file does not say passes.
+
+    Parameters
+    ----------
+    weights, dataset, run, evaluations
+        As in `build_card`.
+
+    Raises
+    ------
+    ValueError
+        When the run was trained on another data set, or an evaluation measured other weights.
+    """
+    sha256 = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    if run.get("manifest_sha256", dataset["manifest_sha256"]) != dataset["manifest_sha256"]:
+        raise ValueError("The weights were trained on another data set than the one given: the manifests differ.")
+    for name, result in evaluations.items():
+        if result.get("weights_sha256", sha256) != sha256:
+            raise ValueError(f"The evaluation {name} measured other weights: evaluate {weights} and release again.")
+
+
 def build_card(
     weights,
     name,
@@ -139,6 +160,7 @@ def build_card(
         "evidence_rule": EVIDENCE_RULE,
         "intervals": "95 %; AP: bootstrap by patient where known, else by view; precision, recall: Clopper-Pearson",
         "macro": macro,
+        "tested_on": {test: result.get("manifest_sha256") for test, result in evaluations.items()},
         "curves": {test: result["curves"] for test, result in evaluations.items() if "curves" in result},
         "training": {
             "views": sum(view["split"] == "train" for view in dataset["views"]),

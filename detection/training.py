@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import sys
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -46,6 +47,7 @@ RECIPE = {
     "composed": 0.45, "close_composed": 0.15, "empty": 0.04, "fields": 0.08, "strong": 0.45, "looks": (),
     "dressed": 0.35, "seed": 7, "patience": 12, "check_every": 1,
 }  # fmt: skip
+MAY_CHANGE = ("epochs", "hours", "patience", "check_every")  # in a run that goes on
 
 
 def build_network(architecture, *, scale="n", start=None):
@@ -227,6 +229,35 @@ def progress_share(recipe, state):
     return min(1.0, state["canvases"] / (recipe["epochs"] * recipe["canvases"]))
 
 
+def is_done(recipe, state, check):
+    """Whether a run has come to its end, or its figure of merit, where one is checked, has not risen for too long."""
+    is_stale = state["epoch"] - state["best_epoch"] >= recipe["patience"]
+    return progress_share(recipe, state) >= 1 or bool(check and state["best"] >= 0 and is_stale)
+
+
+def composed_share(recipe, share):
+    """Return the share of composed canvases: none for what is left of a run from 1 - close_composed on."""
+    return 0.0 if share >= 1 - recipe["close_composed"] else recipe["composed"]
+
+
+def refuse_another_run(out, run):
+    """Raise ValueError where the run in `out` was begun otherwise; what an old run did not write down passes."""
+    path = out / "run.json"
+    former, run = json.loads(path.read_text()) if path.is_file() else {}, json.loads(json.dumps(run))
+    pairs = [(name, former, run) for name in ("architecture", "scale", "manifest_sha256")]
+    pairs += [(name, former.get("recipe", {}), run["recipe"]) for name in run["recipe"] if name not in MAY_CHANGE]
+    changed = [name for name, old, new in pairs if name in old and old[name] != new[name]]
+    if changed:
+        raise ValueError(f"{out} holds a run with another {', '.join(changed)}. Give a new run a folder of its own.")
+
+
+def drop_rows_after(log, epoch):
+    """Take the rows of later epochs out of a log: a run that was killed after writing them does them again."""
+    if log.is_file():
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
+
+
 def learning_rate(recipe, share):
     """Cosine from lr0 to lr0 * lr_end after a linear warm-up."""
     if share < recipe["warmup"]:
@@ -243,9 +274,10 @@ def train(
     Parameters
     ----------
     dataset : Path
-        Data set file of `prepare`; it is read again at each start, so views added meanwhile are used.
+        Data set file of `prepare`.
     out : Path
-        Folder of the run: `last.pt` (weights of the moving average), `best.pt`, `state.pt` (to resume), `log.jsonl`.
+        Folder of the run: `last.pt` (weights of the moving average), `best.pt`, `state.pt` (to resume), `log.jsonl`,
+        `run.json` (what was trained, on what, how).
     architecture, scale, start
         As in `build_network`; a folder with `state.pt` resumes and ignores `start`.
     workers : int
@@ -253,7 +285,8 @@ def train(
     threads : int or None
         Torch threads; None takes every core.
     check : callable(network, views, recipe) -> float or None
-        Figure of merit on the "val" views (`evaluation.macro_ap50`); None checks nothing and stops nothing early.
+        Figure of merit on the "val" views (`evaluation.macro_ap50`), at least 0; where it is None, or gives None, no
+        weights are kept as the best and nothing stops early.
     **changes
         Changes to RECIPE.
 
@@ -265,7 +298,8 @@ def train(
     Raises
     ------
     ValueError
-        When a change names nothing in the recipe, or the data set has no training cell.
+        When a change names nothing in the recipe, the data set has no training cell, or the run in `out` was begun
+        with another network, data set or recipe (all but MAY_CHANGE).
 
     Notes
     -----
@@ -276,13 +310,23 @@ def train(
     recipe = RECIPE | changes
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    facts = device_facts()
+    run = {
+        "architecture": str(architecture),
+        "scale": scale,
+        "recipe": recipe,
+        "manifest_sha256": json.loads(Path(dataset).read_text()).get("manifest_sha256"),
+        **facts,
+        "torch": torch.__version__,
+    }
+    if (out / "state.pt").is_file():
+        refuse_another_run(out, run)
     random.seed(recipe["seed"])
     np.random.seed(recipe["seed"])
     torch.manual_seed(recipe["seed"])
     views = read_dataset(dataset, "train")
     if not any(view.cells for view in views):
         raise ValueError(f"{dataset} has no training view with a cell. Run `prepare` on labelled data first.")
-    facts = device_facts()
     device, dtype = facts["device"], getattr(torch, facts["precision"])
     network = (
         build_network(architecture, scale=scale, start=start).to(device, memory_format=torch.channels_last).train()
@@ -300,29 +344,22 @@ def train(
         average.ema.load_state_dict(stored["average"])
         average.updates = stored["updates"]
         optimizer.load_state_dict(stored["optimizer"])
+        if stored.get("scaler"):
+            scaler.load_state_dict(stored["scaler"])
         state = stored["state"]
+    drop_rows_after(out / "log.jsonl", state["epoch"])
     torch.set_num_threads(threads or os.cpu_count())  # ultralytics leaves one core out when it is imported
     loss_of = build_loss(network, recipe["smoothing"], recipe["cls"])
-    run = {
-        "architecture": str(architecture),
-        "scale": scale,
-        "recipe": recipe,
-        **facts,
-        "views": len(views),
-        "torch": torch.__version__,
-    }
-    (out / "run.json").write_text(json.dumps(run, indent=1))
     validation = read_dataset(dataset, "val") if check else []
     looks = read_looks(recipe["looks"])
-    while (share := progress_share(recipe, state)) < 1 and (
-        not check or state["epoch"] - state["best_epoch"] < recipe["patience"]
-    ):
-        composed = 0.15 if share > 1 - recipe["close_composed"] else recipe["composed"]
+    if not is_done(recipe, state, check):  # what a finished run was stays as it is
+        (out / "run.json").write_text(json.dumps(run | {"views": len(views)}, indent=1))
+    while not is_done(recipe, state, check):
         canvases = Canvases(
             views,
             **{key: recipe[key] for key in ("canvas_px", "um_per_px", "seed", "empty", "fields", "strong", "dressed")},
             looks=looks,
-            composed=composed,
+            composed=composed_share(recipe, progress_share(recipe, state)),
         )
         loader = DataLoader(
             canvases,
@@ -344,7 +381,10 @@ def train(
         save_network(out / "last.pt", average.ema, run)
         if check and state["epoch"] % recipe["check_every"] == 0:
             row["check"] = check(deepcopy(average.ema).float(), validation, recipe)
-            if row["check"] > state["best"]:
+            if row["check"] is None:
+                print("No validation view has a labelled cell: the last weights count.", file=sys.stderr)
+                check = None
+            elif row["check"] > state["best"]:
                 state["best"], state["best_epoch"] = row["check"], state["epoch"]
                 save_network(out / "best.pt", average.ema, run)
         with open(out / "log.jsonl", "a") as log:
@@ -355,6 +395,7 @@ def train(
                 "average": average.ema.state_dict(),
                 "updates": average.updates,
                 "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
                 "state": state,
             },
             out / "state.part",

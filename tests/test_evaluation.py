@@ -1,6 +1,7 @@
 """Evaluation: average precision equals the reference implementation, and reports say what they rest on."""
 
 import contextlib
+import hashlib
 import io
 import json
 from dataclasses import replace
@@ -8,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from detection.__main__ import main
 from detection.calibration import choose_thresholds
 from detection.cell_types import BY_CODE, CODES
-from detection.datasets import View
+from detection.datasets import View, write_dataset
 from detection.evaluation import (
     Found,
     ap_table,
@@ -23,7 +25,7 @@ from detection.evaluation import (
     truth,
 )
 from detection.evaluation_report import evaluate, percentage_errors
-from detection.training import build_network
+from detection.training import build_network, save_network
 from tests.drawn_views import draw_views
 
 
@@ -155,11 +157,34 @@ def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_threshold
         assert code in result["one_type_a_cell"]["types"]
         assert [point[0] for point in curve] == sorted(point[0] for point in curve)
         assert all(later[1] <= sooner[1] for sooner, later in zip(curve, curve[1:]))
+    assert 0 < result["common_threshold"] <= 1
+    with pytest.raises(ValueError, match="No view has a labelled cell"):
+        evaluate(network, [replace(views[0], cells=())], tmp_path / "none", um_per_px=0.45)
     fixed = evaluate(
         network, views, tmp_path / "fixed", um_per_px=0.45, thresholds=result["thresholds"], temperature=1.0, repeats=0
     )
     assert fixed["thresholds_fixed_elsewhere"]
     assert "flattering" not in (tmp_path / "fixed" / "evaluation.html").read_text()
+
+
+def test_the_evaluate_command_says_what_it_measured_and_shows_cells_as_the_product_does(tmp_path, capsys):
+    """A card's `cell_score_threshold` lowers every type's own (`detector.score_thresholds`)."""
+    views = draw_views(tmp_path / "views", 3, split="val")
+    manifest = write_dataset(tmp_path / "dataset.json", views, seed=0)
+    weights = tmp_path / "last.pt"
+    save_network(weights, build_network("yolov5.yaml"), {})
+    rows = [{"code": code, "score_threshold": 0.6 if code == "LYT" else None} for code in CODES]
+    card = {"um_per_px": 0.45, "classes": rows, "default_score_threshold": 0.3, "cell_score_threshold": 0.4}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    main(
+        ["evaluate", str(weights), str(tmp_path / "dataset.json"), "--card", str(tmp_path / "card.json")]
+        + ["--out", str(tmp_path / "report"), "--bootstrap", "0"]
+    )
+    result = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    assert result["thresholds"]["LYT"] == pytest.approx(0.4)
+    assert result["thresholds"]["MYO"] == result["common_threshold"] == pytest.approx(0.3)
+    assert result["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert result["manifest_sha256"] == manifest
 
 
 def test_large_views_go_through_the_network_in_smaller_batches(tmp_path):

@@ -1,8 +1,10 @@
 """Training: canvases are lawful, a run learns, survives a kill, and leaves weights that the product can load."""
 
+import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,15 +14,16 @@ import torch
 from detection.__main__ import main
 from detection.augment import augment, change_stain
 from detection.cell_types import BY_CODE, CODES
-from detection.datasets import write_dataset
+from detection.datasets import read_dataset, write_dataset
 from detection.detector import Detector
-from detection.evaluation import find_on_views
-from detection.release import evidence
+from detection.evaluation import find_on_views, macro_ap50
+from detection.release import evidence, refuse_foreign_figures
 from detection.sampling import Canvases, collate
 from detection.stains import Look, dress, look_of, read_looks
 from detection.training import (
     RECIPE,
     build_network,
+    composed_share,
     learning_rate,
     load_network,
     save_network,
@@ -82,40 +85,104 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
 
 
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(dataset, tmp_path):
-    whole = train(dataset, tmp_path / "whole", "yolov5.yaml", workers=0, threads=1, **QUICK)
-    train(dataset, tmp_path / "broken", "yolov5.yaml", workers=0, threads=1, **QUICK | {"epochs": 1})
-    with pytest.raises(ValueError, match="no_such_thing"):
-        train(dataset, tmp_path / "broken", no_such_thing=1)
-    stopped = torch.load(tmp_path / "broken" / "state.pt", weights_only=False)["state"]
-    assert stopped["epoch"] == 1
-    resumed = train(dataset, tmp_path / "broken", "yolov5.yaml", workers=0, threads=1, **QUICK)
-    log = [json.loads(line) for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in log] == [1, 2]
-    names = [set(load_network(path).state_dict()) for path in (whole, resumed)]
-    assert names[0] == names[1]
-    network = load_network(resumed)
+    """Killed in the second epoch, after its log row and before its state: every weight is that of an unbroken run."""
+    how = {"architecture": "yolov5.yaml", "workers": 0, "threads": 1, **QUICK}
+
+    def kill_in_second_epoch(network, views, recipe):
+        if (tmp_path / "broken" / "log.jsonl").exists():
+            raise KeyboardInterrupt
+        return 0.5
+
+    whole = train(dataset, tmp_path / "whole", **how)
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, tmp_path / "broken", check=kill_in_second_epoch, **how)
+    log = tmp_path / "broken" / "log.jsonl"
+    log.write_text(log.read_text() + '{"epoch": 2}\n')
+    train(dataset, tmp_path / "broken", **how)
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2]
+    ends = [torch.load(tmp_path / name / "state.pt", weights_only=False) for name in ("whole", "broken")]
+    for part in ("network", "average"):
+        for name, value in ends[0][part].items():
+            assert torch.equal(value, ends[1][part][name]), name
+    assert not torch.equal(
+        ends[0]["network"]["model.0.conv.weight"], build_network("yolov5.yaml").state_dict()["model.0.conv.weight"]
+    )
+    network = load_network(whole)
     assert network.names == dict(enumerate(CODES))
     found, speed = find_on_views(network, draw_views(tmp_path / "more", 2), um_per_px=0.45)
     assert len(found) == 2
     assert speed > 0
 
 
+def test_a_run_says_what_it_was_trained_on_and_is_not_gone_on_with_as_another(dataset, tmp_path):
+    how = {"architecture": "yolov5.yaml", "workers": 0, "threads": 1, **QUICK, "epochs": 1}
+    train(dataset, tmp_path / "run", **how)
+    path = tmp_path / "run" / "run.json"
+    facts = path.read_text()
+    assert json.loads(facts)["manifest_sha256"] == json.loads(dataset.read_text())["manifest_sha256"]
+    other = tmp_path / "other.json"
+    write_dataset(other, draw_views(tmp_path / "others", 3), seed=0)
+    wrong = {"lr0": {"lr0": 0.5}, "architecture": {"architecture": "yolov3.yaml"}, "scale": {"scale": "s"}}
+    for name, change in (wrong | {"manifest_sha256": {"dataset": other}}).items():
+        with pytest.raises(ValueError, match=f"another {name}"):
+            train(**{"dataset": dataset, "out": tmp_path / "run"} | how | change)
+    with pytest.raises(ValueError, match="no_such_thing"):
+        train(dataset, tmp_path / "run", no_such_thing=1)
+    train(dataset, tmp_path / "run", **how | {"patience": 99})  # finished: nothing is done, nothing rewritten
+    assert path.read_text() == facts
+    old = json.loads(facts)
+    del old["manifest_sha256"], old["recipe"]["dressed"]  # a run of a time that did not write these down
+    path.write_text(json.dumps(old))
+    train(dataset, tmp_path / "run", **how | {"epochs": 2})
+    assert json.loads(path.read_text())["recipe"]["epochs"] == 2
+
+
+def test_without_ten_cells_of_a_type_all_types_choose_the_weights_and_without_any_cell_the_last_ones_count(
+    dataset, tmp_path, capsys
+):
+    class FindsFirst(torch.nn.Module):
+        """Finds the cell of the first view, and its type."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            out = torch.zeros(len(x), 4 + 15, 1)
+            out[:, :4, 0] = torch.tensor([45.0, 48, 42, 44]) * 0.3 / 0.45
+            out[:, 4 + BY_CODE["EOS"].index, 0] = 0.9
+            return [out]
+
+    views = read_dataset(dataset, "val")
+    bare = [replace(view, cells=()) for view in views]
+    assert macro_ap50(FindsFirst(), views, QUICK) == 0.5  # EOS 1, LYT 0: one cell each
+    assert macro_ap50(FindsFirst(), bare, QUICK) is None
+    write_dataset(tmp_path / "bare.json", read_dataset(dataset, "train") + bare, seed=0)
+    how = {"workers": 0, "threads": 1, "check": macro_ap50, **QUICK, "patience": 1}
+    assert train(tmp_path / "bare.json", tmp_path / "run", "yolov5.yaml", **how) == tmp_path / "run" / "last.pt"
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 2
+    assert not (tmp_path / "run" / "best.pt").exists()
+    assert "the last weights count" in capsys.readouterr().err
+
+
+def test_the_last_share_of_a_run_draws_no_composed_canvas(tmp_path):
+    """Two epochs of twenty at close_composed .1; the drawn views have one cell each."""
+    recipe = RECIPE | {"composed": 1.0, "close_composed": 0.1}
+    shares = [composed_share(recipe, epoch / 20) for epoch in range(20)]
+    assert shares == [1.0] * 18 + [0.0] * 2
+    views, size = draw_views(tmp_path, 6), {"canvas_px": 96, "um_per_px": 0.3}
+    late, early = (Canvases(views, **size, composed=share) for share in (shares[-1], shares[0]))
+    assert max(len(late[k][1]) for k in range(30)) == 1
+    assert max(len(early[k][1]) for k in range(30)) > 1
+
+
 def test_the_train_command_checks_stops_early_and_says_where_the_best_weights_are(dataset, tmp_path, capsys):
     sets = [f"--set={name}={value}" for name, value in (QUICK | {"patience": 1, "epochs": 5}).items()]
     main(
-        [
-            "train",
-            str(dataset),
-            "--out",
-            str(tmp_path / "run"),
-            "--architecture",
-            "yolov5-focus.yaml",
-            "--workers",
-            "0",
-            *sets,
-        ]
+        ["train", str(dataset), "--out", str(tmp_path / "run"), "--architecture", "yolov5-focus.yaml", "--workers", "0"]
+        + sets
     )
-    assert "best.pt" in capsys.readouterr().out or (tmp_path / "run" / "last.pt").exists()
+    assert "best.pt" in capsys.readouterr().out
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert len(log) < 5
 
@@ -181,10 +248,9 @@ def test_a_release_is_a_detector_that_the_product_loads_with_figures_and_evidenc
         "stages_apart": {"0": 3},
     }
     (tmp_path / "evaluation.json").write_text(json.dumps(result))
-    main(
-        ["release", str(tmp_path / "run" / "last.pt"), str(dataset), "--name", "lab", "--version", "2"]
-        + ["--evaluation", f"val={tmp_path / 'evaluation.json'}", "--out", str(tmp_path / "weights"), "--weak", "drawn"]
-    )
+    command = ["release", str(tmp_path / "run" / "last.pt"), str(dataset), "--name", "lab", "--version", "2"]
+    command += ["--evaluation", f"val={tmp_path / 'evaluation.json'}", "--out", str(tmp_path / "weights")]
+    main([*command, "--weak", "drawn"])
     detector = Detector.load(
         tmp_path / "weights" / "lab.pt", tmp_path / "weights" / "lab.json", device="cpu", backend="torch"
     )
@@ -194,6 +260,23 @@ def test_a_release_is_a_detector_that_the_product_loads_with_figures_and_evidenc
     assert rows["MYO"]["evidence"] == "none"
     assert rows["MYO"]["score_threshold"] is None
     assert detector.card["training"]["manifest_sha256"] == json.loads(dataset.read_text())["manifest_sha256"]
+    assert detector.card["default_score_threshold"] == 0.4  # the middle one: this evaluation has no common one
+    sha256 = detector.card["sha256"]
+    (tmp_path / "evaluation.json").write_text(json.dumps(result | {"common_threshold": 0.22, "weights_sha256": sha256}))
+    main(command)
+    assert json.loads((tmp_path / "weights" / "lab.json").read_text())["default_score_threshold"] == 0.22
+
+
+def test_a_release_refuses_figures_of_other_weights_and_another_data_set(tmp_path):
+    weights = tmp_path / "last.pt"
+    weights.write_bytes(b"weights")
+    own = {"weights_sha256": hashlib.sha256(b"weights").hexdigest()}
+    refuse_foreign_figures(weights, {"manifest_sha256": "a"}, {"manifest_sha256": "a"}, {"val": own, "old": {}})
+    refuse_foreign_figures(weights, {"manifest_sha256": "a"}, {}, {})
+    with pytest.raises(ValueError, match="val measured other weights"):
+        refuse_foreign_figures(weights, {"manifest_sha256": "a"}, {}, {"val": {"weights_sha256": "b"}})
+    with pytest.raises(ValueError, match="another data set"):
+        refuse_foreign_figures(weights, {"manifest_sha256": "a"}, {"manifest_sha256": "b"}, {})
 
 
 def test_a_network_of_twice_the_width_starts_as_the_equal_of_the_narrow_one(tmp_path):
