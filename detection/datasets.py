@@ -4,20 +4,27 @@ It knows pictures, boxes and codes; it does not know networks, and foreign folde
 """
 
 import hashlib
+import io
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
-JPEG_END = np.array([0xFF, 0xD9], np.uint8)
+JPEG_START, JPEG_END = b"\xff\xd8\xff", np.array([0xFF, 0xD9], np.uint8)
+LEAST_SHARE_OF_ROWS = 0.75  # of a JPEG that ends early, as for an upload
+ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
 
 
 @dataclass(frozen=True)
 class View:
-    """One picture and its leukocytes: `cells` holds (code, (x0, y0, x1, y1)) in px; an unknown scale is None."""
+    """One picture and its leukocytes: `cells` holds (code, (x0, y0, x1, y1)) in px; an unknown scale is None.
+
+    `boxless` says that the one cell has the whole picture as its box until a better one is derived.
+    """
 
     path: str
     source: str
@@ -28,6 +35,7 @@ class View:
     um_per_px: float | None = None
     split: str = ""
     sha256: str = ""
+    boxless: bool = False
 
 
 def read_pixels(path):
@@ -41,20 +49,60 @@ def read_pixels(path):
     Returns
     -------
     ndarray, shape (H, W, 3), uint8
-        RGB; the alpha channel of RGBA TIFFs is dropped.
+        RGB, upright as its EXIF orientation says (labels are drawn so), what is transparent laid over white.
 
     Raises
     ------
     OSError
-        When the file is absent or no picture.
+        When the file is absent, no picture, or damaged: of a JPEG that ends early a quarter of the rows may be missing.
     """
     stored = np.fromfile(path, np.uint8)
-    bgr = cv2.imdecode(stored, cv2.IMREAD_COLOR)
-    if bgr is None:  # a JPEG that ends early: give it the end marker that it lacks
-        bgr = cv2.imdecode(np.concatenate([stored, JPEG_END]), cv2.IMREAD_COLOR)
-    if bgr is None:
+    rgb = _read_jpeg(stored) if stored[:3].tobytes() == JPEG_START else _read_other(stored)
+    if rgb is None:
         raise OSError(f"{Path(path).name} is not a picture that can be read.")
+    return rgb
+
+
+def _read_jpeg(stored):
+    bgr = cv2.imdecode(stored, cv2.IMREAD_COLOR)
+    if bgr is None:  # it ends early: give it the end marker that it lacks
+        bgr = cv2.imdecode(np.concatenate([stored, JPEG_END]), cv2.IMREAD_COLOR)
+        if bgr is None:
+            return None
+        there = np.flatnonzero((bgr != 128).any(axis=(1, 2)))  # missing blocks are left mid-grey
+        if not len(there) or there[-1] + 1 < LEAST_SHARE_OF_ROWS * len(bgr):
+            return None
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _read_other(stored):
+    try:
+        with Image.open(io.BytesIO(stored)) as picture:
+            turned_tiff = picture.format == "TIFF" and orientation(picture) != 1  # OpenCV does not read these
+            if not picture.has_transparency_data and not turned_tiff:
+                bgr = cv2.imdecode(stored, cv2.IMREAD_COLOR)
+                return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
+        return None
+    white = Image.new("RGBA", upright.size, "white")
+    white.alpha_composite(upright)
+    return np.array(white.convert("RGB"))
+
+
+def orientation(picture):
+    """Return the EXIF orientation of an open Pillow picture, 1 (upright) where it has none, without decoding it."""
+    return Image.Image.getexif(picture).get(ORIENTATION, 1)  # that of PNG files would decode
+
+
+def picture_size(path):
+    """Return (width, height) in px of the upright picture without decoding, or None when the file is no picture."""
+    try:
+        with Image.open(path) as picture:
+            lies = picture.format != "TIFF" and orientation(picture) >= 5  # Pillow turns TIFFs itself
+            return picture.size[::-1] if lies else picture.size
+    except OSError:
+        return None
 
 
 def write_dataset(path, views, **facts):
@@ -72,20 +120,23 @@ def write_dataset(path, views, **facts):
     Returns
     -------
     str
-        SHA-256 over the sorted (content hash, split, cells) of all views: the same for the same data on any machine.
+        SHA-256 of `manifest_hash`: the same for the same data on any machine.
     """
     manifest = manifest_hash(views)
     rows = [asdict(view) for view in views]
-    Path(path).write_text(json.dumps({"manifest_sha256": manifest, **facts, "views": rows}, indent=0))
+    part = Path(f"{path}.part")
+    part.write_text(json.dumps({"manifest_sha256": manifest, **facts, "views": rows}, indent=0))
+    part.replace(path)  # whole or not at all
     return manifest
 
 
 def manifest_hash(views):
-    """Hash what a data set teaches: contents, splits and boxes, not where the files lie."""
-    lines = sorted(
-        json.dumps([view.sha256, view.split, [[code, [round(float(v), 1) for v in box]] for code, box in view.cells]])
-        for view in views
-    )
+    """Hash what a data set teaches: contents, splits, boxes, scales and patients, not where the files lie."""
+    lines = []
+    for view in views:
+        cells = [[code, [round(float(v), 1) for v in box]] for code, box in view.cells]
+        lines.append(json.dumps([view.sha256, view.split, cells, view.um_per_px, view.patient]))
+    lines.sort()
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from detection.augment import background_rgb
 from detection.boxes import pairwise_iou
+from detection.cell_types import CODES
 from detection.datasets import read_pixels
 
 
@@ -72,23 +73,43 @@ def central_box(found, view):
     return tuple(float(v) for v in found.boxes[max(holding, key=lambda k: found.scores[k])]) if holding else None
 
 
-def derive_boxes(view, found=None):
+def derive_boxes(view, found=None, image=None):
     """Return the view with its cell's box derived: the detector's if it found one, else the stain's, else as it was.
 
     Parameters
     ----------
     view : View
-        View with one cell.
+        View with one cell; one with none or several comes back as it is.
     found : Found or None
         What a detector found on it.
+    image : ndarray, shape (H, W, 3), uint8, or None
+        Its pixels, where they were read already.
 
     Returns
     -------
     View
+        Still `boxless` when it was and nothing was found.
     """
+    if len(view.cells) != 1:
+        return view
     box = central_box(found, view) if found is not None else None
-    box = box or stain_box(read_pixels(view.path), view.um_per_px or 0.1)
-    return replace(view, cells=((view.cells[0][0], box),)) if box else view
+    if box is None:
+        box = stain_box(read_pixels(view.path) if image is None else image, view.um_per_px or 0.1)
+    return replace(view, cells=((view.cells[0][0], box),), boxless=False) if box else view
+
+
+def box_overlaps(views, boxes):
+    """Return the codes and the IoU, shape (n,), of derived and drawn boxes; a missing box counts as 0.
+
+    Views and boxes are as in `box_agreement`; views without exactly one cell are passed over.
+    """
+    codes, overlaps = [], []
+    for view, box in zip(views, boxes):
+        if len(view.cells) == 1:
+            code, drawn = view.cells[0]
+            codes.append(code)
+            overlaps.append(0.0 if box is None else pairwise_iou(np.array([box]), np.array([drawn]))[0, 0])
+    return codes, np.array(overlaps, float)
 
 
 def box_agreement(views, boxes):
@@ -106,14 +127,9 @@ def box_agreement(views, boxes):
     dict
         `n`, `found`, and the IoU's `mean`, `median`, share `over_50`, `over_75` (a missing box counts as 0).
     """
-    overlaps = [
-        0.0 if box is None else float(pairwise_iou(np.array([box]), np.array([view.cells[0][1]]))[0, 0])
-        for view, box in zip(views, boxes)
-        if len(view.cells) == 1
-    ]
-    if not overlaps:
+    _, overlaps = box_overlaps(views, boxes)
+    if not len(overlaps):
         return {"n": 0}
-    overlaps = np.array(overlaps)
     return {
         "n": len(overlaps),
         "found": int((overlaps > 0).sum()),
@@ -122,3 +138,19 @@ def box_agreement(views, boxes):
         "over_50": round(float((overlaps >= 0.5).mean()), 3),
         "over_75": round(float((overlaps >= 0.75).mean()), 3),
     }
+
+
+def agreement_histogram(views, boxes):
+    """Print the IoU of derived and drawn boxes in ten bins, of all and of each type, as text.
+
+    Parameters are as in `box_agreement`; a missing box falls into the lowest bin.
+    """
+    codes, overlaps = box_overlaps(views, boxes)
+    bins = np.minimum((overlaps * 10).astype(int), 9)
+    types = [code for code in CODES if code in codes]
+    lines = ["IoU" + "all".rjust(11) + "".join(code.rjust(6) for code in types)]
+    for number in range(10):
+        here = [code for code, own in zip(codes, bins) if own == number]
+        row = "".join(f"{here.count(code):6}" for code in types)
+        lines.append(f"{number / 10:.1f}-{(number + 1) / 10:.1f}{len(here):7}{row}")
+    return "\n".join(lines) + "\n"

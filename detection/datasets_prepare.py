@@ -1,19 +1,21 @@
 """Make one data set of several sources: check it, split it (9:1 or by patient), print its balance, write its manifest.
 
-It knows what must stop a run and how views are divided; it never looks at what a network makes of them.
+It knows what must stop a run; it never looks at what a network makes of the views.
 """
 
+import hashlib
+import sys
 from collections import Counter, defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 from tqdm import tqdm
 
 from detection.cell_types import CELL_TYPES, CODES
-from detection.datasets import with_hash, write_dataset
-from detection.datasets_readers import READERS, Problem, read_class_map
+from detection.datasets import read_pixels, with_hash, write_dataset
+from detection.datasets_files import KINDS, Problem, number, read_yaml
+from detection.datasets_readers import READERS, read_class_map
+from detection.datasets_split import drop_doubles, part_patients, split_views
 
 # Table 1 of the seed article counts the public LMU collection; these are its cells per type (Matek et al. 2019).
 LMU_CELLS = {
@@ -22,7 +24,14 @@ LMU_CELLS = {
 }  # fmt: skip
 
 
-class DatasetRefused(Exception):
+KEYS = {
+    "name", "layout", "root", "um_per_px", "class_map", "licence", "min_box_score", "val_patients", "keep_split",
+    "patients",
+}  # fmt: skip
+YES, NO = {"true", "yes", "on"}, {"false", "no", "off"}
+
+
+class DatasetRefused(ValueError):
     """The data has problems that nobody allowed; the message counts them by kind and names the first of each."""
 
 
@@ -33,7 +42,8 @@ def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
     ----------
     sources_file : Path
         YAML list of sources: `name`, `layout` (yolo, crops, folders, voc), `root`, and where they apply `um_per_px`,
-        `class_map`, `licence`, `min_box_score`, `val_patients` (list), `keep_split` (true takes the source's own).
+        `class_map`, `licence`, `min_box_score`, `val_patients` (list), `keep_split` (true takes the source's own),
+        `patients: shared` (one name is one person in all sources that say so; else patients are the source's own).
     out : Path
         Folder to write.
     seed : int
@@ -41,11 +51,10 @@ def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
     val_share : float
         Share of views (or patients) for validation.
     allow : sequence of str
-        Kinds of problem that may stay: unknown-name, missing-picture, box-outside, duplicate, duplicate-across-splits.
-        Unknown names are left out, missing pictures too, boxes are clipped, duplicates dropped (the training one of a
-        pair across splits).
-    boxes : callable(view) -> view or None
-        Gives boxes to views of the `folders` layout (`datasets_boxes.derive_boxes`).
+        Kinds of problem (`datasets_files.KINDS`) that may stay. What is unknown, absent, unreadable or without a box is
+        left out, boxes are clipped; of pictures and patients on both sides the training side is dropped.
+    boxes : callable(view, image=pixels) -> view or None
+        Gives boxes to views that have none (`datasets_boxes.derive_boxes`); without it they keep the whole picture.
 
     Returns
     -------
@@ -54,32 +63,153 @@ def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
 
     Raises
     ------
+    ValueError
+        When the sources file, a folder or a class map is not as it must be; the sentence says where.
     DatasetRefused
-        When a problem is met whose kind is not allowed. The report is written all the same.
+        When a problem is met whose kind is not allowed, or a source gives no view. `problems.txt` is written all the
+        same. An earlier `dataset.json` is removed by either error.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    views, problems, listed = [], [], []
-    for source in yaml.safe_load(Path(sources_file).read_text()):
-        root = (Path(sources_file).parent / source["root"]).resolve()
-        names = read_class_map(Path(sources_file).parent / source["class_map"] if source.get("class_map") else None)
-        extra = {"min_box_score": source["min_box_score"]} if "min_box_score" in source else {}
-        own, met = READERS[source["layout"]](root, source["name"], names, source.get("um_per_px"), **extra)
-        problems += [Problem(p.kind, f"{source['name']}: {p.where}", p.what) for p in met]
-        if boxes and source["layout"] == "folders":
-            own = [boxes(view) for view in tqdm(own, desc="boxes")]
-        own = [with_hash(view) for view in tqdm(own, desc=source["name"], mininterval=5)]
-        views += split_views(
-            own,
-            seed=seed,
-            val_share=val_share,
-            val_patients=source.get("val_patients"),
-            keep=source.get("keep_split", False),
-        )
-        listed.append({"name": source["name"], "licence": source.get("licence", "unknown"), "views": len(own)})
-    views, doubles = drop_doubles(views)
-    problems += doubles
-    (out / "problems.txt").write_text("".join(f"{p.kind}\t{p.where}\t{p.what}\n" for p in problems) or "none\n")
+    try:
+        if strangers := sorted(set(allow) - set(KINDS)):
+            raise ValueError(f"There is no kind of problem {', '.join(strangers)}; there are {', '.join(KINDS)}.")
+        sources = read_sources(Path(sources_file))
+        views, problems = gather(sources, boxes, seed=seed, val_share=val_share)
+        (out / "problems.txt").write_text("".join(f"{p.kind}\t{p.where}\t{p.what}\n" for p in problems) or "none\n")
+        refuse(problems, allow, out / "problems.txt")
+        listed = [
+            {
+                "name": source["name"],
+                "licence": source.get("licence", "unknown"),
+                "views": sum(view.source == source["name"] for view in views),
+            }
+            for source in sources
+        ]
+        if empty := [source["name"] for source in listed if not source["views"]]:
+            raise DatasetRefused(f"No view came of {', '.join(empty)}: see whether `root` and `layout` are right.")
+    except ValueError:
+        (out / "dataset.json").unlink(missing_ok=True)
+        raise
+    if val_share and not any(view.split == "val" for view in views):
+        print("No view is on the validation side: nothing can be measured with this data set.", file=sys.stderr)
+    write_dataset(out / "dataset.json", views, seed=seed, val_share=val_share, sources=listed, allowed=sorted(allow))
+    (out / "balance.txt").write_text(balance_table(views))
+    draw_balance(views, out / "balance.png")
+    return out / "dataset.json"
+
+
+def read_sources(path):
+    """Read the sources file as dicts, with roots and class maps found from its folder and numbers as numbers.
+
+    Raises
+    ------
+    ValueError
+        When it is no list, or a source has an unknown, absent or wrong value.
+    """
+    sources = read_yaml(path)
+    if not isinstance(sources, list) or not sources or not all(isinstance(source, dict) for source in sources):
+        raise ValueError(f"{path} must be a list of sources, each beginning with `- name: NAME`.")
+    for place, source in enumerate(sources, 1):
+        for key in [key for key, value in source.items() if value in ("", "null", "~")]:
+            del source[key]
+        name = f"Source {source.get('name', place)}"
+        if strangers := sorted(set(source) - KEYS):
+            raise ValueError(f"{name} has unknown keys: {', '.join(strangers)}. There are {', '.join(sorted(KEYS))}.")
+        if missing := sorted({"name", "layout", "root"} - set(source)):
+            raise ValueError(f"{name} lacks {', '.join(missing)}.")
+        if source["layout"] not in READERS:
+            raise ValueError(f"{name} has the unknown layout {source['layout']}; there are {', '.join(READERS)}.")
+        if "min_box_score" in source and source["layout"] != "crops":
+            raise ValueError(f"{name}: min_box_score is for the layout crops only.")
+        if not isinstance(source.get("val_patients", []), list):
+            raise ValueError(f"{name}: val_patients must be a list, such as [A, B].")
+        if source.setdefault("patients", "own") not in ("own", "shared"):
+            raise ValueError(f"{name}: patients is own or shared.")
+        if source.setdefault("keep_split", "false").lower() not in YES | NO:
+            raise ValueError(f"{name}: keep_split is true or false.")
+        source["keep_split"] = source["keep_split"].lower() in YES
+        for key in {"um_per_px", "min_box_score"} & set(source):
+            try:
+                source[key] = number(source[key])
+            except ValueError as error:
+                raise ValueError(f"{name}: {key} must be a number.") from error
+        if source.get("um_per_px", 1) <= 0:
+            raise ValueError(f"{name}: um_per_px must be above 0.")
+        source["root"] = (path.parent / source["root"]).resolve()
+        if not source["root"].is_dir():
+            raise ValueError(f"{name}: there is no folder {source['root']}.")
+        source["class_map"] = path.parent / source["class_map"] if "class_map" in source else None
+    twice = [name for name, count in Counter(source["name"] for source in sources).items() if count > 1]
+    if twice:
+        raise ValueError(f"Two sources have the name {', '.join(twice)}: give each its own.")
+    return sources
+
+
+def gather(sources, boxes, *, seed, val_share):
+    """Read and split all sources, then part patients and pictures on both sides. Returns (views, problems)."""
+    views, problems, contents, decided = [], [], {}, {}
+    for source in sources:
+        name = source["name"]
+        own, met = read_source(source, boxes, contents)
+        problems += [Problem(p.kind, f"{name}: {p.where}", p.what) for p in met]
+        shared = source["patients"] == "shared"
+        keep = source["keep_split"]
+        try:
+            split = split_views(
+                own,
+                seed=seed,
+                val_share=val_share,
+                val_patients=source.get("val_patients"),
+                keep=keep,
+                decided=decided if shared else None,
+            )
+        except ValueError as error:
+            raise ValueError(f"Source {name}: {error}") from error
+        if shared:
+            decided |= {view.patient: view.split for view in split if view.patient}
+        is_drawn = not keep or not all(view.split for view in own)
+        if own and val_share and is_drawn and not any(view.split == "val" for view in split):
+            patients = len({view.patient for view in own if view.patient})
+            print(f"{name}: none of {len(own)} views ({patients} patients) is on the validation side.", file=sys.stderr)
+        views += split
+    views, parted = part_patients(views, [source["name"] for source in sources if source["patients"] == "shared"])
+    views, doubles = drop_doubles(views, contents)
+    return views, problems + parted + doubles
+
+
+def read_source(source, boxes, contents):
+    """Read the views of one source, each picture once, and note the hash of its pixels in `contents` by path.
+
+    Returns
+    -------
+    views : list of View
+        With hashes, and with boxes where `boxes` finds them.
+    problems : list of Problem
+    """
+    names = read_class_map(source["class_map"])
+    extra = {"min_box_score": source["min_box_score"]} if "min_box_score" in source else {}
+    read, problems = READERS[source["layout"]](source["root"], source["name"], names, source.get("um_per_px"), **extra)
+    views = []
+    for view in tqdm(read, desc=source["name"], mininterval=5):
+        where = Path(view.path).name
+        try:
+            image = read_pixels(view.path)
+        except OSError:
+            problems.append(Problem("unreadable-picture", where, "is damaged or incomplete"))
+            continue
+        if view.boxless and boxes:
+            view = boxes(view, image=image)
+            if view.boxless:
+                problems.append(Problem("no-box", where, "has no box, and none could be derived"))
+                continue
+        contents[view.path] = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+        views.append(with_hash(view))
+    return views, problems
+
+
+def refuse(problems, allow, report):
+    """Raise DatasetRefused for problems whose kind is not allowed."""
     refused = defaultdict(list)
     for problem in problems:
         if problem.kind not in allow:
@@ -89,93 +219,8 @@ def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
         raise DatasetRefused(
             "The data has problems; mend them or allow them by name with --allow. "
             + "; ".join(lines)
-            + f". All are in {out / 'problems.txt'}."
+            + f". All are in {report}."
         )
-    write_dataset(out / "dataset.json", views, seed=seed, val_share=val_share, sources=listed, allowed=sorted(allow))
-    (out / "balance.txt").write_text(balance_table(views))
-    draw_balance(views, out / "balance.png")
-    return out / "dataset.json"
-
-
-def split_views(views, *, seed, val_share, val_patients=None, keep=False):
-    """Divide views into "train" and "val", never one patient on both sides.
-
-    Parameters
-    ----------
-    views : sequence of View
-    seed : int
-    val_share : float
-        Share of each type's views for validation.
-    val_patients : sequence of str or None
-        Patients of the validation side, by name; None draws them.
-    keep : bool
-        True keeps the split that the source came with; views without one are drawn.
-
-    Returns
-    -------
-    list of View
-
-    Notes
-    -----
-    Stratified: views without a patient are shuffled within their first cell's type and every tenth goes to validation;
-    patients are added, in shuffled order, while they bring the validation side nearer to its share of every type.
-    """
-    rng = np.random.default_rng(seed)
-    if keep and all(view.split for view in views):
-        return [replace(view, split="val" if view.split in ("val", "test") else "train") for view in views]
-    patients = sorted({view.patient for view in views if view.patient})
-    chosen = (
-        {str(name) for name in val_patients}
-        if val_patients is not None
-        else draw_patients(views, patients, val_share, rng)
-    )
-    by_type = defaultdict(list)
-    for number, view in enumerate(views):
-        if not view.patient:
-            by_type[view.cells[0][0] if view.cells else ""].append(number)
-    held = set()
-    for _, numbers in sorted(by_type.items()):
-        rng.shuffle(numbers)
-        held |= set(numbers[: round(len(numbers) * val_share)])
-    return [
-        replace(view, split="val" if (view.patient in chosen if view.patient else number in held) else "train")
-        for number, view in enumerate(views)
-    ]
-
-
-def draw_patients(views, patients, val_share, rng):
-    """Draw patients until every type has about its share on the validation side, best fitting first."""
-    counts = {name: Counter() for name in patients}
-    for view in views:
-        if view.patient:
-            counts[view.patient].update(code for code, _ in view.cells)
-    total = sum(counts.values(), Counter())
-    target = np.array([total[code] * val_share for code in CODES])
-    scale = 1 / np.sqrt(np.maximum(target, 1))
-    held, chosen = np.zeros(len(CODES)), set()
-    for name in rng.permutation(patients).tolist():
-        own = np.array([counts[name][code] for code in CODES])
-        if np.abs((held + own - target) * scale).sum() < np.abs((held - target) * scale).sum():
-            held += own
-            chosen.add(name)
-    return chosen
-
-
-def drop_doubles(views):
-    """Keep one view of each content: the validation one where both sides have it. Returns (views, problems)."""
-    kept, problems = {}, []
-    for view in sorted(views, key=lambda view: view.split != "val"):
-        first = kept.setdefault(view.sha256, view)
-        if first is not view:
-            kind = "duplicate" if first.split == view.split else "duplicate-across-splits"
-            problems.append(
-                Problem(
-                    kind,
-                    f"{view.source}: {Path(view.path).name}",
-                    f"same content as {first.source}: {Path(first.path).name}",
-                )
-            )
-    return list(kept.values()), problems
 
 
 def balance_table(views):

@@ -1,20 +1,22 @@
-"""Read foreign data sets into views: TCIA code folders, YOLO folders, Pascal VOC, labelled crops with `cells.csv`.
+"""Read foreign data sets into views: YOLO folders, labelled crops with `cells.csv`, TCIA code folders, Pascal VOC.
 
 Every reader returns views and the problems it met; which of those stop a run is decided in `datasets_prepare`.
 """
 
-import csv
+import os
+import re
 import xml.etree.ElementTree as ElementTree  # local training data only, never an upload
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-import yaml
-from PIL import Image
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path, PureWindowsPath
 
 from detection.cell_types import BY_CODE
-from detection.datasets import PICTURES, View
+from detection.datasets import picture_size
+from detection.datasets_files import Problem, make_view, number, pictures_in, read_rows, read_yaml, shown
 
 LEAVE_OUT = "-"  # a class map sends a name here when it is no leukocyte
+BOX_COLUMNS = ("x0", "y0", "x1", "y1")
+SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}  # keys of data.yaml, and folders
 
 # Names of the public collections that this bench was made for; a class map file adds to them or overrules them.
 KNOWN_NAMES = {
@@ -23,22 +25,14 @@ KNOWN_NAMES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with a data set: `kind` is what `--allow` names, `where` the file, `what` a sentence."""
-
-    kind: str
-    where: str
-    what: str
-
-
 def read_class_map(path):
-    """Read a class map file (YAML, `foreign name: CODE` or `-` for "no leukocyte") on top of the known names.
+    """Read a class map file on top of the known names.
 
     Parameters
     ----------
     path : str, Path or None
-        None gives the known names alone.
+        YAML with lines `foreign name: CODE`, or `foreign name: none` (or `-`) for what is no leukocyte; None gives the
+        known names alone.
 
     Returns
     -------
@@ -47,16 +41,16 @@ def read_class_map(path):
     Raises
     ------
     ValueError
-        When the file names a code that is none of the fifteen.
+        When the file is absent, no YAML, or names a code that is none of the fifteen.
     """
-    own = yaml.safe_load(Path(path).read_text()) if path else {}
-    if not isinstance(own, dict):
+    own = (read_yaml(path) or {}) if path else {}
+    if not isinstance(own, dict) or not all(isinstance(code, str) for code in own.values()):
         raise ValueError(f"{path} must hold lines of the form `foreign name: CODE`.")
-    own = {str(name): str(code) for name, code in own.items()}
+    own = {name: LEAVE_OUT if code.lower() == "none" else code for name, code in own.items()}
     wrong = sorted(code for code in own.values() if code not in BY_CODE and code != LEAVE_OUT)
     if wrong:
         raise ValueError(
-            f"{path} names codes that do not exist: {', '.join(wrong)}. Use one of {', '.join(BY_CODE)} or -."
+            f"{path} names codes that do not exist: {', '.join(wrong)}. Use one of {', '.join(BY_CODE)} or none."
         )
     return KNOWN_NAMES | own
 
@@ -66,45 +60,17 @@ def translate(name, names):
     return names.get(name, name if name in BY_CODE else None)
 
 
-def picture_size(path):
-    """Return (width, height) in px without decoding, or None when the file is no picture."""
-    try:
-        with Image.open(path) as picture:
-            return picture.size
-    except OSError:
-        return None
-
-
-def make_view(path, source, labelled, problems, *, patient="", um_per_px=None, root=None):
-    """Build one view from (code, box) pairs, noting what is wrong; None when there is no picture."""
-    where = str(Path(path).relative_to(root)) if root else Path(path).name
-    size = picture_size(path) if Path(path).is_file() else None
-    if size is None:
-        problems.append(Problem("missing-picture", where, "is absent or cannot be read"))
-        return None
-    cells = []
-    for code, box in labelled:
-        x0, y0, x1, y1 = box
-        if x1 - x0 < 1 or y1 - y0 < 1 or x0 < -2 or y0 < -2 or x1 > size[0] + 2 or y1 > size[1] + 2:
-            problems.append(
-                Problem("box-outside", where, f"{code} box {tuple(round(v) for v in box)} is empty or outside {size}")
-            )
-        box = (max(0.0, x0), max(0.0, y0), min(float(size[0]), x1), min(float(size[1]), y1))
-        if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:
-            cells.append((code, box))
-    return View(str(path), source, size[0], size[1], tuple(cells), patient, um_per_px)
-
-
 def read_yolo(root, source, names, um_per_px):
-    """Read a YOLO folder (`data.yaml`, `images/SPLIT`, `labels/SPLIT`), or one without splits (`images`, `labels`).
+    """Read a YOLO folder: the pictures that `data.yaml` names, or all below folders `images`, with their labels.
 
-    Where there is an `images.csv` (file, patient, um_per_px), as the product's export of signed corrections has one,
-    patients and scales come from it.
+    Labels lie in `labels` where pictures lie in `images`, else beside them. Where there is an `images.csv` (file,
+    patient, um_per_px), as the product's export of signed corrections has one, patients and scales come from it.
 
     Parameters
     ----------
     root : Path
-        Folder with `data.yaml`.
+        Folder with `data.yaml`: `names` (list or number to name), `path`, and `train`, `val`, `test` (folder, list of
+        them, or text file of pictures).
     source : str
         Name of the source.
     names : dict
@@ -115,82 +81,191 @@ def read_yolo(root, source, names, um_per_px):
     Returns
     -------
     views : list of View
-        `split` filled from the folder ("train", "val", "test"; empty without such folders).
+        `split` is "train", "val", "test", or empty where `data.yaml` and folders name none or several.
     problems : list of Problem
+
+    Raises
+    ------
+    ValueError
+        When `data.yaml` is absent, no YAML, or has no `names`.
     """
     root, problems, views = Path(root), [], []
-    listed = yaml.safe_load((root / "data.yaml").read_text())["names"]
-    listed = list(listed.values()) if isinstance(listed, dict) else listed
-    codes = [translate(str(name), names) for name in listed]
+    card = read_yaml(root / "data.yaml")
+    codes = codes_by_number(root, card, names, problems)
+    pictures = named_pictures(root, card, problems)
+    table = root / "images.csv"
+    known = {row["file"]: row for _, row in read_rows(table, "file")} if table.is_file() else {}
+    owners = {}
+    for path, split in pictures.items():
+        label = label_path(path, root)
+        if label in owners:
+            what = f"shares its label file with {owners[label].name}"
+            problems.append(Problem("bad-label", shown(path, root), what))
+            continue
+        owners[label] = path
+        labelled = []
+        if label.is_file():
+            labelled = read_labels(label, picture_size(path) or (1, 1), codes, shown(label, root), problems)
+        facts = known.get(path.name, {})
+        try:
+            scale = number(facts.get("um_per_px") or "0") or um_per_px
+        except ValueError:
+            problems.append(Problem("bad-label", "images.csv", f"the scale of {path.name} cannot be read"))
+            scale = um_per_px
+        patient = (facts.get("patient") or "").strip()
+        view = make_view(path, source, labelled, problems, patient=patient, um_per_px=scale, root=root)
+        if view:
+            views.append(replace(view, split=split))
+    if pictures and not any(label.is_file() for label in owners):
+        problems.append(Problem("no-labels", "labels", f"none of {len(pictures)} pictures has a label file"))
     problems += [
-        Problem("unknown-name", "data.yaml", f"class {name}") for name, code in zip(listed, codes) if code is None
+        Problem("missing-picture", shown(label, root), "has no picture") for label in labels_without_picture(root)
     ]
-    known = {}
-    if (root / "images.csv").is_file():
-        with open(root / "images.csv", newline="") as lines:
-            known = {row["file"]: row for row in csv.DictReader(lines)}
-    folders = sorted(path for path in (root / "images").iterdir() if path.is_dir()) or [root / "images"]
-    for folder in folders:
-        split = "" if folder == root / "images" else folder.name
-        pictures = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES}
-        labels = {path.stem: path for path in sorted((root / "labels" / split).glob("*.txt"))}
-        problems += [
-            Problem("missing-picture", f"labels/{split}/{stem}.txt", "has no picture")
-            for stem in sorted(set(labels) - set(pictures))
-        ]
-        for stem, path in pictures.items():
-            width, height = picture_size(path) or (1, 1)
-            labelled = []
-            for line in labels[stem].read_text().splitlines() if stem in labels else ():
-                index, cx, cy, w, h = (float(part) for part in line.split()[:5])
-                if not 0 <= index < len(codes):
-                    problems.append(Problem("unknown-name", f"labels/{split}/{stem}.txt", f"class number {int(index)}"))
-                    continue
-                code = codes[int(index)]
-                if code not in (None, LEAVE_OUT):
-                    labelled.append(
-                        (
-                            code,
-                            ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height),
-                        )
-                    )
-            facts = known.get(path.name, {})
-            scale = float(facts.get("um_per_px") or 0) or um_per_px
-            patient = facts.get("patient", "")
-            view = make_view(path, source, labelled, problems, patient=patient, um_per_px=scale, root=root)
-            if view:
-                views.append(replace(view, split={"valid": "val"}.get(split, split)))
     return views, problems
+
+
+def codes_by_number(root, card, names, problems):
+    """Return the code of each class number, noting names that nobody knows."""
+    listed = card.get("names") if isinstance(card, dict) else None
+    if not isinstance(listed, (list, dict)) or not listed:
+        raise ValueError(f"{root / 'data.yaml'} must hold `names`: a list of names, or lines `number: name`.")
+    try:
+        listed = {int(key): name for key, name in (listed.items() if isinstance(listed, dict) else enumerate(listed))}
+    except ValueError as error:
+        raise ValueError(f"{root / 'data.yaml'}: `names` must be numbered with whole numbers.") from error
+    codes = {key: translate(str(name), names) for key, name in listed.items()}
+    problems += [
+        Problem("unknown-name", "data.yaml", f"class {listed[key]}") for key, code in codes.items() if code is None
+    ]
+    return codes
+
+
+def named_pictures(root, card, problems):
+    """Return picture -> split of all pictures of a YOLO folder, sorted by path."""
+    base = root / card.get("path", "")
+    splits = defaultdict(set)
+    for key, split in SPLITS.items():
+        entries = card.get(key) or ()
+        for entry in [entries] if isinstance(entries, str) else entries:
+            if entry in ("null", "~"):
+                continue
+            inside = re.sub(r"^(\.\./)+", "", entry)  # Roboflow writes ../train/images for root/train/images
+            place = first_there(base / inside, root / inside, base / entry)
+            if place is None:
+                problems.append(Problem("missing-picture", "data.yaml", f"{key}: {entry} is absent"))
+            elif place.is_dir():
+                for path in pictures_in(place):
+                    splits[path].add(split)
+            else:
+                for line in place.read_text("utf-8-sig").split("\n"):
+                    if line := line.strip():
+                        path = first_there(place.parent / line, base / line, root / line) or place.parent / line
+                        splits[path].add(split)
+    if not splits:
+        splits = {path: () for path in pictures_in(root) if "images" in path.relative_to(root).parts[:-1]}
+    return {path: one_split(own, path, root) for path, own in sorted(splits.items())}
+
+
+def first_there(*paths):
+    """Return the first of the paths that exists, without its `..`, or None."""
+    return next((Path(os.path.normpath(path)) for path in paths if path.exists()), None)
+
+
+def one_split(own, path, root):
+    """Return the only split that `data.yaml` gives a picture, else that of its folder, else nothing."""
+    if len(own) == 1:
+        return next(iter(own))
+    folders = path.relative_to(root).parts[:-1] if path.is_relative_to(root) else ()
+    return next((SPLITS[folder] for folder in folders if folder in SPLITS), "")
+
+
+def label_path(path, root, *, given="images", wanted="labels", ending=".txt"):
+    """Return where the label file of a picture lies: in `labels` for `images`, else beside the picture."""
+    top = root if path.is_relative_to(root) else Path(path.anchor)
+    parts = list(path.relative_to(top).parts)
+    at = [k for k, part in enumerate(parts[:-1]) if part == given]
+    if at:
+        parts[at[-1]] = wanted
+    return top.joinpath(*parts).with_suffix(ending)
+
+
+def labels_without_picture(root):
+    """Return the label files below folders `labels` that have no picture in `images`."""
+    stems = {path.with_suffix("") for path in pictures_in(root)}
+    return [
+        path
+        for path in sorted(root.rglob("*.txt"))
+        if "labels" in path.relative_to(root).parts[:-1]
+        and path.name != "classes.txt"  # labelling tools leave their list of names there
+        and label_path(path, root, given="labels", wanted="images", ending="") not in stems
+    ]
+
+
+def read_labels(path, size, codes, where, problems):
+    """Read the lines of a label file as (code, box in px) pairs, noting those that cannot be read."""
+    width, height = size
+    labelled = []
+    for count, line in enumerate(path.read_text("utf-8-sig", errors="replace").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            index, *at = (number(part) for part in line.split())
+            cx, cy, w, h = box_of(at)
+            if index % 1:
+                raise ValueError("A class number is whole.")
+        except ValueError:
+            problems.append(Problem("bad-label", f"{where}:{count}", f"cannot be read: {line.strip()[:40]}"))
+            continue
+        if index not in codes:
+            problems.append(Problem("unknown-name", f"{where}:{count}", f"class number {int(index)}"))
+            continue
+        code = codes[int(index)]
+        if code not in (None, LEAVE_OUT):
+            box = ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height)
+            labelled.append((code, box))
+    return labelled
+
+
+def box_of(at):
+    """Return centre and size of what follows the class number: a box (perhaps with a score) or a polygon's corners."""
+    if len(at) in (4, 5):
+        return at[:4]
+    if len(at) < 6 or len(at) % 2:
+        raise ValueError("That is neither a box nor a polygon.")
+    (x0, x1), (y0, y1) = ((min(own), max(own)) for own in (at[::2], at[1::2]))
+    return (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
 
 
 def read_crops(root, source, names, um_per_px, *, min_box_score=0.0):
     """Read labelled crops: `cells.csv` with file, patient, code (or source_label), x0 y0 x1 y1, a cell a row.
 
-    Rows whose `box_score` is below `min_box_score` are left out; a row without a box gives a view without cells whose
-    type waits for `datasets_boxes.derive_boxes`. Parameters and returns as in `read_yolo`.
+    Rows whose `box_score` is below `min_box_score` are left out; a picture's only row may lack its box, which then is
+    the whole picture until `datasets_boxes.derive_boxes` finds a better one. Parameters and returns as in
+    `read_yolo`.
     """
     root, problems, by_file = Path(root), [], {}
-    with open(root / "cells.csv", newline="") as lines:
-        for row in csv.DictReader(lines):
-            code = translate(row.get("code") or row["source_label"], names)
-            if code is None:
-                problems.append(Problem("unknown-name", row["file"], f"label {row.get('code') or row['source_label']}"))
-            elif code != LEAVE_OUT and float(row.get("box_score") or 1) >= min_box_score:
-                by_file.setdefault(row["file"], []).append((code, row))
+    for line, row in read_rows(root / "cells.csv", "file"):
+        label = row.get("code") or row.get("source_label") or ""
+        code = translate(label, names)
+        if code is None:
+            problems.append(Problem("unknown-name", row["file"], f"label {label}"))
+            continue
+        corners = [row.get(column) or "" for column in BOX_COLUMNS]
+        try:
+            box = tuple(number(corner) for corner in corners) if any(corners) else None
+            sure = number(row.get("box_score") or "1") >= min_box_score
+        except ValueError:
+            problems.append(Problem("bad-label", f"cells.csv:{line}", f"the box of {row['file']} cannot be read"))
+            continue
+        if code != LEAVE_OUT and sure:
+            by_file.setdefault(row["file"], []).append((code, box, (row.get("patient") or "").strip()))
     views = []
-    for file, rows in sorted(by_file.items()):
-        labelled = [
-            (code, tuple(float(row[key]) for key in ("x0", "y0", "x1", "y1"))) for code, row in rows if row.get("x1")
-        ]
-        view = make_view(
-            root / file,
-            source,
-            labelled,
-            problems,
-            patient=rows[0][1].get("patient", ""),
-            um_per_px=um_per_px,
-            root=root,
-        )
+    for file, cells in sorted(by_file.items()):
+        labelled = [(code, box) for code, box, _ in cells]
+        if len(cells) > 1 and any(box is None for _, box in labelled):
+            problems.append(Problem("no-box", file, "holds several cells, of which one or more has no box"))
+            continue
+        view = make_view(root / file, source, labelled, problems, patient=cells[0][2], um_per_px=um_per_px, root=root)
         if view:
             views.append(view)
     return views, problems
@@ -209,39 +284,45 @@ def read_code_folders(root, source, names, um_per_px):
             problems.append(Problem("unknown-name", folder.name, "folder name"))
         if code in (None, LEAVE_OUT):
             continue
-        for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES):
-            width, height = picture_size(path) or (1, 1)
-            view = make_view(
-                path,
-                source,
-                [(code, (0.0, 0.0, float(width), float(height)))],
-                problems,
-                um_per_px=um_per_px,
-                root=root,
-            )
+        for path in pictures_in(folder):
+            view = make_view(path, source, [(code, None)], problems, um_per_px=um_per_px, root=root)
             if view:
                 views.append(view)
     return views, problems
 
 
 def read_voc(root, source, names, um_per_px):
-    """Read Pascal VOC (`Annotations/*.xml`, `JPEGImages/`); parameters and returns as in `read_yolo`."""
+    """Read Pascal VOC (`Annotations/*.xml`, `JPEGImages/`).
+
+    The picture is the one that `<filename>` names, else that of the same stem. Parameters and returns as in
+    `read_yolo`.
+    """
     root, problems, views = Path(root), [], []
+    folder = root / "JPEGImages"
+    by_name = {path.name: path for path in pictures_in(folder)}
+    by_stem = {path.stem: path for path in by_name.values()}
     for path in sorted((root / "Annotations").glob("*.xml")):
-        tree = ElementTree.parse(path).getroot()  # noqa: S314
-        labelled = []
-        for thing in tree.iter("object"):
-            name = thing.findtext("name", "")
+        where, labelled = f"Annotations/{path.name}", []
+        try:
+            tree = ElementTree.parse(path).getroot()  # noqa: S314
+        except ElementTree.ParseError as error:
+            problems.append(Problem("bad-label", f"{where}:{error.position[0]}", "is no valid XML; left out"))
+            continue
+        for count, thing in enumerate(tree.iter("object"), 1):
+            name = thing.findtext("name", "").strip()
             code = translate(name, names)
             if code is None:
-                problems.append(Problem("unknown-name", f"Annotations/{path.name}", f"object {name}"))
-            elif code != LEAVE_OUT:
-                box = thing.find("bndbox")
-                labelled.append((code, tuple(float(box.findtext(key)) for key in ("xmin", "ymin", "xmax", "ymax"))))
-        pictures = [p for p in (root / "JPEGImages").glob(f"{path.stem}.*")] or [
-            root / "JPEGImages" / f"{path.stem}.jpg"
-        ]
-        view = make_view(pictures[0], source, labelled, problems, um_per_px=um_per_px, root=root)
+                problems.append(Problem("unknown-name", where, f"object {name}"))
+            if code in (None, LEAVE_OUT):
+                continue
+            try:
+                corners = (thing.findtext(f"bndbox/{key}", "") for key in ("xmin", "ymin", "xmax", "ymax"))
+                labelled.append((code, tuple(number(corner) for corner in corners)))
+            except ValueError:
+                problems.append(Problem("bad-label", where, f"object {count} ({name}) has no box that can be read"))
+        named = by_name.get(PureWindowsPath(tree.findtext("filename", "").strip()).name)
+        picture = named or by_stem.get(path.stem, folder / f"{path.stem}.jpg")
+        view = make_view(picture, source, labelled, problems, um_per_px=um_per_px, root=root)
         if view:
             views.append(view)
     return views, problems
