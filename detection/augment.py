@@ -96,8 +96,9 @@ def soften(image, rng):
 def compress(image, rng):
     """Store as JPEG of quality 35 to 95 and read it back."""
     quality = int(rng.uniform(35, 95))
-    stored = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(stored, cv2.IMREAD_COLOR)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # a JPEG keeps less of blue and red than of green
+    stored = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.cvtColor(cv2.imdecode(stored, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def augment(image, rng, *, strong=0.45, stain=True):

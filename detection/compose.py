@@ -4,7 +4,7 @@ that touch, overlap and leave the picture.
 It places pixels and boxes; colours are changed in `augment`, and no network is known here.
 """
 
-from functools import lru_cache
+from collections import OrderedDict
 
 import cv2
 import numpy as np
@@ -13,8 +13,32 @@ from detection.augment import background_rgb
 from detection.datasets import read_pixels as read_from_disk
 
 GREY = 114  # ultralytics pads with it, so the network must know it
-# A view is drawn many times an epoch; decoded views of 360 px take 0.4 MB each. Nobody writes into them.
-read_pixels = lru_cache(maxsize=8000)(read_from_disk)
+CACHE_BYTES = 1_500_000_000  # of decoded views in each process that draws
+
+
+class Pictures:
+    """Decoded views by path, those used last and no more than `most_bytes`: nobody may write into them.
+
+    A view is drawn many times an epoch; one of 360 px takes 0.4 MB, a whole field of 2900 px 25 MB.
+    """
+
+    def __init__(self, most_bytes=CACHE_BYTES):
+        self.most_bytes, self.bytes, self.kept = most_bytes, 0, OrderedDict()
+
+    def __call__(self, path):
+        """Return a view's picture (H, W, 3) uint8 RGB; raises as `datasets.read_pixels` does."""
+        image = self.kept.get(path)
+        if image is None:
+            image = self.kept[path] = read_from_disk(path)
+            self.bytes += image.nbytes
+            while self.bytes > self.most_bytes:
+                self.bytes -= self.kept.popitem(last=False)[1].nbytes
+        else:
+            self.kept.move_to_end(path)
+        return image
+
+
+read_pixels = Pictures()
 
 
 def turn(image, boxes, rng):
@@ -29,8 +53,8 @@ def turn(image, boxes, rng):
     return image, boxes
 
 
-def lay_view(view, canvas_px, factor, rng, *, shift=0.12):
-    """Lay a turned view on a canvas, enlarged by `factor`, about its middle.
+def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12):
+    """Lay a turned view on a canvas, enlarged by `factor`.
 
     Parameters
     ----------
@@ -42,8 +66,11 @@ def lay_view(view, canvas_px, factor, rng, *, shift=0.12):
         Canvas px per view px.
     rng : numpy.random.Generator
         Source of chance.
+    about : int or None
+        Which of `view.cells` is to be seen where the view is larger than the canvas; None shows any part of it.
     shift : float
-        Greatest shift as a share of the canvas; a view larger than the canvas also slides over its own excess.
+        Greatest shift, as a share of the canvas, of a view that fits; so much of the canvas at most lies outside of a
+        larger view.
 
     Returns
     -------
@@ -59,10 +86,10 @@ def lay_view(view, canvas_px, factor, rng, *, shift=0.12):
         image = cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
         boxes, factor = boxes * factor, 1.0
         height, width = image.shape[:2]
+    middle = None if about is None else boxes[about].reshape(2, 2).mean(0)
     x, y = (
-        (canvas_px - edge * factor) / 2
-        + rng.uniform(-1, 1) * (shift * canvas_px + max(0, edge * factor - canvas_px) * 0.35)
-        for edge in (width, height)
+        place_edge(edge * factor, canvas_px, rng, None if about is None else middle[k] * factor, shift)
+        for k, edge in enumerate((width, height))
     )
     outside = rng.random()
     if outside < 0.5:
@@ -79,6 +106,18 @@ def lay_view(view, canvas_px, factor, rng, *, shift=0.12):
         borderValue=fill,
     )
     return canvas, boxes * factor + np.array([x, y, x, y])
+
+
+def place_edge(edge, canvas_px, rng, middle, shift):
+    """Return where the edge of a view begins on the canvas, in canvas px: `middle` of a cell stays on the canvas."""
+    slide = rng.uniform(-1, 1)
+    slack, excess = shift * canvas_px, edge - canvas_px
+    if excess <= 0:
+        return slide * slack - excess / 2
+    if middle is None:
+        return slide * (slack + excess / 2) - excess / 2
+    # Mostly whole, anywhere on the inner three fifths of the canvas, but not so that the canvas leaves the view.
+    return float(np.clip(canvas_px / 2 - middle + slide * 0.3 * canvas_px, -excess - slack, slack))
 
 
 def cut_cell(view, index, factor, rng):

@@ -45,8 +45,9 @@ class Canvases(Dataset):
 
     Notes
     -----
-    A type is drawn in proportion to the square root of its cells in each source, then a view of it: rare types come
-    oftener than they are, common ones are not starved.
+    A type is drawn in proportion to the square root of its cells in each source, then a cell of it: rare types come
+    oftener than they are, common ones are not starved. Where a view is larger than the canvas, the cell that was drawn
+    is the one to be seen.
     """
 
     def __init__(
@@ -67,12 +68,13 @@ class Canvases(Dataset):
         self.canvas_px, self.um_per_px, self.seed = canvas_px, um_per_px, seed
         self.composed, self.strong = composed, strong
         self.views = list(views)
-        groups = defaultdict(list)
+        groups = defaultdict(list)  # (source, code): [(number of the view, which of its cells), ...]
         for number, view in enumerate(self.views):
-            for code, _ in view.cells:
-                groups[view.source, code].append(number)
-        self.groups = [numbers for key, numbers in sorted(groups.items()) if key[0] != "fields"]
-        weights = np.sqrt([len(numbers) for numbers in self.groups])
+            for index, (code, _) in enumerate(view.cells):
+                groups[view.source, code].append((number, index))
+        self.groups = {key: cells for key, cells in sorted(groups.items()) if key[0] != "fields"}
+        self.keys = list(self.groups)
+        weights = np.sqrt([len(cells) for cells in self.groups.values()])
         self.weights = weights / weights.sum()
         self.empty_views = [n for n, view in enumerate(self.views) if not view.cells and view.source == "fields"]
         self.field_views = [n for n, view in enumerate(self.views) if view.cells and view.source == "fields"]
@@ -111,45 +113,35 @@ class Canvases(Dataset):
         )
         kind = rng.random()
         if kind < self.empty:
-            view = self.views[self.empty_views[rng.integers(len(self.empty_views))]]
+            view, index = self.views[self.empty_views[rng.integers(len(self.empty_views))]], None
         elif kind < self.empty + self.fields:
             view = self.views[self.field_views[rng.integers(len(self.field_views))]]
+            index = int(rng.integers(len(view.cells)))
         else:
-            view = self.pick(rng)
-        canvas, boxes = lay_view(view, self.canvas_px, self.factor(view, zoom), rng)
+            view, index = self.pick(rng)
+        canvas, boxes = lay_view(view, self.canvas_px, self.factor(view, zoom), rng, about=index)
         codes = [code for code, _ in view.cells]
         if kind < self.empty + self.fields or rng.random() >= self.composed:
             return canvas, boxes, codes
         of_a_kind = rng.random() < 0.4
         cuts = []
         for _ in range(rng.integers(1, 6)):
-            other = self.pick(rng)
-            if of_a_kind and codes:
-                other = self.pick_like(view, codes[0], rng)
-            code, cut = self.cut(other, zoom * rng.uniform(0.93, 1.07), rng)
-            cuts.append((code, cut))
+            other, which = self.pick(rng, (view.source, codes[index]) if of_a_kind else None)
+            cuts.append((other.cells[which][0], self.cut(other, which, zoom * rng.uniform(0.93, 1.07), rng)))
         return (canvas, *add_cells(canvas, boxes, codes, cuts, rng))
 
-    def pick(self, rng):
-        """Draw a view, balanced by type."""
-        numbers = self.groups[rng.choice(len(self.groups), p=self.weights)]
-        return self.views[numbers[rng.integers(len(numbers))]]
+    def pick(self, rng, key=None):
+        """Draw a view and which of its cells, balanced by type, or of one (source, code)."""
+        cells = self.groups[key or self.keys[rng.choice(len(self.keys), p=self.weights)]]
+        number, index = cells[rng.integers(len(cells))]
+        return self.views[number], index
 
-    def pick_like(self, view, code, rng):
-        """Draw a view that holds the same type from the same source."""
-        for numbers in self.groups:
-            first = self.views[numbers[0]]
-            if first.source == view.source and any(own == code for own, _ in first.cells):
-                return self.views[numbers[rng.integers(len(numbers))]]
-        return view
-
-    def cut(self, view, zoom, rng):
-        """Cut one cell out of a view; a third of them as blurred as a weaker objective shows them."""
-        index = int(rng.integers(len(view.cells)))
+    def cut(self, view, index, zoom, rng):
+        """Cut one cell out of a view; some as blurred as a weaker objective shows them."""
         patch, mask, box, glass = cut_cell(view, index, self.factor(view, zoom), rng)
         if rng.random() < 0.15:
             patch = soften(patch, rng)
-        return view.cells[index][0], (patch, mask, box, glass)
+        return patch, mask, box, glass
 
     def factor(self, view, zoom):
         """Canvas px per view px."""

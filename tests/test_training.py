@@ -1,22 +1,27 @@
 """Training: canvases are lawful, a run learns, survives a kill, and leaves weights that the product can load."""
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from detection.__main__ import main
-from detection.augment import augment, change_stain
+from detection.augment import augment, change_stain, compress
 from detection.cell_types import BY_CODE, CODES
-from detection.datasets import read_dataset, write_dataset
+from detection.compose import Pictures, lay_view, visible_share
+from detection.datasets import View, read_dataset, write_dataset
 from detection.detector import Detector
 from detection.evaluation import find_on_views, macro_ap50
+from detection.phantom import draw_field
 from detection.release import evidence, refuse_foreign_figures
 from detection.sampling import Canvases, collate
 from detection.stains import Look, dress, look_of, read_looks
@@ -31,7 +36,7 @@ from detection.training import (
     train,
     widen,
 )
-from tests.drawn_views import draw_views
+from tests.drawn_views import draw, draw_views
 from tests.services import ROOT
 
 QUICK = {"canvas_px": 64, "um_per_px": 0.45, "batch": 2, "canvases": 2, "epochs": 2}
@@ -68,6 +73,16 @@ def test_a_stain_change_of_no_strength_changes_nothing_and_augmentation_is_seede
     assert np.abs(change_stain(image, np.random.default_rng(1), 0.0).astype(int) - image).max() <= 2
     one, two = (augment(image, np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(one, two)
+
+
+def test_a_view_is_compressed_as_a_camera_does():
+    """Pillow, which takes RGB, at the same quality: the pictures agree but for the rounding of two decoders."""
+    image = draw_field(96, 96, um_per_px=0.3, seed=1, leukocytes={"MYO": 1}).image
+    quality = int(np.random.default_rng(3).uniform(35, 95))
+    stored = io.BytesIO()
+    Image.fromarray(image).save(stored, "JPEG", quality=quality)
+    expected = np.asarray(Image.open(stored)).astype(int)
+    assert np.abs(compress(image, np.random.default_rng(3)) - expected).mean() < 0.5
 
 
 def test_neighbouring_stages_share_a_little_of_the_target_and_strangers_nothing():
@@ -163,6 +178,53 @@ def test_without_ten_cells_of_a_type_all_types_choose_the_weights_and_without_an
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 2
     assert not (tmp_path / "run" / "best.pt").exists()
     assert "the last weights count" in capsys.readouterr().err
+
+
+@pytest.fixture
+def field(tmp_path):
+    """A whole field of 1400 px: 48 segmented neutrophils in rows, and one eosinophil in the last corner."""
+    boxes = [
+        (200.0 * (k % 7) + 20, 200.0 * (k // 7) + 20, 200.0 * (k % 7) + 80, 200.0 * (k // 7) + 80) for k in range(48)
+    ]
+    cells = tuple(("NGS", box) for box in boxes) + (("EOS", (1330.0, 1330.0, 1390.0, 1390.0)),)
+    path = draw(tmp_path / "field.png", cells, size=1400)
+    return View(str(path), "lab", 1400, 1400, cells, um_per_px=0.2, split="train")
+
+
+@pytest.mark.parametrize("source", ["lab", "fields"])
+def test_every_cell_of_a_whole_field_is_trained_on_and_the_cell_that_was_drawn_is_seen(field, tmp_path, source):
+    """The square root of 48 and 1: the lone eosinophil is drawn for every eighth canvas."""
+    views = [replace(field, source=source), *draw_views(tmp_path, 1, source="crops")]
+    canvases = Canvases(views, canvas_px=160, um_per_px=0.2, seed=2, composed=0.0, fields=1.0)
+    seen = Counter()
+    for number in range(700):
+        _, boxes, codes = canvases.draw(np.random.default_rng(number))
+        assert len(codes) == len(boxes)
+        seen.update(k for k, box in enumerate(boxes) if len(codes) > 1 and visible_share(box, 160) > 0.5)
+    assert set(seen) == set(range(49))
+    if source == "lab":
+        assert seen[48] > 40
+
+
+def test_a_view_drawn_for_a_cell_shows_it_and_its_surroundings_stay_on_the_canvas(field):
+    shares = []
+    for about in range(49):
+        canvas, boxes = lay_view(field, 160, 1.0, np.random.default_rng(about), about=about)
+        shares.append(visible_share(boxes[about], 160))
+    assert np.mean(np.array(shares) > 0.99) > 0.8
+    assert min(shares) > 0.4
+
+
+def test_a_drawing_process_keeps_pictures_up_to_a_number_of_bytes(tmp_path):
+    paths = [view.path for view in draw_views(tmp_path, 4)]
+    pictures = Pictures(most_bytes=3 * 96 * 96 * 3)
+    first = pictures(paths[0])
+    for path in (*paths[1:3], paths[0], paths[3]):
+        pictures(path)
+    assert pictures.bytes == 3 * 96 * 96 * 3
+    assert pictures(paths[0]) is first
+    assert list(pictures.kept) == [paths[2], paths[3], paths[0]]
+    assert len(Pictures(most_bytes=10)(paths[0])) == 96  # larger than the whole cache: read and not kept
 
 
 def test_the_last_share_of_a_run_draws_no_composed_canvas(tmp_path):
