@@ -110,40 +110,46 @@ def read_sources(path):
     sources = read_yaml(path)
     if not isinstance(sources, list) or not sources or not all(isinstance(source, dict) for source in sources):
         raise ValueError(f"{path} must be a list of sources, each beginning with `- name: NAME`.")
-    for place, source in enumerate(sources, 1):
-        for key in [key for key, value in source.items() if value in ("", "null", "~")]:
-            del source[key]
-        name = f"Source {source.get('name', place)}"
-        if strangers := sorted(set(source) - KEYS):
-            raise ValueError(f"{name} has unknown keys: {', '.join(strangers)}. There are {', '.join(sorted(KEYS))}.")
-        if missing := sorted({"name", "layout", "root"} - set(source)):
-            raise ValueError(f"{name} lacks {', '.join(missing)}.")
-        if source["layout"] not in READERS:
-            raise ValueError(f"{name} has the unknown layout {source['layout']}; there are {', '.join(READERS)}.")
-        if "min_box_score" in source and source["layout"] != "crops":
-            raise ValueError(f"{name}: min_box_score is for the layout crops only.")
-        if not isinstance(source.get("val_patients", []), list):
-            raise ValueError(f"{name}: val_patients must be a list, such as [A, B].")
-        if source.setdefault("patients", "own") not in ("own", "shared"):
-            raise ValueError(f"{name}: patients is own or shared.")
-        if source.setdefault("keep_split", "false").lower() not in YES | NO:
-            raise ValueError(f"{name}: keep_split is true or false.")
-        source["keep_split"] = source["keep_split"].lower() in YES
-        for key in {"um_per_px", "min_box_score"} & set(source):
-            try:
-                source[key] = number(source[key])
-            except ValueError as error:
-                raise ValueError(f"{name}: {key} must be a number.") from error
-        if source.get("um_per_px", 1) <= 0:
-            raise ValueError(f"{name}: um_per_px must be above 0.")
-        source["root"] = (path.parent / source["root"]).resolve()
-        if not source["root"].is_dir():
-            raise ValueError(f"{name}: there is no folder {source['root']}.")
-        source["class_map"] = path.parent / source["class_map"] if "class_map" in source else None
-    twice = [name for name, count in Counter(source["name"] for source in sources).items() if count > 1]
-    if twice:
+    sources = [{key: value for key, value in source.items() if value not in ("", "null", "~")} for source in sources]
+    sources = [
+        checked_source(source, f"Source {source.get('name', n)}", path.parent) for n, source in enumerate(sources, 1)
+    ]
+    if twice := [name for name, count in Counter(source["name"] for source in sources).items() if count > 1]:
         raise ValueError(f"Two sources have the name {', '.join(twice)}: give each its own.")
     return sources
+
+
+def checked_source(source, title, folder):
+    """Return one source with its paths and numbers; ValueError, beginning with its title, says what is wrong."""
+    if strangers := sorted(set(source) - KEYS):
+        raise ValueError(f"{title} has unknown keys: {', '.join(strangers)}. There are {', '.join(sorted(KEYS))}.")
+    if missing := sorted({"name", "layout", "root"} - set(source)):
+        raise ValueError(f"{title} lacks {', '.join(missing)}.")
+    if several := [key for key, value in source.items() if key != "val_patients" and not isinstance(value, str)]:
+        raise ValueError(f"{title}: {several[0]} must be one value.")
+    if not isinstance(source.get("val_patients", []), list):
+        raise ValueError(f"{title}: val_patients must be a list, such as [A, B].")
+    if source["layout"] not in READERS:
+        raise ValueError(f"{title} has the unknown layout {source['layout']}; there are {', '.join(READERS)}.")
+    if "min_box_score" in source and source["layout"] != "crops":
+        raise ValueError(f"{title}: min_box_score is for the layout crops only.")
+    if source.get("patients", "own") not in ("own", "shared"):
+        raise ValueError(f"{title}: patients is own or shared.")
+    keep = source.get("keep_split", "false").lower()
+    if keep not in YES | NO:
+        raise ValueError(f"{title}: keep_split is true or false.")
+    for key in {"um_per_px", "min_box_score"} & set(source):
+        try:
+            source[key] = number(source[key])
+        except ValueError as error:
+            raise ValueError(f"{title}: {key} must be a number.") from error
+    if source.get("um_per_px", 1) <= 0:
+        raise ValueError(f"{title}: um_per_px must be above 0.")
+    root = (folder / source["root"]).resolve()
+    if not root.is_dir():
+        raise ValueError(f"{title}: there is no folder {root}.")
+    class_map = folder / source["class_map"] if "class_map" in source else None
+    return source | {"keep_split": keep in YES, "root": root, "class_map": class_map}
 
 
 def gather(sources, boxes, *, seed, val_share):
@@ -153,7 +159,7 @@ def gather(sources, boxes, *, seed, val_share):
         name = source["name"]
         own, met = read_source(source, boxes, contents)
         problems += [Problem(p.kind, f"{name}: {p.where}", p.what) for p in met]
-        shared = source["patients"] == "shared"
+        shared = source.get("patients") == "shared"
         keep = source["keep_split"]
         try:
             split = split_views(
@@ -173,7 +179,7 @@ def gather(sources, boxes, *, seed, val_share):
             patients = len({view.patient for view in own if view.patient})
             print(f"{name}: none of {len(own)} views ({patients} patients) is on the validation side.", file=sys.stderr)
         views += split
-    views, parted = part_patients(views, [source["name"] for source in sources if source["patients"] == "shared"])
+    views, parted = part_patients(views, [source["name"] for source in sources if source.get("patients") == "shared"])
     views, doubles = drop_doubles(views, contents)
     return views, problems + parted + doubles
 
