@@ -239,10 +239,10 @@ def ap_table(views, matches, *, repeats=200, seed=0):
     -------
     dict
         `types`: {code: {n, ap50, ap50_95, ap50_low, ap50_high}} of types with n > 0; `macro`: ap50 and ap50_95 with
-        interval over all these; `macro_n10`: over those with n >= 10; `by`: "patient" or "view".
+        interval over all these; `macro_n10`: over those with n >= 10; `by`: "patient", "view" or "patient or view".
     """
-    names = [view.patient or f"view {k}" for k, view in enumerate(views)]
-    groups = np.unique(names, return_inverse=True)[1]
+    places = {name: k for k, name in enumerate(dict.fromkeys(sample_names(views)))}
+    groups = np.array([places[name] for name in sample_names(views)], int)
     rng = np.random.default_rng(seed)
     present = [k for k, match in enumerate(matches) if match["labels"].sum()]
     base = {k: average_precisions(matches[k]) for k in present}
@@ -258,7 +258,9 @@ def ap_table(views, matches, *, repeats=200, seed=0):
             row["ap50_low"], row["ap50_high"] = interval([draw[0] for draw in draws[k]])
             row["ap50_95_low"], row["ap50_95_high"] = interval([draw.mean() for draw in draws[k]])
         types[CODES[k]] = row
-    table = {"types": types, "by": "patient" if any(view.patient for view in views) else "view", "bootstrap": repeats}
+    known = {bool(view.patient) for view in views}
+    by = "patient or view" if len(known) == 2 else "patient" if known == {True} else "view"
+    table = {"types": types, "by": by, "bootstrap": repeats}
     for name, least in (("macro", 1), ("macro_n10", 10)):
         chosen = [k for k in present if matches[k]["labels"].sum() >= least]
         if chosen:
@@ -276,6 +278,11 @@ def ap_table(views, matches, *, repeats=200, seed=0):
                 )
             table[name] = row
     return table
+
+
+def sample_names(views):
+    """Name the sample of each view: (source, patient), as two sources may number alike, or the view by itself."""
+    return [(view.source, view.patient) if view.patient else (view.source, k) for k, view in enumerate(views)]
 
 
 def interval(values):

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from detection import calibration, evaluation
-from detection.cell_types import CODES
+from detection.cell_types import BY_CODE, CODES
 
 STYLE = (
     "body{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}table{border-collapse:collapse}"
@@ -61,7 +61,7 @@ def evaluate(
     repeats : int
         Bootstrap draws.
     fields : bool
-        True adds the error of each percentage, views grouped by patient (a view without one is its own sample).
+        True adds `percentage_errors`.
     name : str
         Heading.
     most_threshold : float
@@ -168,22 +168,33 @@ def reliability_points(scores, hits, *, bins=10):
 
 
 def percentage_errors(views, found, levels):
-    """Compare each sample's percentages with the truth.
+    """Compare each sample's percentages, as a report prints them, with the truth.
+
+    Parameters
+    ----------
+    views, found
+        As in `evaluation.match_views`; a sample is what one source has of one patient, else a view.
+    levels : ndarray, shape (15,)
+        Lowest score a type is shown at.
 
     Returns
     -------
     dict
-        `samples`, and by type the mean absolute error and the largest error, in points of a percentage.
+        `samples` (those with a labelled leukocyte of the differential), and by type the mean absolute error, the mean
+        error and the largest error, in points.
+
+    Notes
+    -----
+    Erythroblasts and smudge cells stay out of the 100 % and are given per 100 leukocytes (domain.md, C4 and C5).
     """
     true, called = {}, {}
-    for number, (view, cells) in enumerate(zip(views, found)):
-        sample = view.patient or f"view {number}"
+    for sample, view, cells in zip(evaluation.sample_names(views), views, found):
         true.setdefault(sample, Counter()).update(code for code, _ in view.cells)
         shown = cells.types[cells.scores >= levels[cells.types]] if len(cells.types) else []
         called.setdefault(sample, Counter()).update(CODES[k] for k in shown)
-    samples = [sample for sample in true if true[sample].total()]
+    samples = [sample for sample in true if leukocytes(true[sample])]
     errors = {
-        code: [100 * (called[s][code] / max(called[s].total(), 1) - true[s][code] / true[s].total()) for s in samples]
+        code: [per_hundred(called[s], code) - per_hundred(true[s], code) for s in samples]
         for code in CODES
         if any(true[s][code] or called[s][code] for s in samples)
     }
@@ -196,6 +207,16 @@ def percentage_errors(views, found, levels):
         for code, own in errors.items()
     }
     return {"samples": len(samples), "types": rows}
+
+
+def leukocytes(counts):
+    """Count the cells that make the 100 % of a differential."""
+    return sum(count for code, count in counts.items() if BY_CODE[code].in_differential)
+
+
+def per_hundred(counts, code):
+    """Return how many cells of a type come on 100 leukocytes of the differential; 0.0 where there is none of these."""
+    return 100 * counts[code] / leukocytes(counts) if leukocytes(counts) else 0.0
 
 
 def as_png(figure):

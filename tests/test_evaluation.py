@@ -90,8 +90,21 @@ def test_intervals_are_drawn_by_patient_and_hold_the_figure():
     views, found = chance_views(3)
     table = ap_table(views, match_views(views, found), repeats=60)
     assert table["by"] == "patient"
+    some = [replace(view, patient="" if k % 2 else view.patient) for k, view in enumerate(views)]
+    assert ap_table(some, match_views(some, found), repeats=0)["by"] == "patient or view"
+    none = [replace(view, patient="") for view in views]
+    assert ap_table(none, match_views(none, found), repeats=0)["by"] == "view"
     row = table["macro"]
     assert row["ap50_low"] <= row["ap50"] <= row["ap50_high"]
+    assert row["ap50_low"] < row["ap50_high"]
+
+
+def test_patients_of_two_sources_who_share_a_number_are_two():
+    """Two views of one cell each, one found and one not: the interval of one patient would have no width."""
+    views = [View("a.png", source, 99, 99, (("LYT", (0, 0, 50, 50)),), patient="1") for source in ("one", "two")]
+    kind = np.array([BY_CODE["LYT"].index])
+    found = [Found(np.array([[0, 0, 50, 50.0]]), kind, np.ones(1)), Found(np.zeros((0, 4)), kind[:0], np.zeros(0))]
+    row = ap_table(views, match_views(views, found), repeats=50)["types"]["LYT"]
     assert row["ap50_low"] < row["ap50_high"]
 
 
@@ -127,6 +140,25 @@ def test_percentages_of_a_sample_are_compared_with_the_truth():
     errors = percentage_errors([view], [Found(np.array(boxes, float), called, np.full(4, 0.9))], np.full(15, 0.5))
     assert errors["samples"] == 1
     assert errors["types"]["EOS"] == {"mean_abs": 25.0, "bias": -25.0, "worst": -25.0}
+
+
+def test_erythroblasts_and_smudge_cells_stay_out_of_the_hundred_and_are_given_per_hundred_leukocytes():
+    """domain.md, C4 and C5. True: 2 LYT, 2 NGS, 1 EBO, 1 KSC; the KSC is called LYT.
+
+    LYT 3 of 5 instead of 2 of 4: +10; NGS 2 of 5: -10; EBO 1 per 5 instead of 1 per 4: -5; KSC 0 instead of 25: -25.
+    """
+    boxes = [(60.0 * k, 0, 60.0 * k + 50, 50) for k in range(6)]
+    codes = ("LYT", "LYT", "NGS", "NGS", "EBO", "KSC")
+    view = View("a.png", "one", 400, 300, tuple(zip(codes, boxes)), patient="1")
+    other = View("b.png", "two", 400, 300, (("LYT", boxes[0]),), patient="1")  # another laboratory's patient 1
+    called = np.array([BY_CODE[code].index for code in (*codes[:5], "LYT")])
+    right = Found(np.array(boxes[:1], float), np.array([BY_CODE["LYT"].index]), np.full(1, 0.9))
+    found = [Found(np.array(boxes, float), called, np.full(6, 0.9)), right]
+    errors = percentage_errors([view, other], found, np.full(15, 0.5))
+    assert errors["samples"] == 2
+    worst = {code: row["worst"] for code, row in errors["types"].items()}
+    assert worst == {"LYT": 10.0, "NGS": -10.0, "EBO": -5.0, "KSC": -25.0}
+    assert errors["types"]["LYT"]["bias"] == 5.0
 
 
 def test_thresholds_balance_precision_and_recall():
