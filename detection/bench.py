@@ -294,6 +294,7 @@ def run_calibrate(args):
     """Run `calibrate`."""
     from detection.calibration import calibrate, draw_cells, write_site
     from detection.datasets import read_dataset
+    from detection.detector import score_thresholds
     from detection.stains import from_lists
     from detection.training import load_network
 
@@ -306,11 +307,14 @@ def run_calibrate(args):
         views = draw_cells(given := read_dataset(args.cells, args.split))
         if views != given:
             print(f"{sum(len(view.cells) for view in views)} cells of {len(views)} views are drawn.", file=sys.stderr)
-        site = calibrate(load_network(args.weights), views, aim, um_per_px=training_scale(args.weights))
+        own = dict(zip(CODES, score_thresholds(card).tolist())) if "classes" in card else None
+        site = calibrate(
+            load_network(args.weights), views, aim, thresholds=own, um_per_px=training_scale(args.weights)
+        )
     except ValueError as error:
         sys.exit(str(error))
     write_site(args.out, site, args.weights)
-    print(json.dumps(site["typed_right"]))
+    print(json.dumps({name: site[name] for name in ("typed_right", "at_thresholds")}, indent=1))
 
 
 def training_look(views):

@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
 from detection.datasets import read_pixels
-from detection.evaluation import ap_table, find_on_views, match_views, proportion, truth
+from detection.evaluation import Found, ap_table, find_on_views, match_views, proportion, truth
 from detection.stains import as_lists, recolour, typical_look
 
 MOST_CELLS = 100
@@ -164,7 +164,16 @@ def typed_right(views, found):
     return int(right), count
 
 
-def calibrate(network, views, aim, *, um_per_px=0.115, folds=5, seed=0):
+def called_right(views, found, thresholds):
+    """Count at thresholds (dict of code to score): (cells named rightly, cells named, labelled cells)."""
+    least = np.array([thresholds[code] for code in CODES])
+    above = [cells.scores >= least[cells.types] for cells in found]
+    shown = [Found(cells.boxes[k], cells.types[k], cells.scores[k]) for cells, k in zip(found, above)]
+    _, hits = scores_and_hits(views, shown, lowest=0.0)
+    return int(hits.sum()), len(hits), sum(len(view.cells) for view in views)
+
+
+def calibrate(network, views, aim, *, thresholds=None, um_per_px=0.115, folds=5, seed=0):
     """Fit a detector to one laboratory: colour transform and type thresholds, the gain measured on cells left out.
 
     Parameters
@@ -174,17 +183,20 @@ def calibrate(network, views, aim, *, um_per_px=0.115, folds=5, seed=0):
         Labelled views of the laboratory, at most 100 cells.
     aim : Look or None
         Colours of the training data, which the detector knows; None leaves colours alone.
+    thresholds : dict of code to float, optional
+        The detector's own, to measure the gain against; without them only typing is measured.
     um_per_px : float
         Training scale.
     folds : int
-        Cross-validation folds: the transform is chosen on the other folds each time.
+        Cross-validation folds, a patient in one: transform and thresholds are chosen on the other folds each time.
     seed : int
 
     Returns
     -------
     dict
         `colour` (of `colour_change`, or None), `thresholds`, `common_threshold`, `cells`, and `typed_right` before and
-        after (each [share, low, high] of the left-out cells) - the gain may be nothing, and then `colour` is None.
+        after (each [share, low, high] of the left-out cells) - the gain may be nothing, and then `colour` is None;
+        `at_thresholds`, precision and recall of the left-out cells at the thresholds before and after.
 
     Raises
     ------
@@ -202,15 +214,23 @@ def calibrate(network, views, aim, *, um_per_px=0.115, folds=5, seed=0):
         find_on_views(network, views, um_per_px=um_per_px, pixels=lambda path, t=t: recolour(read_pixels(path), t))[0]
         for t in choices
     ]
-    fold = np.random.default_rng(seed).permutation(len(views)) % min(folds, len(views))
-    after = 0
-    for k in range(fold.max() + 1):
-        rest = np.flatnonzero(fold != k) if fold.max() else np.arange(len(views))
+    patients = np.unique([view.patient or str(number) for number, view in enumerate(views)], return_inverse=True)[1]
+    fold = np.random.default_rng(seed).permutation(patients.max() + 1)[patients] % folds
+    after, called = 0, np.zeros(3, int)
+    for k in np.unique(fold):
+        out, rest = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
+        rest = rest if len(rest) else out
         best = best_choice(views, results, rest)
-        out = np.flatnonzero(fold == k)
-        after += typed_right([views[i] for i in out], [results[best][i] for i in out])[0]
+        after += typed_right(*of(out, views, results[best]))[0]
+        called += called_right(
+            *of(out, views, results[best]),
+            choose_thresholds(*of(rest, views, results[best]), most=MOST_THRESHOLD)[0],
+        )
     before = typed_right(views, results[0])[0]
     best = best_choice(views, results, np.arange(len(views))) if after > before else 0
+    gain = {"after": precision_recall(*called)}
+    if thresholds:
+        gain = {"before": precision_recall(*called_right(views, results[0], thresholds))} | gain
     thresholds, common = choose_thresholds(views, results[best], most=MOST_THRESHOLD)
     macro = ap_table(views, match_views(views, results[best]), repeats=0).get("macro", {})
     return {
@@ -219,8 +239,19 @@ def calibrate(network, views, aim, *, um_per_px=0.115, folds=5, seed=0):
         "common_threshold": common,
         "cells": cells,
         "macro_ap50": macro.get("ap50"),
+        "at_thresholds": gain,
         "typed_right": {"before": proportion(before, cells), "after": proportion(max(before, after), cells)},
     }
+
+
+def of(numbers, *lists):
+    """Return the numbered items of each list."""
+    return [[items[i] for i in numbers] for items in lists]
+
+
+def precision_recall(right, named, cells):
+    """Shares with exact intervals: of the cells named, and of those labelled."""
+    return {"precision": proportion(right, named), "recall": proportion(min(right, cells), cells)}
 
 
 def draw_cells(views, most=MOST_CELLS, *, seed=0):
@@ -235,9 +266,7 @@ def draw_cells(views, most=MOST_CELLS, *, seed=0):
 
 def best_choice(views, results, numbers):
     """Return which result types most cells right on the numbered views; ties go to the least change."""
-    return int(
-        np.argmax([typed_right([views[i] for i in numbers], [found[i] for i in numbers])[0] for found in results])
-    )
+    return int(np.argmax([typed_right(*of(numbers, views, found))[0] for found in results]))
 
 
 def write_site(path, site, weights):

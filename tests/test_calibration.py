@@ -2,19 +2,24 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from detection import calibration
 from detection.__main__ import main
 from detection.calibration import (
     calibrate,
     calibration_error,
+    called_right,
     colour_change,
     fit_temperature,
     rescale,
 )
-from detection.datasets import read_pixels, write_dataset
+from detection.cell_types import BY_CODE, CODES
+from detection.datasets import View, read_pixels, write_dataset
+from detection.evaluation import Found
 from detection.stains import Look, dress, recolour, typical_look
 from detection.training import build_network, save_network
 from tests.drawn_views import draw_views
@@ -55,8 +60,28 @@ def test_calibrate_gives_thresholds_for_all_types_and_never_claims_a_loss_as_gai
     assert len(site["thresholds"]) == 15
     assert site["cells"] == 8
     assert site["typed_right"]["after"][0] >= site["typed_right"]["before"][0]
+    assert set(site["at_thresholds"]) == {"after"}
     with pytest.raises(ValueError, match="100"):
         calibrate(network, draw_views(tmp_path / "lab", 3) * 40, None, um_per_px=0.45)
+
+
+def test_what_is_called_at_thresholds_is_counted_by_hand():
+    """Two labelled cells; three findings: one right, one of another type, one right but below its threshold."""
+    view = View("", "drawn", 100, 100, (("MYO", (0, 0, 20, 20)), ("LYT", (50, 50, 70, 70))))
+    boxes = np.array([[0, 0, 20, 20], [50, 50, 70, 70], [0, 0, 19, 20]], float)
+    types = np.array([BY_CODE[code].index for code in ("MYO", "MYO", "MYO")])
+    found = Found(boxes, types, np.array([0.9, 0.6, 0.2]))
+    assert called_right([view], [found], dict.fromkeys(CODES, 0.25)) == (1, 2, 2)
+    assert called_right([view], [found], dict.fromkeys(CODES, 0.95)) == (0, 0, 2)
+
+
+def test_a_patient_is_never_in_two_folds(tmp_path, monkeypatch):
+    """Cells of one patient look alike: transform and thresholds must be tried on other patients than they come from."""
+    views = [replace(view, patient=f"P{number % 3}") for number, view in enumerate(draw_views(tmp_path, 9))]
+    seen = []
+    monkeypatch.setattr(calibration, "called_right", lambda out, *_: seen.append({v.patient for v in out}) or (0, 0, 3))
+    calibrate(build_network("yolov5.yaml"), views, None, um_per_px=0.45)
+    assert sorted(seen, key=min) == [{"P0"}, {"P1"}, {"P2"}]
 
 
 def test_the_calibrate_command_writes_a_site_file_and_draws_a_hundred_of_more_cells(tmp_path, capsys):
