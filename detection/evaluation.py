@@ -15,6 +15,7 @@ from tqdm import tqdm
 from detection.boxes import pairwise_iou
 from detection.cell_types import BY_CODE, CELL_TYPES, CODES
 from detection.datasets import read_pixels
+from detection.networks import machine_name
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -71,7 +72,7 @@ def find_on_views(
     import torch
 
     device = next(network.parameters()).device
-    fast = device.type == "cpu" and has_fast_bfloat16()
+    fast = device_facts(network)["precision"] == "bfloat16"
     network = network.eval().to(memory_format=torch.channels_last)
     found, seconds = [], 0.0
     for part in tqdm(batches(views, batch, um_per_px), desc="views", mininterval=10, leave=False):
@@ -102,6 +103,16 @@ def find_on_views(
             found.append(suppress(out[k].T, factor, per_type=per_type, merge_iou=merge_iou, lowest=lowest))
         seconds += time.monotonic() - began
     return found, len(views) / max(seconds, 1e-9)
+
+
+def device_facts(network):
+    """Say how `find_on_views` runs a network: `device`, `machine` (its name) and `precision`."""
+    import torch
+
+    device = next(network.parameters()).device
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else machine_name()
+    fast = device.type == "cpu" and has_fast_bfloat16()
+    return {"device": str(device), "machine": machine, "precision": "bfloat16" if fast else "float32"}
 
 
 def batches(views, most, um_per_px):

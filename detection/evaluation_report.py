@@ -1,20 +1,18 @@
 """Write what an evaluation found as one JSON file and one HTML page with its pictures inside.
 
-It knows tables and curves; every figure comes from `evaluation` and `calibration`.
+It knows tables and curves; every figure comes from `evaluation` and `calibration`, pictures from `evaluation_pictures`.
 """
 
-import base64
 import html
-import io
 import json
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from detection import calibration, evaluation
 from detection.cell_types import BY_CODE, CODES
+from detection.evaluation_pictures import draw_confusion, draw_curves, draw_errors, draw_reliability, worst_errors
 
 STYLE = (
     "body{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}table{border-collapse:collapse}"
@@ -99,7 +97,7 @@ def evaluate(
         "views": len(views),
         "patients": len({view.patient for view in views if view.patient}),
         "one_type_a_cell": evaluation.ap_table(views, matches, repeats=repeats),
-        "several_types_a_cell": evaluation.ap_table(views, evaluation.match_views(views, multi), repeats=0),
+        "several_types_a_cell": evaluation.ap_table(views, evaluation.match_views(views, multi), repeats=repeats),
         "typing_left_aside": evaluation.ap_table(*one_type(views, found), repeats=0)["macro"],
         "typed_right": evaluation.proportion(*calibration.typed_right(views, found)),
         "thresholds": {code: round(float(level), 3) for code, level in zip(CODES, levels)},
@@ -119,7 +117,8 @@ def evaluate(
             "images_per_s": round(speed, 1),
             "batch": batch,
             "threads": torch.get_num_threads(),
-            "device": str(next(network.parameters()).device),
+            "input_px": input_px(views, um_per_px),
+            **evaluation.device_facts(network),
         },
     }
     if fields:
@@ -131,9 +130,17 @@ def evaluate(
         "precision over recall": draw_curves(matches),
         "confusion counts": draw_confusion(table),
         "reliability": draw_reliability(scores, hits, fitted),
+        "cells called wrong at the highest scores": draw_errors(worst_errors(views, found, levels)),
     }
     (out / "evaluation.html").write_text(page(result, pictures))
     return result
+
+
+def input_px(views, um_per_px):
+    """Return the width and height, in px, of the middle one of the views as the network sees them."""
+    factors = np.array([(view.um_per_px or um_per_px) / um_per_px for view in views])
+    sizes = np.array([(view.width_px, view.height_px) for view in views]) * factors[:, None]  # (views, 2)
+    return [int(-(-edge // 32) * 32) for edge in np.median(sizes, 0)]
 
 
 def one_type(views, found):
@@ -219,78 +226,6 @@ def per_hundred(counts, code):
     return 100 * counts[code] / leukocytes(counts) if leukocytes(counts) else 0.0
 
 
-def as_png(figure):
-    """Return a figure as a data address for an <img>."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
-def draw_curves(matches):
-    """Draw precision over recall at IoU .5 for every type with labelled cells."""
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
-    for code, match in zip(CODES, matches):
-        labels = match["labels"].sum()
-        if labels and len(match["scores"]):
-            true = np.cumsum(match["hits"][:, 0])
-            axes.plot(true / labels, true / np.arange(1, len(true) + 1), label=f"{code} (n={labels})", linewidth=1.2)
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision and recall, IoU 0.5")
-    if axes.lines:
-        axes.legend(fontsize=7, ncols=2)
-    return as_png(figure)
-
-
-def draw_confusion(table):
-    """Draw the confusion counts, rows labelled, columns found."""
-    names = [*CODES, "none"]
-    figure = Figure(figsize=(7.5, 6.5), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(table / np.maximum(table.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
-    for row in range(len(names)):
-        for column in range(len(names)):
-            if table[row, column]:
-                dark = table[row, column] > 0.5 * table[row].sum()
-                axes.text(
-                    column,
-                    row,
-                    table[row, column],
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color="white" if dark else "black",
-                )
-    axes.set(
-        xticks=range(len(names)),
-        yticks=range(len(names)),
-        xlabel="found",
-        ylabel="labelled",
-        title="Confusion (counts)",
-    )
-    axes.set_xticklabels(names, rotation=90, fontsize=8)
-    axes.set_yticklabels(names, fontsize=8)
-    return as_png(figure)
-
-
-def draw_reliability(scores, hits, temperature):
-    """Draw the share of right calls over the score, before and after the temperature."""
-    figure = Figure(figsize=(5, 4.4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    for values, label in (
-        (scores, "as scored"),
-        (calibration.rescale(scores, temperature), f"temperature {temperature:.2f}"),
-    ):
-        place = np.minimum((values * 10).astype(int), 9)
-        bins = np.unique(place)
-        axes.plot(
-            [values[place == b].mean() for b in bins], [hits[place == b].mean() for b in bins], marker="o", label=label
-        )
-    axes.set(xlabel="score", ylabel="share right", xlim=(0, 1), ylim=(0, 1), title="Reliability")
-    axes.legend()
-    return as_png(figure)
-
-
 def show(value):
     """Write a table cell: shares with three places, intervals in brackets."""
     if value is None:
@@ -298,6 +233,11 @@ def show(value):
     if isinstance(value, list):
         return f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]"
     return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
+
+
+def with_interval(row, figure):
+    """Return a figure of `evaluation.ap_table` with its interval, where one was drawn, as `show` writes it."""
+    return [row[figure], row[f"{figure}_low"], row[f"{figure}_high"]] if f"{figure}_low" in row else row[figure]
 
 
 def rows_of(head, rows):
@@ -309,15 +249,21 @@ def rows_of(head, rows):
 
 def page(result, pictures):
     """Write the HTML page of an evaluation."""
-    one, several = result["one_type_a_cell"], result["several_types_a_cell"]["types"]
+    one, several = result["one_type_a_cell"], result["several_types_a_cell"]
     marks = result["precision_recall"]
     types = []
     for code, row in one["types"].items():
-        range_ = [row["ap50"], row["ap50_low"], row["ap50_high"]] if "ap50_low" in row else row["ap50"]
-        more = several[code]["ap50"], several[code]["ap50_95"], result["thresholds"][code]
-        types.append((code, row["n"], range_, row["ap50_95"], *more, marks[code]["precision"], marks[code]["recall"]))
+        figures = [with_interval(own, ap) for own in (row, several["types"][code]) for ap in ("ap50", "ap50_95")]
+        level = result["thresholds"][code]
+        types.append((code, row["n"], *figures, level, marks[code]["precision"], marks[code]["recall"]))
     macros = [
-        (key, one[key]["types"], one[key]["ap50"], one[key]["ap50_95"]) for key in ("macro", "macro_n10") if key in one
+        (
+            name,
+            one[key]["types"],
+            *(with_interval(own[key], ap) for own in (one, several) for ap in ("ap50", "ap50_95")),
+        )
+        for key, name in (("macro", "all types"), ("macro_n10", "types with n >= 10"))
+        if key in one
     ]
     speed, aside = result["speed"], result["typing_left_aside"]
     note = (
@@ -332,17 +278,7 @@ def page(result, pictures):
             ("type", "mean absolute", "bias", "worst"),
             [(code, row["mean_abs"], row["bias"], row["worst"]) for code, row in own["types"].items()],
         )
-    head = (
-        "type",
-        "n",
-        "AP@.5 [95 %]",
-        "AP@[.5,.95]",
-        "several: AP@.5",
-        "several: AP@[.5,.95]",
-        "threshold",
-        "precision",
-        "recall",
-    )
+    figures = ("AP@.5", "AP@[.5,.95]", "several: AP@.5", "several: AP@[.5,.95]")
     stages = [(str(apart), count) for apart, count in result["stages_apart"].items()]
     reliability = (
         f"Expected calibration error {result['ece_before']:.3f}, after temperature {result['temperature']:.2f}: "
@@ -353,20 +289,24 @@ def page(result, pictures):
         f"<style>{STYLE}</style><h1>Evaluation of {html.escape(result['name'])}</h1>",
         f"<p>{result['views']} views, {result['patients']} known patients. 95 %: bootstrap by {one['by']} (AP),"
         " Clopper-Pearson (precision, recall). Research use, not a medical device.</p>",
-        f"<p>{speed['images_per_s']} images/s, batch {speed['batch']}, {speed['threads']} threads, "
-        f"{html.escape(speed['device'])}.</p>{note}",
+        f"<p>{speed['images_per_s']} images/s of {' x '.join(map(str, speed['input_px']))} px, batch {speed['batch']}, "
+        f"{speed['precision']}, {speed['threads']} threads, {html.escape(speed['machine'])}.</p>{note}",
         "<h2>By type</h2><p>AP: each cell carries one type, as in the product; <em>several</em>: a box may carry more "
         "types, as papers measure.</p>",
-        rows_of(head, types),
+        rows_of(("type", "n", *figures, "threshold", "precision", "recall"), types),
         "<h2>Means over types</h2>",
-        rows_of(("over", "types", "AP@.5", "AP@[.5,.95]"), macros),
+        rows_of(("over", "types", *figures), macros),
         f"<p>Typing left aside: AP@.5 {show(aside['ap50'])}, AP@[.5,.95] {show(aside['ap50_95'])}. Cells whose best "
         f"box names their type, at any score: {show(result['typed_right'])}.</p>",
         "<h2>Neutrophil line: stages apart</h2>",
         rows_of(("stages apart", "cells"), stages),
         f"<h2>Reliability</h2><p>{reliability}</p>",
         percentages,
-        *(f"<p><img alt='{alt}' src='{picture}'></p>" for alt, picture in pictures.items()),
+        *(
+            f"<h2>{name.capitalize()}</h2><p><img alt='{name}' src='{own}'></p>"
+            for name, own in pictures.items()
+            if own
+        ),
         "</html>",
     ]
     return "\n".join(parts)

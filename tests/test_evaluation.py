@@ -24,7 +24,9 @@ from detection.evaluation import (
     stages_apart,
     truth,
 )
+from detection.evaluation_pictures import draw_errors, worst_errors
 from detection.evaluation_report import evaluate, percentage_errors
+from detection.networks import machine_name
 from detection.training import build_network, save_network
 from tests.drawn_views import draw_views
 
@@ -173,6 +175,25 @@ def test_thresholds_balance_precision_and_recall():
     assert thresholds["MYO"] == common
 
 
+def test_the_worst_errors_are_the_wrong_calls_of_the_highest_scores(tmp_path):
+    """An eosinophil called lymphocyte at .9, a call on nothing at .7, one below its threshold; the rest is right."""
+    views = draw_views(tmp_path, 3)  # EOS, LYT, NGS
+    lyt, ngs = BY_CODE["LYT"].index, BY_CODE["NGS"].index
+    boxes = [np.array([view.cells[0][1], (0, 0, 12, 12)], float) for view in views]
+    found = [
+        Found(boxes[0], np.array([lyt, lyt]), np.array([0.9, 0.3])),
+        Found(boxes[1], np.array([lyt, ngs]), np.array([0.95, 0.7])),
+        Found(boxes[2][:1], np.array([ngs]), np.array([0.99])),
+    ]
+    errors = worst_errors(views, found, np.full(15, 0.5))
+    assert [(score, view, *codes) for score, view, _, *codes in errors] == [
+        (0.9, views[0], "EOS", "LYT"),
+        (0.7, views[1], None, "NGS"),
+    ]
+    assert draw_errors(errors).startswith("data:image/png")
+    assert draw_errors([]) is None
+
+
 def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_thresholds(tmp_path):
     views = draw_views(tmp_path / "views", 6, split="val")
     network = build_network("yolov5.yaml").eval()
@@ -180,7 +201,15 @@ def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_threshold
     assert json.loads((tmp_path / "report" / "evaluation.json").read_text())["views"] == 6
     assert result["speed"]["images_per_s"] > 0
     html = (tmp_path / "report" / "evaluation.html").read_text()
-    assert html.count("data:image/png;base64,") == 3
+    assert html.count("data:image/png;base64,") == 3  # nothing is called, so nothing is called wrong
+    for fact in (
+        machine_name(),
+        "images/s of 64 x 64 px",
+        "types with n >= 10" if "macro_n10" in result else "all types",
+    ):
+        assert fact in html
+    row = result["several_types_a_cell"]["macro"]
+    assert f"{row['ap50_95']:.3f} [{row['ap50_95_low']:.3f}, {row['ap50_95_high']:.3f}]" in html
     assert "flattering" in html
     assert "Percentages of 6 samples" in html
     assert result["typing_left_aside"]["types"] == 1
@@ -192,11 +221,21 @@ def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_threshold
     assert 0 < result["common_threshold"] <= 1
     with pytest.raises(ValueError, match="No view has a labelled cell"):
         evaluate(network, [replace(views[0], cells=())], tmp_path / "none", um_per_px=0.45)
+    for head in network.model[-1].cv3:  # an untrained network is sure of nothing; now it calls everything something
+        head[-1].bias.data.zero_()
     fixed = evaluate(
-        network, views, tmp_path / "fixed", um_per_px=0.45, thresholds=result["thresholds"], temperature=1.0, repeats=0
+        network,
+        views,
+        tmp_path / "fixed",
+        um_per_px=0.45,
+        thresholds=dict.fromkeys(CODES, 0.0),
+        temperature=1.0,
+        repeats=0,
     )
     assert fixed["thresholds_fixed_elsewhere"]
-    assert "flattering" not in (tmp_path / "fixed" / "evaluation.html").read_text()
+    html = (tmp_path / "fixed" / "evaluation.html").read_text()
+    assert "flattering" not in html
+    assert html.count("data:image/png;base64,") == 4
 
 
 def test_the_evaluate_command_says_what_it_measured_and_shows_cells_as_the_product_does(tmp_path, capsys):
