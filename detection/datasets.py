@@ -17,6 +17,8 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 JPEG_START, JPEG_END = b"\xff\xd8\xff", np.array([0xFF, 0xD9], np.uint8)
 LEAST_SHARE_OF_ROWS = 0.75  # of a JPEG that ends early, as for an upload
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
+# What Pillow raises for damaged files; ImportError: ultralytics, where imported, lets it look for HEIF then.
+DAMAGED = (OSError, SyntaxError, ValueError, ImportError)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ def read_pixels(path):
         When the file is absent, no picture, or damaged: of a JPEG that ends early a quarter of the rows may be missing.
     """
     stored = np.fromfile(path, np.uint8)
-    rgb = _read_jpeg(stored) if stored[:3].tobytes() == JPEG_START else _read_other(stored)
+    try:
+        rgb = _read_jpeg(stored) if stored[:3].tobytes() == JPEG_START else _read_other(stored)
+    except cv2.error:  # more pixels than OpenCV decodes
+        rgb = None
     if rgb is None:
         raise OSError(f"{Path(path).name} is not a picture that can be read.")
     return rgb
@@ -83,7 +88,7 @@ def _read_other(stored):
                 bgr = cv2.imdecode(stored, cv2.IMREAD_COLOR)
                 return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
             upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
+    except DAMAGED:
         return None
     white = Image.new("RGBA", upright.size, "white")
     white.alpha_composite(upright)
@@ -92,7 +97,11 @@ def _read_other(stored):
 
 def orientation(picture):
     """Return the EXIF orientation of an open Pillow picture, 1 (upright) where it has none, without decoding it."""
-    return Image.Image.getexif(picture).get(ORIENTATION, 1)  # that of PNG files would decode
+    try:
+        turn = Image.Image.getexif(picture).get(ORIENTATION)  # that of PNG files would decode
+    except DAMAGED:
+        turn = None
+    return turn if turn in range(1, 9) else 1
 
 
 def picture_size(path):
@@ -101,7 +110,7 @@ def picture_size(path):
         with Image.open(path) as picture:
             lies = picture.format != "TIFF" and orientation(picture) >= 5  # Pillow turns TIFFs itself
             return picture.size[::-1] if lies else picture.size
-    except OSError:
+    except DAMAGED:
         return None
 
 

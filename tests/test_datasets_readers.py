@@ -211,6 +211,14 @@ def test_size_and_pixels_of_a_turned_training_picture_agree(tmp_path, ending, tu
     assert (pixels[dark[0], -1 - dark[1]] > 246).all()
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_a_picture_whose_orientation_is_nonsense_is_upright(tmp_path, ending):
+    for exif in (b"nonsense", b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0ab\0\0"):
+        Image.new("RGB", (96, 48)).save(tmp_path / f"a.{ending}", exif=exif)
+        assert picture_size(tmp_path / f"a.{ending}") == (96, 48)
+        assert read_pixels(tmp_path / f"a.{ending}").shape == (48, 96, 3)
+
+
 def test_a_jpeg_of_which_half_is_missing_is_not_read(tmp_path):
     noise = np.random.default_rng(0).integers(150, 250, (96, 96, 3)).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "a.jpg"), noise)
