@@ -10,6 +10,8 @@ from pathlib import Path
 
 from detection.cell_types import CODES
 
+SCALES = ("n", "s", "m", "full")
+
 
 def add_commands(commands):
     """Add the bench's commands to `python -m detection`; each parser carries its function as `run`."""
@@ -20,7 +22,7 @@ def add_commands(commands):
         help="YAML list of sources: name, layout (yolo, crops, folders, voc), root, um_per_px, class_map, ...",
     )
     p.add_argument("--out", type=Path, required=True, help="folder for dataset.json and its reports")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=int, default=0, help="start of chance of the split (default 0)")
     p.add_argument("--val-share", type=float, default=0.1, help="share for validation (default 0.1, the seed's 9:1)")
     p.add_argument(
         "--allow",
@@ -37,12 +39,20 @@ def add_commands(commands):
     p.set_defaults(run=run_prepare)
 
     p = commands.add_parser("boxes", help="compare derived boxes (stain, detector) with drawn ones")
-    p.add_argument("dataset", type=Path)
-    p.add_argument("--split", default="val")
+    p.add_argument("dataset", type=Path, help="dataset.json of `prepare`")
+    p.add_argument("--split", default="val", help="train or val (default val)")
     p.add_argument("--weights", type=Path, help="compare this detector's boxes too")
     p.set_defaults(run=run_boxes)
 
-    p = commands.add_parser("train", help="train a detector, or go on with a run that was stopped")
+    p = commands.add_parser(
+        "train",
+        help="train a detector, or go on with a run that was stopped",
+        description="Train a detector, or go on with a run that was stopped. What mosaic is elsewhere is here a canvas "
+        "on which several cut-out cells are pasted among those of a view: the share `composed` of all canvases, and "
+        "none in the last `close_composed` of a run. Views of the source named `fields` (tiles of `pseudo`, types "
+        "guessed) are drawn for the share `fields`, those without cells for the share `empty`; they teach crowding "
+        "and background, and never count as evidence.",
+    )
     p.add_argument("dataset", type=Path, help="dataset.json of `prepare`")
     p.add_argument(
         "--out", type=Path, required=True, help="folder of the run; run again with the same folder to resume"
@@ -52,6 +62,9 @@ def add_commands(commands):
         default="yolov5n.yaml",
         help="yolov5n.yaml, yolov5s.yaml, yolov5m.yaml, or a file of detection/architectures",
     )
+    p.add_argument(
+        "--scale", default="n", choices=SCALES, help="width and depth of a file of detection/architectures (default n)"
+    )
     p.add_argument("--start", type=Path, help="checkpoint to start from")
     p.add_argument(
         "--set",
@@ -60,15 +73,14 @@ def add_commands(commands):
         metavar="NAME=VALUE",
         help="change the recipe, e.g. epochs=20 lr0=0.002 hours=1.5 seed=3",
     )
-    p.add_argument("--workers", type=int, default=1)
-    p.add_argument("--threads", type=int, help="torch threads (default: all cores)")
+    add_machine(p)
     p.set_defaults(run=run_train)
 
     p = commands.add_parser(
         "average", help="average the weights of two checkpoints, the second trained on from the first"
     )
-    p.add_argument("first", type=Path)
-    p.add_argument("second", type=Path)
+    p.add_argument("first", type=Path, help="checkpoint that training started from")
+    p.add_argument("second", type=Path, help="checkpoint that it came to")
     p.add_argument("--share", type=float, default=0.5, help="share of the second, 0 to 1")
     p.add_argument("--out", type=Path, required=True, help="checkpoint to write")
     p.set_defaults(run=run_average)
@@ -76,40 +88,48 @@ def add_commands(commands):
     p = commands.add_parser(
         "evaluate", help="measure a detector: AP with intervals, precision, recall, confusion, reliability, speed"
     )
-    p.add_argument("weights", type=Path)
-    p.add_argument("dataset", type=Path)
+    p.add_argument("weights", type=Path, help="checkpoint to measure")
+    p.add_argument("dataset", type=Path, help="dataset.json of `prepare`")
     p.add_argument("--out", type=Path, required=True, help="folder for evaluation.html and evaluation.json")
-    p.add_argument("--split", default="val")
+    p.add_argument("--split", default="val", help="train or val (default val)")
     p.add_argument("--source", help="only views of this source")
     p.add_argument("--card", type=Path, help="take thresholds, temperature and scale of this card")
     p.add_argument("--fields", action="store_true", help="add the error of each percentage, by sample")
-    p.add_argument("--batch", type=int, default=16)
-    p.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals")
+    p.add_argument("--batch", type=int, default=16, help="views a pass (default 16)")
+    p.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals (default 200; 0: no interval)")
     p.add_argument("--most-threshold", type=float, default=1.0, help="no chosen threshold lies above")
     p.set_defaults(run=run_evaluate)
 
     p = commands.add_parser(
         "compare", help="train and measure the five YOLO generations on one split (the seed's Table 2)"
     )
-    p.add_argument("dataset", type=Path)
-    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("dataset", type=Path, help="dataset.json of `prepare`")
+    p.add_argument(
+        "--out", type=Path, required=True, help="folder of runs and table; run again with the same folder to go on"
+    )
     p.add_argument(
         "--architectures", nargs="+", default=None, help="default: the five generations and the Focus form of the fifth"
     )
-    p.add_argument("--scale", default="n", choices=("n", "full"))
+    p.add_argument("--scale", default="n", choices=SCALES, help="width and depth of all of them (default n)")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the recipe of all of them")
     p.add_argument("--val-source", help="measure on this source's validation views only")
+    p.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals (default 200; 0: no interval)")
+    add_machine(p)
     p.set_defaults(run=run_compare)
 
     p = commands.add_parser("leave-out", help="what is lost on each source that was not trained on")
-    p.add_argument("dataset", type=Path)
-    p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--architecture", default="yolov5n.yaml")
+    p.add_argument("dataset", type=Path, help="dataset.json of `prepare` with two sources or more")
+    p.add_argument(
+        "--out", type=Path, required=True, help="folder of runs and table; run again with the same folder to go on"
+    )
+    p.add_argument("--architecture", default="yolov5n.yaml", help="as in `train` (default yolov5n.yaml)")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the recipe of all runs")
+    p.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals (default 200; 0: no interval)")
+    add_machine(p)
     p.set_defaults(run=run_leave_out)
 
     p = commands.add_parser("calibrate", help="fit a detector to a laboratory's stain from at most 100 labelled cells")
-    p.add_argument("weights", type=Path)
+    p.add_argument("weights", type=Path, help="checkpoint to fit, its card beside it")
     p.add_argument("cells", type=Path, help="dataset.json with the laboratory's labelled cells")
     p.add_argument(
         "--reference", type=Path, help="dataset.json with the colours to aim at (default: those of the card)"
@@ -119,11 +139,11 @@ def add_commands(commands):
     p.set_defaults(run=run_calibrate)
 
     p = commands.add_parser("release", help="make a detector version: weights and card")
-    p.add_argument("weights", type=Path)
+    p.add_argument("weights", type=Path, help="checkpoint, the run.json of its training beside it")
     p.add_argument("dataset", type=Path, help="dataset.json it was trained on")
-    p.add_argument("--name", required=True)
-    p.add_argument("--version", required=True)
-    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--name", required=True, help="name of the detector and its files")
+    p.add_argument("--version", required=True, help="version that the card states")
+    p.add_argument("--out", type=Path, required=True, help="folder for weights and card")
     p.add_argument(
         "--evaluation",
         action="append",
@@ -139,9 +159,44 @@ def add_commands(commands):
     p.set_defaults(run=run_release)
 
 
+def add_machine(parser):
+    """Add the options that say how much of the machine a training takes."""
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw canvases (default 1)")
+    parser.add_argument("--threads", type=int, help="torch threads (default: all cores)")
+
+
 def changes_of(pairs):
-    """Read NAME=VALUE pairs; values are JSON, so 20, 0.5, null."""
-    return {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in pairs)}
+    """Read NAME=VALUE pairs that change the recipe of training.
+
+    Parameters
+    ----------
+    pairs : list of str
+        Values are JSON: 20, 0.5, null, ["a", "b"].
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        When a name is not in the recipe, or a value is missing, no JSON or of another kind than the recipe's.
+    """
+    from detection.training import RECIPE
+
+    changes = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if name not in RECIPE:
+            raise ValueError(f"The recipe has no {name}. It has {', '.join(RECIPE)}.")
+        try:
+            changes[name] = json.loads(text)
+        except ValueError:
+            raise ValueError(f"--set {pair} gives no value: write {name}=VALUE, a number, null or a list.") from None
+        wanted = (list, str) if name == "looks" else (int, float, type(None)) if name == "hours" else (int, float)
+        if isinstance(changes[name], bool) or not isinstance(changes[name], wanted):
+            raise ValueError(f"--set {pair}: {name} is {'a list' if name == 'looks' else 'a number'}.")
+    return changes
 
 
 def json_at(path):
@@ -209,13 +264,14 @@ def run_train(args):
         args.dataset,
         args.out,
         args.architecture,
+        scale=args.scale,
         start=args.start,
         workers=args.workers,
         threads=args.threads,
         check=macro_ap50,
         **changes_of(args.set),
     )
-    print(f"Best weights: {best}")
+    print(f"{'Best' if best.name == 'best.pt' else 'Last'} weights: {best}")
 
 
 def run_average(args):
@@ -239,7 +295,7 @@ def run_evaluate(args):
         thresholds = {code: float(level) for code, level in zip(CODES, levels)}
     views = [view for view in read_dataset(args.dataset, args.split) if args.source in (None, view.source)]
     if not views:
-        sys.exit("There is no view in this split and source.")
+        raise ValueError("There is no view in this split and source.")
     result = evaluate(
         load_network(args.weights),
         views,
@@ -275,6 +331,9 @@ def run_compare(args):
             architectures=args.architectures,
             scale=args.scale,
             val_source=args.val_source,
+            workers=args.workers,
+            threads=args.threads,
+            repeats=args.bootstrap,
             **changes_of(args.set),
         )
     )
@@ -284,10 +343,8 @@ def run_leave_out(args):
     """Run `leave-out`."""
     from detection.leave_out import leave_out
 
-    try:
-        print(leave_out(args.dataset, args.out, architecture=args.architecture, **changes_of(args.set)))
-    except ValueError as error:
-        sys.exit(str(error))
+    how = {"workers": args.workers, "threads": args.threads, "repeats": args.bootstrap, **changes_of(args.set)}
+    print(leave_out(args.dataset, args.out, architecture=args.architecture, **how))
 
 
 def run_calibrate(args):
@@ -308,9 +365,7 @@ def run_calibrate(args):
         if views != given:
             print(f"{sum(len(view.cells) for view in views)} cells of {len(views)} views are drawn.", file=sys.stderr)
         own = dict(zip(CODES, score_thresholds(card).tolist())) if "classes" in card else None
-        site = calibrate(
-            load_network(args.weights), views, aim, thresholds=own, um_per_px=training_scale(args.weights)
-        )
+        site = calibrate(load_network(args.weights), views, aim, thresholds=own, um_per_px=training_scale(args.weights))
     except ValueError as error:
         sys.exit(str(error))
     write_site(args.out, site, args.weights)

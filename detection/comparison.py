@@ -5,6 +5,7 @@ It knows the list of architectures and the table; training and measuring are don
 """
 
 import json
+import statistics
 from pathlib import Path
 
 from detection import evaluation
@@ -12,6 +13,8 @@ from detection.datasets import read_dataset
 from detection.training import load_network, train
 
 GENERATIONS = ("yolov1.yaml", "yolov2.yaml", "yolov3.yaml", "yolov4.yaml", "yolov5.yaml", "yolov5-focus.yaml")
+
+SPEED_VIEWS, SPEED_ROUNDS = 64, 3
 
 # Seed article, Table 2: AP@.5 %, AP@[.5,.95] %, images/s on an unnamed GPU.
 SEED = {
@@ -36,7 +39,7 @@ def compare(dataset, out, *, architectures=None, scale="n", val_source=None, wor
     architectures : sequence of str or None
         Files of `detection/architectures`; None takes the five generations and the Focus form.
     scale : str
-        "n" or "full".
+        "n", "s", "m" or "full".
     val_source : str or None
         Measure on this source's validation views only.
     workers : int
@@ -44,38 +47,67 @@ def compare(dataset, out, *, architectures=None, scale="n", val_source=None, wor
     repeats : int
         Bootstrap draws.
     **changes
-        Changes to the recipe, the same for all.
+        Changes to the recipe, the same for all; `threads` as in `train`.
 
     Returns
     -------
     str
         The table as Markdown.
+
+    Raises
+    ------
+    ValueError
+        When no validation view (of `val_source`) has a labelled cell; nothing has been trained then.
+
+    Notes
+    -----
+    Speed is measured when all are trained, turn by turn on the same views, so that what else the machine does falls on
+    all alike; the middle of SPEED_ROUNDS rounds counts. Until then the table shows none.
     """
-    out = Path(out)
-    views = [view for view in read_dataset(dataset, "val") if val_source in (None, view.source)]
-    rows = {}
+    out, views = Path(out), read_dataset(dataset, "val")
+    sources = sorted({view.source for view in views if view.cells})
+    views = [view for view in views if val_source in (None, view.source)]
+    if not any(view.cells for view in views):
+        of = "" if val_source is None else f" of source {val_source}"
+        raise ValueError(
+            f"There is no labelled validation view{of}. Sources with some: {', '.join(sources) or 'none'}."
+        )
+    rows, networks = {}, {}
     for architecture in architectures or GENERATIONS:
         name = Path(architecture).stem
         folder = out / f"{name}-{scale}"
         train(dataset, folder, architecture, scale=scale, workers=workers, **changes)
         network = load_network(folder / "last.pt")
         run = json.loads((folder / "run.json").read_text())
-        found, speed = evaluation.find_on_views(network, views, um_per_px=run["recipe"]["um_per_px"], per_type=True)
+        found, _ = evaluation.find_on_views(network, views, um_per_px=run["recipe"]["um_per_px"], per_type=True)
+        networks[name] = network
         table = evaluation.ap_table(views, evaluation.match_views(views, found), repeats=repeats)
         rows[name] = {
             "parameters": sum(p.numel() for p in network.parameters()),
-            "images_per_s": round(speed, 1),
             "by": table["by"],
-            **table.get("macro_n10", table["macro"]),
+            **(table.get("macro_n10") or table["macro"]),
         }
-        (out / "comparison.json").write_text(
-            json.dumps(
-                {"scale": scale, "recipe": run["recipe"], "device": run["device"], "views": len(views), "rows": rows},
-                indent=1,
-            )
-        )
-        (out / "comparison.md").write_text(markdown(rows, scale))
+        write_table(out, rows, scale, run, views, network)
+    for name, speed in speeds(networks, views, run["recipe"]["um_per_px"]).items():
+        rows[name]["images_per_s"] = round(speed, 1)
+    write_table(out, rows, scale, run, views, network)
     return markdown(rows, scale)
+
+
+def speeds(networks, views, um_per_px):
+    """Return the views a second of each network by name, measured turn by turn."""
+    views, measured = views[:SPEED_VIEWS], {name: [] for name in networks}
+    for _ in range(SPEED_ROUNDS):
+        for name, network in networks.items():
+            measured[name].append(evaluation.find_on_views(network, views, um_per_px=um_per_px, per_type=True)[1])
+    return {name: statistics.median(own) for name, own in measured.items()}
+
+
+def write_table(out, rows, scale, run, views, network):
+    """Write `comparison.json` and `comparison.md`: what is known so far."""
+    facts = {"scale": scale, "recipe": run["recipe"], **evaluation.device_facts(network), "views": len(views)}
+    (out / "comparison.json").write_text(json.dumps({**facts, "rows": rows}, indent=1))
+    (out / "comparison.md").write_text(markdown(rows, scale))
 
 
 def markdown(rows, scale):
@@ -97,7 +129,6 @@ def markdown(rows, scale):
             else f"{100 * row['ap50_95']:.1f}"
         )
         seed = ", ".join(str(v) for v in SEED[name]) if name in SEED else "-"
-        lines.append(
-            f"| {name} | {first} | {second} | {row['images_per_s']:.0f} | {row['parameters'] / 1e6:.1f} M | {seed} |"
-        )
+        speed = f"{row['images_per_s']:.1f}" if "images_per_s" in row else "-"
+        lines.append(f"| {name} | {first} | {second} | {speed} | {row['parameters'] / 1e6:.1f} M | {seed} |")
     return "\n".join(lines) + "\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 def add_command(commands):
     """Add `find` to `python -m detection`."""
     parser = commands.add_parser("find", help="find and type the leukocytes of one image")
-    parser.add_argument("image", type=Path)
+    parser.add_argument("image", type=Path, help="picture or slide to look at")
     parser.add_argument("--um-per-px", type=float, help="scale; default: the file's metadata, else its red cells")
     parser.add_argument("--out", type=Path, help="write the image with boxes and codes here (PNG or JPEG)")
     parser.add_argument("--json", action="store_true", help="print cells and nuclei as JSON")

@@ -2,6 +2,7 @@
 It knows clocks and drawn fields; the figures hold for the machine and the minute in which they were measured.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -26,10 +27,7 @@ def add_command(commands):
     parser.add_argument("--no-large", action="store_true", help="leave out the 10,000 x 10,000 px TIFF (minutes)")
     parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where the OpenVINO export is kept")
-    # What a measured child does; see `_peak_memory`.
-    parser.add_argument(
-        "--worker-on", type=Path, help="run the worker path once on this file and print its peak memory"
-    )
+    parser.add_argument("--worker-on", type=Path, help=argparse.SUPPRESS)  # what a measured child does: `_peak_memory`
     parser.set_defaults(run=run)
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detection.__main__ import main
+from detection.__main__ import build_parser, main
 from detection.augment import augment, change_stain, compress
 from detection.cell_types import BY_CODE, CODES
 from detection.compose import Pictures, lay_view, visible_share
@@ -249,7 +249,18 @@ def test_the_train_command_checks_stops_early_and_says_where_the_best_weights_ar
     assert len(log) < 5
 
 
-@pytest.mark.parametrize("name", ["yolov1", "yolov2", "yolov3", "yolov4", "yolov5", "yolov5-focus"])
+GENERATIONS = ("yolov1", "yolov2", "yolov3", "yolov4", "yolov5", "yolov5-focus")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GENERATIONS)
+def test_a_generation_grows_from_scale_to_scale(name):
+    scales = ("n", "s", "m", "full") if name.startswith("yolov5") else ("n", "full")
+    sizes = [sum(p.numel() for p in build_network(f"{name}.yaml", scale=scale).parameters()) for scale in scales]
+    assert all(larger > 1.9 * smaller for smaller, larger in zip(sizes, sizes[1:]))
+
+
+@pytest.mark.parametrize("name", GENERATIONS)
 def test_every_generation_builds_with_fifteen_types_at_n_scale(name):
     network = build_network(f"{name}.yaml")
     scales = 1 if name in ("yolov1", "yolov2") else 3
@@ -257,6 +268,53 @@ def test_every_generation_builds_with_fifteen_types_at_n_scale(name):
     with torch.no_grad():
         out = network.eval()(torch.zeros(1, 3, 64, 64))[0]
     assert out.shape[1] == 4 + 15
+
+
+def test_train_takes_the_scale_of_an_own_architecture(dataset, tmp_path):
+    sets = [f"--set={name}={value}" for name, value in (QUICK | {"epochs": 1}).items()]
+    command = ["train", str(dataset), "--out", str(tmp_path / "run"), "--architecture", "yolov5-focus.yaml"]
+    main([*command, "--scale", "s", "--workers", "0", *sets])
+    sizes = [
+        sum(p.numel() for p in network.parameters())
+        for network in (load_network(tmp_path / "run" / "last.pt"), build_network("yolov5-focus.yaml", scale="s"))
+    ]
+    assert sizes[0] == sizes[1]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["scale"] == "s"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("epoch=1", "The recipe has no epoch"),
+        ("architecture=foo", "The recipe has no architecture"),
+        ("epochs", "write epochs=VALUE"),
+        ("epochs=many", "write epochs=VALUE"),
+        ('epochs="2"', "epochs is a number"),
+        ("looks=1", "looks is a list"),
+    ],
+)
+def test_a_wrong_change_of_the_recipe_is_said_in_a_sentence(dataset, tmp_path, capsys, change, words):
+    assert main(["train", str(dataset), "--out", str(tmp_path / "run"), "--set", change]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_absent_file_is_named_and_the_traceback_is_to_be_had(tmp_path, capsys):
+    command = ["evaluate", "none.pt", str(tmp_path / "absent.json"), "--out", str(tmp_path)]
+    assert main(command) == 2
+    assert "absent.json: No such file or directory." in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError):
+        main(["--traceback", *command])
+
+
+def test_every_argument_of_every_command_has_words():
+    (commands,) = (action.choices for action in build_parser()._actions if action.dest == "command")
+    silent = [
+        f"{name} {action.dest}" for name, parser in commands.items() for action in parser._actions if not action.help
+    ]
+    assert silent == []
 
 
 def test_an_average_lies_between_its_two_networks(tmp_path):
