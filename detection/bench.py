@@ -19,7 +19,8 @@ def add_commands(commands):
     p.add_argument(
         "sources",
         type=Path,
-        help="YAML list of sources: name, layout (yolo, crops, folders, voc), root, um_per_px, class_map, ...",
+        help="YAML list of sources: name, layout (yolo, crops, folders, voc), root, um_per_px, class_map, ...; "
+        "tiles of `pseudo` are the source named `fields`",
     )
     p.add_argument("--out", type=Path, required=True, help="folder for dataset.json and its reports")
     p.add_argument("--seed", type=int, default=0, help="start of chance of the split (default 0)")

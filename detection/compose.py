@@ -82,15 +82,20 @@ def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12):
     boxes = np.array([box for _, box in view.cells], float).reshape(-1, 4)
     image, boxes = turn(image, boxes, rng)
     height, width = image.shape[:2]
-    if factor < 0.7:
-        image = cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
-        boxes, factor = boxes * factor, 1.0
-        height, width = image.shape[:2]
     middle = None if about is None else boxes[about].reshape(2, 2).mean(0)
     x, y = (
         place_edge(edge * factor, canvas_px, rng, None if about is None else middle[k] * factor, shift)
         for k, edge in enumerate((width, height))
     )
+    boxes = boxes * factor + np.array([x, y, x, y])
+    # Only the part that is to be seen is worked on: a whole field is a hundred times as large.
+    left, top = (max(0, int(-begin / factor) - 2) for begin in (x, y))
+    right, bottom = (int((canvas_px - begin) / factor) + 3 for begin in (x, y))
+    image, x, y = image[top:bottom, left:right], x + left * factor, y + top * factor
+    if factor < 0.7:
+        height, width = image.shape[:2]
+        image = cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
+        factor = 1.0
     outside = rng.random()
     if outside < 0.5:
         fill = (GREY,) * 3
@@ -105,7 +110,7 @@ def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12):
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=fill,
     )
-    return canvas, boxes * factor + np.array([x, y, x, y])
+    return canvas, boxes
 
 
 def place_edge(edge, canvas_px, rng, middle, shift):
@@ -148,7 +153,8 @@ def cut_cell(view, index, factor, rng):
     """
     x0, y0, x1, y1 = view.cells[index][1]
     image = read_pixels(view.path)
-    glass = background_rgb(image)
+    reach = 3 * max(x1 - x0, y1 - y0)
+    glass = background_rgb(image[max(0, int(y0 - reach)) : int(y1 + reach), max(0, int(x0 - reach)) : int(x1 + reach)])
     pad = 0.04 * max(x1 - x0, y1 - y0) + 2
     left, top = max(0, int(x0 - pad)), max(0, int(y0 - pad))
     patch = image[top : int(y1 + pad) + 1, left : int(x1 + pad) + 1]

@@ -160,7 +160,7 @@ def build_card(
         "evidence_rule": EVIDENCE_RULE,
         "intervals": "95 %; AP: bootstrap by patient where known, else by view; precision, recall: Clopper-Pearson",
         "macro": macro,
-        "tested_on": {test: result.get("manifest_sha256") for test, result in evaluations.items()},
+        "manifest_sha256_of_tests": {test: result.get("manifest_sha256") for test, result in evaluations.items()},
         "curves": {test: result["curves"] for test, result in evaluations.items() if "curves" in result},
         "training": {
             "views": sum(view["split"] == "train" for view in dataset["views"]),
