@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from detection.cell_types import CODES
+from detection.cell_types import BY_CODE, CODES
 from detection.networks import EXPORT_FORM, OpenVinoNetwork, TorchNetwork, import_torch, load_module, machine_name
-from detection.stain import without_nucleus
+from detection.stain import FAINTEST_NUCLEUS, least_erythroblast_stain, without_nucleus
 from detection.stains import recolour
 from detection.tiling import merge_over_seams, own_cells, tile_grid
 
@@ -25,6 +25,7 @@ UM_PER_PX_RANGE = (0.02, 1.0)
 GRID_PX = 64
 PADDING_GREY = 114  # what ultralytics pads with in training
 NMS_CANDIDATES = 3000
+ERYTHROBLAST = BY_CODE["EBO"].index
 
 
 class DetectorRefused(Exception):
@@ -162,7 +163,8 @@ class Detector:
         Tiles overlap by 25 um and each answers for the cells with centres in its part, so that cells are seen whole and
         with surroundings. A box is of the type that scores highest; it counts where that score reaches the type's
         threshold. Non-maximum suppression is agnostic of types, inside tiles and over seams: one cell, one type.
-        Boxes in which nothing is stained like a nucleus are left out (`stain.without_nucleus`).
+        Boxes in which nothing is stained like a nucleus are left out (`stain.without_nucleus`); where the box says
+        erythroblast it must be as dark as the nuclei of the image.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
@@ -186,7 +188,10 @@ class Detector:
         xyxy, scores, classes, cut = (np.concatenate(parts) for parts in zip(*found))
         kept = merge_over_seams(xyxy, scores, cut, iou=self.merge_iou)
         kept = kept[np.argsort(-scores[kept], kind="stable")]
-        kept = kept[~without_nucleus(image, xyxy[kept])]
+        least = np.full(len(kept), FAINTEST_NUCLEUS)
+        if (is_erythroblast := classes[kept] == ERYTHROBLAST).any():
+            least[is_erythroblast] = least_erythroblast_stain(image)
+        kept = kept[~without_nucleus(image, xyxy[kept], least)]
         return [FoundCell(CODES[classes[i]], float(scores[i]), tuple(float(v) for v in xyxy[i])) for i in kept]
 
     def _boxes(self, output, thresholds):

@@ -5,8 +5,10 @@ import time
 import numpy as np
 from PIL import Image
 
+from detection.datasets import read_pixels
+from detection.datasets_readers import read_class_map, read_crops, read_yolo
 from detection.phantom import draw_field
-from detection.stain import find_nuclei, uncovered_nuclei, without_nucleus
+from detection.stain import find_nuclei, least_erythroblast_stain, uncovered_nuclei, without_nucleus
 
 MIX = {"NGS": 10, "LYT": 10, "MON": 6, "MYO": 10, "NGB": 6, "EBO": 4, "PMO": 4, "LYA": 4, "MMZ": 3, "MYB": 3}
 
@@ -44,6 +46,37 @@ def test_boxes_around_red_cells_are_told_from_boxes_around_leukocytes():
     red_cells = draw_field(900, 900, um_per_px=0.21, seed=9, leukocytes={})
     assert without_nucleus(red_cells.image, boxes).mean() > 0.9  # a platelet may lie in one
     assert without_nucleus(field.image, []).shape == (0,)
+
+
+def test_erythroblasts_of_every_source_are_as_dark_as_they_must_be(real_images):
+    if real_images is None:
+        field = draw_field(900, 900, um_per_px=0.21, seed=4, leukocytes={"EBO": 12, "NGS": 4})
+        boxes = [box for code, box in field.cells if code == "EBO"]
+        assert not without_nucleus(field.image, boxes, least_erythroblast_stain(field.image)).any()
+        return
+    views, _ = read_yolo(real_images / "oi_pbc", "oi_pbc", read_class_map(None), 0.102)
+    views += read_crops(real_images / "apl_aml", "apl_aml", read_class_map(None), 0.115)[0]
+    bare = []
+    for view in views[::5]:
+        if boxes := [box for code, box in view.cells if code == "EBO"]:
+            image = read_pixels(view.path)
+            bare += without_nucleus(image, boxes, least_erythroblast_stain(image)).tolist()
+    assert len(bare) >= 50
+    assert sum(bare) <= 0.02 * len(bare)
+
+
+def test_a_red_cell_with_a_dent_is_no_erythroblast():
+    image = np.full((400, 400, 3), (250, 226, 199), np.uint8)
+    y, x = np.mgrid[:400, :400]
+    for at, radius, colour in (
+        ((100, 100), 18, (190, 130, 140)),
+        ((100, 100), 9, (150, 105, 125)),  # the dent: stained 0.3, more than glass and any red cell
+        ((300, 300), 26, (118, 88, 152)),  # a leukocyte's nucleus
+    ):
+        image[(x - at[0]) ** 2 + (y - at[1]) ** 2 < radius**2] = colour
+    dent, nucleus = (80, 80, 120, 120), (270, 270, 330, 330)
+    assert not without_nucleus(image, [dent, nucleus]).any()
+    assert without_nucleus(image, [dent, nucleus], least_erythroblast_stain(image)).tolist() == [True, False]
 
 
 def test_no_leukocyte_of_any_source_is_taken_for_bare(real_images):
