@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detection import calibration
+from detection import SHIPPED, SHIPPED_CARD, calibration
 from detection.__main__ import main
 from detection.calibration import (
     calibrate,
@@ -19,9 +19,10 @@ from detection.calibration import (
 )
 from detection.cell_types import BY_CODE, CODES
 from detection.datasets import View, read_pixels, write_dataset
+from detection.datasets_readers import read_class_map, read_yolo
 from detection.evaluation import Found
-from detection.stains import Look, dress, recolour, typical_look
-from detection.training import build_network, save_network
+from detection.stains import Look, dress, from_lists, recolour, typical_look
+from detection.training import build_network, load_network, save_network
 from tests.drawn_views import draw_views
 
 
@@ -63,6 +64,25 @@ def test_calibrate_gives_thresholds_for_all_types_and_never_claims_a_loss_as_gai
     assert set(site["at_thresholds"]) == {"after"}
     with pytest.raises(ValueError, match="100"):
         calibrate(network, draw_views(tmp_path / "lab", 3) * 40, None, um_per_px=0.45)
+
+
+def test_calibration_brings_back_what_a_blue_lamp_took(real_images, tmp_path, monkeypatch):
+    """Cells of known type under a lamp that the detector never saw; drawn ones where no real ones are."""
+    if real_images is None:
+        views = draw_views(tmp_path, 12)
+    else:
+        read, _ = read_yolo(real_images / "oi_pbc", "oi_pbc", read_class_map(None), 0.102)
+        views = [view for view in read if view.split == "val" and len(view.cells) == 1][::11]
+    home = typical_look(read_pixels(view.path) for view in views)
+    lamp = replace(home, glass=np.array([170.0, 190.0, 235.0]))
+    blue = {view.path: dress(read_pixels(view.path), home, lamp, 1.0) for view in views}
+    monkeypatch.setattr(calibration, "read_pixels", blue.get)
+    card = json.loads(SHIPPED_CARD.read_text())
+    aim = from_lists(card["look"])
+    site = calibrate(load_network(SHIPPED[0]), views, aim, um_per_px=card["um_per_px"])
+    before, after = (site["typed_right"][when][0] for when in ("before", "after"))
+    assert after >= before + (0.1 if real_images else 0)
+    assert real_images is None or site["colour"]
 
 
 def test_what_is_called_at_thresholds_is_counted_by_hand():
