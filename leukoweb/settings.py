@@ -13,7 +13,7 @@ from leukoweb.accounts.roles import ROLES
 from leukoweb.processes import broker_socket
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 env = environ.Env()
 ENV_FILE = Path(env.str("LEUKOWEB_ENV_FILE", str(BASE_DIR / ".env")))
 if ENV_FILE.is_file():

@@ -200,7 +200,7 @@ def test_a_journey_leaves_no_patient_in_the_logs(
     """LEUKOWEB_LOG_LEVEL=DEBUG, through registration, search, edit, refused upload, report and refusal."""
     caplog.set_level(logging.DEBUG)
     for name in set(logging.root.manager.loggerDict) - settings.LOGGING["loggers"].keys():
-        logging.getLogger(name).setLevel(logging.DEBUG)
+        caplog.set_level(logging.DEBUG, logger=name)  # and as it was afterwards
     from leukoweb.cases.models import Case
 
     form = {"mrn": MRN, "name": NAME, "sex": "F", "birth_date": "1961-05-04", "accession_number": "ACC-99-7734",
