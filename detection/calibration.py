@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
 from detection.datasets import read_pixels
-from detection.evaluation import Found, ap_table, find_on_views, match_views, proportion, truth
+from detection.evaluation import Found, ap_table, find_on_views, match_views, proportion, sample_numbers, truth
 from detection.stains import as_lists, recolour, typical_look
 
 MOST_CELLS = 100
@@ -214,8 +214,8 @@ def calibrate(network, views, aim, *, thresholds=None, um_per_px=0.115, folds=5,
         find_on_views(network, views, um_per_px=um_per_px, pixels=lambda path, t=t: recolour(read_pixels(path), t))[0]
         for t in choices
     ]
-    patients = np.unique([view.patient or str(number) for number, view in enumerate(views)], return_inverse=True)[1]
-    fold = np.random.default_rng(seed).permutation(patients.max() + 1)[patients] % folds
+    samples = sample_numbers(views)
+    fold = np.random.default_rng(seed).permutation(samples.max() + 1)[samples] % folds
     after, called = 0, np.zeros(3, int)
     for k in np.unique(fold):
         out, rest = np.flatnonzero(fold == k), np.flatnonzero(fold != k)

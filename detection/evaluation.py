@@ -252,8 +252,7 @@ def ap_table(views, matches, *, repeats=200, seed=0):
         `types`: {code: {n, ap50, ap50_95, ap50_low, ap50_high}} of types with n > 0; `macro`: ap50 and ap50_95 with
         interval over all these; `macro_n10`: over those with n >= 10; `by`: "patient", "view" or "patient or view".
     """
-    places = {name: k for k, name in enumerate(dict.fromkeys(sample_names(views)))}
-    groups = np.array([places[name] for name in sample_names(views)], int)
+    groups = sample_numbers(views)
     rng = np.random.default_rng(seed)
     present = [k for k, match in enumerate(matches) if match["labels"].sum()]
     base = {k: average_precisions(matches[k]) for k in present}
@@ -294,6 +293,13 @@ def ap_table(views, matches, *, repeats=200, seed=0):
 def sample_names(views):
     """Name the sample of each view: (source, patient), as two sources may number alike, or the view by itself."""
     return [(view.source, view.patient) if view.patient else (view.source, k) for k, view in enumerate(views)]
+
+
+def sample_numbers(views):
+    """Number the samples from 0 in the order of their first views; the number of each view's sample, shape (n,)."""
+    names = sample_names(views)
+    places = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([places[name] for name in names], int)
 
 
 def interval(values):
