@@ -5,7 +5,9 @@ It knows only which module owns which command; torch is imported when a command 
 import argparse
 import sys
 
-from detection import bench, covering, finding, gate, pseudo, speed
+from detection.lab import bench, finding
+from detection.lab.data import pseudo
+from detection.lab.measuring import covering, gate, speed
 
 
 def build_parser():

@@ -316,7 +316,7 @@ def draw_pixels():
     import numpy as np
     from PIL import Image, ImageDraw
 
-    from detection.decoding import write_pyramid
+    from detection.images.decoding import write_pyramid
     from leukoweb.cases.store import derived_folder, original_path
 
     def draw(slide):
@@ -339,7 +339,7 @@ def draw_pixels():
 def shipped_detector(tmp_path_factory):
     """The shipped detector on the CPU; its OpenVINO form is exported once for all test processes."""
     from detection import SHIPPED
-    from detection.detector import Detector
+    from detection.inference.detector import Detector
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from detection.datasets import View, with_hash
+from detection.lab.data.datasets import View, with_hash
 
 STAINS = {"LYT": (70, 40, 130), "EOS": (150, 60, 110), "NGS": (90, 70, 160)}
 

@@ -348,7 +348,7 @@ def test_a_case_without_a_slide_has_an_empty_differential_and_a_preliminary_repo
 
 def test_a_signed_report_is_what_the_interface_gives(caller, pathologist, make_case, make_slide):
     from leukoweb.review.models import Decision
-    from leukoweb.review.signing import MEANINGS, draft_of, edit_draft, sign_report
+    from leukoweb.review.reports.signing import MEANINGS, draft_of, edit_draft, sign_report
 
     case = make_case("A-1")
     slide = make_slide(case, {"NGS": 120, "LYT": 60})

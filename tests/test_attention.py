@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection.cell_types import CODES
-from leukoweb.review.attention import (
+from leukoweb.review.counting.attention import (
     MISTAKEN_FOR,
     cells_to_change,
     in_order,

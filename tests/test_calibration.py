@@ -7,9 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detection import SHIPPED, SHIPPED_CARD, calibration
+from detection import SHIPPED, SHIPPED_CARD
 from detection.__main__ import main
-from detection.calibration import (
+from detection.cell_types import BY_CODE, CODES
+from detection.inference.stain_transfer import Look, dress, from_lists, recolour, typical_look
+from detection.lab.data.datasets import View, read_pixels, write_dataset
+from detection.lab.data.readers import read_class_map, read_yolo
+from detection.lab.measuring import calibration
+from detection.lab.measuring.calibration import (
     calibrate,
     calibration_error,
     called_right,
@@ -17,12 +22,8 @@ from detection.calibration import (
     fit_temperature,
     rescale,
 )
-from detection.cell_types import BY_CODE, CODES
-from detection.datasets import View, read_pixels, write_dataset
-from detection.datasets_readers import read_class_map, read_yolo
-from detection.evaluation import Found
-from detection.stains import Look, dress, from_lists, recolour, typical_look
-from detection.training import build_network, load_network, save_network
+from detection.lab.measuring.evaluation import Found
+from detection.lab.training.training import build_network, load_network, save_network
 from tests.drawn_views import draw_views
 
 

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.audit.models import Event
-from leukoweb.review.cells import current_cells
+from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.models import Decision, Report
 
 pytestmark = pytest.mark.usefixtures("known_evidence")

@@ -3,8 +3,8 @@
 import json
 
 from detection.__main__ import main
-from detection.comparison import SEED, markdown
-from detection.datasets import write_dataset
+from detection.lab.data.datasets import write_dataset
+from detection.lab.training.comparison import SEED, markdown
 from tests.drawn_views import draw_views
 
 

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from detection.__main__ import main
-from detection.datasets import read_dataset, read_pixels
-from detection.datasets_boxes import box_agreement, derive_boxes, stain_box
-from detection.datasets_prepare import DatasetRefused, prepare, split_views
-from detection.datasets_readers import read_class_map, read_code_folders, read_crops, read_voc, read_yolo
+from detection.lab.data.datasets import read_dataset, read_pixels
+from detection.lab.data.derive_boxes import box_agreement, derive_boxes, stain_box
+from detection.lab.data.prepare import DatasetRefused, prepare, split_views
+from detection.lab.data.readers import read_class_map, read_code_folders, read_crops, read_voc, read_yolo
 from tests.drawn_views import draw, draw_views
 
 BOX = (24.0, 26.0, 66.0, 70.0)

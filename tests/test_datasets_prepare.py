@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from detection.__main__ import main
-from detection.datasets import View, manifest_hash, read_dataset, read_pixels, write_dataset
-from detection.datasets_boxes import derive_boxes
-from detection.datasets_prepare import DatasetRefused, prepare
-from detection.datasets_split import split_views
+from detection.lab.data.datasets import View, manifest_hash, read_dataset, read_pixels, write_dataset
+from detection.lab.data.derive_boxes import derive_boxes
+from detection.lab.data.prepare import DatasetRefused, prepare
+from detection.lab.data.split import split_views
 from tests.drawn_views import draw, draw_views
 
 BOX = (24.0, 26.0, 66.0, 70.0)

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from detection.datasets import picture_size, read_pixels
-from detection.datasets_readers import read_class_map, read_crops, read_voc, read_yolo
+from detection.lab.data.datasets import picture_size, read_pixels
+from detection.lab.data.readers import read_class_map, read_crops, read_voc, read_yolo
 from tests.drawn_views import draw
 
 BOX = (24.0, 26.0, 66.0, 70.0)

@@ -13,10 +13,10 @@ from PIL import Image
 
 from detection import SHIPPED
 from detection.cell_types import CODES
-from detection.detector import Detector, DetectorRefused, Tiles, export_folder
-from detection.evaluation import has_fast_bfloat16
-from detection.networks import exact_convolutions, keep_exact, load_module
-from detection.tiling import merge_over_seams, tile_grid, tile_starts
+from detection.inference.detector import Detector, DetectorRefused, Tiles, export_folder
+from detection.inference.networks import exact_convolutions, keep_exact, load_module
+from detection.inference.tiling import merge_over_seams, tile_grid, tile_starts
+from detection.lab.measuring.evaluation import has_fast_bfloat16
 
 BLAST_RICH, NEARLY_EMPTY = "AML_08_7f98e65b.jpg", "AML_23_cb9b48c5.jpg"
 FIELD_UM_PER_PX = 0.21
@@ -207,7 +207,7 @@ socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = forbid
 socket.create_connection = socket.getaddrinfo = socket.gethostbyname = forbidden
 import numpy as np
 from detection import SHIPPED
-from detection.detector import Detector
+from detection.inference.detector import Detector
 for backend in ("torch", "openvino"):
     detector = Detector.load(*SHIPPED, device="cpu", backend=backend, cache_folder=sys.argv[1])
     assert detector.find_cells(np.full((200, 200, 3), 240, np.uint8), 0.115) == []

@@ -10,15 +10,15 @@ from django.urls import reverse
 from PIL import Image
 
 from detection import SHIPPED_CARD
-from detection.datasets_readers import read_class_map, read_yolo
+from detection.lab.data.readers import read_class_map, read_yolo
 from leukoweb.analysis.detectors import active_detector, load_detector
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.models import Event
 from leukoweb.cases.models import Patient
 from leukoweb.cases.store import original_path
-from leukoweb.review.content import content_of
 from leukoweb.review.models import Decision, Report
-from leukoweb.review.training_set import export_training_set
+from leukoweb.review.reports.content import content_of
+from leukoweb.review.studies.training_set import export_training_set
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom, binomtest
 
 from detection.cell_types import BY_CODE, CELL_TYPES, CODES
-from leukoweb.review.differential import (
+from leukoweb.review.counting.differential import (
     Wbc,
     cells_to_meet,
     cells_to_separate,
@@ -19,7 +19,7 @@ from leukoweb.review.differential import (
     percentages,
     upper_bound_of_zero,
 )
-from leukoweb.review.policies import Rules
+from leukoweb.review.counting.policies import Rules
 
 IN_DIFFERENTIAL = [t.code for t in CELL_TYPES if t.in_differential]
 COUNTS = st.dictionaries(st.sampled_from([*CODES, "UNI", "NOT"]), st.integers(0, 2000))

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from detection.__main__ import main
-from detection.calibration import choose_thresholds
 from detection.cell_types import BY_CODE, CODES
-from detection.datasets import View, write_dataset
-from detection.evaluation import (
+from detection.inference.networks import machine_name
+from detection.lab.data.datasets import View, write_dataset
+from detection.lab.measuring.calibration import choose_thresholds
+from detection.lab.measuring.evaluation import (
     Found,
     ap_table,
     average_precisions,
@@ -24,10 +25,9 @@ from detection.evaluation import (
     stages_apart,
     truth,
 )
-from detection.evaluation_pictures import draw_errors, worst_errors
-from detection.evaluation_report import evaluate, percentage_errors
-from detection.networks import machine_name
-from detection.training import build_network, save_network
+from detection.lab.measuring.pictures import draw_errors, worst_errors
+from detection.lab.measuring.report import evaluate, percentage_errors
+from detection.lab.training.training import build_network, save_network
 from tests.drawn_views import draw_views
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from leukoweb.review.differential import count_differential
-from leukoweb.review.flags import flags_of, limits_of_the_count
-from leukoweb.review.policies import Rules
+from leukoweb.review.counting.differential import count_differential
+from leukoweb.review.counting.flags import flags_of, limits_of_the_count
+from leukoweb.review.counting.policies import Rules
 
 
 def flags(counts, **rules):

@@ -10,8 +10,8 @@ from PIL import Image
 
 from detection import SHIPPED
 from detection.__main__ import main
-from detection.detector import Detector, export_folder
-from detection.gate import compare
+from detection.inference.detector import Detector, export_folder
+from detection.lab.measuring.gate import compare
 from detection.phantom import draw_field
 
 

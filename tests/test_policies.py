@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leukoweb.audit.models import Event
+from leukoweb.review.counting.policies import Rules, RulesRefused, rules_from
 from leukoweb.review.models import Phrase, Policy
-from leukoweb.review.policies import Rules, RulesRefused, rules_from
 
 EMPTY_LINE = {"key": "neutrophils", "unit": "%", "sex": "any", "age_from": 0}  # as a browser sends it
 

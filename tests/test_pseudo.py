@@ -6,11 +6,11 @@ import numpy as np
 from PIL import Image
 
 from detection.__main__ import main
-from detection.covering import count
-from detection.datasets import write_dataset
-from detection.datasets_readers import read_class_map, read_yolo
+from detection.lab.data.datasets import write_dataset
+from detection.lab.data.pseudo import on_tile, tiles
+from detection.lab.data.readers import read_class_map, read_yolo
+from detection.lab.measuring.covering import count
 from detection.phantom import draw_field
-from detection.pseudo import on_tile, tiles
 from tests.drawn_views import draw_views
 
 

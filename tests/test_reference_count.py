@@ -5,9 +5,9 @@ from django.db import IntegrityError
 from django.urls import reverse
 
 from leukoweb.accounts.models import User
-from leukoweb.review.agreement import cohen_kappa
+from leukoweb.review.counting.agreement import cohen_kappa
 from leukoweb.review.models import Decision, Reading, ReferenceCount
-from leukoweb.review.reference import read_cell
+from leukoweb.review.studies.reference import read_cell
 from tests.conftest import PASSWORD
 from tests.test_reports import look_at, post_signature
 

@@ -12,8 +12,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from leukoweb.audit.models import Event
-from leukoweb.review.attention import reasons_to_look
-from leukoweb.review.cells import current_cells, relabel_cell, relabel_cells
+from leukoweb.review.cells.decisions import current_cells, relabel_cell, relabel_cells
+from leukoweb.review.counting.attention import reasons_to_look
 from leukoweb.review.models import Decision, Policy, Report
 from tests.conftest import PASSWORD
 from tests.test_accounts import code_of, give_totp

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detection.inference.scale import um_per_px_from_red_cells
 from detection.phantom import draw_field
-from detection.scale import um_per_px_from_red_cells
 
 
 @pytest.mark.parametrize("um_per_px", [0.08, 0.115, 0.21, 0.4])

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.audit.models import Event
-from leukoweb.review.cells import relabel_cell
+from leukoweb.review.cells.decisions import relabel_cell
 from leukoweb.review.models import Report
 
 

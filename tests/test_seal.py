@@ -17,9 +17,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from leukoweb.accounts.models import User
-from leukoweb.review import guard, signing
 from leukoweb.review.models import Report
-from leukoweb.review.seal import FIRST, canonical, digest, problems_of
+from leukoweb.review.reports import guard, signing
+from leukoweb.review.reports.seal import FIRST, canonical, digest, problems_of
 from tests.test_reports import PASSWORD, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
 

@@ -8,13 +8,13 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from detection.cell_types import CODES
-from detection.detector import DetectorRefused
+from detection.inference.detector import DetectorRefused
 from detection.phantom import draw_field
 from leukoweb.analysis.detectors import active_detector, computed_on, load_for, register_calibration, switch_calibration
 from leukoweb.analysis.models import Cell, Run, SiteCalibration
 from leukoweb.audit.models import Event
-from leukoweb.review.content import content_of
 from leukoweb.review.models import Report
+from leukoweb.review.reports.content import content_of
 
 COLOUR = {
     "own": {"glass": [230, 230, 230], "nucleus": [0.5, 0.8, 0.1], "red_cell": [0.1, 0.25, 0.2]},

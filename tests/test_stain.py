@@ -5,10 +5,10 @@ import time
 import numpy as np
 from PIL import Image
 
-from detection.datasets import read_pixels
-from detection.datasets_readers import read_class_map, read_crops, read_yolo
+from detection.inference.nuclei import find_nuclei, least_erythroblast_stain, uncovered_nuclei, without_nucleus
+from detection.lab.data.datasets import read_pixels
+from detection.lab.data.readers import read_class_map, read_crops, read_yolo
 from detection.phantom import draw_field
-from detection.stain import find_nuclei, least_erythroblast_stain, uncovered_nuclei, without_nucleus
 
 MIX = {"NGS": 10, "LYT": 10, "MON": 6, "MYO": 10, "NGB": 6, "EBO": 4, "PMO": 4, "LYA": 4, "MMZ": 3, "MYB": 3}
 

@@ -15,17 +15,16 @@ import torch
 from PIL import Image
 
 from detection.__main__ import build_parser, main
-from detection.augment import augment, change_stain, compress
 from detection.cell_types import BY_CODE, CODES
-from detection.compose import Pictures, lay_view, visible_share
-from detection.datasets import View, read_dataset, write_dataset
-from detection.detector import Detector
-from detection.evaluation import find_on_views, macro_ap50
-from detection.phantom import draw_field
-from detection.release import evidence, refuse_foreign_figures
-from detection.sampling import Canvases, collate
-from detection.stains import Look, dress, look_of, read_looks
-from detection.training import (
+from detection.inference.detector import Detector
+from detection.inference.stain_transfer import Look, dress, look_of, read_looks
+from detection.lab.data.datasets import View, read_dataset, write_dataset
+from detection.lab.measuring.evaluation import find_on_views, macro_ap50
+from detection.lab.measuring.release import evidence, refuse_foreign_figures
+from detection.lab.training.augment import augment, change_stain, compress
+from detection.lab.training.compose import Pictures, lay_view, visible_share
+from detection.lab.training.sampling import Canvases, collate
+from detection.lab.training.training import (
     RECIPE,
     build_network,
     composed_share,
@@ -36,6 +35,7 @@ from detection.training import (
     train,
     widen,
 )
+from detection.phantom import draw_field
 from tests.drawn_views import draw, draw_views
 from tests.services import ROOT
 
@@ -445,7 +445,7 @@ def test_canvases_wear_borrowed_looks_by_their_number(tmp_path):
 def test_both_trainers_are_measured_on_the_same_views():
     """Ultralytics' trainer changes its process (threads, seeds, logging): it runs in one of its own."""
     code = (
-        "import json; from detection.training_speed import measure; "
+        "import json; from detection.lab.training.training_speed import measure; "
         "print(json.dumps(measure(pictures=8, picture_px=64, batch=4)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

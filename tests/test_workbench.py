@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from leukoweb.analysis.detectors import active_detector
 from leukoweb.audit.models import Event
-from leukoweb.review.cell_lists import DEFAULT_KEYS, TAKEN_KEYS
-from leukoweb.review.cells import current_cells, relabel_cell, relabel_cells
+from leukoweb.review.cells.decisions import current_cells, relabel_cell, relabel_cells
+from leukoweb.review.cells.lists import DEFAULT_KEYS, TAKEN_KEYS
 from leukoweb.review.models import Presence, Report
 
 pytestmark = pytest.mark.usefixtures("known_evidence")

@@ -39,7 +39,7 @@ def register_detector(card_path: Path, *, by=None) -> DetectorVersion:
 
 def adopt_detector(card_path: Path, *, by=None) -> DetectorVersion:
     """Load a detector once to prove its card, copy both files into this installation, and register the version."""
-    from detection.detector import Detector
+    from detection.inference.detector import Detector
 
     card = json.loads(Path(card_path).read_text())
     weights = Path(card_path).with_name(card["weights"])
@@ -79,7 +79,7 @@ def active_detector() -> DetectorVersion:
 
 @lru_cache(maxsize=2)
 def _load(weights_path: str, card: str):
-    from detection.detector import Detector
+    from detection.inference.detector import Detector
 
     return Detector.load(
         weights_path,

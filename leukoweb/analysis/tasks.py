@@ -169,9 +169,9 @@ def _progress_of(run, images_done):
 
 def _read_image(run, image, detector, images_done):
     """Return (image, ImageResult fields, cells) of one image."""
-    from detection.detector import UM_PER_PX_RANGE
-    from detection.scale import um_per_px_from_red_cells
-    from detection.stain import find_nuclei, uncovered_nuclei
+    from detection.inference.detector import UM_PER_PX_RANGE
+    from detection.inference.nuclei import find_nuclei, uncovered_nuclei
+    from detection.inference.scale import um_per_px_from_red_cells
 
     with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="run-") as scratch:
         unpack_image(original_path(image.sha256), scratch, limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES))

@@ -7,7 +7,7 @@ from detection.cell_types import CODES
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.api.models import ApiToken
 from leukoweb.cases.models import STATES, Case, Patient, Slide, SlideImage
-from leukoweb.review.cells import LABELS
+from leukoweb.review.cells.decisions import LABELS
 from leukoweb.review.models import Decision
 
 FLAT_PATIENT = {"mrn": "mrn", "patient_mrn": "mrn", "patient_name": "name", "name": "name", "sex": "sex",

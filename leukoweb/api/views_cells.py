@@ -13,10 +13,10 @@ from leukoweb.api import serializers as forms
 from leukoweb.api.views_cases import Door, Pages, _checked, visible_case
 from leukoweb.audit.services import record, record_read
 from leukoweb.cases.models import SIGNED, Case, Slide
-from leukoweb.review.cells import Collision, DecisionRefused, current_cells, relabel_cell
-from leukoweb.review.flags import flags_of
+from leukoweb.review.cells.decisions import Collision, DecisionRefused, current_cells, relabel_cell
+from leukoweb.review.counting.flags import flags_of
 from leukoweb.review.models import Decision, Report, with_labels
-from leukoweb.review.printing import PdfUnavailable, pdf_of
+from leukoweb.review.reports.printing import PdfUnavailable, pdf_of
 from leukoweb.review.services import current_policy, differential_of
 from leukoweb.review.views.reports import page_of, shown_content, status_of
 

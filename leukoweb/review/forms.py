@@ -5,10 +5,18 @@ from dataclasses import fields
 from django import forms
 
 from detection.cell_types import BY_CODE
-from leukoweb.review.differential import GROUPS
+from leukoweb.review.counting.differential import GROUPS
+from leukoweb.review.counting.phrases import PLACES, unknown_places
+from leukoweb.review.counting.policies import (
+    BANDS,
+    RANGE_KEYS,
+    RANGE_UNITS,
+    SMUDGE_CELLS,
+    Rules,
+    RulesRefused,
+    rules_from,
+)
 from leukoweb.review.models import Phrase
-from leukoweb.review.phrases import PLACES, unknown_places
-from leukoweb.review.policies import BANDS, RANGE_KEYS, RANGE_UNITS, SMUDGE_CELLS, Rules, RulesRefused, rules_from
 
 
 class RulesForm(forms.Form):

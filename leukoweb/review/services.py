@@ -9,11 +9,11 @@ from leukoweb.accounts.models import Laboratory
 from leukoweb.analysis.models import Cell
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
-from leukoweb.review.cells import current_cells
-from leukoweb.review.differential import Differential, Wbc, count_differential, wbc_from
-from leukoweb.review.flags import BLASTS, PROMYELOCYTES, flags_of
+from leukoweb.review.cells.decisions import current_cells
+from leukoweb.review.counting.differential import Differential, Wbc, count_differential, wbc_from
+from leukoweb.review.counting.flags import BLASTS, PROMYELOCYTES, flags_of
+from leukoweb.review.counting.policies import Rules, rules_from
 from leukoweb.review.models import Policy, Report, with_labels
-from leukoweb.review.policies import Rules, rules_from
 
 
 def current_policy(laboratory) -> Policy | None:

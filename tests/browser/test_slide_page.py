@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from leukoweb.analysis.models import ImageResult, Run
-from leukoweb.review.cells import current_cells
+from leukoweb.review.cells.decisions import current_cells
 
 
 @pytest.fixture

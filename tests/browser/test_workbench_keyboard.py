@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from leukoweb.analysis.models import ImageResult
-from leukoweb.review.cells import current_cells
+from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.models import Decision
 
 pytestmark = pytest.mark.usefixtures("known_evidence")

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from leukoweb.analysis.models import Cell
-from leukoweb.review.cells import current_cells
+from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.models import Decision, Report
 from tests.conftest import PASSWORD
 

@@ -5,7 +5,7 @@ On SQLite a later migration that alters the table rebuilds it without triggers: 
 
 from django.db import migrations
 
-from leukoweb.review.guard import lift_guard, set_guard
+from leukoweb.review.reports.guard import lift_guard, set_guard
 
 
 class Migration(migrations.Migration):

@@ -9,8 +9,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from detection.cell_types import CELL_TYPES
 from leukoweb.accounts.access import requires
-from leukoweb.review.atlas import AtlasRefused, add_picture, delete_picture
 from leukoweb.review.models import AtlasPicture
+from leukoweb.review.studies.atlas import AtlasRefused, add_picture, delete_picture
 
 
 @login_required

@@ -9,12 +9,12 @@ from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.services import history_of, record_read
 from leukoweb.cases.models import QUEUED, REGISTERED, RUNNING, Case, Slide
-from leukoweb.review import signing
-from leukoweb.review.flags import flags_of, limits_of_the_count
-from leukoweb.review.loinc import loinc_of
+from leukoweb.review.counting.flags import flags_of, limits_of_the_count
+from leukoweb.review.counting.loinc import loinc_of
+from leukoweb.review.counting.table import figures_of, lines_of
 from leukoweb.review.models import Acknowledgement, Decision, HandOver, Report
+from leukoweb.review.reports import signing
 from leukoweb.review.services import age_years, current_cells, differential_of, previous_result
-from leukoweb.review.table import figures_of, lines_of
 
 
 def visible_case(user, pk):

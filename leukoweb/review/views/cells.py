@@ -15,8 +15,8 @@ from django.views.decorators.http import require_GET, require_POST
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case, Slide, SlideImage
-from leukoweb.review import cells as doors
-from leukoweb.review.cell_lists import after_change, cells_for_json, images_of, summary_of, whole_case
+from leukoweb.review.cells import decisions as doors
+from leukoweb.review.cells.lists import after_change, cells_for_json, images_of, summary_of, whole_case
 from leukoweb.review.models import AtlasPicture, Decision, Presence, Report
 
 PRESENT_FOR = timedelta(seconds=25)

@@ -7,7 +7,7 @@ from django.views.decorators.http import require_http_methods
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import DetectorVersion, Run
 from leukoweb.analysis.services import ask_shadow_run
-from leukoweb.review import shadow
+from leukoweb.review.studies import shadow
 
 MOST_CASES = 50
 

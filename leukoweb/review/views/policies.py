@@ -8,7 +8,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.review import services
 from leukoweb.review.forms import PhraseForm, RangeFormSet, RulesForm, ranges_of
 from leukoweb.review.models import Phrase, Policy
-from leukoweb.review.seal import differences
+from leukoweb.review.reports.seal import differences
 
 
 @requires("manage_policies")

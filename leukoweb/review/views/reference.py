@@ -6,10 +6,10 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record_read
-from leukoweb.review import reference
-from leukoweb.review.cell_lists import types_for
+from leukoweb.review.cells.lists import types_for
+from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Reading, ReferenceCount
-from leukoweb.review.table import lines_of
+from leukoweb.review.studies import reference
 from leukoweb.review.views.cases import visible_case
 
 

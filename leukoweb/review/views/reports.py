@@ -16,14 +16,14 @@ from leukoweb.accounts.lockout import LockedOut
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record, record_read
-from leukoweb.review import signing
-from leukoweb.review.content import content_of
+from leukoweb.review.counting.phrases import filled
+from leukoweb.review.counting.table import figures_of, lines_of
 from leukoweb.review.models import Phrase, Policy, Report
-from leukoweb.review.phrases import filled
-from leukoweb.review.printing import PdfUnavailable, cell_pictures, pdf_of
-from leukoweb.review.seal import bundle_of, differences, problems_of
+from leukoweb.review.reports import signing
+from leukoweb.review.reports.content import content_of
+from leukoweb.review.reports.printing import PdfUnavailable, cell_pictures, pdf_of
+from leukoweb.review.reports.seal import bundle_of, differences, problems_of
 from leukoweb.review.services import rederived
-from leukoweb.review.table import figures_of, lines_of
 from leukoweb.review.views.cases import visible_case
 
 HAS_SIGNED = "has_signed"

@@ -10,8 +10,8 @@ from leukoweb.analysis.detectors import is_outdated
 from leukoweb.analysis.views import progress_of
 from leukoweb.audit.services import record_read
 from leukoweb.cases.models import STATES, Case, Slide
-from leukoweb.review.cell_lists import DEFAULT_KEYS, TAKEN_KEYS, evidence_cards, types_for
-from leukoweb.review.cells import CLOSED
+from leukoweb.review.cells.decisions import CLOSED
+from leukoweb.review.cells.lists import DEFAULT_KEYS, TAKEN_KEYS, evidence_cards, types_for
 from leukoweb.review.views.cells import asked_of
 
 

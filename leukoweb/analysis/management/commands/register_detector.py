@@ -15,7 +15,7 @@ class Command(BaseCommand):
         parser.add_argument("--activate", metavar="REASON", help="use it for new runs from now on, and why")
 
     def handle(self, *, card, activate, **options):
-        from detection.detector import DetectorRefused
+        from detection.inference.detector import DetectorRefused
 
         try:
             detector = adopt_detector(card)

@@ -5,7 +5,7 @@ from pathlib import Path
 from django.core.management.base import BaseCommand, CommandError
 
 from leukoweb.cases.models import Case
-from leukoweb.review.exports import export_case
+from leukoweb.review.reports.exports import export_case
 
 
 class Command(BaseCommand):

@@ -5,7 +5,7 @@ from pathlib import Path
 from django.core.management.base import BaseCommand, CommandError
 
 from leukoweb.cases.models import Patient
-from leukoweb.review.exports import export_patient
+from leukoweb.review.reports.exports import export_patient
 
 
 class Command(BaseCommand):

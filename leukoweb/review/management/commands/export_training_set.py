@@ -5,7 +5,7 @@ from pathlib import Path
 from django.core.management.base import BaseCommand, CommandError
 
 from leukoweb.accounts.models import Laboratory
-from leukoweb.review.training_set import export_training_set
+from leukoweb.review.studies.training_set import export_training_set
 
 
 class Command(BaseCommand):

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from leukoweb.accounts.models import Laboratory
 from leukoweb.review.models import Report
-from leukoweb.review.seal import FIRST, bundle_of, canonical, problems_of
+from leukoweb.review.reports.seal import FIRST, bundle_of, canonical, problems_of
 
 
 class Command(BaseCommand):

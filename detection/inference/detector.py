@@ -1,0 +1,314 @@
+"""Find and type leukocytes: weights and their card become a Detector, and an image becomes a list of cells.
+It knows the card, scales, tiles and thresholds; it knows no users, cases or files other than its own two.
+"""
+
+import hashlib
+import json
+import logging
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from detection.cell_types import BY_CODE, CODES
+from detection.inference.networks import (
+    EXPORT_FORM,
+    OpenVinoNetwork,
+    TorchNetwork,
+    import_torch,
+    load_module,
+    machine_name,
+)
+from detection.inference.nuclei import FAINTEST_NUCLEUS, least_erythroblast_stain, without_nucleus
+from detection.inference.stain_transfer import recolour
+from detection.inference.tiling import merge_over_seams, own_cells, tile_grid
+
+log = logging.getLogger(__name__)
+OVERLAP_UM = 25.0  # a large blast or monocyte: each cell lies whole in at least one tile
+MARGIN_UM = 3.0
+UM_PER_PX_RANGE = (0.02, 1.0)
+GRID_PX = 64
+PADDING_GREY = 114  # what ultralytics pads with in training
+NMS_CANDIDATES = 3000
+ERYTHROBLAST = BY_CODE["EBO"].index
+
+
+class DetectorRefused(Exception):
+    """Say why a pair of weights and card is not used: changed weights, other classes, missing files."""
+
+
+@dataclass(frozen=True)
+class FoundCell:
+    """One leukocyte: its type, the network's score 0..1, and its box in pixels of the original image."""
+
+    code: str
+    score: float
+    xyxy: tuple[float, float, float, float]
+
+
+class Detector:
+    """A network with its card; `backend`, `precision` and `device` say how it runs and belong to every stored run."""
+
+    def __init__(self, card, network):
+        self.card, self.network = card, network
+        self.thresholds = score_thresholds(card)
+        self.colour = None
+        self.merge_iou = card.get("merge_iou", 0.5)
+
+    @property
+    def backend(self):
+        """torch or openvino."""
+        return self.network.backend
+
+    @property
+    def precision(self):
+        """f32, bf16 or f16."""
+        return self.network.precision
+
+    @property
+    def device(self):
+        """cpu, or cuda with the name of the card."""
+        return self.network.device
+
+    def calibrated(self, site):
+        """Return this detector fitted to one laboratory; the network is shared, the card stays as it is.
+
+        Parameters
+        ----------
+        site : dict
+            What `calibration.calibrate` found and `write_site` stored.
+
+        Raises
+        ------
+        DetectorRefused
+            If it was fitted for other weights.
+        """
+        if site["weights_sha256"] != self.card["sha256"]:
+            raise DetectorRefused("The calibration was made for other weights: make it again for this version.")
+        own = copy(self)
+        own.thresholds = np.array([site["thresholds"][code] for code in CODES], np.float32)
+        own.colour = site["colour"]
+        return own
+
+    @classmethod
+    def load(cls, weights_path, card, *, device="auto", backend="auto", precision="auto", cache_folder=None):
+        """Load a detector after comparing weights and classes with its card.
+
+        Parameters
+        ----------
+        weights_path : str or Path
+        card : str, Path or dict
+            The card's file, or the card itself.
+        device : {"auto", "cpu", "cuda"}
+            "auto" takes CUDA where it is.
+        backend : {"auto", "torch", "openvino"}
+            "auto" takes OpenVINO on a CPU where it is installed and works and a `cache_folder` is given, else torch.
+        precision : {"auto", "f32", "bf16"}
+            "auto" is f32 on a CPU unless `gate.passes` recorded in `cache_folder` that bf16 changes nothing here;
+            CUDA always runs in half precision (f16).
+        cache_folder : str or Path, optional
+            Where the OpenVINO export and the gate's result of this version and processor are kept.
+
+        Raises
+        ------
+        DetectorRefused
+            If a file is missing, the SHA-256 differs from the card's, or the classes are not ours in our order.
+        """
+        weights_path = Path(weights_path)
+        card = read_card(weights_path, card)
+        torch = import_torch()
+        if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+            name = f"cuda ({torch.cuda.get_device_name()})"
+            return cls(card, TorchNetwork(load_module(weights_path), device=name, precision="f16"))
+        folder = export_folder(cache_folder, card)
+        chosen = backend
+        if backend == "auto":
+            chosen = "openvino" if folder and _has_openvino() else "torch"
+        if precision == "auto":
+            precision = "bf16" if _gate_passed(folder, chosen) else "f32"
+        if chosen == "openvino":
+            if folder is None:
+                raise DetectorRefused("The OpenVINO form of a detector needs a cache_folder to be kept in.")
+            try:
+                return cls(card, OpenVinoNetwork(weights_path, folder / "network.xml", precision=precision))
+            except (OSError, RuntimeError, ValueError):
+                if backend == "openvino":
+                    raise
+                log.warning("OpenVINO cannot be used in %s: torch in float32 instead", folder, exc_info=True)
+                precision = "f32"
+        return cls(card, TorchNetwork(load_module(weights_path), device="cpu", precision=precision))
+
+    def find_cells(self, image, um_per_px, *, tile_px=1280, thresholds=None, on_progress=None):
+        """Find the leukocytes of an image of any size.
+
+        Parameters
+        ----------
+        image : ndarray or memmap, shape (H, W, 3), uint8, RGB
+        um_per_px : float, 0.02..1
+            Scale of `image`; it is brought to the scale that the detector was trained at.
+        tile_px : int
+            Edge of the tiles that the network sees, at least 128; rounded down to a multiple of 64.
+        thresholds : ndarray, shape (15,), or float, 0..1, optional
+            Least scores in class order in place of the card's.
+        on_progress : callable(done, total), optional
+            Called after each batch with counts of tiles.
+
+        Returns
+        -------
+        list of FoundCell
+            Best score first; empty where no leukocyte is found.
+
+        Raises
+        ------
+        ValueError
+            If the scale is outside the range or the image is not (H, W, 3) uint8.
+
+        Notes
+        -----
+        Tiles overlap by 25 um and each answers for the cells with centres in its part, so that cells are seen whole and
+        with surroundings. A box is of the type that scores highest; it counts where that score reaches the type's
+        threshold. Non-maximum suppression is agnostic of types, inside tiles and over seams: one cell, one type.
+        Boxes in which nothing is stained like a nucleus are left out (`stain.without_nucleus`); where the box says
+        erythroblast it must be as dark as the nuclei of the image.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
+        if not UM_PER_PX_RANGE[0] <= um_per_px <= UM_PER_PX_RANGE[1]:
+            raise ValueError(
+                f"a scale of {um_per_px:g} um per px is outside {UM_PER_PX_RANGE[0]:g} to {UM_PER_PX_RANGE[1]:g}"
+            )
+        thresholds = np.broadcast_to(
+            self.thresholds if thresholds is None else np.asarray(thresholds, np.float32), len(CODES)
+        )
+        tiles = Tiles(image, um_per_px, self.card["um_per_px"], tile_px, self.colour)
+        found = []
+        batch = max(1, self.network.batch_tiles * 640**2 // tiles.tile_px**2)
+        for start in range(0, len(tiles), batch):
+            numbers = range(start, min(start + batch, len(tiles)))
+            outputs = self.network(np.stack([tiles.pixels(number) for number in numbers]))  # (N, 4 + 15, anchors)
+            for number, output in zip(numbers, outputs):
+                found.append(tiles.in_image(number, *self._boxes(output, thresholds)))
+            if on_progress:
+                on_progress(numbers[-1] + 1, len(tiles))
+        xyxy, scores, classes, cut = (np.concatenate(parts) for parts in zip(*found))
+        kept = merge_over_seams(xyxy, scores, cut, iou=self.merge_iou)
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        least = np.full(len(kept), FAINTEST_NUCLEUS)
+        if (is_erythroblast := classes[kept] == ERYTHROBLAST).any():
+            least[is_erythroblast] = least_erythroblast_stain(image)
+        kept = kept[~without_nucleus(image, xyxy[kept], least)]
+        return [FoundCell(CODES[classes[i]], float(scores[i]), tuple(float(v) for v in xyxy[i])) for i in kept]
+
+    def _boxes(self, output, thresholds):
+        """Return xyxy in tile px, scores, classes of one tile's output (4 + 15, anchors) after suppression."""
+        import torch
+        from torchvision.ops import nms
+
+        classes = output[4:].argmax(0)
+        scores = output[4:].max(0)
+        above = np.flatnonzero(scores >= thresholds[classes])
+        above = above[np.argsort(-scores[above], kind="stable")[:NMS_CANDIDATES]]
+        cx, cy, width, height = output[:4, above]
+        xyxy = np.stack([cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2], 1)  # (n, 4)
+        # Our own call: that of ultralytics has a time limit after which the rest comes back empty.
+        kept = nms(torch.from_numpy(xyxy), torch.from_numpy(scores[above]), self.merge_iou).numpy()
+        return xyxy[kept], scores[above][kept], classes[above][kept]
+
+
+class Tiles:
+    """An image cut into tiles of the network's size at the scale of its training, made when asked for."""
+
+    def __init__(self, image, um_per_px, trained_um_per_px, tile_px, colour=None):
+        self.image, self.colour = image, colour
+        height_px, width_px = image.shape[:2]
+        wanted = um_per_px / trained_um_per_px
+        # Tiles begin at whole steps of a grid of 64 px (two strides of the network) that is a whole number of px of the
+        # image: so a cell meets the network in the same phase, and scores the same, however the image is tiled.
+        step_px = max(1, round(GRID_PX / wanted))
+        self.zoom = GRID_PX / step_px
+        rows, columns = -(-height_px // step_px), -(-width_px // step_px)
+        # A picture smaller than a tile gets a smaller tile, not a larger frame.
+        tile_steps = min(tile_px // GRID_PX, max(rows, columns))
+        overlap_steps = min(int(np.ceil(OVERLAP_UM / um_per_px / step_px)), tile_steps // 2)
+        self.tile_px, self.source_px = tile_steps * GRID_PX, tile_steps * step_px
+        self.overlap_px = overlap_steps * step_px
+        self.margin_px = min(MARGIN_UM / um_per_px, self.overlap_px / 4)
+        self.corners = [(x * step_px, y * step_px) for x, y in tile_grid(columns, rows, tile_steps, overlap_steps)]
+
+    def __len__(self):
+        return len(self.corners)
+
+    def pixels(self, number):
+        """Return one tile (tile_px, tile_px, 3) uint8, padded with grey beyond the right and lower end of the image."""
+        x, y = self.corners[number]
+        # A slice beyond the end is shorter.
+        source = np.ascontiguousarray(self.image[y : y + self.source_px, x : x + self.source_px])
+        size = tuple(max(1, round(edge_px * self.zoom)) for edge_px in source.shape[1::-1])
+        resized = cv2.resize(source, size, interpolation=cv2.INTER_AREA if self.zoom < 1 else cv2.INTER_LINEAR)
+        resized = recolour(resized, self.colour)
+        if resized.shape[:2] == (self.tile_px, self.tile_px):
+            return resized
+        tile = np.full((self.tile_px, self.tile_px, 3), PADDING_GREY, np.uint8)
+        tile[: size[1], : size[0]] = resized
+        return tile
+
+    def in_image(self, number, xyxy, scores, classes):
+        """Return the boxes that a tile answers for in pixels of the image, with scores, classes, and which were cut."""
+        x, y = self.corners[number]
+        height_px, width_px = self.image.shape[:2]
+        xyxy = xyxy / self.zoom + np.array([x, y, x, y], np.float32)
+        owned, cut = own_cells(xyxy, x, y, self.source_px, width_px, height_px, self.overlap_px, self.margin_px)
+        xyxy = xyxy.clip(0, [width_px, height_px, width_px, height_px])
+        owned &= (xyxy[:, 2:] - xyxy[:, :2]).min(1, initial=np.inf) >= 1
+        return xyxy[owned], scores[owned], classes[owned], cut[owned]
+
+
+def score_thresholds(card):
+    """Return the least score for each class, shape (15,), at which a box is a cell.
+
+    It is the class's threshold on the card, the card's default where a class has none, and never more than the card's
+    `cell_score_threshold`: below its own threshold a type is uncertain, yet the cell is there and a reader types it.
+    """
+    default = card["default_score_threshold"]
+    by_code = {entry["code"]: entry.get("score_threshold") for entry in card["classes"]}
+    thresholds = np.array([default if by_code[code] is None else by_code[code] for code in CODES], np.float32)
+    return np.minimum(thresholds, card.get("cell_score_threshold", 1.0))
+
+
+def read_card(weights_path, card):
+    """Return a card, given as a path or itself, once it fits the weights and our classes; raise DetectorRefused."""
+    try:
+        card = card if isinstance(card, dict) else json.loads(Path(card).read_text())
+        sha256 = hashlib.sha256(Path(weights_path).read_bytes()).hexdigest()
+    except (OSError, ValueError) as error:
+        raise DetectorRefused("The weights or the card of the detector cannot be read.") from error
+    missing = {"name", "version", "sha256", "um_per_px", "classes", "default_score_threshold"} - card.keys()
+    if missing:
+        raise DetectorRefused(f"The detector's card lacks {', '.join(sorted(missing))}.")
+    if sha256 != card["sha256"]:
+        raise DetectorRefused("The detector's weights are not those of its card: their SHA-256 differs.")
+    if tuple(entry["code"] for entry in card["classes"]) != CODES:
+        raise DetectorRefused(f"The detector's classes are not the 15 types in their order: {', '.join(CODES)}.")
+    return card
+
+
+def export_folder(cache_folder, card):
+    """Return where the export and gate result of this version and kind of processor are kept; None without a cache."""
+    if cache_folder is None:
+        return None
+    return Path(cache_folder) / f"{card['name']}-{card['sha256'][:12]}" / f"{machine_name()}-{EXPORT_FORM}"
+
+
+def _gate_passed(folder, backend):
+    """Whether bf16 of this backend passed the gate here."""
+    path = folder / "gate.json" if folder else None
+    result = json.loads(path.read_text()) if path and path.exists() else {"passed": False}
+    return result["passed"] and result["candidate"][0] == backend
+
+
+def _has_openvino():
+    import importlib.util
+
+    return importlib.util.find_spec("openvino") is not None

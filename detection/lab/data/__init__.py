@@ -1,0 +1,1 @@
+"""Labelled views of smears: reading foreign layouts, checking, splitting and deriving boxes."""

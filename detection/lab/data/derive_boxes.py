@@ -1,0 +1,156 @@
+"""Give a box to labelled crops that have none: from the stain (nucleus and cytoplasm), or from a
+detector where one exists.
+
+It knows the one cell in the middle of a crop; crops with several labelled cells are not its business.
+"""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from detection.boxes import pairwise_iou
+from detection.cell_types import CODES
+from detection.lab.data.datasets import read_pixels
+from detection.lab.training.augment import background_rgb
+
+
+def stain_box(image, um_per_px=0.1):
+    """Find the leukocyte nearest to the middle of a crop by its stain.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8
+        RGB crop with one leukocyte about its middle.
+    um_per_px : float
+        Scale, for the sizes of gaps that are closed.
+
+    Returns
+    -------
+    tuple of 4 floats or None
+        xyxy px; None when nothing is dark and blue enough to be a nucleus.
+
+    Notes
+    -----
+    Nucleus: more density in red than half of that in green (red cells hardly absorb red) and darker than Otsu's
+    threshold of that product. Cytoplasm: stained pixels bluer than red cells that touch the nucleus, no farther from it
+    than 3.5 um, after an opening that parts touching red cells.
+    """
+    glass = background_rgb(image)
+    density = -np.log(np.clip((cv2.GaussianBlur(image, (0, 0), 1.5) + 1.0) / (glass + 1), 0.01, 1.0))
+    red, green, blue = density[..., 0], density[..., 1], density[..., 2]
+    nuclear = np.clip(red * green, 0, 2)
+    level, _ = cv2.threshold((nuclear / max(nuclear.max(), 1e-6) * 255).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)
+    dark = ((nuclear / max(nuclear.max(), 1e-6) * 255 > level) & (red > 0.3)).astype(np.uint8)
+    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, disk(0.4 / um_per_px))
+    joined = cv2.morphologyEx(dark, cv2.MORPH_CLOSE, disk(1.2 / um_per_px))
+    count, parts, stats, centres = cv2.connectedComponentsWithStats(joined)
+    big = [k for k in range(1, count) if stats[k, cv2.CC_STAT_AREA] * um_per_px**2 > 8]
+    if not big:
+        return None
+    middle = np.array([image.shape[1] / 2, image.shape[0] / 2])
+    best = min(big, key=lambda k: np.linalg.norm(centres[k] - middle) - np.sqrt(stats[k, cv2.CC_STAT_AREA]) / 2)
+    nucleus = (parts == best).astype(np.uint8)
+    near = cv2.dilate(nucleus, disk(3.5 / um_per_px))
+    cytoplasm = ((green > 0.12) & (blue < green * 0.95) & (red > 0.25 * green) & (near > 0)).astype(np.uint8)
+    cell = cv2.morphologyEx(np.maximum(cytoplasm, nucleus), cv2.MORPH_OPEN, disk(1.3 / um_per_px))
+    count, parts = cv2.connectedComponents(np.maximum(cell, nucleus))
+    own = np.bincount(parts[nucleus > 0], minlength=count)
+    ys, xs = np.nonzero(parts == own.argmax())
+    return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)
+
+
+def disk(radius_px):
+    """Round structuring element of about this radius, at least 3 px wide."""
+    size = max(3, int(round(radius_px)) * 2 + 1)
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+
+
+def central_box(found, view):
+    """Return the detected box nearest to the middle of a view, or None when none holds the middle."""
+    middle = np.array([view.width_px / 2, view.height_px / 2] * 2)
+    holding = [k for k, box in enumerate(found.boxes) if box[0] < middle[0] < box[2] and box[1] < middle[1] < box[3]]
+    return tuple(float(v) for v in found.boxes[max(holding, key=lambda k: found.scores[k])]) if holding else None
+
+
+def derive_boxes(view, found=None, image=None):
+    """Return the view with its cell's box derived: the detector's if it found one, else the stain's, else as it was.
+
+    Parameters
+    ----------
+    view : View
+        View with one cell; one with none or several comes back as it is.
+    found : Found or None
+        What a detector found on it.
+    image : ndarray, shape (H, W, 3), uint8, or None
+        Its pixels, where they were read already.
+
+    Returns
+    -------
+    View
+        Still `boxless` when it was and nothing was found.
+    """
+    if len(view.cells) != 1:
+        return view
+    box = central_box(found, view) if found is not None else None
+    if box is None:
+        box = stain_box(read_pixels(view.path) if image is None else image, view.um_per_px or 0.1)
+    return replace(view, cells=((view.cells[0][0], box),), boxless=False) if box else view
+
+
+def box_overlaps(views, boxes):
+    """Return the codes and the IoU, shape (n,), of derived and drawn boxes; a missing box counts as 0.
+
+    Views and boxes are as in `box_agreement`; views without exactly one cell are passed over.
+    """
+    codes, overlaps = [], []
+    for view, box in zip(views, boxes):
+        if len(view.cells) == 1:
+            code, drawn = view.cells[0]
+            codes.append(code)
+            overlaps.append(0.0 if box is None else pairwise_iou(np.array([box]), np.array([drawn]))[0, 0])
+    return codes, np.array(overlaps, float)
+
+
+def box_agreement(views, boxes):
+    """Compare derived boxes with drawn ones.
+
+    Parameters
+    ----------
+    views : sequence of View
+        Views with drawn boxes; only those with one cell count.
+    boxes : sequence of tuple or None
+        Derived box of each view.
+
+    Returns
+    -------
+    dict
+        `n`, `found`, and the IoU's `mean`, `median`, share `over_50`, `over_75` (a missing box counts as 0).
+    """
+    _, overlaps = box_overlaps(views, boxes)
+    if not len(overlaps):
+        return {"n": 0}
+    return {
+        "n": len(overlaps),
+        "found": int((overlaps > 0).sum()),
+        "mean": round(float(overlaps.mean()), 3),
+        "median": round(float(np.median(overlaps)), 3),
+        "over_50": round(float((overlaps >= 0.5).mean()), 3),
+        "over_75": round(float((overlaps >= 0.75).mean()), 3),
+    }
+
+
+def agreement_histogram(views, boxes):
+    """Print the IoU of derived and drawn boxes in ten bins, of all and of each type, as text.
+
+    Parameters are as in `box_agreement`; a missing box falls into the lowest bin.
+    """
+    codes, overlaps = box_overlaps(views, boxes)
+    bins = np.minimum((overlaps * 10).astype(int), 9)
+    types = [code for code in CODES if code in codes]
+    lines = ["IoU" + "all".rjust(11) + "".join(code.rjust(6) for code in types)]
+    for number in range(10):
+        here = [code for code, own in zip(codes, bins) if own == number]
+        row = "".join(f"{here.count(code):6}" for code in types)
+        lines.append(f"{number / 10:.1f}-{(number + 1) / 10:.1f}{len(here):7}{row}")
+    return "\n".join(lines) + "\n"

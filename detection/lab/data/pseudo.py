@@ -1,0 +1,104 @@
+"""The command `pseudo`: tiles of unlabelled fields with the boxes that a detector guesses, kept where the stain agrees.
+It knows tiles, boxes and nuclei; guessed types teach crowding, not typing, and never count as evidence.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+TILE_UM, STEP_UM = 56.0, 40.0
+LEAST_SEEN = 0.3  # a cell of which less lies on the tile is no label
+ROOM_UM = 1.5  # a nucleus nearer to the edge belongs to a neighbour tile as well
+
+
+def add_command(commands):
+    """Add `pseudo` to `python -m detection`."""
+    parser = commands.add_parser("pseudo", help="label tiles of whole fields with a detector, checked by the stain")
+    parser.add_argument("fields", type=Path, help="folder of whole fields without labels")
+    parser.add_argument("--out", type=Path, required=True, help="YOLO folder to write; name its source `fields`")
+    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
+    parser.add_argument("--leave-out", action="append", default=[], metavar="TEXT", help="skip files whose name has it")
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Write `images/train`, `labels/train`, `data.yaml` and print what was kept; exit code 1 for an empty result."""
+    import cv2
+    import yaml
+
+    from detection import SHIPPED
+    from detection.cell_types import BY_CODE, CODES
+    from detection.inference.detector import Detector
+    from detection.inference.nuclei import find_nuclei, uncovered_nuclei
+    from detection.inference.scale import um_per_px_from_red_cells
+    from detection.lab.data.datasets import PICTURES, read_pixels
+
+    weights = options.weights or SHIPPED[0]
+    detector = Detector.load(weights, weights.with_suffix(".json"))
+    for part in ("images", "labels"):
+        (options.out / part / "train").mkdir(parents=True, exist_ok=True)
+    paths = [path for path in sorted(options.fields.iterdir()) if path.suffix.lower() in PICTURES]
+    paths = [path for path in paths if not any(text in path.name for text in options.leave_out)]
+    kept = {"with cells": 0, "empty": 0, "left out": 0}
+    for path in paths:
+        image = read_pixels(path)
+        um_per_px = um_per_px_from_red_cells(image)
+        if um_per_px is None:
+            print(f"{path.name}: its scale is unknown, skipped", file=sys.stderr)
+            continue
+        cells = detector.find_cells(image, um_per_px)
+        boxes = np.array([cell.xyxy for cell in cells]).reshape(-1, 4)
+        nuclei = find_nuclei(image, um_per_px)
+        lost = uncovered_nuclei(nuclei, boxes)
+        for number, (x, y, edge) in enumerate(tiles(image.shape, um_per_px)):
+            own, inside = on_tile(boxes, x, y, edge)
+            if len(on_tile(lost, x + ROOM_UM / um_per_px, y + ROOM_UM / um_per_px, edge - 2 * ROOM_UM / um_per_px)[0]):
+                kept["left out"] += 1
+                continue
+            kept["with cells" if len(own) else "empty"] += 1
+            name = f"{path.stem}_{number:03}"
+            tile = np.ascontiguousarray(image[y : y + edge, x : x + edge, ::-1])
+            cv2.imwrite(str(options.out / "images" / "train" / f"{name}.jpg"), tile, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            lines = [
+                f"{BY_CODE[cells[k].code].index} {(a + c) / 2 / edge:.5f} {(b + d) / 2 / edge:.5f} "
+                f"{(c - a) / edge:.5f} {(d - b) / edge:.5f}"
+                for k, (a, b, c, d) in zip(own, inside)
+            ]
+            (options.out / "labels" / "train" / f"{name}.txt").write_text("\n".join(lines))
+        print(f"{path.name}: {um_per_px:g} um per px, {len(cells)} boxes, {len(lost)} of {len(nuclei)} nuclei in none")
+    (options.out / "data.yaml").write_text(yaml.safe_dump({"path": ".", "train": "images/train", "names": list(CODES)}))
+    (options.out / "pseudo.json").write_text(json.dumps({"weights": weights.name, "tiles": kept}, indent=1))
+    print("  ".join(f"{name} {count}" for name, count in kept.items()))
+    return 0 if kept["with cells"] else 1
+
+
+def tiles(shape, um_per_px):
+    """Yield (x, y, edge) in px of overlapping square tiles that lie whole in a picture of this shape."""
+    edge, step = round(TILE_UM / um_per_px), round(STEP_UM / um_per_px)
+    for y in range(0, shape[0] - edge + 1, step):
+        for x in range(0, shape[1] - edge + 1, step):
+            yield x, y, edge
+
+
+def on_tile(boxes, x, y, edge):
+    """Choose the boxes of which enough lies on a tile.
+
+    Parameters
+    ----------
+    boxes : ndarray, shape (n, 4)
+        xyxy px of the picture.
+    x, y, edge : float
+        The tile, px.
+
+    Returns
+    -------
+    numbers : ndarray of int, shape (k,)
+    clipped : ndarray, shape (k, 4)
+        xyxy px of the tile.
+    """
+    clipped = np.clip(boxes - [x, y, x, y], 0, edge)
+    seen = (clipped[:, 2:] - clipped[:, :2]).prod(1)
+    numbers = np.flatnonzero(seen >= LEAST_SEEN * (boxes[:, 2:] - boxes[:, :2]).prod(1).clip(1e-6))
+    return numbers, clipped[numbers]

@@ -1,0 +1,96 @@
+"""The command `find`: leukocytes of one image file as text, JSON or a picture with boxes.
+It knows arguments and drawing; decoding, scale, cells and nuclei are the work of their own modules.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+
+def add_command(commands):
+    """Add `find` to `python -m detection`."""
+    parser = commands.add_parser("find", help="find and type the leukocytes of one image")
+    parser.add_argument("image", type=Path, help="picture or slide to look at")
+    parser.add_argument("--um-per-px", type=float, help="scale; default: the file's metadata, else its red cells")
+    parser.add_argument("--out", type=Path, help="write the image with boxes and codes here (PNG or JPEG)")
+    parser.add_argument("--json", action="store_true", help="print cells and nuclei as JSON")
+    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="where the OpenVINO export is kept")
+    parser.set_defaults(run=run)
+
+
+def default_cache():
+    """Return a folder of this user's for exports outside the product."""
+    return Path(tempfile.gettempdir()) / f"leukoweb-detector-cache-{os.getuid()}"
+
+
+def run(options):
+    """Find, print, draw; exit code 1 with one sentence where the image or its scale is refused."""
+    import numpy as np
+
+    from detection import SHIPPED
+    from detection.images import ImageRefused, unpack_image
+    from detection.inference.detector import Detector, DetectorRefused
+    from detection.inference.nuclei import find_nuclei, uncovered_nuclei
+    from detection.inference.scale import um_per_px_from_red_cells
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            facts = unpack_image(options.image, folder)
+            weights = options.weights or SHIPPED[0]
+            detector = Detector.load(weights, weights.with_suffix(".json"), cache_folder=options.cache)
+            pixels = np.load(Path(folder) / "pixels.npy", mmap_mode="r")
+            um_per_px, method = options.um_per_px or facts.um_per_px, "given" if options.um_per_px else "metadata"
+            if um_per_px is None:
+                um_per_px, method = um_per_px_from_red_cells(pixels), "red cells"
+            if um_per_px is None:
+                print(
+                    "The scale is unknown and too few single red cells were found: give --um-per-px.", file=sys.stderr
+                )
+                return 1
+            cells = detector.find_cells(pixels, um_per_px, on_progress=_progress)
+        except (ImageRefused, DetectorRefused, ValueError, OSError) as error:
+            print(error, file=sys.stderr)
+            return 1
+        nuclei = find_nuclei(pixels, um_per_px)
+        missed = uncovered_nuclei(nuclei, [cell.xyxy for cell in cells])
+        if options.out:
+            draw(pixels, cells, missed, um_per_px).save(options.out)
+    if options.json:
+        print(json.dumps({
+            "um_per_px": um_per_px, "scale_method": method, "warning": facts.warning,
+            "backend": detector.backend, "precision": detector.precision, "device": detector.device,
+            "cells": [{"code": cell.code, "score": round(cell.score, 4), "xyxy": cell.xyxy} for cell in cells],
+            "uncovered_nuclei": missed.round(1).tolist(),
+        }))  # fmt: skip
+    else:
+        print(f"{len(cells)} leukocytes at {um_per_px:g} um per px ({method}); {detector.backend} {detector.precision}")
+        print("  ".join(f"{code} {count}" for code, count in Counter(cell.code for cell in cells).most_common()))
+        print(f"{len(missed)} of {len(nuclei)} dark nuclei lie in no box")
+    return 0
+
+
+def _progress(done, total):
+    print(f"\rtile {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def draw(pixels, cells, missed, um_per_px):
+    """Return a PIL image with each cell's box, code and score, and uncovered nuclei in thin black."""
+    from PIL import Image, ImageDraw
+
+    from detection.cell_types import BY_CODE
+
+    image = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(image)
+    width, letters_px = max(1, round(0.4 / um_per_px)), max(10, round(3 / um_per_px))
+    for cell in cells:
+        pen.rectangle(cell.xyxy, outline=BY_CODE[cell.code].color, width=width)
+        x, y = cell.xyxy[0], max(cell.xyxy[1], letters_px)
+        text = f"{cell.code} {cell.score:.2f}"
+        pen.text((x, y), text, fill=BY_CODE[cell.code].color, anchor="lb", font_size=letters_px)
+    for box in missed:
+        pen.rectangle(tuple(box), outline="black", width=max(1, width // 2))
+    return image

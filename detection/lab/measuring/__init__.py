@@ -1,0 +1,1 @@
+"""Figures of detectors on labelled views, their calibration, cards and speed."""

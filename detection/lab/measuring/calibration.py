@@ -1,0 +1,283 @@
+"""Choose score thresholds and temperature on validation data, and fit a detector to one
+laboratory's stain from a few labelled cells.
+
+It knows scores, hits and colours; it never changes weights.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from detection.boxes import pairwise_iou
+from detection.cell_types import CODES
+from detection.inference.stain_transfer import as_lists, recolour, typical_look
+from detection.lab.data.datasets import read_pixels
+from detection.lab.measuring.evaluation import (
+    Found,
+    ap_table,
+    find_on_views,
+    match_views,
+    proportion,
+    sample_numbers,
+    truth,
+)
+
+MOST_CELLS = 100
+MOST_THRESHOLD = 0.3  # few cells must not talk a laboratory into hiding the others
+LEAST_CELLS = 10  # a type with fewer labelled cells keeps the common threshold
+
+
+def scores_and_hits(views, found, *, iou=0.5, lowest=0.05):
+    """Collect every detection's score and whether it names the type of the labelled cell below it.
+
+    Parameters
+    ----------
+    views : sequence of View
+    found : sequence of Found
+    iou : float
+        Least overlap with the labelled cell.
+    lowest : float
+        Detections below are left out.
+
+    Returns
+    -------
+    scores : ndarray, shape (n,)
+    hits : ndarray, shape (n,), bool
+    """
+    scores, hits = [], []
+    for view, cells in zip(views, found):
+        boxes, types = truth(view)
+        keep = cells.scores >= lowest
+        overlaps = pairwise_iou(cells.boxes[keep], boxes)
+        best = overlaps.argmax(1) if len(boxes) else np.zeros(keep.sum(), int)
+        right = (
+            (overlaps.max(1) >= iou) & (types[best] == cells.types[keep]) if len(boxes) else np.zeros(keep.sum(), bool)
+        )
+        scores.append(cells.scores[keep])
+        hits.append(right)
+    return np.concatenate(scores), np.concatenate(hits)
+
+
+def rescale(scores, temperature):
+    """Apply a temperature to scores: sigmoid(logit(score) / temperature)."""
+    scores = np.clip(np.asarray(scores, float), 1e-6, 1 - 1e-6)
+    return 1 / (1 + np.exp(-np.log(scores / (1 - scores)) / temperature))
+
+
+def fit_temperature(scores, hits):
+    """Find the temperature that makes scores most likely as chances of being right.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+        0 to 1.
+    hits : ndarray, shape (n,), bool
+
+    Returns
+    -------
+    float
+        Between .2 and 5; 1.0 for no detection.
+
+    References
+    ----------
+    Guo et al. 2017, On Calibration of Modern Neural Networks, arXiv 1706.04599.
+    """
+    if not len(scores):
+        return 1.0
+
+    def loss(temperature):
+        chance = np.clip(rescale(scores, temperature), 1e-9, 1 - 1e-9)
+        return -np.where(hits, np.log(chance), np.log(1 - chance)).mean()
+
+    return round(float(minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x), 3)
+
+
+def calibration_error(scores, hits, *, bins=15):
+    """Expected calibration error: mean gap between score and share of right calls over equal score bins, 0 to 1."""
+    if not len(scores):
+        return 0.0
+    place = np.minimum((np.asarray(scores) * bins).astype(int), bins - 1)
+    gaps = [
+        abs(np.mean(scores[place == b]) - np.mean(hits[place == b])) * np.mean(place == b) for b in np.unique(place)
+    ]
+    return float(np.sum(gaps))
+
+
+def choose_thresholds(views, found, *, common=None, most=1.0):
+    """Choose the score from which each type is shown: where precision and recall balance best (highest F1).
+
+    Parameters
+    ----------
+    views : sequence of View
+    found : sequence of Found
+    common : float or None
+        Threshold of types with fewer than 10 labelled cells; None chooses it over all types together.
+    most : float
+        No threshold lies above: a cell of unsure type is better shown with the wrong name than not shown.
+
+    Returns
+    -------
+    thresholds : dict of code to float
+        All fifteen.
+    common : float
+    """
+    matches = match_views(views, found)
+    if common is None:
+        scores = np.concatenate([match["scores"] for match in matches])
+        hits = np.concatenate([match["hits"][:, 0] for match in matches])
+        common = best_f1(scores, hits, sum(int(match["labels"].sum()) for match in matches))
+    thresholds = {}
+    for code, match in zip(CODES, matches):
+        labels = int(match["labels"].sum())
+        own = best_f1(match["scores"], match["hits"][:, 0], labels) if labels >= LEAST_CELLS else common
+        thresholds[code] = min(own, most)
+    return thresholds, min(common, most)
+
+
+def best_f1(scores, hits, labels):
+    """Return the score with the highest F1 (middle of its plateau of half a point), .25 when nothing is right."""
+    order = np.argsort(-scores, kind="stable")
+    true = np.cumsum(hits[order])
+    if not len(true) or not true[-1]:
+        return 0.25
+    f1 = 2 * true / (np.arange(1, len(true) + 1) + labels)
+    near = np.flatnonzero(f1 >= f1.max() - 0.005)
+    return round(float(np.median(scores[order][near])), 3)
+
+
+def colour_change(own, aim, *, stain=True):
+    """Write down the change from one Look to another as JSON-able dicts (`stains.recolour` applies it).
+
+    `stain` False moves the glass alone.
+    """
+    if not stain:
+        aim = replace(aim, nucleus=own.nucleus, red_cell=own.red_cell)
+    return {"own": as_lists(own), "aim": as_lists(aim)}
+
+
+def typed_right(views, found):
+    """Count cells whose best detection (IoU .3, as derived boxes are rough) names their type: (right, all)."""
+    right = count = 0
+    for view, cells in zip(views, found):
+        boxes, types = truth(view)
+        overlaps = pairwise_iou(boxes, cells.boxes)
+        for k, own in enumerate(types):
+            near = np.flatnonzero(overlaps[k] >= 0.3)
+            count += 1
+            right += bool(len(near)) and cells.types[near[cells.scores[near].argmax()]] == own
+    return int(right), count
+
+
+def called_right(views, found, thresholds):
+    """Count at thresholds (dict of code to score): (cells named rightly, cells named, labelled cells)."""
+    least = np.array([thresholds[code] for code in CODES])
+    above = [cells.scores >= least[cells.types] for cells in found]
+    shown = [Found(cells.boxes[k], cells.types[k], cells.scores[k]) for cells, k in zip(found, above)]
+    _, hits = scores_and_hits(views, shown, lowest=0.0)
+    return int(hits.sum()), len(hits), sum(len(view.cells) for view in views)
+
+
+def calibrate(network, views, aim, *, thresholds=None, um_per_px=0.115, folds=5, seed=0):
+    """Fit a detector to one laboratory: colour transform and type thresholds, the gain measured on cells left out.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    views : sequence of View
+        Labelled views of the laboratory, at most 100 cells.
+    aim : Look or None
+        Colours of the training data, which the detector knows; None leaves colours alone.
+    thresholds : dict of code to float, optional
+        The detector's own, to measure the gain against; without them only typing is measured.
+    um_per_px : float
+        Training scale.
+    folds : int
+        Cross-validation folds, a patient in one: transform and thresholds are chosen on the other folds each time.
+    seed : int
+
+    Returns
+    -------
+    dict
+        `colour` (of `colour_change`, or None), `thresholds`, `common_threshold`, `cells`, and `typed_right` before and
+        after (each [share, low, high] of the left-out cells) - the gain may be nothing, and then `colour` is None;
+        `at_thresholds`, precision and recall of the left-out cells at the thresholds before and after.
+
+    Raises
+    ------
+    ValueError
+        When there are no cells or more than 100.
+    """
+    cells = sum(len(view.cells) for view in views)
+    if not 0 < cells <= MOST_CELLS:
+        raise ValueError(f"Calibration takes 1 to {MOST_CELLS} labelled cells; there are {cells}.")
+    own = typical_look(read_pixels(view.path) for view in views)
+    choices = [None]
+    if own and aim:
+        choices += [colour_change(own, aim, stain=False), colour_change(own, aim)]
+    results = [
+        find_on_views(network, views, um_per_px=um_per_px, pixels=lambda path, t=t: recolour(read_pixels(path), t))[0]
+        for t in choices
+    ]
+    samples = sample_numbers(views)
+    fold = np.random.default_rng(seed).permutation(samples.max() + 1)[samples] % folds
+    after, called = 0, np.zeros(3, int)
+    for k in np.unique(fold):
+        out, rest = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
+        rest = rest if len(rest) else out
+        best = best_choice(views, results, rest)
+        after += typed_right(*of(out, views, results[best]))[0]
+        called += called_right(
+            *of(out, views, results[best]),
+            choose_thresholds(*of(rest, views, results[best]), most=MOST_THRESHOLD)[0],
+        )
+    before = typed_right(views, results[0])[0]
+    best = best_choice(views, results, np.arange(len(views))) if after > before else 0
+    gain = {"after": precision_recall(*called)}
+    if thresholds:
+        gain = {"before": precision_recall(*called_right(views, results[0], thresholds))} | gain
+    thresholds, common = choose_thresholds(views, results[best], most=MOST_THRESHOLD)
+    macro = ap_table(views, match_views(views, results[best]), repeats=0).get("macro", {})
+    return {
+        "colour": choices[best],
+        "thresholds": thresholds,
+        "common_threshold": common,
+        "cells": cells,
+        "macro_ap50": macro.get("ap50"),
+        "at_thresholds": gain,
+        "typed_right": {"before": proportion(before, cells), "after": proportion(max(before, after), cells)},
+    }
+
+
+def of(numbers, *lists):
+    """Return the numbered items of each list."""
+    return [[items[i] for i in numbers] for items in lists]
+
+
+def precision_recall(right, named, cells):
+    """Shares with exact intervals: of the cells named, and of those labelled."""
+    return {"precision": proportion(right, named), "recall": proportion(min(right, cells), cells)}
+
+
+def draw_cells(views, most=MOST_CELLS, *, seed=0):
+    """Draw views at random while their cells are at most `most`; a view that would go beyond is passed over."""
+    drawn, cells = [], 0
+    for number in np.random.default_rng(seed).permutation(len(views)):
+        if views[number].cells and cells + len(views[number].cells) <= most:
+            drawn.append(views[number])
+            cells += len(views[number].cells)
+    return drawn
+
+
+def best_choice(views, results, numbers):
+    """Return which result types most cells right on the numbered views; ties go to the least change."""
+    return int(np.argmax([typed_right(*of(numbers, views, found))[0] for found in results]))
+
+
+def write_site(path, site, weights):
+    """Store a laboratory's calibration as JSON with the SHA-256 of the weights that it holds for."""
+    sha256 = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    Path(path).write_text(json.dumps({"weights_sha256": sha256, **site}, indent=1))

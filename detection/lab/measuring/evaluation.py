@@ -1,0 +1,397 @@
+"""Measure a detector on labelled views: average precision with intervals, precision and recall, confusion, speed.
+
+It knows boxes, types and figures; pages are made in `evaluation_report`, thresholds chosen in `calibration`.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.stats import binomtest
+from tqdm import tqdm
+
+from detection.boxes import pairwise_iou
+from detection.cell_types import BY_CODE, CELL_TYPES, CODES
+from detection.inference.networks import machine_name
+from detection.lab.data.datasets import read_pixels
+
+IOUS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+MAX_FOUND = 100  # per view and type, as COCO counts
+LOWEST_SCORE = 0.001
+
+
+@dataclass(frozen=True)
+class Found:
+    """Findings on one view, best first: `boxes` (n, 4) xyxy in view px, `types` (n,) class indices, `scores` (n,)."""
+
+    boxes: np.ndarray
+    types: np.ndarray
+    scores: np.ndarray
+
+
+def truth(view):
+    """Return the labelled boxes (n, 4) and class indices (n,) of a view."""
+    boxes = np.array([box for _, box in view.cells], float).reshape(-1, 4)
+    return boxes, np.array([BY_CODE[code].index for code, _ in view.cells], int)
+
+
+def find_on_views(
+    network, views, *, um_per_px=0.115, batch=16, per_type=False, merge_iou=0.5, lowest=LOWEST_SCORE, pixels=read_pixels
+):
+    """Run a network over whole views brought to its training scale.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Detection network in evaluation mode whose first output is (B, 4 + 15, anchors), boxes as xywh px.
+    views : sequence of View
+        Views; one of unknown scale is taken as being at the training scale.
+    um_per_px : float
+        Training scale.
+    batch : int
+        Most views a pass; large ones go through in smaller batches.
+    per_type : bool
+        True suppresses overlaps within each type only and lets one box carry several types, as papers measure
+        (IoU .7); False gives every cell one type, as the product does.
+    merge_iou : float
+        Overlap above which two boxes are one cell (product way).
+    lowest : float
+        Scores below are dropped.
+    pixels : callable(path) -> ndarray
+        Reader of a view's picture; `calibrate` passes one that changes the colours.
+
+    Returns
+    -------
+    found : list of Found
+    images_per_s : float
+        Speed of network and suppression, without reading files.
+    """
+    import torch
+
+    device = next(network.parameters()).device
+    fast = device_facts(network)["precision"] == "bfloat16"
+    network = network.eval().to(memory_format=torch.channels_last)
+    found, seconds = [], 0.0
+    for part in tqdm(batches(views, batch, um_per_px), desc="views", mininterval=10, leave=False):
+        factors = [(view.um_per_px or um_per_px) / um_per_px for view in part]
+        images = [pixels(view.path) for view in part]
+        images = [
+            cv2.resize(image, None, fx=f, fy=f, interpolation=cv2.INTER_AREA if f < 1 else cv2.INTER_LINEAR)
+            if abs(f - 1) > 0.01
+            else image
+            for image, f in zip(images, factors)
+        ]
+        height, width = (-(-max(image.shape[k] for image in images) // 32) * 32 for k in (0, 1))
+        canvas = np.full((len(part), height, width, 3), 114, np.uint8)
+        for k, image in enumerate(images):
+            canvas[k, : image.shape[0], : image.shape[1]] = image
+        began = time.monotonic()
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=fast):
+            x = (
+                torch.from_numpy(canvas)
+                .to(device)
+                .permute(0, 3, 1, 2)
+                .float()
+                .div_(255)
+                .contiguous(memory_format=torch.channels_last)
+            )
+            out = network(x)[0].float()  # (B, 19, anchors)
+        for k, factor in enumerate(factors):
+            found.append(suppress(out[k].T, factor, per_type=per_type, merge_iou=merge_iou, lowest=lowest))
+        seconds += time.monotonic() - began
+    return found, len(views) / max(seconds, 1e-9)
+
+
+def device_facts(network):
+    """Say how `find_on_views` runs a network: `device`, `machine` (its name) and `precision`."""
+    import torch
+
+    device = next(network.parameters()).device
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else machine_name()
+    fast = device.type == "cpu" and has_fast_bfloat16()
+    return {"device": str(device), "machine": machine, "precision": "bfloat16" if fast else "float32"}
+
+
+def batches(views, most, um_per_px):
+    """Divide views into lists of at most `most` that hold no more than `most` canvases of 640 px at the given scale."""
+    parts, area_px = [], 0.0
+    for view in views:
+        own_px = view.width_px * view.height_px * ((view.um_per_px or um_per_px) / um_per_px) ** 2
+        if not parts or len(parts[-1]) == most or area_px + own_px > most * 640**2:
+            parts.append([])
+            area_px = 0.0
+        parts[-1].append(view)
+        area_px += own_px
+    return parts
+
+
+def has_fast_bfloat16():
+    """Whether this processor computes bfloat16 faster than float32 (AVX512-BF16 or AMX)."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def suppress(rows, factor, *, per_type, merge_iou, lowest):
+    """Turn raw rows (anchors, 4 + types) of one view into what was found, in px of the view."""
+    import torch
+    from torchvision.ops import batched_nms, box_convert, nms
+
+    boxes, scores = box_convert(rows[:, :4], "cxcywh", "xyxy") / factor, rows[:, 4:]
+    if per_type:
+        anchors, types = (scores > lowest).nonzero(as_tuple=True)
+        boxes, scores = boxes[anchors], scores[anchors, types]
+        kept = batched_nms(boxes, scores, types, 0.7)
+    else:
+        scores, types = scores.max(1)
+        boxes, types, scores = boxes[scores > lowest], types[scores > lowest], scores[scores > lowest]
+        kept = nms(boxes, scores, merge_iou)
+    kept = kept[:300]
+    return Found(*(torch.as_tensor(part[kept]).cpu().numpy() for part in (boxes, types, scores)))
+
+
+def match_views(views, found):
+    """Match detections to labels as COCO does, per type and IoU.
+
+    Parameters
+    ----------
+    views : sequence of View
+    found : sequence of Found
+        One for each view.
+
+    Returns
+    -------
+    list of dict
+        One for each of the 15 types: `scores` (n,), `hits` (n, 10) bool for each IoU of .5 to .95, `view` (n,) number
+        of the view, and `labels` (number of views,) count of labelled cells.
+    """
+    matches = [{"scores": [], "hits": [], "view": [], "labels": np.zeros(len(views), int)} for _ in CODES]
+    for number, (view, cells) in enumerate(zip(views, found)):
+        boxes, types = truth(view)
+        for index in range(len(CODES)):
+            own, mine = boxes[types == index], np.flatnonzero(cells.types == index)
+            mine = mine[np.argsort(-cells.scores[mine], kind="stable")][:MAX_FOUND]
+            matches[index]["labels"][number] = len(own)
+            if not len(mine):
+                continue
+            hits = np.zeros((len(mine), len(IOUS)), bool)
+            if len(own):
+                iou = pairwise_iou(cells.boxes[mine], own)
+                for t, least in enumerate(IOUS):
+                    free = np.ones(len(own), bool)
+                    for d in range(len(mine)):
+                        best = np.where(free, iou[d], -1).argmax()
+                        if free[best] and iou[d, best] >= least:
+                            free[best], hits[d, t] = False, True
+            matches[index]["scores"].append(cells.scores[mine])
+            matches[index]["hits"].append(hits)
+            matches[index]["view"].append(np.full(len(mine), number))
+    for match in matches:
+        match["scores"] = np.concatenate(match["scores"]) if match["scores"] else np.zeros(0)
+        match["hits"] = np.concatenate(match["hits"]) if match["hits"] else np.zeros((0, len(IOUS)), bool)
+        match["view"] = np.concatenate(match["view"]) if match["view"] else np.zeros(0, int)
+        order = np.argsort(-match["scores"], kind="stable")
+        for key in ("scores", "hits", "view"):
+            match[key] = match[key][order]
+    return matches
+
+
+def average_precisions(match, weights=None):
+    """Compute the AP of one type at each IoU with COCO's 101 recall points.
+
+    Parameters
+    ----------
+    match : dict
+        One entry of `match_views`.
+    weights : ndarray, shape (views,), or None
+        How often each view counts (for the bootstrap).
+
+    Returns
+    -------
+    ndarray, shape (10,)
+        NaN where the type has no labelled cell.
+    """
+    weights = np.ones(len(match["labels"])) if weights is None else weights
+    labels = float((match["labels"] * weights).sum())
+    if not labels:
+        return np.full(len(IOUS), np.nan)
+    w = weights[match["view"]][:, None]
+    true, false = np.cumsum(match["hits"] * w, 0), np.cumsum(~match["hits"] * w, 0)
+    out = np.zeros(len(IOUS))
+    for t in range(len(IOUS)):
+        recall = true[:, t] / labels
+        precision = true[:, t] / np.maximum(true[:, t] + false[:, t], 1e-12)
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+        at = np.searchsorted(recall, RECALLS, side="left")
+        out[t] = (
+            np.where(at < len(precision), precision[np.minimum(at, len(precision) - 1)], 0).mean()
+            if len(precision)
+            else 0
+        )
+    return out
+
+
+def ap_table(views, matches, *, repeats=200, seed=0):
+    """Tabulate AP per type with bootstrap intervals by patient, or by view where no patient is known.
+
+    Parameters
+    ----------
+    views : sequence of View
+    matches : list of dict
+        Of `match_views`.
+    repeats : int
+        Bootstrap draws; 0 gives no interval.
+    seed : int
+        Start of chance.
+
+    Returns
+    -------
+    dict
+        `types`: {code: {n, ap50, ap50_95, ap50_low, ap50_high}} of types with n > 0; `macro`: ap50 and ap50_95 with
+        interval over all these; `macro_n10`: over those with n >= 10; `by`: "patient", "view" or "patient or view".
+    """
+    groups = sample_numbers(views)
+    rng = np.random.default_rng(seed)
+    present = [k for k, match in enumerate(matches) if match["labels"].sum()]
+    base = {k: average_precisions(matches[k]) for k in present}
+    draws = {k: [] for k in present}
+    for _ in range(repeats):
+        weights = np.bincount(rng.integers(groups.max() + 1, size=groups.max() + 1), minlength=groups.max() + 1)[groups]
+        for k in present:
+            draws[k].append(average_precisions(matches[k], weights))
+    types = {}
+    for k in present:
+        row = {"n": int(matches[k]["labels"].sum()), "ap50": round4(base[k][0]), "ap50_95": round4(base[k].mean())}
+        if repeats:
+            row["ap50_low"], row["ap50_high"] = interval([draw[0] for draw in draws[k]])
+            row["ap50_95_low"], row["ap50_95_high"] = interval([draw.mean() for draw in draws[k]])
+        types[CODES[k]] = row
+    known = {bool(view.patient) for view in views}
+    by = "patient or view" if len(known) == 2 else "patient" if known == {True} else "view"
+    table = {"types": types, "by": by, "bootstrap": repeats}
+    for name, least in (("macro", 1), ("macro_n10", 10)):
+        chosen = [k for k in present if matches[k]["labels"].sum() >= least]
+        if chosen:
+            row = {
+                "types": len(chosen),
+                "ap50": round4(np.mean([base[k][0] for k in chosen])),
+                "ap50_95": round4(np.mean([base[k].mean() for k in chosen])),
+            }
+            if repeats:
+                row["ap50_low"], row["ap50_high"] = interval(
+                    np.nanmean([[draw[0] for draw in draws[k]] for k in chosen], 0)
+                )
+                row["ap50_95_low"], row["ap50_95_high"] = interval(
+                    np.nanmean([[draw.mean() for draw in draws[k]] for k in chosen], 0)
+                )
+            table[name] = row
+    return table
+
+
+def sample_names(views):
+    """Name the sample of each view: (source, patient), as two sources may number alike, or the view by itself."""
+    return [(view.source, view.patient) if view.patient else (view.source, k) for k, view in enumerate(views)]
+
+
+def sample_numbers(views):
+    """Number the samples from 0 in the order of their first views; the number of each view's sample, shape (n,)."""
+    names = sample_names(views)
+    places = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([places[name] for name in names], int)
+
+
+def interval(values):
+    """Middle 95 % of bootstrap values."""
+    return tuple(round4(v) for v in np.nanpercentile(values, [2.5, 97.5]))
+
+
+def round4(value):
+    """Round for a table; NaN becomes None, which JSON knows."""
+    return None if value is None or np.isnan(value) else round(float(value), 4)
+
+
+def as_one_type(views, found):
+    """Return views and findings with every type replaced by the first: for labels that only say "leukocyte"."""
+    views = [replace(view, cells=tuple((CODES[0], box) for _, box in view.cells)) for view in views]
+    return views, [Found(own.boxes, np.zeros(len(own.boxes), int), own.scores) for own in found]
+
+
+def confusion(views, found, thresholds, *, iou=0.5):
+    """Count what each labelled cell was called, by place alone.
+
+    Parameters
+    ----------
+    views, found
+        As in `match_views`.
+    thresholds : ndarray, shape (15,)
+        Lowest score a type is shown at.
+    iou : float
+        Least overlap of a detection with its cell.
+
+    Returns
+    -------
+    ndarray, shape (16, 16), int
+        Rows: labelled type, last row nothing labelled; columns: type found, last column nothing found.
+    """
+    table = np.zeros((len(CODES) + 1, len(CODES) + 1), int)
+    for view, cells in zip(views, found):
+        boxes, types = truth(view)
+        shown = cells.scores >= np.asarray(thresholds)[cells.types] if len(cells.types) else np.zeros(0, bool)
+        own, called = cells.boxes[shown], cells.types[shown]
+        free = np.ones(len(boxes), bool)
+        overlaps = pairwise_iou(own, boxes) if len(own) and len(boxes) else np.zeros((len(own), len(boxes)))
+        for d in np.argsort(-cells.scores[shown], kind="stable"):
+            best = np.where(free, overlaps[d], -1).argmax() if len(boxes) else -1
+            if best >= 0 and free[best] and overlaps[d, best] >= iou:
+                free[best] = False
+                table[types[best], called[d]] += 1
+            else:
+                table[-1, called[d]] += 1
+        for index in types[free]:
+            table[index, -1] += 1
+    return table
+
+
+def stages_apart(table):
+    """Count the neutrophil line of a confusion table by how many stages the call was off: {0: n, 1: n, ...}."""
+    counts = {}
+    line = [cell_type for cell_type in CELL_TYPES if cell_type.stage]
+    for own in line:
+        for called in line:
+            apart = abs(own.stage - called.stage)
+            counts[apart] = counts.get(apart, 0) + int(table[own.index, called.index])
+    return dict(sorted(counts.items()))
+
+
+def precision_recall(table):
+    """Precision and recall of each labelled type of a confusion table with exact (Clopper-Pearson) 95 % intervals."""
+    rows = {}
+    for k, code in enumerate(CODES):
+        labelled, called, right = int(table[k].sum()), int(table[:, k].sum()), int(table[k, k])
+        if labelled:
+            rows[code] = {
+                "n": labelled,
+                "right": right,
+                "recall": proportion(right, labelled),
+                "precision": proportion(right, called),
+            }
+    return rows
+
+
+def proportion(hits, count):
+    """A share with its exact 95 % interval: [value, low, high], or None for an empty count."""
+    if not count:
+        return None
+    ci = binomtest(hits, count).proportion_ci(0.95, "exact")
+    return [round4(hits / count), round4(ci.low), round4(ci.high)]
+
+
+def macro_ap50(network, views, recipe):
+    """Return the figure of merit of a run: macro AP@.5 of the types with n >= 10, else of all; None without a cell."""
+    if not any(view.cells for view in views):
+        return None
+    found, _ = find_on_views(network, views, um_per_px=recipe["um_per_px"])
+    table = ap_table(views, match_views(views, found), repeats=0)
+    return (table.get("macro_n10") or table["macro"])["ap50"]

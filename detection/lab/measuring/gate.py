@@ -1,0 +1,151 @@
+"""Decide whether a faster precision may be used on this machine: it must find what float32 finds, of every type.
+It knows two detectors and pictures with and without truth; it knows no tiles, users or cases.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from detection.boxes import pairwise_iou
+from detection.cell_types import CODES
+
+MOST_RECALL_LOST = 0.005
+NO_RECALL_LOST = ("MYO", "MOB", "PMO")  # a blast or promyelocyte overlooked is a leukaemia overlooked
+LEAST_EQUAL = 0.99
+
+
+def compare(candidate, reference, labelled, fields):
+    """Compare two detectors picture by picture.
+
+    Parameters
+    ----------
+    candidate, reference : Detector
+        The faster one and the float32 one, of the same weights.
+    labelled : iterable of (image, um_per_px, cells)
+        Pictures with truth: cells as (code, xyxy) pairs; at least one.
+    fields : iterable of (image, um_per_px)
+        Whole fields without truth; at least one.
+
+    Returns
+    -------
+    dict
+        `passed`; `recall` per type with n and both values; `equal`, the share of boxes on the fields that the other
+        detector has too (IoU over .5 and the same type); `why`, sentences, empty when passed;
+        backends and precisions.
+
+    Raises
+    ------
+    ValueError
+        If there is no labelled cell or no cell on any field: then nothing is shown.
+    """
+    truth, hits = dict.fromkeys(CODES, 0), {name: dict.fromkeys(CODES, 0) for name in ("candidate", "reference")}
+    for image, um_per_px, cells in labelled:
+        found = {
+            "candidate": candidate.find_cells(image, um_per_px),
+            "reference": reference.find_cells(image, um_per_px),
+        }
+        for code, _ in cells:
+            truth[code] += 1
+        for name, ours in found.items():
+            is_hit = (_overlap_of_same_type(cells, _pairs(ours)) >= 0.5).any(1)
+            for (code, _), hit in zip(cells, is_hit, strict=True):
+                hits[name][code] += bool(hit)
+    equal = boxes = 0
+    for image, um_per_px in fields:
+        ours, theirs = candidate.find_cells(image, um_per_px), reference.find_cells(image, um_per_px)
+        boxes += len(ours) + len(theirs)
+        is_same = _overlap_of_same_type(_pairs(ours), _pairs(theirs)) > 0.5
+        equal += int(is_same.any(1).sum() + is_same.any(0).sum())
+    if not sum(truth.values()) or not boxes:
+        raise ValueError("The gate needs labelled cells and fields on which cells are found.")
+    recall = {
+        code: {"n": n, "f32": hits["reference"][code] / n, "faster": hits["candidate"][code] / n}
+        for code, n in truth.items()
+        if n
+    }
+    why = []
+    for code, one in recall.items():
+        allowed = 0 if code in NO_RECALL_LOST else MOST_RECALL_LOST
+        if one["f32"] - one["faster"] > allowed + 1e-9:
+            why.append(f"recall of {code} falls from {one['f32']:.3f} to {one['faster']:.3f} (n = {one['n']})")
+    if equal / boxes < LEAST_EQUAL:
+        why.append(f"only {equal / boxes:.2%} of the boxes on the fields are equal")
+    return {
+        "passed": not why,
+        "why": why,
+        "recall": recall,
+        "equal": equal / boxes,
+        "boxes": boxes,
+        "reference": [reference.backend, reference.precision],
+        "candidate": [candidate.backend, candidate.precision],
+        "sha256": reference.card["sha256"],
+    }
+
+
+def _pairs(cells):
+    return [(cell.code, cell.xyxy) for cell in cells]
+
+
+def _overlap_of_same_type(cells, others):
+    """Intersection over union of two lists of (code, box), 0 where the types differ: (n, m)."""
+    codes, other_codes = (np.array([code for code, _ in some], str) for some in (cells, others))
+    boxes, other_boxes = (np.array([box for _, box in some], float).reshape(-1, 4) for some in (cells, others))
+    return pairwise_iou(boxes, other_boxes) * (codes[:, None] == other_codes)
+
+
+def add_command(commands):
+    """Add `gate` to `python -m detection`."""
+    parser = commands.add_parser("gate", help="try bfloat16 against float32 here; where it passes, the product uses it")
+    parser.add_argument(
+        "labelled", type=Path, help="YOLO folder with data.yaml, or dataset.json of `prepare`: its validation pictures"
+    )
+    parser.add_argument("fields", type=Path, help="folder of whole fields without labels")
+    parser.add_argument("--cache", type=Path, required=True, help="the product's DATA/detector-cache")
+    parser.add_argument("--um-per-px", type=float, default=0.102, help="scale of a YOLO folder (default 0.102)")
+    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Try both precisions, print and store the result; exit code 1 where the gate stays shut."""
+    from detection import SHIPPED
+    from detection.inference.detector import Detector, export_folder
+    from detection.inference.scale import um_per_px_from_red_cells
+    from detection.lab.data.datasets import PICTURES, read_dataset, read_pixels
+    from detection.lab.data.readers import read_class_map, read_yolo
+
+    weights = options.weights or SHIPPED[0]
+    pair = [
+        Detector.load(weights, weights.with_suffix(".json"), device="cpu", backend="openvino", precision=precision,
+                      cache_folder=options.cache)
+        for precision in ("bf16", "f32")
+    ]  # fmt: skip
+    if options.labelled.suffix == ".json":
+        views = read_dataset(options.labelled, "val")
+    else:
+        views, _ = read_yolo(options.labelled, "labelled", read_class_map(None), options.um_per_px)
+        views = [view for view in views if view.split == "val"]
+    pictures = sorted(path for path in options.fields.iterdir() if path.suffix.lower() in PICTURES)
+    result = compare(
+        *pair,
+        ((read_pixels(view.path), view.um_per_px, view.cells) for view in _counted(views, "labelled")),
+        ((image, um_per_px_from_red_cells(image) or 0.21) for image in map(read_pixels, _counted(pictures, "field"))),
+    )
+    path = export_folder(options.cache, pair[0].card) / "gate.json"
+    path.write_text(json.dumps(result, indent=1))
+    for code, one in result["recall"].items():
+        print(f"{code}  n {one['n']:4}  recall f32 {one['f32']:.3f}  bf16 {one['faster']:.3f}")
+    if absent := [code for code in NO_RECALL_LOST if code not in result["recall"]]:
+        print(f"no cell of {', '.join(absent)} among them: nothing is shown for it")
+    print(f"boxes and types equal on {len(pictures)} fields: {result['equal']:.2%} of {result['boxes']}")
+    print("passed: bf16 will be used" if result["passed"] else "not passed: " + "; ".join(result["why"]))
+    return 0 if result["passed"] else 1
+
+
+def _counted(things, name):
+    for number, thing in enumerate(things, 1):
+        print(f"\r{name} {number} of {len(things)}", end="", file=sys.stderr, flush=True)
+        yield thing
+    print(file=sys.stderr)

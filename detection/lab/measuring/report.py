@@ -1,0 +1,312 @@
+"""Write what an evaluation found as one JSON file and one HTML page with its pictures inside.
+
+It knows tables and curves; every figure comes from `evaluation` and `calibration`, pictures from `evaluation_pictures`.
+"""
+
+import html
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from detection.cell_types import BY_CODE, CODES
+from detection.lab.measuring import calibration, evaluation
+from detection.lab.measuring.pictures import draw_confusion, draw_curves, draw_errors, draw_reliability, worst_errors
+
+STYLE = (
+    "body{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}table{border-collapse:collapse}"
+    "td,th{border:1px solid #ccc;padding:.2rem .5rem;text-align:right}img{max-width:100%}"
+)
+
+
+def evaluate(
+    network,
+    views,
+    out,
+    *,
+    um_per_px=0.115,
+    thresholds=None,
+    common_threshold=None,
+    temperature=None,
+    batch=16,
+    repeats=200,
+    fields=False,
+    name="detector",
+    most_threshold=1.0,
+    facts=None,
+):
+    """Measure a network on views and write `evaluation.json` and `evaluation.html`.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    views : sequence of View
+        Labelled views.
+    out : Path
+        Folder to write.
+    um_per_px : float
+        Training scale.
+    thresholds : dict of code to float, or None
+        Score thresholds fixed on *validation* data (the card's). None chooses them on these views, and the report
+        says that precision and recall are then flattering.
+    common_threshold : float or None
+        Threshold of types without one of their own, fixed with the thresholds.
+    temperature : float or None
+        As thresholds.
+    batch : int
+        Views a pass.
+    repeats : int
+        Bootstrap draws.
+    fields : bool
+        True adds `percentage_errors`.
+    name : str
+        Heading.
+    most_threshold : float
+        No chosen threshold lies above.
+    facts : dict or None
+        What was measured, for the top level (`weights_sha256`, `manifest_sha256`, ...).
+
+    Returns
+    -------
+    dict
+        What `evaluation.json` holds.
+
+    Raises
+    ------
+    ValueError
+        When no view has a labelled cell.
+    """
+    import torch
+
+    if not any(view.cells for view in views):
+        raise ValueError("No view has a labelled cell: there is nothing to measure against.")
+    found, speed = evaluation.find_on_views(network, views, um_per_px=um_per_px, batch=batch)
+    matches = evaluation.match_views(views, found)
+    multi, _ = evaluation.find_on_views(network, views, um_per_px=um_per_px, batch=batch, per_type=True)
+    fixed = thresholds is not None
+    if not fixed:
+        thresholds, common_threshold = calibration.choose_thresholds(views, found, most=most_threshold)
+    scores, hits = calibration.scores_and_hits(views, found)
+    fitted = temperature or calibration.fit_temperature(scores, hits)
+    levels = np.array([thresholds.get(code) if thresholds.get(code) is not None else 0.25 for code in CODES])
+    table = evaluation.confusion(views, found, levels)
+    result = {
+        "name": name,
+        **(facts or {}),
+        "views": len(views),
+        "patients": len({view.patient for view in views if view.patient}),
+        "one_type_a_cell": evaluation.ap_table(views, matches, repeats=repeats),
+        "several_types_a_cell": evaluation.ap_table(views, evaluation.match_views(views, multi), repeats=repeats),
+        "typing_left_aside": evaluation.ap_table(*one_type(views, found), repeats=0)["macro"],
+        "typed_right": evaluation.proportion(*calibration.typed_right(views, found)),
+        "thresholds": {code: round(float(level), 3) for code, level in zip(CODES, levels)},
+        **({} if common_threshold is None else {"common_threshold": round(float(common_threshold), 3)}),
+        "thresholds_fixed_elsewhere": fixed,
+        "precision_recall": evaluation.precision_recall(table),
+        "confusion": table.tolist(),
+        "stages_apart": evaluation.stages_apart(table),
+        "temperature": fitted,
+        "ece_before": round(calibration.calibration_error(scores, hits), 4),
+        "ece_after": round(calibration.calibration_error(calibration.rescale(scores, fitted), hits), 4),
+        "curves": {
+            "precision_over_recall": precision_curves(matches),
+            "reliability": reliability_points(scores, hits),
+        },
+        "speed": {
+            "images_per_s": round(speed, 1),
+            "batch": batch,
+            "threads": torch.get_num_threads(),
+            "input_px": input_px(views, um_per_px),
+            **evaluation.device_facts(network),
+        },
+    }
+    if fields:
+        result["percentages"] = percentage_errors(views, found, levels)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "evaluation.json").write_text(json.dumps(result, indent=1))
+    pictures = {
+        "precision over recall": draw_curves(matches),
+        "confusion counts": draw_confusion(table),
+        "reliability": draw_reliability(scores, hits, fitted),
+        "cells called wrong at the highest scores": draw_errors(worst_errors(views, found, levels)),
+    }
+    (out / "evaluation.html").write_text(page(result, pictures))
+    return result
+
+
+def input_px(views, um_per_px):
+    """Return the width and height, in px, of the middle one of the views as the network sees them."""
+    factors = np.array([(view.um_per_px or um_per_px) / um_per_px for view in views])
+    sizes = np.array([(view.width_px, view.height_px) for view in views]) * factors[:, None]  # (views, 2)
+    return [int(-(-edge // 32) * 32) for edge in np.median(sizes, 0)]
+
+
+def one_type(views, found):
+    """Return views and matches of leukocytes whatever their type."""
+    views, found = evaluation.as_one_type(views, found)
+    return views, evaluation.match_views(views, found)
+
+
+def precision_curves(matches, *, points=21):
+    """Return {code: [[recall, precision], ...]} at IoU .5 for a card: precision as COCO interpolates it."""
+    curves, at = {}, np.linspace(0, 1, points)
+    for code, match in zip(CODES, matches):
+        labels = match["labels"].sum()
+        if labels and len(match["scores"]):
+            true = np.cumsum(match["hits"][:, 0])
+            recall, precision = true / labels, true / np.arange(1, len(true) + 1)
+            best = np.maximum.accumulate(precision[::-1])[::-1]
+            place = np.searchsorted(recall, at)
+            curves[code] = [
+                [round(float(r), 2), round(float(best[k]), 3) if k < len(best) else 0.0] for r, k in zip(at, place)
+            ]
+    return curves
+
+
+def reliability_points(scores, hits, *, bins=10):
+    """Return [[mean score, share right, n], ...] over equal score bins that hold any call."""
+    place = np.minimum((np.asarray(scores) * bins).astype(int), bins - 1)
+    return [
+        [round(float(scores[place == b].mean()), 3), round(float(hits[place == b].mean()), 3), int((place == b).sum())]
+        for b in np.unique(place)
+    ]
+
+
+def percentage_errors(views, found, levels):
+    """Compare each sample's percentages, as a report prints them, with the truth.
+
+    Parameters
+    ----------
+    views, found
+        As in `evaluation.match_views`; a sample is what one source has of one patient, else a view.
+    levels : ndarray, shape (15,)
+        Lowest score a type is shown at.
+
+    Returns
+    -------
+    dict
+        `samples` (those with a labelled leukocyte of the differential), and by type the mean absolute error, the mean
+        error and the largest error, in points.
+
+    Notes
+    -----
+    Erythroblasts and smudge cells stay out of the 100 % and are given per 100 leukocytes (domain.md, C4 and C5).
+    """
+    true, called = {}, {}
+    for sample, view, cells in zip(evaluation.sample_names(views), views, found):
+        true.setdefault(sample, Counter()).update(code for code, _ in view.cells)
+        shown = cells.types[cells.scores >= levels[cells.types]] if len(cells.types) else []
+        called.setdefault(sample, Counter()).update(CODES[k] for k in shown)
+    samples = [sample for sample in true if leukocytes(true[sample])]
+    errors = {
+        code: [per_hundred(called[s], code) - per_hundred(true[s], code) for s in samples]
+        for code in CODES
+        if any(true[s][code] or called[s][code] for s in samples)
+    }
+    rows = {
+        code: {
+            "mean_abs": round(float(np.mean(np.abs(own))), 2),
+            "bias": round(float(np.mean(own)), 2),
+            "worst": round(float(max(own, key=abs)), 2),
+        }
+        for code, own in errors.items()
+    }
+    return {"samples": len(samples), "types": rows}
+
+
+def leukocytes(counts):
+    """Count the cells that make the 100 % of a differential."""
+    return sum(count for code, count in counts.items() if BY_CODE[code].in_differential)
+
+
+def per_hundred(counts, code):
+    """Return how many cells of a type come on 100 leukocytes of the differential; 0.0 where there is none of these."""
+    return 100 * counts[code] / leukocytes(counts) if leukocytes(counts) else 0.0
+
+
+def show(value):
+    """Write a table cell: shares with three places, intervals in brackets."""
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]"
+    return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
+
+
+def with_interval(row, figure):
+    """Return a figure of `evaluation.ap_table` with its interval, where one was drawn, as `show` writes it."""
+    return [row[figure], row[f"{figure}_low"], row[f"{figure}_high"]] if f"{figure}_low" in row else row[figure]
+
+
+def rows_of(head, rows):
+    """Write an HTML table."""
+    lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
+    lines += ["<tr>" + "".join(f"<td>{show(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    return "<table>" + "".join(lines) + "</table>"
+
+
+def page(result, pictures):
+    """Write the HTML page of an evaluation."""
+    one, several = result["one_type_a_cell"], result["several_types_a_cell"]
+    marks = result["precision_recall"]
+    types = []
+    for code, row in one["types"].items():
+        figures = [with_interval(own, ap) for own in (row, several["types"][code]) for ap in ("ap50", "ap50_95")]
+        level = result["thresholds"][code]
+        types.append((code, row["n"], *figures, level, marks[code]["precision"], marks[code]["recall"]))
+    macros = [
+        (
+            name,
+            one[key]["types"],
+            *(with_interval(own[key], ap) for own in (one, several) for ap in ("ap50", "ap50_95")),
+        )
+        for key, name in (("macro", "all types"), ("macro_n10", "types with n >= 10"))
+        if key in one
+    ]
+    speed, aside = result["speed"], result["typing_left_aside"]
+    note = (
+        ""
+        if result["thresholds_fixed_elsewhere"]
+        else "<p><strong>Thresholds were chosen on these same views: precision and recall are flattering.</strong></p>"
+    )
+    percentages = ""
+    if "percentages" in result:
+        own = result["percentages"]
+        percentages = f"<h2>Percentages of {own['samples']} samples, error in points</h2>" + rows_of(
+            ("type", "mean absolute", "bias", "worst"),
+            [(code, row["mean_abs"], row["bias"], row["worst"]) for code, row in own["types"].items()],
+        )
+    figures = ("AP@.5", "AP@[.5,.95]", "several: AP@.5", "several: AP@[.5,.95]")
+    stages = [(str(apart), count) for apart, count in result["stages_apart"].items()]
+    reliability = (
+        f"Expected calibration error {result['ece_before']:.3f}, after temperature {result['temperature']:.2f}: "
+        f"{result['ece_after']:.3f}."
+    )
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Evaluation of {html.escape(result['name'])}</title>",
+        f"<style>{STYLE}</style><h1>Evaluation of {html.escape(result['name'])}</h1>",
+        f"<p>{result['views']} views, {result['patients']} known patients. 95 %: bootstrap by {one['by']} (AP),"
+        " Clopper-Pearson (precision, recall). Research use, not a medical device.</p>",
+        f"<p>{speed['images_per_s']} images/s of {' x '.join(map(str, speed['input_px']))} px, batch {speed['batch']}, "
+        f"{speed['precision']}, {speed['threads']} threads, {html.escape(speed['machine'])}.</p>{note}",
+        "<h2>By type</h2><p>AP: each cell carries one type, as in the product; <em>several</em>: a box may carry more "
+        "types, as papers measure.</p>",
+        rows_of(("type", "n", *figures, "threshold", "precision", "recall"), types),
+        "<h2>Means over types</h2>",
+        rows_of(("over", "types", *figures), macros),
+        f"<p>Typing left aside: AP@.5 {show(aside['ap50'])}, AP@[.5,.95] {show(aside['ap50_95'])}. Cells whose best "
+        f"box names their type, at any score: {show(result['typed_right'])}.</p>",
+        "<h2>Neutrophil line: stages apart</h2>",
+        rows_of(("stages apart", "cells"), stages),
+        f"<h2>Reliability</h2><p>{reliability}</p>",
+        percentages,
+        *(
+            f"<h2>{name.capitalize()}</h2><p><img alt='{name}' src='{own}'></p>"
+            for name, own in pictures.items()
+            if own
+        ),
+        "</html>",
+    ]
+    return "\n".join(parts)

@@ -1,0 +1,134 @@
+"""Train and measure the five YOLO generations on one split by one recipe: the seed article's Table 2
+on a laboratory's own data.
+
+It knows the list of architectures and the table; training and measuring are done by their own modules.
+"""
+
+import json
+import statistics
+from pathlib import Path
+
+from detection.lab.data.datasets import read_dataset
+from detection.lab.measuring import evaluation
+from detection.lab.training.training import load_network, train
+
+GENERATIONS = ("yolov1.yaml", "yolov2.yaml", "yolov3.yaml", "yolov4.yaml", "yolov5.yaml", "yolov5-focus.yaml")
+
+SPEED_VIEWS, SPEED_ROUNDS = 64, 3
+
+# Seed article, Table 2: AP@.5 %, AP@[.5,.95] %, images/s on an unnamed GPU.
+SEED = {
+    "yolov1": (83.21, 53.52, 30.3),
+    "yolov2": (84.16, 54.87, 36.1),
+    "yolov3": (85.24, 55.31, 42.5),
+    "yolov4": (85.56, 56.72, 46.1),
+    "yolov5": (86.47, 57.61, 56.7),
+}
+
+
+def compare(dataset, out, *, architectures=None, scale="n", val_source=None, workers=1, repeats=200, **changes):
+    """Train each architecture from nothing on the same split and print the table.
+
+    Parameters
+    ----------
+    dataset : Path
+        Data set file of `prepare`.
+    out : Path
+        Folder: one run folder for each architecture, `comparison.json`, `comparison.md`.
+        A run that is there is gone on with.
+    architectures : sequence of str or None
+        Files of `detection/architectures`; None takes the five generations and the Focus form.
+    scale : str
+        "n", "s", "m" or "full".
+    val_source : str or None
+        Measure on this source's validation views only.
+    workers : int
+        Processes that draw canvases.
+    repeats : int
+        Bootstrap draws.
+    **changes
+        Changes to the recipe, the same for all; `threads` as in `train`.
+
+    Returns
+    -------
+    str
+        The table as Markdown.
+
+    Raises
+    ------
+    ValueError
+        When no validation view (of `val_source`) has a labelled cell; nothing has been trained then.
+
+    Notes
+    -----
+    Speed is measured when all are trained, turn by turn on the same views, so that what else the machine does falls on
+    all alike; the middle of SPEED_ROUNDS rounds counts. Until then the table shows none.
+    """
+    out, views = Path(out), read_dataset(dataset, "val")
+    sources = sorted({view.source for view in views if view.cells})
+    views = [view for view in views if val_source in (None, view.source)]
+    if not any(view.cells for view in views):
+        of = "" if val_source is None else f" of source {val_source}"
+        raise ValueError(
+            f"There is no labelled validation view{of}. Sources with some: {', '.join(sources) or 'none'}."
+        )
+    rows, networks = {}, {}
+    for architecture in architectures or GENERATIONS:
+        name = Path(architecture).stem
+        folder = out / f"{name}-{scale}"
+        train(dataset, folder, architecture, scale=scale, workers=workers, **changes)
+        network = load_network(folder / "last.pt")
+        run = json.loads((folder / "run.json").read_text())
+        found, _ = evaluation.find_on_views(network, views, um_per_px=run["recipe"]["um_per_px"], per_type=True)
+        networks[name] = network
+        table = evaluation.ap_table(views, evaluation.match_views(views, found), repeats=repeats)
+        rows[name] = {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "by": table["by"],
+            **(table.get("macro_n10") or table["macro"]),
+        }
+        write_table(out, rows, scale, run, views, network)
+    for name, speed in speeds(networks, views, run["recipe"]["um_per_px"]).items():
+        rows[name]["images_per_s"] = round(speed, 1)
+    write_table(out, rows, scale, run, views, network)
+    return markdown(rows, scale)
+
+
+def speeds(networks, views, um_per_px):
+    """Return the views a second of each network by name, measured turn by turn."""
+    views, measured = views[:SPEED_VIEWS], {name: [] for name in networks}
+    for _ in range(SPEED_ROUNDS):
+        for name, network in networks.items():
+            measured[name].append(evaluation.find_on_views(network, views, um_per_px=um_per_px, per_type=True)[1])
+    return {name: statistics.median(own) for name, own in measured.items()}
+
+
+def write_table(out, rows, scale, run, views, network):
+    """Write `comparison.json` and `comparison.md`: what is known so far."""
+    facts = {"scale": scale, "recipe": run["recipe"], **evaluation.device_facts(network), "views": len(views)}
+    (out / "comparison.json").write_text(json.dumps({**facts, "rows": rows}, indent=1))
+    (out / "comparison.md").write_text(markdown(rows, scale))
+
+
+def markdown(rows, scale):
+    """Write the comparison as a Markdown table, the seed's own figures beside it."""
+    lines = [
+        f"| generation ({scale}) | AP@.5 % (95 %) | AP@[.5,.95] % (95 %) | images/s | parameters "
+        "| seed article: AP@.5, AP@[.5,.95], images/s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        first = (
+            f"{100 * row['ap50']:.1f} ({100 * row['ap50_low']:.1f}-{100 * row['ap50_high']:.1f})"
+            if "ap50_low" in row
+            else f"{100 * row['ap50']:.1f}"
+        )
+        second = (
+            f"{100 * row['ap50_95']:.1f} ({100 * row['ap50_95_low']:.1f}-{100 * row['ap50_95_high']:.1f})"
+            if "ap50_95_low" in row
+            else f"{100 * row['ap50_95']:.1f}"
+        )
+        seed = ", ".join(str(v) for v in SEED[name]) if name in SEED else "-"
+        speed = f"{row['images_per_s']:.1f}" if "images_per_s" in row else "-"
+        lines.append(f"| {name} | {first} | {second} | {speed} | {row['parameters'] / 1e6:.1f} M | {seed} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,446 @@
+"""Train a YOLOv5 detector: one loop for every architecture file, on CUDA or CPU, that a kill cannot hurt.
+
+It knows networks, schedules and checkpoints; what is drawn comes from `sampling`, how good it is from `evaluation`.
+"""
+
+import json
+import math
+import os
+import random
+import sys
+import time
+from copy import deepcopy
+from pathlib import Path
+
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+
+import numpy as np
+import torch
+import yaml
+from torch.utils.data import DataLoader, Sampler
+from tqdm import tqdm
+from ultralytics.cfg import get_cfg
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import DEFAULT_CFG
+from ultralytics.utils.torch_utils import ModelEMA
+
+from detection.cell_types import BY_CODE, CODES
+from detection.inference.stain_transfer import read_looks
+from detection.lab.data.datasets import read_dataset
+from detection.lab.measuring.evaluation import has_fast_bfloat16
+from detection.lab.training.sampling import Canvases, collate
+
+ARCHITECTURES = Path(__file__).parents[2] / "architectures"
+
+# Types whose border even experts draw differently: a little of the target goes to the neighbour.
+NEIGHBOURS = (
+    ("NGS", "NGB"), ("NGB", "MMZ"), ("MMZ", "MYB"), ("MYB", "PMO"), ("PMO", "MYO"), ("PMO", "PMB"),
+    ("LYA", "LYT"), ("MYO", "MOB"), ("MON", "MOB"), ("MON", "MYO"),
+)  # fmt: skip
+
+# lr0: start of the cosine; canvases: how many make an epoch; warmup: share of the run; smoothing: target of neighbours;
+# cls: weight of typing against placing; looks: folders whose colours are borrowed; dressed: share that wears them
+RECIPE = {
+    "canvas_px": 320, "um_per_px": 0.115, "batch": 32, "epochs": 40, "canvases": 4000, "hours": None, "lr0": 0.001,
+    "lr_end": 0.02, "warmup": 0.03, "weight_decay": 0.0005, "ema_decay": 0.998, "smoothing": 0.05, "cls": 0.5,
+    "composed": 0.45, "close_composed": 0.15, "empty": 0.04, "fields": 0.08, "strong": 0.45, "looks": (),
+    "dressed": 0.35, "seed": 7, "patience": 12, "check_every": 1,
+}  # fmt: skip
+MAY_CHANGE = ("epochs", "hours", "patience", "check_every")  # in a run that goes on
+
+
+def build_network(architecture, *, scale="n", start=None):
+    """Build the network of an architecture file for the fifteen types.
+
+    Parameters
+    ----------
+    architecture : str or Path
+        Name in `detection/architectures` or of ultralytics ("yolov5n.yaml", "yolov5s.yaml"), or a path.
+    scale : str
+        "n", "s", "m" or "full" for the files of `detection/architectures`.
+    start : Path or None
+        Checkpoint whose fitting weights are taken over; one of half the width starts the wider network as its equal.
+
+    Returns
+    -------
+    DetectionModel
+        float32, in training mode, with `names` set to the codes.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such architecture file.
+    """
+    own = ARCHITECTURES / str(architecture)
+    plan = yaml.safe_load(own.read_text()) | {"scale": scale} if own.is_file() else str(architecture)
+    network = DetectionModel(plan, nc=len(CODES), verbose=False)
+    if start:
+        known = load_network(start)
+        if not widen(known, network):
+            network.load(known, verbose=False)
+    network.names = dict(enumerate(CODES))
+    network.args = get_cfg(DEFAULT_CFG)
+    return network
+
+
+def load_network(path):
+    """Load the network of a checkpoint as float32 (only files of our own making: a checkpoint can run code)."""
+    stored = torch.load(path, map_location="cpu", weights_only=False)
+    return (stored.get("ema") or stored["model"]).float()
+
+
+def save_network(path, network, facts):
+    """Store a network as ultralytics does (half precision, "model"), so that its own tools can open it."""
+    path = Path(path)
+    stored = {
+        "model": deepcopy(network).half().eval(),
+        "ema": None,
+        "train_args": dict(facts),
+        "epoch": -1,
+        "optimizer": None,
+    }
+    if hasattr(stored["model"], "criterion"):
+        stored["model"].criterion = None
+    torch.save(stored, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+
+
+def widen(small, large):
+    """Give a network the knowledge of one with the same layers and narrower channels: it starts with equal output.
+
+    Parameters
+    ----------
+    small : DetectionModel
+    large : DetectionModel
+        Changed in place where it is wider.
+
+    Returns
+    -------
+    bool
+        False, and nothing is changed, where the layers differ, a width is no multiple, or none is larger.
+
+    Notes
+    -----
+    Every channel is repeated; each weight that reads a repeated channel is divided among its copies in random shares,
+    so that the copies learn apart.
+
+    References
+    ----------
+    Chen et al. 2016, Net2Net: Accelerating Learning via Knowledge Transfer, arXiv 1511.05641.
+    """
+    known, wide = small.state_dict(), large.state_dict()
+    if known.keys() != wide.keys() or all(known[name].shape == wide[name].shape for name in wide):
+        return False
+    if any(w % k for name in wide for k, w in zip(known[name].shape, wide[name].shape)):
+        return False
+    grown = {}
+    for name, value in known.items():
+        times = [w // k for k, w in zip(value.shape, wide[name].shape)]
+        if times and times[0] > 1:
+            value = value.repeat_interleave(times[0], 0)
+        if len(times) > 1 and times[1] > 1:
+            shares = torch.rand(*value.shape[:2], times[1]) * 0.4 + 0.3  # (out, in, copies)
+            shares = (shares / shares.sum(2, keepdim=True)).flatten(1)  # (out, in * copies)
+            value = value.repeat_interleave(times[1], 1) * shares[..., None, None]
+        grown[name] = value
+    large.load_state_dict(grown)
+    return True
+
+
+def average_networks(first, second, share):
+    """Average the weights of two networks of one descent: (1 - share) of the first, share of the second.
+
+    Parameters
+    ----------
+    first, second : Path
+        Checkpoints of the same architecture, the second trained on from the first.
+    share : float, 0 to 1
+
+    Returns
+    -------
+    DetectionModel
+
+    References
+    ----------
+    Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv 2109.01903: such an average keeps what the first
+    knew at home and much of what the second learned abroad.
+    """
+    start, network = load_network(first).state_dict(), load_network(second)
+    mixed = {
+        name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(mixed)
+    return network
+
+
+def smoothing_matrix(share):
+    """Return (15, 15): row i is what a cell of type i teaches; neighbours of NEIGHBOURS divide `share`."""
+    matrix = torch.eye(len(CODES))
+    for code in CODES:
+        near = [b if a == code else a for a, b in NEIGHBOURS if code in (a, b)]
+        for other in near:
+            matrix[BY_CODE[code].index, BY_CODE[other].index] = share / len(near)
+        if near:
+            matrix[BY_CODE[code].index, BY_CODE[code].index] = 1 - share
+    return matrix
+
+
+def build_loss(network, smoothing, cls=0.5):
+    """Return ultralytics' detection loss (CIoU, distribution focal, BCE weighted by `cls`) with smoothed targets."""
+    network.args.cls = cls
+    loss = network.init_criterion()
+    matrix = smoothing_matrix(smoothing).to(next(network.parameters()).device)
+    assign = loss.assigner.forward
+
+    def assign_smoothed(*args, **kwargs):
+        labels, boxes, scores, *rest = assign(*args, **kwargs)
+        return (labels, boxes, scores @ matrix.to(scores.dtype), *rest)
+
+    loss.assigner.forward = assign_smoothed
+    return loss
+
+
+class Numbers(Sampler):
+    """Hand out canvas numbers from `start` on: the run's place in its endless sequence."""
+
+    def __init__(self, start, count):
+        self.start, self.count = start, count
+
+    def __iter__(self):
+        return iter(range(self.start, self.start + self.count))
+
+    def __len__(self):
+        return self.count
+
+
+def device_facts():
+    """Say where a run computes: device and precision."""
+    if torch.cuda.is_available():
+        return {"device": "cuda", "precision": "float16"}
+    return {"device": "cpu", "precision": "bfloat16" if has_fast_bfloat16() else "float32"}
+
+
+def progress_share(recipe, state):
+    """Return how much of the run is done, 0 to 1: by hours where they are given, else by epochs."""
+    if recipe["hours"]:
+        return min(1.0, state["seconds"] / (recipe["hours"] * 3600))
+    return min(1.0, state["canvases"] / (recipe["epochs"] * recipe["canvases"]))
+
+
+def is_done(recipe, state, check):
+    """Whether a run has come to its end, or its figure of merit, where one is checked, has not risen for too long."""
+    is_stale = state["epoch"] - state["best_epoch"] >= recipe["patience"]
+    return progress_share(recipe, state) >= 1 or bool(check and state["best"] >= 0 and is_stale)
+
+
+def composed_share(recipe, share):
+    """Return the share of composed canvases: none for what is left of a run from 1 - close_composed on."""
+    return 0.0 if share >= 1 - recipe["close_composed"] else recipe["composed"]
+
+
+def refuse_another_run(out, run):
+    """Raise ValueError where the run in `out` was begun otherwise; what an old run did not write down passes."""
+    path = out / "run.json"
+    former, run = json.loads(path.read_text()) if path.is_file() else {}, json.loads(json.dumps(run))
+    pairs = [(name, former, run) for name in ("architecture", "scale", "manifest_sha256")]
+    pairs += [(name, former.get("recipe", {}), run["recipe"]) for name in run["recipe"] if name not in MAY_CHANGE]
+    changed = [name for name, old, new in pairs if name in old and old[name] != new[name]]
+    if changed:
+        raise ValueError(f"{out} holds a run with another {', '.join(changed)}. Give a new run a folder of its own.")
+
+
+def drop_rows_after(log, epoch):
+    """Take the rows of later epochs out of a log: a run that was killed after writing them does them again."""
+    if log.is_file():
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
+
+
+def learning_rate(recipe, share):
+    """Cosine from lr0 to lr0 * lr_end after a linear warm-up."""
+    if share < recipe["warmup"]:
+        return recipe["lr0"] * max(0.02, share / recipe["warmup"])
+    turn = (share - recipe["warmup"]) / (1 - recipe["warmup"])
+    return recipe["lr0"] * (recipe["lr_end"] + (1 - recipe["lr_end"]) * (1 + math.cos(math.pi * turn)) / 2)
+
+
+def train(
+    dataset, out, architecture="yolov5n.yaml", *, scale="n", start=None, workers=1, threads=None, check=None, **changes
+):
+    """Train, or go on with, one run.
+
+    Parameters
+    ----------
+    dataset : Path
+        Data set file of `prepare`.
+    out : Path
+        Folder of the run: `last.pt` (weights of the moving average), `best.pt`, `state.pt` (to resume), `log.jsonl`,
+        `run.json` (what was trained, on what, how).
+    architecture, scale, start
+        As in `build_network`; a folder with `state.pt` resumes and ignores `start`.
+    workers : int
+        Processes that draw canvases.
+    threads : int or None
+        Torch threads; None takes every core.
+    check : callable(network, views, recipe) -> float or None
+        Figure of merit on the "val" views (`evaluation.macro_ap50`), at least 0; where it is None, or gives None, no
+        weights are kept as the best and nothing stops early.
+    **changes
+        Changes to RECIPE.
+
+    Returns
+    -------
+    Path
+        `best.pt` where a check was made, else `last.pt`.
+
+    Raises
+    ------
+    ValueError
+        When a change names nothing in the recipe, the data set has no training cell, or the run in `out` was begun
+        with another network, data set or recipe (all but MAY_CHANGE).
+
+    Notes
+    -----
+    A run is reproducible on the same machine when scheduled by epochs; by hours it depends on the machine's speed.
+    """
+    if unknown := set(changes) - set(RECIPE):
+        raise ValueError(f"The recipe has no {', '.join(sorted(unknown))}.")
+    recipe = RECIPE | changes
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    facts = device_facts()
+    run = {
+        "architecture": str(architecture),
+        "scale": scale,
+        "recipe": recipe,
+        "manifest_sha256": json.loads(Path(dataset).read_text()).get("manifest_sha256"),
+        **facts,
+        "torch": torch.__version__,
+    }
+    if (out / "state.pt").is_file():
+        refuse_another_run(out, run)
+    random.seed(recipe["seed"])
+    np.random.seed(recipe["seed"])
+    torch.manual_seed(recipe["seed"])
+    views = read_dataset(dataset, "train")
+    if not any(view.cells for view in views):
+        raise ValueError(f"{dataset} has no training view with a cell. Run `prepare` on labelled data first.")
+    device, dtype = facts["device"], getattr(torch, facts["precision"])
+    network = (
+        build_network(architecture, scale=scale, start=start).to(device, memory_format=torch.channels_last).train()
+    )
+    average = ModelEMA(network, decay=recipe["ema_decay"], tau=300)
+    decayed = [p for p in network.parameters() if p.ndim > 1 and p.requires_grad]
+    plain = [p for p in network.parameters() if p.ndim <= 1 and p.requires_grad]
+    groups = [{"params": decayed, "weight_decay": recipe["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe["lr0"], betas=(0.9, 0.999))
+    scaler = torch.amp.GradScaler(device, enabled=dtype == torch.float16)
+    state = {"epoch": 0, "canvases": 0, "seconds": 0.0, "best": -1.0, "best_epoch": 0}
+    if (out / "state.pt").is_file():
+        stored = torch.load(out / "state.pt", map_location=device, weights_only=False)
+        network.load_state_dict(stored["network"])
+        average.ema.load_state_dict(stored["average"])
+        average.updates = stored["updates"]
+        optimizer.load_state_dict(stored["optimizer"])
+        if stored.get("scaler"):
+            scaler.load_state_dict(stored["scaler"])
+        state = stored["state"]
+    drop_rows_after(out / "log.jsonl", state["epoch"])
+    torch.set_num_threads(threads or os.cpu_count())  # ultralytics leaves one core out when it is imported
+    loss_of = build_loss(network, recipe["smoothing"], recipe["cls"])
+    validation = read_dataset(dataset, "val") if check else []
+    looks = read_looks(recipe["looks"])
+    if not is_done(recipe, state, check):  # what a finished run was stays as it is
+        (out / "run.json").write_text(json.dumps(run | {"views": len(views)}, indent=1))
+    while not is_done(recipe, state, check):
+        canvases = Canvases(
+            views,
+            **{key: recipe[key] for key in ("canvas_px", "um_per_px", "seed", "empty", "fields", "strong", "dressed")},
+            looks=looks,
+            composed=composed_share(recipe, progress_share(recipe, state)),
+        )
+        loader = DataLoader(
+            canvases,
+            recipe["batch"],
+            sampler=Numbers(state["canvases"], recipe["canvases"]),
+            num_workers=workers,
+            collate_fn=collate,
+            drop_last=False,
+            prefetch_factor=4 if workers else None,
+        )
+        means = train_epoch(network, average, loader, loss_of, optimizer, scaler, recipe, state, device, dtype)
+        state["epoch"] += 1
+        row = {
+            "epoch": state["epoch"],
+            "seconds": round(state["seconds"]),
+            "share": round(progress_share(recipe, state), 4),
+            **means,
+        }
+        save_network(out / "last.pt", average.ema, run)
+        if check and state["epoch"] % recipe["check_every"] == 0:
+            row["check"] = check(deepcopy(average.ema).float(), validation, recipe)
+            if row["check"] is None:
+                print("No validation view has a labelled cell: the last weights count.", file=sys.stderr)
+                check = None
+            elif row["check"] > state["best"]:
+                state["best"], state["best_epoch"] = row["check"], state["epoch"]
+                save_network(out / "best.pt", average.ema, run)
+        with open(out / "log.jsonl", "a") as log:
+            log.write(json.dumps(row) + "\n")
+        torch.save(
+            {
+                "network": network.state_dict(),
+                "average": average.ema.state_dict(),
+                "updates": average.updates,
+                "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
+                "state": state,
+            },
+            out / "state.part",
+        )
+        (out / "state.part").replace(out / "state.pt")
+    return out / ("best.pt" if (out / "best.pt").is_file() else "last.pt")
+
+
+def train_epoch(network, average, loader, loss_of, optimizer, scaler, recipe, state, device, dtype):
+    """Train over one loader, advancing `state`; return mean losses and canvases per second."""
+    sums, began, network_was = torch.zeros(3), time.monotonic(), state["seconds"]
+    progress = tqdm(loader, desc=f"epoch {state['epoch'] + 1}", mininterval=20, leave=False)
+    first = state["canvases"]
+    for batch in progress:
+        rate = learning_rate(recipe, progress_share(recipe, state))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        batch = {key: value.to(device) for key, value in batch.items()}
+        images = batch["img"].float().div_(255).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            predictions = network(images)
+        predictions = {
+            key: [f.float() for f in value] if isinstance(value, list) else value.float()
+            for key, value in predictions.items()
+        }
+        loss, parts = loss_of(predictions, batch)
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss.sum()).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        scaler.step(optimizer)
+        scaler.update()
+        average.update(network)
+        state["canvases"] += len(images)
+        state["seconds"] = network_was + time.monotonic() - began
+        sums += torch.stack([torch.as_tensor(part) for part in parts.values()]).cpu() * len(images)
+        progress.set_postfix(loss=f"{float(loss.detach().sum()) / len(images):.3f}", lr=f"{rate:.5f}", refresh=False)
+        if progress_share(recipe, state) >= 1:
+            break
+    done = state["canvases"] - first
+    box, cls, dfl = (round(float(value) / done, 4) for value in sums)
+    return {
+        "box": box,
+        "cls": cls,
+        "dfl": dfl,
+        "lr": round(rate, 6),
+        "canvases_per_s": round(done / (state["seconds"] - network_was), 1),
+    }

@@ -1,0 +1,1 @@
+"""Decisions of people on cells, and the lists of cells that pages show."""

@@ -1,0 +1,234 @@
+"""The doors through which people label cells: relabel, confirm, add, undo, redo; it knows no page and no percentage.
+
+Each writes Decision rows and one audit event, and locks the case first: no cell changes while its report is signed.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from detection.cell_types import CODES
+from leukoweb.analysis.models import Cell, DetectorVersion, Run
+from leukoweb.audit.services import record
+from leukoweb.cases.models import REJECTED, SIGNED, Case
+from leukoweb.review.counting.attention import together
+from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Decision, with_labels
+
+LABELS = (*CODES, UNIDENTIFIED, NOT_A_CELL)
+CLOSED = (SIGNED, REJECTED)
+LEAST_BOX_PX = 6
+
+
+class DecisionRefused(Exception):
+    """Say in one sentence why a decision cannot be made, and what to do."""
+
+
+class Collision(DecisionRefused):
+    """Another reader labelled cells since they were shown; `cells` carry their labels as they are now."""
+
+    def __init__(self, cells):
+        super().__init__(
+            "Another reader has labelled this cell since it was shown to you. Nothing was changed; look again."
+        )
+        self.cells = cells
+
+
+def current_cells(case):
+    """The labelled cells that can enter the report of a case, those that are not cells included."""
+    return with_labels(Cell.objects.filter(run__slide__case=case).counted())
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the detectors of a case's slides are proven on: each type as the least proven of them."""
+
+    levels: dict
+
+    def evidence(self, code: str) -> str:
+        """How well a type is proven: none, weak, fair or good."""
+        return self.levels.get(code, "none")
+
+
+def evidence_of(case) -> Evidence:
+    """The evidence behind the cells of a case, worst of the detectors that found them."""
+    detectors = DetectorVersion.objects.filter(runs__slide__case=case, runs__is_shadow=False).distinct()
+    order = ("none", "weak", "fair", "good")
+    return Evidence(
+        {code: min((d.evidence(code) for d in detectors), key=order.index, default="none") for code in CODES}
+    )
+
+
+def relabel_cell(cell, *, to, by, reason="", seen_decision_id=None) -> Decision:
+    """Give one cell a label; the label it has already is a confirmation."""
+    return relabel_cells([cell], to=to, by=by, reason=reason, seen=_seen_alone(cell, seen_decision_id))[0]
+
+
+def relabel_cells(cells, *, to, by, reason="", seen=None) -> list[Decision]:
+    """Give cells of one case a label, in one step that is undone as one; all or none.
+
+    `to` is a code, or None to confirm each cell's label. `seen` maps a cell's key to the last decision its reader saw
+    (0: none); a cell that is not in it is not compared.
+    Before: the case is not signed. After: one Decision for each cell.
+    """
+    if to is not None and to not in LABELS:
+        raise DecisionRefused(f"“{to}” is no cell type. Choose one of {', '.join(LABELS)}.")
+    with transaction.atomic():
+        case = _open_case(cells)
+        labelled = _labelled(cells)
+        _refuse_collision(labelled, seen)
+        if any(not (to or cell.code) for cell in labelled):
+            raise DecisionRefused("A cell without a label cannot be confirmed. Give it a type.")
+        _refuse_unseen(labelled, to)
+        step = uuid.uuid4()
+        decisions = [
+            Decision(cell=cell, from_code=cell.code, to_code=to or cell.code, reason=reason, decided_by=by, step=step)
+            for cell in labelled
+        ]
+        return _write(decisions, "cell.confirm" if to is None else "cell.relabel", by, case)
+
+
+def add_cell(image, *, xyxy, code, by) -> Cell:
+    """Add a cell that the detector missed; its box is cut to the image.
+
+    Before: the image's analysis is done. After: a Cell with `added_by` and its first Decision.
+    """
+    if code not in LABELS:
+        raise DecisionRefused(f"“{code}” is no cell type. Choose one of {', '.join(LABELS)}.")
+    x1, y1, x2, y2 = (float(value) for value in xyxy)
+    x1, x2 = max(min(x1, x2), 0.0), min(max(x1, x2), float(image.width_px))
+    y1, y2 = max(min(y1, y2), 0.0), min(max(y1, y2), float(image.height_px))
+    if not (x2 - x1 >= LEAST_BOX_PX and y2 - y1 >= LEAST_BOX_PX):
+        raise DecisionRefused("The box is too small or lies outside of the image. Draw it around the whole cell.")
+    with transaction.atomic():
+        case = _lock(image.slide.case_id)
+        run = Run.objects.filter(slide=image.slide, is_shadow=False, state=Run.State.DONE).first()
+        if run is None:
+            raise DecisionRefused("The analysis of this slide is not finished. Add the cell when it is.")
+        cell = Cell.objects.create(run=run, image=image, x1=x1, y1=y1, x2=x2, y2=y2, added_by=by)
+        Decision.objects.create(cell=cell, to_code=code, decided_by=by)
+        box = [round(value, 1) for value in (x1, y1, x2, y2)]
+        record("cell.add", actor=by, obj=cell, case=case, changes={"code": code, "xyxy": box})
+    return cell
+
+
+def undo_last(case, *, by) -> list[Decision]:
+    """Take back this reader's last step on a case that still stands; [] when there is none."""
+    return _turn_back(case, by, depth=0, action="cell.undo")
+
+
+def redo(case, *, by) -> list[Decision]:
+    """Make this reader's last undone step again, as long as no new one was made since; [] when there is none."""
+    return _turn_back(case, by, depth=1, action="cell.redo")
+
+
+def _turn_back(case, by, *, depth, action):
+    """Reverse the reader's latest step whose chain of reversals is of even (0: it stands) or odd (1: undone) length."""
+    with transaction.atomic():
+        case = _lock(case.pk)
+        mine = list(Decision.objects.filter(cell__run__slide__case=case, decided_by=by).order_by("id"))
+        depth_of, reversed_ids = {}, {d.undoes_id for d in mine}
+        for decision in mine:
+            depth_of[decision.pk] = depth_of[decision.undoes_id] + 1 if decision.undoes_id else 0
+        tips = [d for d in mine if d.pk not in reversed_ids and depth_of[d.pk] % 2 == depth]
+        last_new = max((d.pk for d in mine if not d.undoes_id), default=0)
+        if not tips or (depth == 1 and tips[-1].pk < last_new):
+            return []
+        step = [d for d in tips if d.step == tips[-1].step]
+        _refuse_others_since(step, by)
+        cells = Cell.objects.in_bulk([d.cell_id for d in step])
+        before = _codes_before(step)
+        new_step = uuid.uuid4()
+        decisions = []
+        for d in step:
+            cell = cells[d.cell_id]
+            # A cell that a reader added was nothing before.
+            to_code = before.get(d.pk, "") or ("" if cell.detector_code else NOT_A_CELL)
+            from_code = d.to_code or cell.detector_code
+            decisions.append(
+                Decision(cell=cell, from_code=from_code, to_code=to_code, undoes=d, decided_by=by, step=new_step)
+            )
+        return _write(decisions, action, by, case)
+
+
+def _refuse_others_since(step, by):
+    """Refuse to reverse a step after which another reader labelled one of its cells."""
+    own = {d.cell_id: d.pk for d in step}
+    others = Decision.objects.filter(cell__in=own).exclude(decided_by=by).order_by("id").values_list("cell_id", "pk")
+    changed = [key for key, last in dict(others).items() if last > own[key]]
+    if changed:
+        raise Collision(_labelled(changed))
+
+
+def _codes_before(decisions) -> dict:
+    """What each decision's cell was decided to be before it; a first decision is left out."""
+    by_cell = {d.cell_id: d for d in decisions}
+    codes = {}
+    for cell_id, key, to_code in (
+        Decision.objects.filter(cell__in=by_cell).order_by("id").values_list("cell_id", "pk", "to_code")
+    ):
+        if key < by_cell[cell_id].pk:
+            codes[by_cell[cell_id].pk] = to_code
+    return codes
+
+
+def _write(decisions, action, by, case):
+    decisions = [*Decision.objects.bulk_create(decisions, batch_size=500)]
+    changes = {"cells": [[d.cell_id, d.from_code, d.to_code] for d in decisions]}
+    if decisions[0].reason:
+        changes["reason"] = decisions[0].reason
+    cell = decisions[0].cell if len(decisions) == 1 else None
+    record(action, actor=by, obj=cell or case, case=case, changes=changes)
+    return decisions
+
+
+def _seen_alone(cell, seen_decision_id):
+    return None if seen_decision_id is None else {cell.pk: seen_decision_id}
+
+
+def _labelled(cells):
+    """The cells as they are labelled now, read under the case's lock."""
+    keys = [getattr(cell, "pk", cell) for cell in cells]
+    return list(with_labels(Cell.objects.filter(pk__in=keys).counted().select_related("run__detector")).order_by("id"))
+
+
+def _refuse_collision(labelled, seen):
+    changed = [c for c in labelled if seen and c.pk in seen and (c.last_decision_id or 0) != (seen[c.pk] or 0)]
+    if changed:
+        raise Collision(changed)
+
+
+def _refuse_unseen(labelled, to):
+    """Refuse to confirm many cells at once where each must be looked at alone, or more than a page holds (S10)."""
+    confirmed = [cell for cell in labelled if not cell.decided_code and to in (None, cell.code)]
+    if len(confirmed) < 2:
+        return
+    if len({cell.code for cell in confirmed}) > 1:
+        raise DecisionRefused("Cells are confirmed together only when they are of one type.")
+    most = min(together(cell, cell.run.detector) for cell in confirmed)
+    if most == 1:
+        raise DecisionRefused(
+            "Some of these cells have a low score, or their type has too little evidence: confirm each of them alone."
+        )
+    if len(confirmed) > most:
+        raise DecisionRefused(f"At most {most} of these cells are confirmed at once, so that each is really seen.")
+
+
+def _open_case(cells):
+    """Lock and return the one case of the cells, if it may still be changed."""
+    keys = [getattr(cell, "pk", cell) for cell in cells]
+    cases = set(Cell.objects.filter(pk__in=keys).values_list("run__slide__case_id", flat=True))
+    if len(cases) != 1:
+        raise DecisionRefused("Choose cells of one case.")
+    return _lock(cases.pop())
+
+
+def _lock(case_id):
+    """Hold the case's row until the transaction ends; a signed or rejected one is refused."""
+    Case.objects.select_for_update(no_key=True).get(pk=case_id)
+    case = Case.objects.with_state().select_related("laboratory").get(pk=case_id)
+    if case.state == SIGNED:
+        raise DecisionRefused("This case is signed: its cells stay as they are. Open an amendment to change them.")
+    if case.state == REJECTED:
+        raise DecisionRefused("This specimen was rejected: its cells are not reviewed.")
+    return case

@@ -1,0 +1,192 @@
+"""What slide page and workbench show of cells, as plain values for JSON; it decides nothing and writes nothing."""
+
+from collections import Counter
+
+from django.urls import reverse
+
+from detection.cell_types import CELL_TYPES
+from leukoweb.accounts.models import User
+from leukoweb.analysis.models import DetectorVersion, ImageResult
+from leukoweb.cases.models import SlideImage
+from leukoweb.review.cells.decisions import current_cells, evidence_of
+from leukoweb.review.counting.attention import cells_to_change, in_order, is_settled, reasons_to_look, together
+from leukoweb.review.counting.differential import NOT_A_CELL, UNIDENTIFIED, clopper_pearson, count_differential
+from leukoweb.review.counting.flags import flags_of, limits_of_the_count
+from leukoweb.review.models import Decision
+from leukoweb.review.services import age_years, current_policy, rules_of, wbc_of
+
+# One key for each type; a reader may change them (user.preferences["cell_keys"]).
+DEFAULT_KEYS = {
+    "NGS": "s", "NGB": "b", "MMZ": "t", "MYB": "y", "PMO": "p", "PMB": "o", "MYO": "f", "MOB": "d",
+    "LYT": "l", "LYA": "v", "MON": "m", "EOS": "e", "BAS": "k", "EBO": "r", "KSC": "g",
+    UNIDENTIFIED: "q", NOT_A_CELL: "x",
+}  # fmt: skip
+TAKEN_KEYS = {
+    "n": "next", "j": "jump", "u": "undo", "z": "centre", "a": "add a cell", "c": "nuclei", "w": "to the report",
+}  # fmt: skip
+
+
+def types_for(user) -> list[dict]:
+    """Every label that a reader can give, in the order of the pages: by maturation, with its colour and key."""
+    keys = {**DEFAULT_KEYS, **user.preferences.get("cell_keys", {})}
+    by_code = {t.code: {"code": t.code, "name": t.name, "color": t.color, "lineage": t.lineage} for t in CELL_TYPES}
+    by_code[UNIDENTIFIED] = {"code": UNIDENTIFIED, "name": "unidentified", "color": "#b45309", "lineage": ""}
+    by_code[NOT_A_CELL] = {"code": NOT_A_CELL, "name": "not a cell", "color": "#57534e", "lineage": ""}
+    return [{**by_code[code], "key": keys[code]} for code in DEFAULT_KEYS]
+
+
+def images_of(slides) -> list[dict]:
+    """The images of slides with their scale and what the stain check left uncovered."""
+    measured = {
+        result.image_id: result for result in ImageResult.objects.filter(run__slide__in=slides, run__is_shadow=False)
+    }
+    shown = []
+    for image in SlideImage.objects.filter(slide__in=slides).select_related("slide"):
+        result = measured.get(image.pk)
+        tile = reverse("image_tile", args=[image.pk, 0, 0, 0])
+        shown.append(
+            {
+                "id": image.pk,
+                "slide": str(image.slide),
+                "slide_id": image.slide_id,
+                "name": f"image {image.position + 1}",
+                "width": image.width_px,
+                "height": image.height_px,
+                "tiles": tile.removesuffix("0/0_0.jpg"),
+                "um_per_px": result.um_per_px if result else image.um_per_px,
+                "nuclei": result.uncovered_nuclei if result else [],
+            }
+        )
+    return shown
+
+
+def cells_for_json(cells, evidence) -> list[dict]:
+    """Labelled cells as the pages need them; `seen` is the last decision, sent back with the reader's own one."""
+    cells = list(cells)
+    deciders = {
+        key: (by, at)
+        for key, by, at in Decision.objects.filter(pk__in=[c.last_decision_id for c in cells if c.last_decision_id])
+        .values_list("pk", "decided_by_id", "decided_at")
+    }  # fmt: skip
+    readers = User.objects.in_bulk({by for by, _ in deciders.values()})
+    shown = []
+    for cell in cells:
+        by, at = deciders.get(cell.last_decision_id, (None, None))
+        shown.append(
+            {
+                "id": cell.pk,
+                "image": cell.image_id,
+                "code": cell.code or NOT_A_CELL,
+                "said": cell.detector_code,
+                "score": None if cell.score is None else round(cell.score, 3),
+                "box": [round(value, 1) for value in cell.xyxy],
+                "seen": cell.last_decision_id or 0,
+                "decided": bool(cell.decided_code),
+                "by": str(readers[by]) if by else "",
+                "at": at.isoformat() if at else "",
+                "added": cell.added_by_id is not None,
+                "look": reasons_to_look(cell, evidence),
+                "together": together(cell, evidence),
+            }
+        )
+    return shown
+
+
+def summary_of(case, cells, evidence) -> dict:
+    """Counts, flags and the order of attention over all cells of a case, for the side panel."""
+    cells = list(cells)
+    rules, wbc, age = rules_of(current_policy(case.laboratory)), wbc_of(case), age_years(case)
+    known = {}
+
+    def differential(counts):
+        return count_differential(counts, rules, wbc=wbc, age_years=age, sex=case.patient.sex)
+
+    def calls(counts):
+        key = tuple(sorted((code, number) for code, number in counts.items() if number))
+        if key not in known:
+            d = differential(dict(key))
+            rows = (*d.rows, *d.groups.values())
+            known[key] = tuple(flag.key for flag in flags_of(d)), tuple(row.call for row in rows), d.is_limited
+        return known[key]
+
+    counts = Counter(cell.code for cell in cells if cell.code)
+    undecided = Counter(cell.code for cell in cells if not cell.decided_code)
+    least = cells_to_change(counts, undecided, calls)
+    d = differential(counts)
+    return {
+        "total": d.total,
+        "cells": len(cells),
+        "undecided": sum(undecided.values()),
+        "order": [cell.pk for cell in in_order(cells, evidence, least)],
+        "least": least,
+        "settled": is_settled(counts, undecided, calls),
+        "rows": [_row(row) for row in (*d.rows, d.unidentified)],
+        "blasts": _row(d["blasts"]),
+        "flags": [
+            {"key": f.key, "title": f.title, "sentence": f.sentence, "urgency": f.urgency, "codes": f.codes}
+            for f in flags_of(d)
+        ],
+        "sentences": limits_of_the_count(d),
+        "is_limited": d.is_limited,
+    }
+
+
+def _row(row):
+    return {
+        "code": row.key,
+        "count": row.count,
+        "percent": row.percent,
+        "low": row.low,
+        "high": row.high,
+        "per_100": row.per_100,
+        "call": row.call,
+        "certain": row.is_call_certain,
+    }
+
+
+def whole_case(case) -> dict:
+    """All that the workbench asks for at once."""
+    evidence = evidence_of(case)
+    cells = list(current_cells(case))
+    return {
+        "images": images_of(case.slides.all()),
+        "cells": cells_for_json(cells, evidence),
+        "summary": summary_of(case, cells, evidence),
+    }
+
+
+def after_change(case, changed_keys) -> dict:
+    """What an answer to a decision carries: the changed cells and the new summary, so that no page is loaded again."""
+    evidence = evidence_of(case)
+    cells = list(current_cells(case))
+    changed = set(changed_keys)
+    return {
+        "changed": cells_for_json([cell for cell in cells if cell.pk in changed], evidence),
+        "summary": summary_of(case, cells, evidence),
+    }
+
+
+def evidence_cards(case) -> dict:
+    """What the newest detector of a case is proven on, type by type, with exact intervals of what was typed right."""
+    run = case.slides.filter(runs__is_shadow=False, runs__detector__isnull=False).order_by("-id").values_list(
+        "runs__detector", flat=True
+    )[:1]  # fmt: skip
+    detector = DetectorVersion.objects.filter(pk__in=list(run)).first()
+    return {} if detector is None else {e["code"]: _card(e, str(detector)) for e in detector.card["classes"]}
+
+
+def _card(entry, detector):
+    tests = []
+    for name, figures in entry.items():
+        if not isinstance(figures, dict):
+            continue
+        test = {"name": name.replace("_", " "), "n": figures.get("n"), "ap50": figures.get("ap50")}
+        for figure in ("precision", "recall"):
+            if isinstance(figures.get(figure), list):  # value, and its exact 95 % interval
+                test[figure] = [round(100 * value) for value in figures[figure]]
+        right, _, shown = str(figures.get("central_cell_typed_right", "")).partition("/")
+        if right.isdigit() and shown.isdigit() and int(shown):
+            low, high = clopper_pearson(int(right), int(shown))
+            test |= {"right": int(right), "of": int(shown), "low": round(100 * low), "high": round(100 * high)}
+        tests.append(test)
+    return {"level": entry["evidence"], "n_train": entry.get("n_train"), "tests": tests, "detector": detector}

@@ -1,0 +1,1 @@
+"""Counts, percentages, flags and rules as pure functions, without Django."""

@@ -1,0 +1,192 @@
+"""Which cells a person must look at, and in what order: by what a cell could change in the report.
+
+Pure: it takes cells with their labels, what a detector's card says, and a function from counts to calls; it knows no
+database, page or policy.
+"""
+
+from collections import Counter
+
+from leukoweb.review.counting.differential import NOT_A_CELL
+
+LOW_SCORE = 0.6
+GRAVE = ("MYO", "MOB", "PMO", "PMB")  # one such cell sends the case to the pathologist (C7)
+UNPROVEN = ("none", "weak")
+NEVER = 10**6
+PAGE, CLOSE_PAGE = 60, 12
+
+# What a type is plausibly mistaken for: one stage of maturation off, and the confusions that the detector's card names.
+MISTAKEN_FOR = {
+    "BAS": ("LYT", "EOS"),
+    "EBO": ("LYT", NOT_A_CELL),
+    "EOS": ("NGS", "BAS"),
+    "KSC": ("LYT", NOT_A_CELL),
+    "LYA": ("LYT", "MON", "MYO"),
+    "LYT": ("LYA", "EBO"),
+    "MMZ": ("NGB", "MYB"),
+    "MOB": ("MON", "MYO"),
+    "MON": ("MOB", "LYA"),
+    "MYB": ("MMZ", "PMO"),
+    "MYO": ("MOB", "PMO", "LYA"),
+    "NGB": ("NGS", "MMZ"),
+    "NGS": ("NGB",),
+    "PMB": ("PMO", "MON", "MYO"),
+    "PMO": ("PMB", "MYB", "MYO"),
+}
+
+
+def reasons_to_look(cell, detector) -> list[str]:
+    """Say why a person must look at a cell; [] when somebody has, or when nothing speaks for it.
+
+    Parameters
+    ----------
+    cell : Cell
+        With `code`, `decided_code` and `score`.
+    detector : DetectorVersion
+        Whose `evidence(code)` is none, weak, fair or good.
+
+    Returns
+    -------
+    list of str
+        Short phrases, the weightiest first.
+    """
+    if cell.decided_code:
+        return []
+    reasons = []
+    if cell.code in GRAVE:
+        reasons.append("blast or promyelocyte")
+    evidence = detector.evidence(cell.code)
+    if evidence in UNPROVEN:
+        reasons.append(f"{evidence} evidence for this type" if evidence == "weak" else "no evidence for this type")
+    if cell.score is not None and cell.score < LOW_SCORE:
+        reasons.append("low score")
+    return reasons
+
+
+def must_look(cells, detector) -> list:
+    """Return the cells that no person has decided on and that must not pass unseen (S10); empty: none is left.
+
+    Parameters
+    ----------
+    cells : iterable of Cell
+    detector : DetectorVersion
+
+    Returns
+    -------
+    list of Cell
+        In the order given.
+    """
+    return [cell for cell in cells if reasons_to_look(cell, detector)]
+
+
+def together(cell, detector) -> int:
+    """Say how many cells like this one a person may confirm at once, all of them before the eyes (S10).
+
+    Parameters
+    ----------
+    cell : Cell
+    detector : DetectorVersion
+
+    Returns
+    -------
+    int
+        1 for a low score, a type without evidence, or a blast or promyelocyte on weak evidence; `CLOSE_PAGE` for the
+        other cells that must be looked at; `PAGE` for the rest.
+    """
+    evidence = detector.evidence(cell.code)
+    if (cell.score is not None and cell.score < LOW_SCORE) or evidence == "none":
+        return 1
+    if evidence == "weak":
+        return 1 if cell.code in GRAVE else CLOSE_PAGE
+    return CLOSE_PAGE if cell.code in GRAVE else PAGE
+
+
+def cells_to_change(counts, undecided, calls) -> dict[str, int]:
+    """Say, per type, how few undecided cells would have to be of a neighbouring type to change any call.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        All cells by current label.
+    undecided : mapping of str to int
+        Those of them that no person has decided on.
+    calls : callable
+        From counts to anything comparable: the flags, range calls and blast decision that these counts lead to.
+
+    Returns
+    -------
+    dict
+        Code -> 1 upward; a code is absent when even all of its undecided cells change nothing.
+
+    Notes
+    -----
+    Each percentage moves one way as more cells change from one type to another, so bisection finds the least number.
+    """
+    now = calls(counts)
+
+    def changes(code, other, number):
+        moved = Counter(counts)
+        moved[code] -= number
+        moved[other] += number
+        return calls(moved) != now
+
+    least = {}
+    for code, most in undecided.items():
+        for other in MISTAKEN_FOR.get(code, ()):
+            if most < 1 or not changes(code, other, most):
+                continue
+            too_few, enough = 0, most
+            while enough - too_few > 1:
+                middle = (too_few + enough) // 2
+                too_few, enough = (too_few, middle) if changes(code, other, middle) else (middle, enough)
+            least[code] = min(enough, least.get(code, NEVER))
+    return least
+
+
+def is_settled(counts, undecided, calls) -> bool:
+    """Say whether no undecided cell can change any call any more.
+
+    Parameters
+    ----------
+    counts, undecided, calls
+        As for `cells_to_change`.
+
+    Returns
+    -------
+    bool
+        True when neither the undecided cells of one type, nor those of all types together that could be of one other
+        type, change a call; True when none is undecided.
+    """
+    if cells_to_change(counts, undecided, calls):
+        return False
+    now = calls(counts)
+    for other in {other for code in undecided for other in MISTAKEN_FOR.get(code, ())}:
+        moved = Counter(counts)
+        for code, number in undecided.items():
+            if other in MISTAKEN_FOR.get(code, ()):
+                moved[code] -= number
+                moved[other] += number
+        if calls(moved) != now:
+            return False
+    return True
+
+
+def in_order(cells, detector, least) -> list:
+    """Sort the cells that must be looked at: most able to change a call, then low scores, then unproven types.
+
+    Parameters
+    ----------
+    cells : iterable of Cell
+    detector : DetectorVersion
+    least : dict
+        Of `cells_to_change`.
+
+    Returns
+    -------
+    list of Cell
+    """
+
+    def key(cell):
+        score = 1.0 if cell.score is None else cell.score
+        return (least.get(cell.code, NEVER), score >= LOW_SCORE, detector.evidence(cell.code) not in UNPROVEN, score)
+
+    return sorted(must_look(cells, detector), key=key)

@@ -1,0 +1,112 @@
+"""The lines of a differential as a laboratory reads them: order, groups, rounding and words; it counts nothing.
+
+One list of lines serves the case page, the report, the PDF, CSV and the clipboard, so that they can never disagree.
+"""
+
+from detection.cell_types import BY_CODE
+from leukoweb.review.counting.differential import is_changed
+
+# Neutrophils in order of maturation from the ripe end, then the others, the grave ones together.
+_AFTER_NEUTROPHILS = ("LYT", "LYA", "MON", "EOS", "BAS", "MMZ", "MYB", "PMO", "PMB")
+
+
+def lines_of(differential: dict, rules: dict, loinc: dict | None = None, previous: dict | None = None) -> list[dict]:
+    """Return the lines of a differential.
+
+    Parameters
+    ----------
+    differential : dict
+        `Differential.as_dict()`, as stored in a report.
+    rules : dict
+        `Rules.as_dict()` of the same report.
+    loinc : dict, optional
+        Key to {"percent", "absolute"}.
+    previous : dict, optional
+        The person's last result: `figures` is key to {"percent", "low", "high"}.
+
+    Returns
+    -------
+    list of dict
+        All 15 types, the unidentified where there are any, and the groups. `kind` is "group" (a sum), "type", "within"
+        (part of the group above it) or "beside" (per 100 WBC, outside the differential). Texts are "" where there is
+        nothing to say.
+    """
+    rows = {row["key"]: row for row in differential["rows"]}
+    groups, separate = differential["groups"], rules["bands"] == "separate"
+    within = "type" if separate else "within"
+    neutrophils = [(groups["neutrophils"], "group"), (rows["NGS"], within), (rows["NGB"], within)]
+    order = neutrophils + [(rows[code], "type") for code in _AFTER_NEUTROPHILS]
+    if rows["PMB"]["count"]:
+        order.insert(-2, (groups["promyelocytes"], "group"))
+    order += [(groups["blasts"], "group"), (rows["MYO"], "within"), (rows["MOB"], "within")]
+    if differential["unidentified"]["count"]:
+        order.append((differential["unidentified"], "type"))
+    order += [(rows["EBO"], "beside"), (rows["KSC"], "beside")]
+    figures = (previous or {}).get("figures", {})
+    return [
+        _line(row, kind, rules["decimals"], (loinc or {}).get(row["key"], {})) | _before(row, figures.get(row["key"]))
+        for row, kind in order
+    ]
+
+
+def figures_of(lines: list[dict]) -> str:
+    """Return the lines as tab-separated text for the clipboard: name, count, percent or per 100 WBC, absolute, call."""
+    heading = "Cell type\tCount\t%\tper 100 WBC\t10*9/L\tCall"
+    return "\n".join(
+        [heading] + ["\t".join([x["name"], str(x["count"]), x["percent"], x["per_100"], x["absolute"], x["call"]])
+                     for x in lines]
+    )  # fmt: skip
+
+
+def _line(row, kind, decimals, loinc):
+    range_ = row["absolute_range"] if row["absolute"] is not None and row["absolute_range"] else row["percent_range"]
+    is_zero = row["zero_upper"] is not None
+    return {
+        "key": row["key"],
+        "code": row["key"] if row["key"] in BY_CODE else "",
+        "name": row["name"],
+        "kind": kind,
+        "count": row["count"],
+        "percent": "" if row["percent"] is None else f"{row['percent']:.{decimals}f}",
+        "low": row["low"],
+        "high": row["high"],
+        "value": row["percent"],
+        "interval": "" if row["low"] is None or is_zero else f"{row['low']:.1f} – {row['high']:.1f}",
+        "zero": f"under {row['zero_upper']:.2f}" if is_zero else "",
+        "per_100": "" if row["per_100"] is None else f"{row['per_100']:.1f}",
+        "absolute": "" if row["absolute"] is None else f"{row['absolute']:.2f}",
+        "range": _range_text(range_),
+        "range_source": range_["source"] if range_ else "",
+        "call": row["call"],
+        "call_text": _call_text(row),
+        "loinc_percent": loinc.get("percent", ""),
+        "loinc_absolute": loinc.get("absolute", ""),
+    }
+
+
+def _before(row, figure):
+    """What stood in the last result, and whether this one differs beyond both intervals (C2)."""
+    if figure is None or figure["percent"] is None or row["percent"] is None:
+        return {"before": "", "changed": ""}
+    direction = "up" if row["percent"] > figure["percent"] else "down"
+    return {"before": f"{figure['percent']:.1f}", "changed": direction if is_changed(figure, row) else ""}
+
+
+def _range_text(range_):
+    """A range in words of a laboratory, with its unit."""
+    if not range_:
+        return ""
+    low, high, unit = range_["low"], range_["high"], range_["unit"].replace("10*9/L", "× 10⁹/L").replace("per", "/")
+    unit = unit.replace("/ 100 WBC", "/100 WBC")
+    if low is None or (low == 0 and high):
+        return f"up to {high:g} {unit}"
+    if high is None:
+        return f"from {low:g} {unit}"
+    return f"none ({high:g} {unit})" if high == 0 else f"{low:g} – {high:g} {unit}"
+
+
+def _call_text(row):
+    """The call with what the interval thinks of it (C2)."""
+    if not row["call"]:
+        return ""
+    return row["call"] if row["is_call_certain"] else f"{row['call']}?"

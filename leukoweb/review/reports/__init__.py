@@ -1,0 +1,1 @@
+"""Reports: their content, signature, seal, paper form and exports."""

@@ -1,0 +1,223 @@
+"""What a report says, as JSON values: the one form that draft and signed report, page, PDF and export are made from.
+
+It reads the case as it is now; a signed report is never rebuilt here, its stored content is.
+"""
+
+from django.conf import settings
+from django.utils import timezone
+
+from leukoweb.analysis.models import ImageResult, Run
+from leukoweb.cases.models import SlideImage
+from leukoweb.review.counting.flags import flags_of, limits_of_the_count
+from leukoweb.review.counting.loinc import loinc_of
+from leukoweb.review.models import Acknowledgement, Decision, HandOver
+from leukoweb.review.services import (
+    age_years,
+    current_cells,
+    current_policy,
+    differential_of,
+    label_counts,
+    previous_result,
+    wbc_of,
+)
+from leukoweb.review.studies.reference import reference_section
+
+PICTURES = 12
+
+
+def content_of(report) -> dict:
+    """Everything that a signature on this report would cover, without the signature."""
+    case, counts = report.case, label_counts(report.case)
+    policy = current_policy(case.laboratory)
+    differential = differential_of(case, policy, counts)
+    cells = _cells(case)
+    flags = flags_of(differential)
+    return {
+        "product": {"name": "LeukoWeb", "version": settings.VERSION, "is_research_use": settings.IS_RESEARCH_USE},
+        "laboratory": {"name": case.laboratory.name, "address": case.laboratory.address},
+        "patient": _patient(case),
+        "specimen": _specimen(case),
+        "report": {
+            "id": report.pk,
+            "version": report.version,
+            "comment": report.comment,
+            "lya_meaning": report.lya_meaning,
+            "amends_version": report.amends.version if report.amends else None,
+            "amends_seal": report.amends.seal if report.amends else "",
+            "amendment_reason": report.amendment_reason,
+            "left_shift_comment": _left_shift_comment(differential, flags),
+        },
+        "counts": {code: counts[code] for code in sorted(counts)},
+        "differential": differential.as_dict(),
+        "loinc": _loinc(differential, report.lya_meaning),
+        "flags": _flags(case, flags),
+        "previous": previous_result(case),
+        "limits": limits_of_the_count(differential),
+        "policies": {
+            "version": policy.version if policy else 0,
+            "rules": differential.rules.as_dict(),
+            "sentences": differential.rules.sentences(),
+        },
+        "detectors": _detectors(case),
+        "images": _images(case),
+        "cells": cells,
+        "pictures": chosen_pictures(report, cells, flags),
+        "hand_over": _hand_over(case),
+        "reference": reference_section(case),
+    }
+
+
+def signature_of(by, meaning: str, at) -> dict:
+    """The signature as it is printed: who, when and what it means (S1)."""
+    return {
+        "name": by.printed_name,
+        "username": by.username,
+        "role": by.get_role_display(),
+        "meaning": meaning,
+        "signed_at": at.isoformat(timespec="seconds"),
+    }
+
+
+def chosen_pictures(report, cells, flags) -> list[int]:
+    """The cells whose pictures are printed: the reader's choice, else a few of each type that caused a flag."""
+    here = {cell["id"]: cell for cell in cells}
+    if report.pictures:
+        return [pk for pk in report.pictures if pk in here and here[pk]["code"]][:PICTURES]
+    chosen = []
+    for code in dict.fromkeys(code for flag in flags for code in flag.codes):
+        of_type = sorted((c for c in cells if c["code"] == code), key=lambda c: (-(c["score"] or 2.0), c["id"]))
+        chosen += [cell["id"] for cell in of_type[:3]]
+    return chosen[:PICTURES]
+
+
+def _patient(case):
+    patient = case.patient
+    age = age_years(case)
+    return {
+        "name": patient.name,
+        "mrn": patient.mrn,
+        "sex": patient.sex,
+        "birth_date": patient.birth_date.isoformat() if patient.birth_date else None,
+        "age_years": None if age is None else round(age, 3),
+    }
+
+
+def _specimen(case):
+    wbc = wbc_of(case)
+    return {
+        "accession_number": case.accession_number,
+        "priority": case.priority,
+        "stain": case.stain,
+        "collected_at": _iso(case.collected_at),
+        "received_at": _iso(case.received_at),
+        "registered_at": _iso(case.registered_at),
+        "registered_by": case.registered_by.printed_name,
+        "clinical_note": case.clinical_note,
+        "wbc": None if wbc is None else vars(wbc),
+    }
+
+
+def _loinc(differential, lya_meaning):
+    keys = [row.key for row in differential.rows] + ["UNI", *differential.groups]
+    codes = {key: loinc_of(key, lya_meaning=lya_meaning) for key in keys}
+    return {key: {"percent": code.percent, "absolute": code.absolute} for key, code in codes.items()}
+
+
+def _flags(case, flags):
+    seen = {a.flag: a for a in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by")}
+    return [
+        {
+            "key": flag.key,
+            "title": flag.title,
+            "sentence": flag.sentence,
+            "urgency": flag.urgency,
+            "codes": list(flag.codes),
+            "acknowledged_by": seen[flag.key].acknowledged_by.printed_name if flag.key in seen else "",
+            "acknowledged_at": _iso(seen[flag.key].acknowledged_at) if flag.key in seen else None,
+        }
+        for flag in flags
+    ]
+
+
+def _left_shift_comment(differential, flags):
+    """The sentence of the policy that asks for one."""
+    if differential.rules.bands != "grouped_left_shift":
+        return ""
+    return next((f"{f.title}: {f.sentence}" for f in flags if f.key == "left_shift"), "No left shift.")
+
+
+def _detectors(case):
+    runs = Run.objects.filter(slide__case=case, is_shadow=False).select_related("detector").order_by("pk")
+    return [
+        {
+            "slide": run.slide_id,
+            "name": run.detector.name if run.detector else "",
+            "version": run.detector.version if run.detector else "",
+            "sha256": run.detector.sha256 if run.detector else "",
+            "computed_on": run.computed_on,
+            "finished_at": _iso(run.finished_at),
+        }
+        for run in runs
+    ]
+
+
+def _images(case):
+    scales = {
+        result.image_id: result for result in ImageResult.objects.filter(image__slide__case=case, run__is_shadow=False)
+    }
+    images = SlideImage.objects.filter(slide__case=case).select_related("slide__uploaded_by").order_by("pk")
+    return [
+        {
+            "id": image.pk,
+            "slide": image.slide_id,
+            "slide_label": str(image.slide),
+            "is_drawn": image.slide.is_drawn,
+            "uploaded_by": image.slide.uploaded_by.printed_name,
+            "uploaded_at": _iso(image.slide.uploaded_at),
+            "name": image.name,
+            "sha256": image.sha256,
+            "width_px": image.width_px,
+            "height_px": image.height_px,
+            "um_per_px": round(scales[image.pk].um_per_px, 6) if image.pk in scales else None,
+            "scale_method": scales[image.pk].scale_method if image.pk in scales else "",
+            "warning": image.warning,
+        }
+        for image in images
+    ]
+
+
+def _cells(case):
+    """Every counted cell with its decisions, so that the report can be counted again from them (S4, S5)."""
+    decisions = {}
+    for decision in Decision.objects.filter(cell__run__slide__case=case).select_related("decided_by").order_by("pk"):
+        decisions.setdefault(decision.cell_id, []).append(
+            {
+                "id": decision.pk,
+                "from": decision.from_code,
+                "to": decision.to_code,
+                "reason": decision.reason,
+                "by": decision.decided_by.username,
+                "at": _iso(decision.decided_at),
+            }
+        )
+    return [
+        {
+            "id": cell.pk,
+            "image": cell.image_id,
+            "box_xyxy_px": [round(value, 1) for value in cell.xyxy],
+            "detector_code": cell.detector_code,
+            "score": None if cell.score is None else round(cell.score, 4),
+            "code": cell.code,
+            "decisions": decisions.get(cell.pk, []),
+        }
+        for cell in current_cells(case).order_by("pk")
+    ]
+
+
+def _hand_over(case):
+    last = HandOver.objects.filter(case=case, returned_at=None).select_related("handed_over_by").first()
+    return last and {"by": last.handed_over_by.printed_name, "at": _iso(last.handed_over_at)}
+
+
+def _iso(at):
+    return at and timezone.localtime(at).isoformat(timespec="seconds")

@@ -1,0 +1,193 @@
+"""The seal of a signed report: canonical JSON, a digest for each section, and a chain of SHA-256; it knows no database.
+
+A bundle is everything that is needed to verify one report offline. The seal covers the digests of all sections and the
+seal before it, so a changed byte is found, and the section that holds it is named.
+
+References
+----------
+21 CFR 11.70: signatures shall be linked to their records so that they cannot be excised, copied or transferred.
+"""
+
+import hashlib
+import json
+
+from leukoweb.review.counting.differential import count_differential, wbc_from
+from leukoweb.review.counting.policies import RulesRefused, rules_from
+
+FORMAT = "leukoweb-report/1"
+FIRST = "0" * 64
+_PARTS = {"format", "content", "sections", "sequence", "previous_seal", "seal"}
+
+
+def canonical(value) -> bytes:
+    """Return the one byte string of a JSON value: sorted keys, no spaces, UTF-8; NaN raises ValueError."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(value) -> str:
+    """Return the SHA-256 of a JSON value as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def seal_of(content: dict, *, sequence: int, previous_seal: str) -> str:
+    """Return the seal of a report's content.
+
+    Parameters
+    ----------
+    content : dict
+        JSON values, section name to section.
+    sequence : int
+        The place in the laboratory's chain, from 1.
+    previous_seal : str
+        The seal at the place before; FIRST at place 1.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    return _seal({name: digest(section) for name, section in content.items()}, sequence, previous_seal)
+
+
+def bundle_of(content: dict, *, sequence: int, previous_seal: str, seal: str) -> dict:
+    """Return what is exported: the content, the digest of each section, and the seal with its place in the chain."""
+    return {
+        "format": FORMAT,
+        "content": content,
+        "sections": {name: digest(section) for name, section in content.items()},
+        "sequence": sequence,
+        "previous_seal": previous_seal,
+        "seal": seal,
+    }
+
+
+def problems_of(raw: bytes, *, expected_seal: str | None = None) -> list[str]:
+    """Verify an exported bundle without any database.
+
+    Parameters
+    ----------
+    raw : bytes
+        The file.
+    expected_seal : str, optional
+        The seal as it is printed on paper or kept elsewhere: only it unmasks a forger who made a new seal.
+
+    Returns
+    -------
+    list of str
+        What differs, in sentences; empty when the bundle is what was signed.
+    """
+    try:
+        bundle = json.loads(raw, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        return [
+            f"The file is not readable as JSON ({type(error).__name__}): it is no report bundle, or it was damaged."
+        ]
+    if not isinstance(bundle, dict) or bundle.get("format") != FORMAT or set(bundle) != _PARTS:
+        return [f"The file is no report bundle of the format {FORMAT}, or parts of it were removed, added or renamed."]
+    content, sections = bundle["content"], bundle["sections"]
+    if not isinstance(content, dict) or not isinstance(sections, dict):
+        return ["The bundle has no readable content."]
+    try:
+        problems = _altered_sections(content, sections)
+        if _seal(sections, bundle["sequence"], bundle["previous_seal"]) != bundle["seal"]:
+            problems.append("The seal does not fit the sections, the place in the chain and the seal before it.")
+    except (ValueError, RecursionError):
+        return ["The bundle holds values that no report has."]
+    problems += disagreements(content)
+    if expected_seal and expected_seal.strip().lower() != bundle["seal"]:
+        problems.append("The seal of the bundle is not the expected one.")
+    return problems
+
+
+def disagreements(content: dict) -> list[str]:
+    """Replay a report's decisions and count again: say where labels, counts or figures do not follow from them (S4)."""
+    try:
+        return _replayed(content)
+    except (KeyError, TypeError, AttributeError, ValueError, RulesRefused, ZeroDivisionError) as error:
+        return [f"The decisions cannot be replayed ({type(error).__name__})."]
+
+
+def differences(before, after, path="") -> list[str]:
+    """Return where two JSON values differ, one line for each place, in the order of the first."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = [*before, *(key for key in after if key not in before)]
+        return [
+            line
+            for key in keys
+            for line in differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
+        ]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [
+            line
+            for number, (one, other) in enumerate(zip(before, after), 1)
+            for line in differences(one, other, f"{path}[{number}]")
+        ]
+    if isinstance(before, list) and isinstance(after, list):
+        return [f"{path}: {len(before)} entries against {len(after)}"]
+    return [] if canonical(before) == canonical(after) else [f"{path}: {_short(before)} against {_short(after)}"]
+
+
+def _seal(sections, sequence, previous_seal):
+    return digest({"format": FORMAT, "sections": sections, "sequence": sequence, "previous_seal": previous_seal})
+
+
+def _once(pairs):
+    """Refuse a name that stands twice: programs read the last one, people the first."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name stands twice")
+    return dict(pairs)
+
+
+def _altered_sections(content, sections):
+    """Name the sections that are not what their digests say."""
+    problems = [f"The section “{name}” was removed." for name in sections if name not in content]
+    for name, section in content.items():
+        if name not in sections:
+            problems.append(f"The section “{name}” was added.")
+        elif digest(section) != sections[name]:
+            problems.append(f"The section “{name}” was changed after signing.")
+    return problems
+
+
+def _replayed(content):
+    """Compare the label of each cell with its last decision, and the counts with the labels."""
+    problems, counts = [], {}
+    for cell in content["cells"]:
+        label = cell["detector_code"]
+        for decision in cell["decisions"]:
+            label = decision["to"] or cell["detector_code"]
+        if label != cell["code"]:
+            problems.append(f"Cell {cell['id']} is labelled {cell['code']}, but its decisions end at {label}.")
+        if cell["code"]:
+            counts[cell["code"]] = counts.get(cell["code"], 0) + 1
+    stored = {code: count for code, count in content["counts"].items() if count}
+    for code in sorted(set(counts) | set(stored)):
+        if counts.get(code, 0) != stored.get(code, 0):
+            problems.append(f"{code}: the report counts {stored.get(code, 0)}, its cells are {counts.get(code, 0)}.")
+    if problems:
+        return problems
+    specimen = content["specimen"]
+    again = count_differential(
+        counts,
+        rules_from(content["policies"]["rules"]),
+        wbc=wbc_from(specimen["wbc"]),
+        age_years=content["patient"]["age_years"],
+        sex=content["patient"]["sex"],
+    ).as_dict()
+    # A newer version of the product may say more about a row, never something else.
+    stored = content["differential"]
+    return [f"Counted again: {line}." for line in differences(_as_far_as(stored, again), stored, "differential")]
+
+
+def _as_far_as(stored, again):
+    """Return the second value without the keys that the first one does not have."""
+    if isinstance(stored, dict) and isinstance(again, dict):
+        return {key: _as_far_as(stored[key], again.get(key)) for key in stored}
+    if isinstance(stored, list) and isinstance(again, list) and len(stored) == len(again):
+        return [_as_far_as(one, other) for one, other in zip(stored, again)]
+    return again
+
+
+def _short(value):
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,249 @@
+"""The doors of the signed report: draft, hand over, return, acknowledge, sign, amend; each locks the case first.
+
+A report is DRAFT, then SIGNED for ever; a change after that is the next version with a reason.
+"""
+
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from leukoweb.accounts.lockout import confirm_password
+from leukoweb.accounts.models import Laboratory
+from leukoweb.accounts.second_factor import check_code, has_second_factor
+from leukoweb.analysis.models import Run
+from leukoweb.audit.services import record
+from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN, Case
+from leukoweb.review.cells.decisions import current_cells, evidence_of
+from leukoweb.review.counting.attention import reasons_to_look
+from leukoweb.review.counting.flags import flags_of
+from leukoweb.review.models import Acknowledgement, HandOver, Report
+from leukoweb.review.reports.content import content_of, signature_of
+from leukoweb.review.reports.seal import FIRST, digest, seal_of
+from leukoweb.review.services import differential_of
+
+MEANINGS = ("Review and approval", "Responsibility for the reported results")
+
+_SEEN = ("patient", "specimen", "counts", "differential", "policies", "detectors", "images", "cells")
+
+
+class Refused(Exception):
+    """Say in one sentence why a report cannot be changed or signed, and what to do."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One thing that stands in the way of a signature, or no longer does; `codes` are those of the cells to look at."""
+
+    key: str
+    sentence: str
+    is_met: bool
+    codes: tuple[str, ...] = ()
+
+
+def draft_of(case, *, by) -> Report:
+    """The open report of a case; the first version is made when there is none. Before: the case is not signed."""
+    with transaction.atomic():
+        case = _lock(case)
+        if case.state in (SIGNED, REJECTED):
+            raise Refused("This case is signed. Open an amendment to change its report." if case.state == SIGNED
+                          else "This specimen was rejected: there is nothing to report.")  # fmt: skip
+        report = Report.objects.filter(case=case, state=Report.State.DRAFT).first()
+        if report is None:
+            report = Report.objects.create(case=case, created_by=by)
+            record("report.draft", actor=by, obj=report, case=case)
+        return report
+
+
+def edit_draft(report, *, by, comment=None, lya_meaning=None, pictures=None) -> Report:
+    """Change the words and pictures of a draft; a signed report is refused."""
+    changes = {"comment": comment, "lya_meaning": lya_meaning, "pictures": pictures}
+    with transaction.atomic():
+        _lock(report.case)
+        report = Report.objects.get(pk=report.pk)
+        if report.state == Report.State.SIGNED:
+            raise Refused("This report is signed and stays as it is. Open an amendment to change it.")
+        changed = {n: [getattr(report, n), v] for n, v in changes.items() if v is not None and v != getattr(report, n)}
+        for name, (_, value) in changed.items():
+            setattr(report, name, value)
+        if changed:
+            report.save(update_fields=list(changed))
+            record("report.edit", actor=by, obj=report, case=report.case, changes=changed)
+    return report
+
+
+def gates_of(report, content=None) -> list[Gate]:
+    """The checklist before a signature: what stands in the way first."""
+    case, content = report.case, content or content_of(report)
+    counts, cells = content["counts"], content["cells"]
+    runs = list(Run.objects.filter(slide__case=case, is_shadow=False).values_list("state", flat=True))
+    open_runs = [state for state in runs if state != Run.State.DONE]
+    unidentified, waiting = counts.get("UNI", 0), _must_look(case)
+    unseen = [flag for flag in content["flags"] if flag["urgency"] == "urgent" and not flag["acknowledged_at"]]
+    is_limited, lya = content["differential"]["is_limited"], counts.get("LYA", 0)
+    total, has_comment = content["differential"]["total"], bool(content["report"]["comment"].strip())
+    must_look = f"{len(waiting)} cells must be looked at: grave or unproven types, and low scores."
+    gates = [
+        _gate("runs", bool(runs) and not open_runs, "The detector has finished every slide.",
+              f"{len(open_runs)} of {len(runs)} slides are not analysed." if runs else "No slide was uploaded."),
+        _gate("unidentified", not unidentified, "No cell is unidentified.",
+              f"{unidentified} unidentified cells need a type.", ("UNI",)),
+        _gate("must_look", not waiting, "Every cell that must be looked at was looked at.", must_look,
+              tuple(sorted({cell["code"] for cell in cells if cell["id"] in waiting}))),
+        _gate("limited_count", has_comment or not is_limited,
+              "The count is limited, and a comment says so." if is_limited else "Enough leukocytes were counted.",
+              f"Only {total} leukocytes were counted: a limited count needs a comment."),
+        _gate("urgent_flags", not unseen, "Every urgent flag is acknowledged.",
+              f"Acknowledge: {', '.join(flag['title'] for flag in unseen)}."),
+        _gate("lya_meaning", not lya or bool(content["report"]["lya_meaning"]),
+              "The meaning of atypical lymphocytes is said." if lya else "No atypical lymphocyte was counted.",
+              "Say whether the atypical lymphocytes are variant or abnormal."),
+    ]  # fmt: skip
+    if content["reference"]:
+        left = content["reference"]["open"]
+        gates.append(_gate("reference", not left, "Every disagreement of the reference count is settled.",
+                           f"{left} disagreements of the reference count are not settled."))  # fmt: skip
+    return sorted(gates, key=lambda gate: gate.is_met)
+
+
+def _gate(key, is_met, met, unmet, codes=()):
+    return Gate(key, met if is_met else unmet, is_met, codes)
+
+
+def fingerprint(content: dict) -> str:
+    """What a signer has seen of cells and figures; words and pictures are the signer's own."""
+    return digest({name: content[name] for name in _SEEN})
+
+
+def hand_over(case, *, by) -> HandOver:
+    """Give a case to the pathologists. Before: TO_REVIEW. After: TO_SIGN."""
+    if not by.can("hand_over"):
+        raise Refused("Your role does not hand cases over.")
+    with transaction.atomic():
+        case = _lock(case)
+        if case.state != TO_REVIEW:
+            raise Refused("Only a case in review can be handed over; this one is not.")
+        handed = HandOver.objects.create(case=case, handed_over_by=by)
+        record("case.hand_over", actor=by, obj=case, case=case)
+    return handed
+
+
+def return_case(case, *, by, reason: str) -> HandOver:
+    """Give a case back to whoever handed it over. Before: TO_SIGN. After: TO_REVIEW, the reason is kept."""
+    if not by.can("sign_report"):
+        raise Refused("Only a pathologist returns a case.")
+    if not reason.strip():
+        raise Refused("Write why the case goes back, so that the technologist knows what to do.")
+    with transaction.atomic():
+        case = _lock(case)
+        if case.state != TO_SIGN:
+            raise Refused("Only a case that was handed over can be returned; this one is not.")
+        handed = HandOver.objects.get(case=case, returned_at=None)
+        handed.returned_by, handed.returned_at, handed.return_reason = by, timezone.now(), reason.strip()
+        handed.save()
+        record("case.return", actor=by, obj=case, case=case,
+               changes={"reason": handed.return_reason, "to": handed.handed_over_by.username})  # fmt: skip
+    return handed
+
+
+def acknowledge_flag(case, flag: str, *, by) -> Acknowledgement:
+    """Write that a reader saw an urgent flag; the first reader and time stand."""
+    if not by.can("relabel_cell"):
+        raise Refused("Your role does not acknowledge flags.")
+    with transaction.atomic():
+        case = _lock(case)
+        if flag not in {f.key for f in flags_of(differential_of(case)) if f.is_urgent}:
+            raise Refused("This flag does not stand (any more). Load the page again.")
+        seen, is_new = Acknowledgement.objects.get_or_create(case=case, flag=flag, defaults={"acknowledged_by": by})
+        if is_new:
+            record("flag.acknowledge", actor=by, obj=case, case=case, changes={"flag": flag})
+    return seen
+
+
+def sign_report(report, *, by, password, meaning, username=None, code="", seen=None) -> Report:
+    """Sign a report: freeze its content, seal it into the laboratory's chain.
+
+    `username`, and `code` where a second factor is enrolled, are asked at the first signing of a session (S2); `seen`
+    is the fingerprint of what the page showed. LockedOut when the password was wrong too often.
+    Before: DRAFT, all gates met, `by` may sign. After: SIGNED for ever, sealed.
+    """
+    if not by.can("sign_report"):
+        raise Refused("Only a pathologist signs.")
+    if meaning not in MEANINGS:
+        raise Refused("Choose the meaning of your signature.")
+    _confirm_signer(by, password, username, code)
+    with transaction.atomic():
+        # The laboratory's row is the lock of its chain: two signatures at once never get the same predecessor.
+        laboratory = Laboratory.objects.select_for_update(no_key=True).get(pk=report.case.laboratory_id)
+        case = _lock(report.case)
+        if case.laboratory_id != by.laboratory_id:
+            raise Refused("This case belongs to another laboratory.")
+        report = Report.objects.select_related("case__patient", "case__laboratory", "amends").get(pk=report.pk)
+        if report.state == Report.State.SIGNED:
+            raise Refused("This report is signed already.")
+        if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
+            raise Refused("This case is not ready to be signed: look at its slides.")
+        content = content_of(report)
+        if seen is not None and seen != fingerprint(content):
+            raise Refused("The case changed since this page was shown to you. Nothing was signed; read it again.")
+        unmet = [gate.sentence for gate in gates_of(report, content) if not gate.is_met]
+        if unmet:
+            raise Refused("Nothing was signed. " + " ".join(unmet))
+        last = (
+            Report.objects.filter(case__laboratory=laboratory, state=Report.State.SIGNED).order_by("-sequence").first()
+        )
+        report.signed_by, report.signed_at, report.signature_meaning = by, timezone.now(), meaning
+        content["signature"] = signature_of(by, meaning, timezone.localtime(report.signed_at))
+        report.content = content
+        report.sequence = last.sequence + 1 if last else 1
+        report.previous_seal = last.seal if last else FIRST
+        report.seal = seal_of(content, sequence=report.sequence, previous_seal=report.previous_seal)
+        report.state = Report.State.SIGNED
+        report.save()
+        record("report.sign", actor=by, obj=report, case=case,
+               changes={"version": report.version, "meaning": meaning, "seal": report.seal})  # fmt: skip
+    return report
+
+
+def amend_report(report, *, by, reason: str) -> Report:
+    """Open the next version of a signed report; the signed one stays readable for ever (S9)."""
+    if not by.can("sign_report"):
+        raise Refused("Only a pathologist amends a report.")
+    if not reason.strip():
+        raise Refused("Write why the report must be amended; the reason is printed on the new version.")
+    with transaction.atomic():
+        case = _lock(report.case)
+        report = Report.objects.get(pk=report.pk)
+        if report.state != Report.State.SIGNED:
+            raise Refused("This report is not signed: change it as it is.")
+        if Report.objects.filter(case=case, version__gt=report.version).exists():
+            raise Refused("There is a newer version of this report already. Amend that one.")
+        new = Report.objects.create(
+            case=case, version=report.version + 1, amends=report, amendment_reason=reason.strip(), created_by=by,
+            comment=report.comment, lya_meaning=report.lya_meaning, pictures=report.pictures,
+        )  # fmt: skip
+        record("report.amend", actor=by, obj=new, case=case,
+               changes={"version": [report.version, new.version], "reason": new.amendment_reason})  # fmt: skip
+    return new
+
+
+def _confirm_signer(by, password, username, code):
+    """Refuse anybody but the person who is signed in; outside of the transaction, so that a failure is counted (S6)."""
+    if username is not None and username.strip() != by.username:
+        raise Refused("The user name is not yours: nobody signs for another.")
+    if not confirm_password(by, password):
+        raise Refused("The password is wrong. Nothing was signed.")
+    if username is not None and has_second_factor(by) and not check_code(by, code):
+        raise Refused("The code of your authenticator app is wrong or was used already. Nothing was signed.")
+
+
+def _must_look(case) -> set[int]:
+    """The cells that a person must look at before a signature, and nobody has (S10)."""
+    evidence = evidence_of(case)
+    return {cell.pk for cell in current_cells(case) if cell.code and reasons_to_look(cell, evidence)}
+
+
+def _lock(case):
+    """Hold the case's row until the transaction ends and return it with its state."""
+    Case.objects.select_for_update(no_key=True).get(pk=case.pk)
+    return Case.objects.with_state().select_related("laboratory", "patient").get(pk=case.pk)
