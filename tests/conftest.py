@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import services
@@ -33,6 +34,10 @@ os.environ |= {
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 NOT_RUN = pytest.StashKey[list[str]]()
+
+# A loaded machine draws examples slowly: wall time says nothing about the code under test.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config):
