@@ -95,6 +95,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "leukoweb.answers.Refusals",
     "leukoweb.accounts.middleware.idle_sign_out",
     "leukoweb.accounts.middleware.AccountGates",
     "django_prometheus.middleware.PrometheusAfterMiddleware",

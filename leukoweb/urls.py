@@ -2,6 +2,12 @@
 
 from django.urls import include, path
 
+# The error pages of every address: JSON for programs, a page for people.
+handler400 = "leukoweb.answers.bad_request"
+handler403 = "leukoweb.answers.permission_denied"
+handler404 = "leukoweb.answers.not_found"
+handler500 = "leukoweb.answers.server_error"
+
 urlpatterns = [
     path("", include("leukoweb.accounts.urls")),
     path("", include("leukoweb.cases.urls")),

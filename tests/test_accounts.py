@@ -14,6 +14,7 @@ from leukoweb.accounts import lockout
 from leukoweb.accounts.models import User
 from leukoweb.accounts.second_factor import check_code
 from leukoweb.audit.models import Event
+from leukoweb.refusals import Refused
 from tests.conftest import PASSWORD
 
 
@@ -116,9 +117,9 @@ def test_the_password_check_of_signing_feeds_the_lock_out(client, pathologist):
     assert lockout.confirm_password(pathologist, PASSWORD)
     for _ in range(4):
         assert not lockout.confirm_password(pathologist, "wrong-horse-9")
-    with pytest.raises(lockout.LockedOut, match="locked for 30 more minutes"):
+    with pytest.raises(Refused, match="locked for 30 more minutes"):
         lockout.confirm_password(pathologist, "wrong-horse-9")
-    with pytest.raises(lockout.LockedOut):
+    with pytest.raises(Refused):
         lockout.confirm_password(pathologist, PASSWORD)
     assert "locked" in enter(client, "paul").content.decode()
 
@@ -203,7 +204,7 @@ def test_guessing_at_the_code_locks_the_account(client, pathologist):
     for n in range(5):
         assert lockout.confirm_password(pathologist, PASSWORD)
         assert not check_code(pathologist, f"00000{n}")
-    with pytest.raises(lockout.LockedOut):
+    with pytest.raises(Refused):
         lockout.confirm_password(pathologist, PASSWORD)
     asked = {"username": "paul", "password": PASSWORD, "code": "000000"}
     assert "locked" in client.post("/api/v1/token/", asked).json()["detail"]

@@ -13,6 +13,7 @@ from leukoweb.accounts import services
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.audit.models import Event
+from leukoweb.refusals import Refused
 from tests.conftest import PASSWORD
 
 HEAD = "username,first_name,last_name,email,role,laboratory\n"
@@ -112,9 +113,9 @@ def test_nobody_deactivates_themselves(sign_in, admin, laboratory):
 def test_the_last_administrator_stays_one(admin, laboratory):
     """Also when the one who asks was demoted a moment ago."""
     former = User.objects.create_user("alba", role="technologist", laboratory=laboratory)
-    with pytest.raises(services.Refused, match="last administrator"):
+    with pytest.raises(Refused, match="last administrator"):
         services.change_account(admin, {"role": "pathologist"}, by=former)
-    with pytest.raises(services.Refused, match="last administrator"):
+    with pytest.raises(Refused, match="last administrator"):
         services.set_active(admin, False, by=former)
 
 
@@ -125,7 +126,7 @@ def test_two_administrators_who_demote_each_other_at_once_leave_one(laboratory):
     def demote(person, by):
         try:
             services.change_account(person, {"role": "technologist"}, by=by)
-        except services.Refused:
+        except Refused:
             pass
         finally:
             connections.close_all()

@@ -368,7 +368,7 @@ def test_a_signed_report_is_what_the_interface_gives(caller, pathologist, make_c
     assert (differential["reviewed"], differential["status"]) == (True, "signed")
     cell = slide.runs.get().cells.first()
     refused = client.post(f"/api/v1/cells/{cell.pk}/decisions/", {"code": "MON"}, "json")
-    assert refused.status_code == 400
+    assert refused.status_code == 409
     assert "amendment" in refused.json()["detail"]
     upload = client.post("/api/v1/cases/A-1/slides/", {"images": [picture()]})
     assert upload.status_code == 409

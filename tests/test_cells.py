@@ -79,7 +79,7 @@ def test_not_a_cell_leaves_the_count_and_unidentified_stays_in_it(case, reader):
 def test_a_label_that_is_no_type_is_refused_in_words(case, reader, code):
     answer = _decide(reader, _cells(case, "NGS")[:1], code)
     assert answer.status_code == 400
-    assert "is no cell type" in answer.json()["sentence"]
+    assert "is no cell type" in answer.json()["detail"]
     assert not Decision.objects.exists()
 
 
@@ -87,7 +87,7 @@ def test_a_label_that_is_no_type_is_refused_in_words(case, reader, code):
 def test_a_request_that_says_nothing_sensible_is_refused_in_words(case, reader, asked):
     answer = _post(reader, "cells_decide", asked)
     assert answer.status_code == 400
-    assert answer.json()["sentence"]
+    assert answer.json()["detail"]
 
 
 def test_a_broken_request_is_refused_and_no_error_page(case, reader):
@@ -113,7 +113,7 @@ def test_a_page_of_well_proven_cells_is_confirmed_at_once_each_with_its_own_row(
 def test_cells_of_two_types_are_never_confirmed_together(case, reader):
     """S10."""
     answer = _decide(reader, _cells(case, "NGS")[:2] + _cells(case, "LYT")[:2], None)
-    assert answer.json()["sentence"] == "Cells are confirmed together only when they are of one type."
+    assert answer.json()["detail"] == "Cells are confirmed together only when they are of one type."
 
 
 def test_blasts_of_a_weakly_proven_type_are_never_confirmed_together(make_case, make_slide, reader):
@@ -123,7 +123,7 @@ def test_blasts_of_a_weakly_proven_type_are_never_confirmed_together(make_case, 
     for code in (None, "MOB"):
         answer = _decide(reader, _cells(case, "MOB"), code)
         assert answer.status_code == 400
-        assert "confirm each of them alone" in answer.json()["sentence"]
+        assert "confirm each of them alone" in answer.json()["detail"]
     assert not Decision.objects.exists()
 
 
@@ -131,7 +131,7 @@ def test_cells_of_a_weakly_proven_type_pass_in_pages_of_twelve(make_case, make_s
     """S10."""
     case = make_case("A-1002")
     make_slide(case, {"MMZ": 13})
-    assert "At most 12" in _decide(reader, _cells(case, "MMZ"), None).json()["sentence"]
+    assert "At most 12" in _decide(reader, _cells(case, "MMZ"), None).json()["detail"]
     assert _decide(reader, _cells(case, "MMZ")[:12], None).status_code == 200
 
 
@@ -148,7 +148,7 @@ def test_no_more_than_a_page_is_confirmed_at_once(make_case, make_slide, reader)
     make_slide(case, {"NGS": 61})
     answer = _decide(reader, _cells(case, "NGS"), None)
     assert answer.status_code == 400
-    assert "At most 60" in answer.json()["sentence"]
+    assert "At most 60" in answer.json()["detail"]
 
 
 def test_undo_takes_back_a_whole_step_and_redo_makes_it_again(case, reader):
@@ -251,13 +251,13 @@ def test_undo_of_an_added_cell_leaves_it_as_no_cell(case, reader):
 def test_a_box_that_cannot_hold_a_cell_is_refused_in_words(case, reader, box):
     answer = _post(reader, "cell_add", {"box": box, "code": "MYO"}, case.slides.get().images.get().pk)
     assert answer.status_code == 400
-    assert "box" in answer.json()["sentence"]
+    assert "box" in answer.json()["detail"]
 
 
 def test_a_cell_is_not_added_while_the_slide_is_analysed(case, reader):
     Run.objects.update(state=Run.State.RUNNING)
     answer = _post(reader, "cell_add", {"box": [5, 5, 70, 70], "code": "MYO"}, case.slides.get().images.get().pk)
-    assert "is not finished" in answer.json()["sentence"]
+    assert "is not finished" in answer.json()["detail"]
 
 
 def test_the_cells_of_a_signed_case_stay_as_they_are(case, reader, pathologist):
@@ -269,8 +269,8 @@ def test_the_cells_of_a_signed_case_stay_as_they_are(case, reader, pathologist):
         _post(reader, "cell_add", {"box": [5, 5, 70, 70], "code": "MYO"}, case.slides.get().images.get().pk),
         _post(reader, "cell_undo", {}, case.pk),
     ):
-        assert answer.status_code == 400
-        assert "This case is signed" in answer.json()["sentence"]
+        assert answer.status_code == 409
+        assert "This case is signed" in answer.json()["detail"]
     Report.objects.create(case=case, version=2, amends=signed, created_by=pathologist)
     assert _decide(reader, [cell], "NGB").status_code == 200
 
@@ -279,7 +279,7 @@ def test_cells_of_two_cases_are_not_labelled_together(case, make_case, make_slid
     other = make_case("A-1002")
     make_slide(other, {"NGS": 1})
     answer = _decide(reader, [_cells(case, "NGS")[0], _cells(other, "NGS")[0]], "NGB")
-    assert answer.json()["sentence"] == "Choose cells of one case."
+    assert answer.json()["detail"] == "Choose cells of one case."
 
 
 def test_cells_of_another_laboratory_do_not_exist(case, sign_in, outsider):

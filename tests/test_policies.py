@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leukoweb.audit.models import Event
-from leukoweb.review.counting.policies import Rules, RulesRefused, rules_from
+from leukoweb.review.counting.policies import Refused, Rules, rules_from
 from leukoweb.review.models import Phrase, Policy
 
 EMPTY_LINE = {"key": "neutrophils", "unit": "%", "sex": "any", "age_from": 0}  # as a browser sends it
@@ -85,9 +85,9 @@ def test_a_range_is_added_and_removed(sign_in, admin):
     ],
 )
 def test_rules_that_make_no_sense_are_refused_in_a_sentence(field, value):
-    with pytest.raises(RulesRefused) as refused:
+    with pytest.raises(Refused) as refused:
         rules_from({field: value})
-    assert all(sentence.endswith(".") for sentence in refused.value.problems.values())
+    assert all(sentence.endswith(".") for sentence in refused.value.fields.values())
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_rules_that_make_no_sense_are_refused_in_a_sentence(field, value):
 def test_a_range_that_makes_no_sense_is_refused(change):
     good = {"key": "LYT", "unit": "%", "low": 1, "high": 9, "sex": "F", "age_from": 0, "age_under": 1, "source": "x"}
     rules_from({"ranges": [good]})
-    with pytest.raises(RulesRefused):
+    with pytest.raises(Refused):
         rules_from({"ranges": [good | change]})
 
 
 def test_two_ranges_for_the_same_person_are_refused():
     one = {"key": "LYT", "unit": "%", "low": 1, "high": 9, "sex": "F", "age_from": 0, "age_under": 5, "source": "x"}
     rules_from({"ranges": [one, one | {"age_from": 5, "age_under": None}]})
-    with pytest.raises(RulesRefused):
+    with pytest.raises(Refused):
         rules_from({"ranges": [one, one | {"age_from": 4, "age_under": None}]})
 
 
@@ -136,7 +136,7 @@ def test_the_range_of_a_sex_goes_before_the_range_of_any_sex():
 def test_stored_rules_come_back_as_they_were_or_are_refused(stored):
     try:
         rules = rules_from(stored)
-    except RulesRefused:
+    except Refused:
         return
     assert rules_from(rules.as_dict()) == rules
 

@@ -152,7 +152,7 @@ def test_a_reader_keeps_own_keys(reader, pathologist):
 def test_keys_that_cannot_work_are_refused_in_words(reader, pathologist, change, sentence):
     answer = _post(reader, "reader_keys", {"keys": {**DEFAULT_KEYS, **change}})
     assert answer.status_code == 400
-    assert sentence in answer.json()["sentence"]
+    assert sentence in answer.json()["detail"]
     pathologist.refresh_from_db()
     assert pathologist.preferences == {}
 

@@ -14,9 +14,7 @@ from django.db.models import Max, Sum
 from django.http import HttpRequest
 from django.utils import timezone
 
-
-class LockedOut(Exception):
-    """The account is locked for a while: the message is a sentence for the person."""
+from leukoweb.refusals import Refused
 
 
 def name_of(username: str) -> str:
@@ -61,13 +59,14 @@ def unlock(username: str) -> bool:
 def confirm_password(user, password: str, *, request=None) -> bool:
     """Say whether this is the person's own password; a wrong one counts towards the lock-out.
 
-    Call it outside the transaction of what it guards, or a rollback forgets the failure. Raises LockedOut.
+    Call it outside the transaction of what it guards, or a rollback forgets the failure.
+    Refused as `locked_out` while the account is locked.
     """
     if until := locked_until(user.username):
-        raise LockedOut(lock_sentence(until))
+        raise Refused(lock_sentence(until), code="locked_out")
     found = authenticate(request or HttpRequest(), username=user.username, password=password or "")
     if found is None or found.pk != user.pk:
         if until := locked_until(user.username):
-            raise LockedOut(lock_sentence(until))
+            raise Refused(lock_sentence(until), code="locked_out")
         return False
     return True  # without forgetting failures: whoever knows the password could guess at the second factor for ever

@@ -4,7 +4,7 @@ import time
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY, logout
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, resolve_url
 from django.urls import reverse
 from django.utils import timezone
@@ -12,8 +12,11 @@ from django.utils.http import urlencode
 
 from leukoweb.accounts.models import User
 from leukoweb.accounts.second_factor import has_second_factor
+from leukoweb.answers import answer_of, wants_json
+from leukoweb.refusals import Refused
 
 SEEN_AT = "seen_at"
+SIGNED_OUT = "You were signed out because nothing happened for a while. Sign in again."
 WRITING = {"case_sign", "case_edit", "case_reject", "slide_upload"}  # pages of forms: not opened in an emergency
 EMERGENCY = "emergency"  # {case id: when the access ends}: in this session only, and for reading only
 # The page marks what nobody asked for (idle.js does it for every htmx request without an event of a person).
@@ -63,8 +66,8 @@ def _signed_out(request):
     address = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'idle': 1, 'next': page})}"
     if request.headers.get("HX-Request"):
         return HttpResponse(headers={"HX-Redirect": f"{resolve_url(settings.LOGIN_URL)}?idle=1"})
-    if "text/html" not in request.headers.get("Accept", "text/html"):
-        return JsonResponse({"detail": "You were signed out because nothing happened for a while."}, status=401)
+    if wants_json(request):
+        return answer_of(request, Refused(SIGNED_OUT, code="not_signed_in"))
     return redirect(address)
 
 
@@ -99,8 +102,8 @@ class AccountGates:
 
 
 def _duty(request, name, sentence):
-    if "text/html" not in request.headers.get("Accept", "text/html"):
-        return JsonResponse({"detail": sentence}, status=403)
+    if wants_json(request):
+        return answer_of(request, Refused(sentence, code="account_duty"))
     address = f"{reverse(name)}?{urlencode({'next': request.path})}"
     if request.headers.get("HX-Request"):
         return HttpResponse(headers={"HX-Redirect": address})

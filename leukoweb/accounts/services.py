@@ -20,10 +20,7 @@ from leukoweb.accounts.models import EmergencyAccess, User
 from leukoweb.accounts.roles import ADMIN
 from leukoweb.accounts.second_factor import forget_second_factor
 from leukoweb.audit.services import record
-
-
-class Refused(Exception):
-    """The change is not allowed: the message is a sentence for the administrator."""
+from leukoweb.refusals import Refused
 
 
 def invite(*users, by) -> None:
@@ -180,13 +177,13 @@ def _lock_administrators():
 
 def _refuse_own(user, by, sentence):
     if user.pk == by.pk:
-        raise Refused(sentence)
+        raise Refused(sentence, code="wrong_state")
 
 
 def _refuse_last_administrator(user):
     others = User.objects.filter(role=ADMIN, is_active=True).exclude(pk=user.pk)
     if user.role == ADMIN and user.is_active and not others.exists():
-        raise Refused("This is the last administrator: make somebody else one first.")
+        raise Refused("This is the last administrator: make somebody else one first.", code="wrong_state")
 
 
 def _said(value):

@@ -14,7 +14,9 @@ from django.views.decorators.http import require_GET, require_POST
 from leukoweb.accounts import services
 from leukoweb.accounts.access import requires
 from leukoweb.accounts.middleware import note_activity, seconds_left
+from leukoweb.answers import answer_of
 from leukoweb.audit.services import record
+from leukoweb.refusals import Refused
 
 
 @login_required
@@ -77,6 +79,6 @@ def session_state(request):
 def session_stay(request):
     """The person pressed *stay*."""
     if not request.user.is_authenticated:
-        return JsonResponse({"detail": "You are signed out."}, status=401)
+        return answer_of(request, Refused("You are signed out.", code="not_signed_in"))
     note_activity(request)
     return JsonResponse({"seconds_left": seconds_left(request)})

@@ -15,6 +15,7 @@ from leukoweb.accounts.forms import AccountForm, ImportForm, LaboratoryForm, Use
 from leukoweb.accounts.models import EmergencyAccess, Laboratory, User
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.audit.models import Event
+from leukoweb.refusals import Refused
 
 SIGN_IN_EVENTS = ("sign_in", "sign_in.refused", "sign_in.locked", "sign_out", "password.reset", "password.change")
 
@@ -214,7 +215,7 @@ def _done(request, service, *args):
     """Run a service as the signed-in administrator; False with a message when it refuses."""
     try:
         return service(*args, by=request.user) or True
-    except services.Refused as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
         return False
 

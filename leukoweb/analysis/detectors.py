@@ -16,6 +16,7 @@ from detection import SHIPPED_CARD
 from detection.cell_types import CODES
 from leukoweb.analysis.models import DetectorVersion, SiteCalibration
 from leukoweb.audit.services import record
+from leukoweb.refusals import Refused
 
 
 def register_detector(card_path: Path, *, by=None) -> DetectorVersion:
@@ -95,22 +96,18 @@ def load_detector(version: DetectorVersion):
     return _load(version.weights_path, json.dumps(version.card))
 
 
-class CalibrationRefused(Exception):
-    """Say in one sentence why a calibration is not taken, and what to do."""
-
-
 def register_calibration(site_path: Path, laboratory, *, by=None) -> SiteCalibration:
     """Take in what `python -m detection calibrate` fitted for a laboratory; nothing uses it until it is activated."""
     try:
         fitted = json.loads(Path(site_path).read_text())
         missing = {"weights_sha256", "colour", "thresholds", "cells", "typed_right"} - fitted.keys()
     except (OSError, ValueError, AttributeError) as error:
-        raise CalibrationRefused(f"{site_path} is no file of `python -m detection calibrate`.") from error
+        raise Refused(f"{site_path} is no file of `python -m detection calibrate`.") from error
     if missing or set(fitted["thresholds"]) != set(CODES):
-        raise CalibrationRefused(f"{site_path} is no file of `python -m detection calibrate`.")
+        raise Refused(f"{site_path} is no file of `python -m detection calibrate`.")
     detector = DetectorVersion.objects.filter(sha256=fitted["weights_sha256"]).first()
     if detector is None:
-        raise CalibrationRefused("No registered detector has these weights: register the version first.")
+        raise Refused("No registered detector has these weights: register the version first.")
     sha256 = hashlib.sha256(json.dumps(fitted, sort_keys=True).encode()).hexdigest()
     with transaction.atomic():
         site = SiteCalibration.objects.create(laboratory=laboratory, detector=detector, sha256=sha256, fitted=fitted)

@@ -14,6 +14,7 @@ from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Slide, SlideImage
 from leukoweb.cases.services import open_case
+from leukoweb.refusals import Refused
 
 log = logging.getLogger(__name__)
 
@@ -46,29 +47,29 @@ def ask_shadow_run(slide, detector, *, by) -> Run | None:
     return run
 
 
-class RereadRefused(Exception):
-    """Say in one sentence why a slide cannot be read again, and what to do."""
-
-
 def reread_slide(slide, *, by, um_per_px: float | None = None) -> Run:
     """Have a slide read again by the active detector version; the former run is kept beside it, uncounted.
 
     `um_per_px` is a scale that a person states; None keeps what is known.
     Before: the scale is plausible (cases.intake), the case neither signed nor rejected, the analysis has ended and
-    nobody has labelled a cell. CaseRefused or RereadRefused say why not.
+    nobody has labelled a cell.
     After: Run(QUEUED), the worker is rung.
     """
     with transaction.atomic():
         open_case(slide.case)
         former = Run.objects.select_for_update(no_key=True).get(slide=slide, is_shadow=False)
         if former.state in (Run.State.QUEUED, Run.State.RUNNING):
-            raise RereadRefused("The detector has not finished this slide. Try again when it has.")
+            raise Refused("The detector has not finished this slide. Try again when it has.", code="wrong_state")
         touched = Q(decisions__isnull=False) | Q(added_by__isnull=False)
         if former.cells.filter(touched).exists():
-            raise RereadRefused("Cells of this slide are labelled already: upload the images as a new slide instead.")
+            raise Refused(
+                "Cells of this slide are labelled already: upload the images as a new slide instead.",
+                code="wrong_state",
+            )
         if slide.images.filter(expired_at__isnull=False).exists():
-            raise RereadRefused(
-                "The images of this slide have expired by the laboratory's rule and cannot be read again."
+            raise Refused(
+                "The images of this slide have expired by the laboratory's rule and cannot be read again.",
+                code="wrong_state",
             )
         changes = {"former_run": former.pk}
         if um_per_px is not None:

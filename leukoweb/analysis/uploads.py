@@ -3,8 +3,9 @@
 from django.db import transaction
 
 from leukoweb.analysis.services import submit_slide
-from leukoweb.cases.intake import IN_THIS_CASE, Refused, take_in
+from leukoweb.cases.intake import IN_THIS_CASE, RefusedFile, take_in
 from leukoweb.cases.models import REJECTED, SIGNED, Case, SlideImage
+from leukoweb.refusals import Refused
 
 CLOSED = {
     REJECTED: "The specimen of this case was rejected: register a new case for the new specimen.",
@@ -12,12 +13,8 @@ CLOSED = {
 }
 
 
-class CaseClosed(Exception):
-    """The case takes no images now; the message says why and what to do."""
-
-
 def accept_upload(case, files, *, label="", um_per_px=None, by, stopped=()):
-    """Take files into a case as one slide and queue its analysis: (Slide or None, list of Refused).
+    """Take files into a case as one slide and queue its analysis: (Slide or None, list of RefusedFile).
 
     `stopped` are files that already failed while they streamed. No slide is made where no file was good.
     """
@@ -28,20 +25,20 @@ def accept_upload(case, files, *, label="", um_per_px=None, by, stopped=()):
         return None, refused
     with transaction.atomic():
         # The lock makes a double click wait, and then find its pictures already here.
-        locked = Case.objects.select_for_update(no_key=True).get(pk=case.pk)
+        locked = Case.objects.locked(case.pk)
         require_open(locked)
         known = _hashes(locked)
-        refused += [Refused(image.name, IN_THIS_CASE) for image in images if image.sha256 in known]
+        refused += [RefusedFile(image.name, IN_THIS_CASE) for image in images if image.sha256 in known]
         images = [image for image in images if image.sha256 not in known]
         slide = submit_slide(locked, images=images, label=label, by=by) if images else None
     return slide, refused
 
 
 def require_open(case) -> None:
-    """Raise CaseClosed where the case takes no images."""
+    """Refuse where the case takes no images."""
     state = Case.objects.with_state().values_list("state", flat=True).get(pk=case.pk)
     if state in CLOSED:
-        raise CaseClosed(CLOSED[state])
+        raise Refused(CLOSED[state], code="case_closed")
 
 
 def _hashes(case) -> set[str]:

@@ -16,8 +16,8 @@ from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import Slide, SlideImage
-from leukoweb.cases.services import CaseRefused
 from leukoweb.cases.store import derived_folder, original_path
+from leukoweb.refusals import Refused
 
 CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "TIFF": "image/tiff"}
 A_DAY_S = 86_400
@@ -94,7 +94,7 @@ def slide_scale(request, pk):
         else:
             services.reread_slide(slide, um_per_px=um_per_px, by=request.user)
             messages.info(request, f"The detector reads the slide again at {um_per_px:g} µm per pixel.")
-    except (ValueError, CaseRefused, services.RereadRefused) as refused:
+    except (ValueError, Refused) as refused:
         messages.error(request, str(refused))
     return redirect("slide_detail", pk=pk)
 
@@ -107,7 +107,7 @@ def slide_reread(request, pk):
     try:
         services.reread_slide(slide, by=request.user)
         messages.info(request, "The slide is read again by the active detector; its former cells are kept, uncounted.")
-    except (CaseRefused, services.RereadRefused) as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
     return redirect("slide_detail", pk=pk)
 

@@ -14,10 +14,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from leukoweb.accounts.access import requires
-from leukoweb.analysis.uploads import CLOSED, CaseClosed, accept_upload
-from leukoweb.cases.intake import Refused, plausible_um_per_px
+from leukoweb.analysis.uploads import CLOSED, accept_upload
+from leukoweb.cases.intake import RefusedFile, plausible_um_per_px
 from leukoweb.cases.models import Case, PartialUpload
 from leukoweb.cases.tus import forget
+from leukoweb.refusals import Refused
 
 NOT_WHOLE = "This file has not come whole, or it was thrown away after a day: upload it again."
 
@@ -59,7 +60,7 @@ def slide_upload(request, pk):
     if request.method == "POST" and form.is_valid():
         try:
             slide, refused = _take(request, case, form.cleaned_data)
-        except CaseClosed as closed:
+        except Refused as closed:
             problem = str(closed)
         else:
             problem = "" if slide or refused else "No file came: choose the pictures of one slide."
@@ -89,7 +90,9 @@ def _take(request, case, asked):
     stopped = list(getattr(request, "stopped_files", []))
     names = {part.pk for part in parts}
     stopped += [
-        Refused(mine[key].name if key in mine else "image", NOT_WHOLE) for key in asked["uploads"] if key not in names
+        RefusedFile(mine[key].name if key in mine else "image", NOT_WHOLE)
+        for key in asked["uploads"]
+        if key not in names
     ]
     with ExitStack() as opened:
         whole = [File(opened.enter_context(part.path.open("rb")), name=part.name) for part in parts]

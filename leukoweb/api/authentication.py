@@ -4,10 +4,11 @@ from django.conf import settings
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed
 
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.api.models import LAST_USED_EVERY, ApiToken, digest_of
+from leukoweb.refusals import Refused
 
 READING = {"GET", "HEAD", "OPTIONS"}
 
@@ -23,9 +24,9 @@ class TokenAuthentication(BaseAuthentication):
         if token is None or not token.is_alive or not token.user.is_active:
             raise AuthenticationFailed("This token is wrong, expired or revoked: get a new one at /api/v1/token/.")
         if duty := duty_of(token.user):
-            raise PermissionDenied(duty)
+            raise Refused(duty, code="account_duty")
         if token.scope == ApiToken.Scope.READ and request.method not in READING:
-            raise PermissionDenied("This token may only read: get one with the scope “write”.")
+            raise Refused("This token may only read: get one with the scope “write”.", code="read_only_token")
         now = timezone.now()
         if token.last_used_at is None or now - token.last_used_at > LAST_USED_EVERY:
             ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)

@@ -1,27 +1,68 @@
-"""How the programming interface says no: JSON with a sentence in `detail`, and one by field; it knows no cases."""
+"""How the programming interface refuses: every error of REST framework as a sentence with a code of refusals.CODES.
 
+What the answer looks like is written in leukoweb/answers.py, for pages and programs alike.
+"""
+
+from collections.abc import Iterator
+
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFilesSent
-from rest_framework.exceptions import ParseError
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-TOO_MUCH = "The request is too large: send the images as files of a multipart request, at most 100 at once."
+from leukoweb.answers import NOT_FOUND, RETRY_AFTER_S, TOO_LARGE, UNREADABLE, as_json
+from leukoweb.refusals import Refused
+
+CODE_OF = {
+    exceptions.ValidationError: "invalid",
+    exceptions.ParseError: "unreadable",
+    exceptions.AuthenticationFailed: "bad_token",
+    exceptions.NotAuthenticated: "not_signed_in",
+    exceptions.PermissionDenied: "not_allowed",
+    DjangoPermissionDenied: "not_allowed",
+    exceptions.NotFound: "not_found",
+    Http404: "not_found",
+    exceptions.MethodNotAllowed: "wrong_method",
+    exceptions.NotAcceptable: "wrong_format",
+    exceptions.UnsupportedMediaType: "wrong_content_type",
+    exceptions.Throttled: "too_many_requests",
+}
 
 
-def answer_in_words(error, context):
-    """Turn Django's refusals of odd requests into 400 with a sentence, and leave the rest to REST framework."""
+def answer_in_words(error: Exception, context: dict) -> Response | None:
+    """Return the JSON of an error, or None for a fault, which Django then answers."""
     if isinstance(error, RequestDataTooBig | TooManyFilesSent):
-        error = ParseError(TOO_MUCH)
+        error = Refused(TOO_LARGE, code="too_large")
     elif isinstance(error, SuspiciousOperation):
-        error = ParseError("The request could not be read.")
-    response = exception_handler(error, context)
-    if response is not None and not (isinstance(response.data, dict) and "detail" in response.data):
-        fields = response.data if isinstance(response.data, dict) else {}
-        response.data = {"detail": " ".join(_sentences(response.data)), **fields}
-    return response
+        error = Refused(UNREADABLE, code="unreadable")
+    if isinstance(error, Refused):
+        answer = Response(as_json(error), status=error.status)
+        if error.status == 503:
+            answer["Retry-After"] = str(RETRY_AFTER_S)
+        return answer
+    answer = exception_handler(error, context)
+    code = next((code for kind, code in CODE_OF.items() if isinstance(error, kind)), None)
+    if answer is None or code is None:
+        return answer
+    fields, said = {}, answer.data
+    if isinstance(error, exceptions.ValidationError) and isinstance(said, dict):
+        fields = {name: " ".join(_sentences(found)) for name, found in said.items()}
+    sentence = NOT_FOUND if code == "not_found" else " ".join(_sentences(said if fields else _detail(said)))
+    if code == "unreadable":
+        sentence = f"{UNREADABLE} {sentence.rstrip('.')}."
+    refused = Refused(sentence, code=code, status=answer.status_code, fields=fields)
+    answer.data = as_json(refused)
+    return answer
 
 
-def _sentences(found, name=""):
-    """The sentences of nested field errors, each behind the name of its field."""
+def _detail(said: object) -> object:
+    return said.get("detail", said) if isinstance(said, dict) else said
+
+
+def _sentences(found: object, name: str = "") -> Iterator[str]:
+    """Yield the sentences of nested field errors, each behind the name of its field."""
     if isinstance(found, dict):
         for inner, more in found.items():
             yield from _sentences(more, f"{name}.{inner}" if name else str(inner))

@@ -19,9 +19,11 @@ UNIT_SPELLINGS = {
 
 
 class Refusal(serializers.Serializer):
-    """Every refusal: one sentence."""
+    """Every refusal: one sentence, and a code for programs (docs/api-errors.md)."""
 
     detail = serializers.CharField()
+    code = serializers.ChoiceField(list(CODES))
+    fields = serializers.DictField(child=serializers.CharField(), required=False)
 
 
 class TokenRequest(serializers.Serializer):

@@ -4,7 +4,6 @@ from django.contrib.auth import authenticate
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import AllowAny, BasePermission
@@ -16,7 +15,8 @@ from leukoweb.accounts.lockout import lock_sentence, locked_until
 from leukoweb.accounts.second_factor import check_code, has_second_factor
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.analysis.services import runs_before
-from leukoweb.analysis.uploads import CaseClosed, accept_upload
+from leukoweb.analysis.uploads import accept_upload
+from leukoweb.answers import as_json
 from leukoweb.api import serializers as forms
 from leukoweb.api.authentication import duty_of
 from leukoweb.api.models import ApiToken
@@ -24,7 +24,8 @@ from leukoweb.api.services import give_token, revoke_token
 from leukoweb.audit.services import record_read
 from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import STATES, Case, Slide
-from leukoweb.cases.services import CaseRefused, register_case
+from leukoweb.cases.services import register_case
+from leukoweb.refusals import Refused
 
 
 class MayDo(BasePermission):
@@ -64,14 +65,14 @@ class TokenDoor(APIView):
         """Get a token for a user name and password; send it as `Authorization: Token <token>`."""
         asked = _checked(forms.TokenRequest, request.data)
         if until := locked_until(asked["username"]):
-            raise PermissionDenied(lock_sentence(until))
+            raise Refused(lock_sentence(until), code="locked_out")
         user = authenticate(request._request, username=asked["username"], password=asked["password"])
         if user is None:
-            raise ValidationError({"detail": "User name or password is wrong."})
+            raise Refused("User name or password is wrong.", code="wrong_password")
         if has_second_factor(user) and not check_code(user, asked.get("code", "")):
-            raise ValidationError({"detail": "Send `code`: the current code of your authenticator app."})
+            raise Refused("Send `code`: the current code of your authenticator app.", code="wrong_password")
         if duty := duty_of(user):
-            raise PermissionDenied(duty)
+            raise Refused(duty, code="account_duty")
         wanted = {name: asked[name] for name in ("name", "scope", "days") if name in asked}
         token, secret = give_token(user, **wanted)
         return Response({"token": secret, "scope": token.scope, "expires_at": token.expires_at})
@@ -82,7 +83,7 @@ class TokenEnd(APIView):
     def post(self, request):
         """Revoke the token that this request carries."""
         if not isinstance(request.auth, ApiToken):
-            raise ValidationError({"detail": "This request carries no token: sign out on the page instead."})
+            raise Refused("This request carries no token: sign out on the page instead.")
         revoke_token(request.auth, by=request.user)
         return Response(status=204)
 
@@ -120,10 +121,7 @@ class CaseList(Door):
         """Register a case; the patient is found by MRN in your laboratory, or made."""
         fields = dict(_checked(forms.CaseRequest, request.data))
         patient = dict(fields.pop("patient"))
-        try:
-            case = register_case(by=request.user, mrn=patient.pop("mrn"), patient=patient, case=fields)
-        except CaseRefused as refused:
-            raise ValidationError({refused.field or "detail": str(refused)}) from refused
+        case = register_case(by=request.user, mrn=patient.pop("mrn"), patient=patient, case=fields)
         [case] = _shown_cases(Case.objects.visible_to(request.user).filter(pk=case.pk))
         return Response(forms.CaseSerializer(case).data, status=201)
 
@@ -155,20 +153,18 @@ class SlideUpload(Door):
         stopped = getattr(request._request, "stopped_files", [])
         asked = _checked(forms.SlideRequest, request.data, partial=True)
         if not files and not stopped:
-            raise ValidationError({"detail": "No file came: send the pictures as multipart field “images”."})
+            raise Refused("No file came: send the pictures as multipart field “images”.", "images")
         try:
             um_per_px = plausible_um_per_px(asked.get("um_per_px"))
         except ValueError as implausible:
-            raise ValidationError({"um_per_px": str(implausible)}) from implausible
-        try:
-            slide, refused = accept_upload(
-                case, files, label=asked.get("label", ""), um_per_px=um_per_px, by=request.user, stopped=stopped
-            )
-        except CaseClosed as closed:
-            return Response({"detail": str(closed)}, status=409)
+            raise Refused(str(implausible), "um_per_px") from implausible
+        slide, refused = accept_upload(
+            case, files, label=asked.get("label", ""), um_per_px=um_per_px, by=request.user, stopped=stopped
+        )
         errors = [{"name": one.name, "error": one.sentence} for one in refused]
         if slide is None:
-            return Response({"detail": "None of the files was taken.", "errors": errors}, status=400)
+            none = Refused("None of the files was taken.", code="nothing_taken")
+            return Response(as_json(none) | {"errors": errors}, status=none.status)
         return Response(slide_json(slide) | {"errors": errors}, status=201)
 
 
@@ -215,5 +211,5 @@ def _checked(form, given, *, partial=False) -> dict:
 
 def _one_of(value, known, name):
     if value not in known:
-        raise ValidationError({name: f"There is no such {name}: choose one of {', '.join(known)}."})
+        raise Refused(f"There is no such {name}: choose one of {', '.join(known)}.", name)
     return value

@@ -4,7 +4,6 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.exceptions import ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.response import Response
 
@@ -13,10 +12,10 @@ from leukoweb.api import serializers as forms
 from leukoweb.api.views_cases import Door, Pages, _checked, visible_case
 from leukoweb.audit.services import record, record_read
 from leukoweb.cases.models import SIGNED, Case, Slide
-from leukoweb.review.cells.decisions import Collision, DecisionRefused, current_cells, relabel_cell
+from leukoweb.review.cells.decisions import current_cells, relabel_cell
 from leukoweb.review.counting.flags import flags_of
 from leukoweb.review.models import Decision, Report, with_labels
-from leukoweb.review.reports.printing import PdfUnavailable, pdf_of
+from leukoweb.review.reports.printing import pdf_of
 from leukoweb.review.services import current_policy, differential_of
 from leukoweb.review.views.reports import page_of, shown_content, status_of
 
@@ -55,18 +54,13 @@ class CellDecisions(Door):
         """Give a cell a label; the label it has already confirms it."""
         cell = _visible_cell(request, pk)
         asked = _checked(forms.DecisionRequest, request.data)
-        try:
-            decision = relabel_cell(
-                cell,
-                to=asked["code"],
-                by=request.user,
-                reason=asked.get("reason", ""),
-                seen_decision_id=asked.get("seen_decision"),
-            )
-        except Collision as collision:
-            return Response({"detail": str(collision)}, status=409)
-        except DecisionRefused as refused:
-            raise ValidationError({"detail": str(refused)}) from refused
+        decision = relabel_cell(
+            cell,
+            to=asked["code"],
+            by=request.user,
+            reason=asked.get("reason", ""),
+            seen_decision_id=asked.get("seen_decision"),
+        )
         return Response(forms.DecisionSerializer(decision).data, status=201)
 
 
@@ -111,10 +105,7 @@ class CaseReportPdf(Door):
         """The same report as a PDF."""
         report = _newest_report(visible_case(request, accession_number))
         place = f"/reports/{report.pk}/" if report.pk else f"/cases/{report.case_id}/"
-        try:
-            pdf = pdf_of({**page_of(report, shown_content(report)), "address": request.build_absolute_uri(place)})
-        except PdfUnavailable as absent:
-            return Response({"detail": str(absent)}, status=503)
+        pdf = pdf_of({**page_of(report, shown_content(report)), "address": request.build_absolute_uri(place)})
         record("report.export", actor=request.user, obj=report if report.pk else report.case, case=report.case,
                changes={"format": "pdf"})  # fmt: skip
         response = HttpResponse(pdf, content_type="application/pdf")

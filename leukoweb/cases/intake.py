@@ -26,7 +26,7 @@ TWICE = "The same picture was chosen twice in this upload: it was taken once."
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedFile:
     """A file that was not taken, by its cleaned name, and one sentence saying why."""
 
     name: str
@@ -34,7 +34,7 @@ class Refused:
 
 
 def take_in(files, *, known=frozenset(), um_per_px=None):
-    """Check each file and store the good ones: unsaved SlideImages, and a Refused for each of the others.
+    """Check each file and store the good ones: unsaved SlideImages, and a RefusedFile for each of the others.
 
     `known` holds the SHA-256 of the case's images. Nothing is stored of a refused file; the other files go on.
     """
@@ -50,10 +50,10 @@ def take_in(files, *, known=frozenset(), um_per_px=None):
                 if error.errno not in DISK_FULL_ERRORS:
                     raise
                 path.unlink(missing_ok=True)
-                refused.append(Refused(name, DISK_FULL))
+                refused.append(RefusedFile(name, DISK_FULL))
                 continue
             if sha256 in known or sha256 in seen:
-                refused.append(Refused(name, IN_THIS_CASE if sha256 in known else TWICE))
+                refused.append(RefusedFile(name, IN_THIS_CASE if sha256 in known else TWICE))
                 path.unlink()
                 continue
             seen[sha256] = name
@@ -62,7 +62,7 @@ def take_in(files, *, known=frozenset(), um_per_px=None):
         answers = check_images([path for _, path, _ in landed], limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES))
         for (name, path, sha256), facts in zip(landed, answers):
             if isinstance(facts, ImageRefused):
-                refused.append(Refused(name, str(facts)))
+                refused.append(RefusedFile(name, str(facts)))
                 continue
             images.append(_image(name, path, sha256, facts, um_per_px))
             keep_original(path, sha256)

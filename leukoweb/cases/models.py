@@ -60,6 +60,11 @@ class Patient(models.Model):
 
 
 class CaseQuerySet(models.QuerySet):
+    def locked(self, pk: int) -> "Case":
+        """Hold a case's row until the transaction ends, and return the case with its state, patient and laboratory."""
+        Case.objects.select_for_update(no_key=True).get(pk=pk)
+        return self.with_state().select_related("patient", "laboratory").get(pk=pk)
+
     def visible_to(self, user):
         """The cases of the user's own laboratory; none for a role that may not read cases."""
         if not user.is_authenticated or not user.can("read_cases"):

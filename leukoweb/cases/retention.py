@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, SlideImage
-from leukoweb.cases.services import CaseRefused
 from leukoweb.cases.store import derived_folder, original_path
+from leukoweb.refusals import Refused
 
 
 def set_hold(case, *, by, reason: str) -> None:
@@ -38,7 +38,7 @@ def expire_image(image) -> bool:
     The row changes first: a stop between the two leaves a file that check_store reports, never a row without its file.
     """
     with transaction.atomic():
-        case = Case.objects.select_for_update(no_key=True).get(pk=image.slide.case_id)
+        case = Case.objects.locked(image.slide.case_id)
         if case.held_at or not SlideImage.objects.filter(pk=image.pk, expired_at=None).update(
             expired_at=timezone.now()
         ):
@@ -54,9 +54,9 @@ def expire_image(image) -> bool:
 def _change_hold(case, action, at, by, reason):
     reason = reason.strip()
     if not reason:
-        raise CaseRefused("Write the reason: it is kept in the case's history.", "reason")
+        raise Refused("Write the reason: it is kept in the case's history.", "reason")
     with transaction.atomic():
-        case = Case.objects.select_for_update(no_key=True).get(pk=case.pk)
+        case = Case.objects.locked(case.pk)
         case.held_at, case.hold_reason = at, reason if at else ""
         case.save(update_fields=["held_at", "hold_reason"])
         record(action, actor=by, obj=case, case=case, changes={"reason": reason})

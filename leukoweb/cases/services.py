@@ -7,20 +7,17 @@ from django.utils import timezone
 
 from leukoweb.audit.services import record
 from leukoweb.cases.models import REJECTED, SIGNED, Case, Patient
+from leukoweb.refusals import Refused
 
+CLOSED = {
+    REJECTED: "The specimen of this case was rejected: the case stays as it is.",
+    SIGNED: "The report of this case is signed: a pathologist must open an amendment to change the case.",
+}
 PATIENT_FIELDS = ("name", "sex", "birth_date")
 CASE_FIELDS = (
     "accession_number", "priority", "stain", "collected_at", "received_at", "clinical_note",
     "wbc", "wbc_unit", "wbc_at", "wbc_source",
 )  # fmt: skip
-
-
-class CaseRefused(Exception):
-    """Say in one sentence why a case cannot be registered or changed; `field` is where the sentence belongs."""
-
-    def __init__(self, sentence, field=None):
-        super().__init__(sentence)
-        self.field = field
 
 
 def register_case(*, by, mrn, patient, case) -> Case:
@@ -36,7 +33,7 @@ def register_case(*, by, mrn, patient, case) -> Case:
             with transaction.atomic():
                 new = Case.objects.create(laboratory=by.laboratory, patient=person, registered_by=by, **case)
         except IntegrityError as error:
-            raise CaseRefused(_taken(case["accession_number"]), "accession_number") from error
+            raise Refused(_taken(case["accession_number"]), "accession_number", code="taken") from error
         _write(events)
         record("case.register", actor=by, obj=new, case=new, changes=_as_text({"mrn": mrn, **case}))
     return new
@@ -59,7 +56,7 @@ def edit_case(case, *, by, mrn, patient, fields) -> Case:
             with transaction.atomic():
                 case.save()
         except IntegrityError as error:
-            raise CaseRefused(_taken(case.accession_number), "accession_number") from error
+            raise Refused(_taken(case.accession_number), "accession_number", code="taken") from error
         changes = _changed(before, {name: getattr(case, name) for name in CASE_FIELDS} | {"mrn": mrn})
         _write(events)
         if changes:
@@ -71,7 +68,7 @@ def reject_case(case, *, by, reason: str) -> None:
     """Refuse a specimen for good, with a reason (S8). Before: neither signed nor rejected. After: REJECTED."""
     reason = reason.strip()
     if not reason:
-        raise CaseRefused("Write why the specimen is rejected: it is printed in the case's history.", "reason")
+        raise Refused("Write why the specimen is rejected: it is printed in the case's history.", "reason")
     with transaction.atomic():
         case = open_case(case)
         case.rejected_at, case.rejected_by, case.rejection_reason = timezone.now(), by, reason
@@ -85,23 +82,20 @@ def _refuse_contradictions(case, patient):
     times = {name: case.get(name) for name in ("collected_at", "received_at", "wbc_at")}
     for name, at in times.items():
         if at and at > tomorrow:
-            raise CaseRefused("This time lies in the future: check the date.", name)
+            raise Refused("This time lies in the future: check the date.", name)
     if times["collected_at"] and times["collected_at"] > (times["received_at"] or now):
-        raise CaseRefused("The specimen cannot be collected after it was received: check both times.", "collected_at")
+        raise Refused("The specimen cannot be collected after it was received: check both times.", "collected_at")
     if patient.get("birth_date") and patient["birth_date"] > tomorrow.date():
-        raise CaseRefused("The birth date lies in the future: check the date.", "birth_date")
+        raise Refused("The birth date lies in the future: check the date.", "birth_date")
     if case.get("wbc") is not None and not case.get("wbc_unit"):
-        raise CaseRefused("Give the unit of the analyser's WBC: 10*9/L, 10*3/uL or /uL.", "wbc_unit")
+        raise Refused("Give the unit of the analyser's WBC: 10*9/L, 10*3/uL or /uL.", "wbc_unit")
 
 
 def open_case(case):
     """Lock the case's row and return it, if it may still be changed."""
-    Case.objects.select_for_update(no_key=True).get(pk=case.pk)
-    case = Case.objects.with_state().select_related("patient", "laboratory").get(pk=case.pk)
-    if case.state == REJECTED:
-        raise CaseRefused("The specimen of this case was rejected: the case stays as it is.")
-    if case.state == SIGNED:
-        raise CaseRefused("The report of this case is signed: a pathologist must open an amendment to change the case.")
+    case = Case.objects.locked(case.pk)
+    if case.state in CLOSED:
+        raise Refused(CLOSED[case.state], code="case_closed")
     return case
 
 
@@ -111,22 +105,22 @@ def _patient_of(laboratory, mrn, fields, *, by, events):
     patient = Patient.objects.filter(laboratory=laboratory, mrn=mrn).first()
     if patient is None:
         if "name" not in given:
-            raise CaseRefused("This MRN is new here: enter the patient's name as well.", "name")
+            raise Refused("This MRN is new here: enter the patient's name as well.", "name")
         patient, is_new = Patient.objects.get_or_create(laboratory=laboratory, mrn=mrn, defaults=given)
         if is_new:
             events.append(("patient.register", patient, by, None, _as_text({"mrn": mrn, **given})))
             return patient
     if "name" in given and _plain(given["name"]) != _plain(patient.name):
-        raise CaseRefused(
+        raise Refused(
             "This MRN belongs to a patient of another name: compare both with the request form. "
             "To correct a name, edit one of that patient's cases.",
             "name",
         )
     if patient.birth_date and given.get("birth_date", patient.birth_date) != patient.birth_date:
-        raise CaseRefused("This MRN belongs to a patient with another birth date: compare both with the request form.",
+        raise Refused("This MRN belongs to a patient with another birth date: compare both with the request form.",
                           "birth_date")  # fmt: skip
     if patient.sex != Patient.Sex.UNKNOWN and given.get("sex", "U") not in ("U", patient.sex):
-        raise CaseRefused("This MRN belongs to a patient of another sex: compare both with the request form.", "sex")
+        raise Refused("This MRN belongs to a patient of another sex: compare both with the request form.", "sex")
     unknown = {"birth_date": patient.birth_date is None, "sex": patient.sex == Patient.Sex.UNKNOWN}
     _correct_patient(
         patient, {name: given[name] for name, is_open in unknown.items() if is_open and name in given},

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile
 
-from leukoweb.cases.intake import DISK_FULL, Refused, clean_name
+from leukoweb.cases.intake import DISK_FULL, RefusedFile, clean_name
 from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for
 
 SMALLER = "upload a smaller part of the slide or save it with compression."
@@ -57,5 +57,5 @@ class StreamToOwnFolder(FileUploadHandler):
 
     def _stop(self, sentence):
         stopped = getattr(self.request, "stopped_files", [])
-        self.request.stopped_files = [*stopped, Refused(clean_name(self.file_name), sentence)]
+        self.request.stopped_files = [*stopped, RefusedFile(clean_name(self.file_name), sentence)]
         raise SkipFile

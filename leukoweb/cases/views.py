@@ -10,7 +10,8 @@ from leukoweb.cases import lists
 from leukoweb.cases.forms import CaseFilter, CaseForm, HoldForm, PatientForm, RejectForm, SearchForm
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.retention import lift_hold, set_hold
-from leukoweb.cases.services import CaseRefused, edit_case, register_case, reject_case
+from leukoweb.cases.services import edit_case, register_case, reject_case
+from leukoweb.refusals import Refused
 
 SEARCH = "case_search"
 
@@ -59,7 +60,7 @@ def case_register(request):
         fields = dict(patient.cleaned_data)
         try:
             new = register_case(by=request.user, mrn=fields.pop("mrn"), patient=fields, case=case.cleaned_data)
-        except CaseRefused as refused:
+        except Refused as refused:
             _show(refused, patient, case)
         else:
             messages.success(request, f"Case {new} is registered. Upload its slides now.")
@@ -93,7 +94,7 @@ def case_edit(request, pk):
             fields.pop("name")
         try:
             edit_case(case, by=request.user, mrn=mrn, patient=fields, fields=form.cleaned_data)
-        except CaseRefused as refused:
+        except Refused as refused:
             _show(refused, patient_form, form)
         else:
             messages.success(request, "The case is changed; old and new values are in its history.")
@@ -112,7 +113,7 @@ def case_reject(request, pk):
     if request.method == "POST" and form.is_valid():
         try:
             reject_case(case, by=request.user, reason=form.cleaned_data["reason"])
-        except CaseRefused as refused:
+        except Refused as refused:
             form.add_error(None, str(refused))
         else:
             messages.success(request, "The specimen is rejected; the reason stands in the case.")

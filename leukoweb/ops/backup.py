@@ -18,12 +18,9 @@ from django.utils import timezone
 
 from leukoweb.cases.models import SlideImage
 from leukoweb.ops.store_check import problems_of_store
+from leukoweb.refusals import Refused
 
 FORMAT = 1
-
-
-class BackupRefused(Exception):
-    """Say in one sentence why nothing was copied or restored, and what to do."""
 
 
 def back_up(target: Path) -> Path:
@@ -34,9 +31,9 @@ def back_up(target: Path) -> Path:
     try:
         unfinished.mkdir(mode=0o700, parents=True)
     except FileExistsError:
-        raise BackupRefused(f"{unfinished} is already there. Wait a second, or remove it.") from None
+        raise Refused(f"{unfinished} is already there. Wait a second, or remove it.") from None
     except OSError as error:
-        raise BackupRefused(f"{target} cannot be written ({error.strerror}). Choose another folder.") from None
+        raise Refused(f"{target} cannot be written ({error.strerror}). Choose another folder.") from None
     database = _dump(unfinished)
     _copy_tree(settings.STORE_DIR, unfinished / "store")
     key = settings.DATA_DIR / "secret_key"
@@ -58,9 +55,9 @@ def restore(source: Path) -> int:
     manifest = _manifest(source)
     database = source / manifest["database"]["file"]
     if _sha256(database) != manifest["database"]["sha256"]:
-        raise BackupRefused(f"{database} has been changed since it was made: its SHA-256 is another one.")
+        raise Refused(f"{database} has been changed since it was made: its SHA-256 is another one.")
     if manifest["database"]["engine"] != connection.vendor:
-        raise BackupRefused(
+        raise Refused(
             f"The backup is of {manifest['database']['engine']}, DATABASE_URL names {connection.vendor}. "
             "Restore into the same kind of database."
         )
@@ -72,7 +69,7 @@ def restore(source: Path) -> int:
     call_command("migrate", verbosity=0)
     broken = [problem for problem in problems_of_store() if not problem.startswith("orphan")]
     if broken:
-        raise BackupRefused("The backup is restored but not whole: " + "; ".join(broken[:5]))
+        raise Refused("The backup is restored but not whole: " + "; ".join(broken[:5]))
     return SlideImage.objects.values("sha256").distinct().count()
 
 
@@ -80,19 +77,19 @@ def _manifest(source: Path) -> dict:
     try:
         manifest = json.loads((source / "manifest.json").read_text())
     except (OSError, ValueError):
-        raise BackupRefused(f"{source} is no finished backup: it has no readable manifest.json.") from None
+        raise Refused(f"{source} is no finished backup: it has no readable manifest.json.") from None
     if manifest.get("format") != FORMAT:
-        raise BackupRefused(f"{source} was made by a version of LeukoWeb that this one cannot read.")
+        raise Refused(f"{source} was made by a version of LeukoWeb that this one cannot read.")
     return manifest
 
 
 def _refuse_if_used():
     """Restoring goes into an empty place only: nothing that is there can be lost by it."""
     if connection.introspection.table_names():
-        raise BackupRefused("The database is not empty. Restore into an empty one (another DATA= or DATABASE_URL).")
+        raise Refused("The database is not empty. Restore into an empty one (another DATA= or DATABASE_URL).")
     originals = settings.STORE_DIR / "originals"
     if originals.exists() and any(originals.rglob("*")):
-        raise BackupRefused(f"{originals} is not empty. Restore into an empty folder (another DATA=).")
+        raise Refused(f"{originals} is not empty. Restore into an empty folder (another DATA=).")
 
 
 def _dump(folder: Path) -> Path:
@@ -128,9 +125,9 @@ def _postgresql(program, *arguments):
     try:
         subprocess.run([program, *map(str, arguments)], env=env, check=True, capture_output=True, text=True)
     except FileNotFoundError:
-        raise BackupRefused(f"{program} is not installed. On Debian: apt-get install postgresql-client") from None
+        raise Refused(f"{program} is not installed. On Debian: apt-get install postgresql-client") from None
     except subprocess.CalledProcessError as error:
-        raise BackupRefused(f"{program} failed: {error.stderr.strip()[-500:]}") from None
+        raise Refused(f"{program} failed: {error.stderr.strip()[-500:]}") from None
 
 
 def _copy_tree(source: Path, target: Path):

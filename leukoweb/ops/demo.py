@@ -19,6 +19,7 @@ from leukoweb.analysis.services import submit_slide
 from leukoweb.audit.services import record
 from leukoweb.cases.intake import take_in
 from leukoweb.cases.models import Case, Patient
+from leukoweb.refusals import Refused
 
 DEMO_LABORATORY = "Demonstration Laboratory"
 UM_PER_PX = 0.11
@@ -29,10 +30,6 @@ FIELDS = (
 WBC = {"wbc": "6.4", "wbc_unit": Case.WbcUnit.GIGA_PER_L, "wbc_source": "invented"}
 FIELD_PX = (2400, 1800)
 IMAGES_AT_MOST = 40
-
-
-class NoCase(Exception):
-    """Say in one sentence why a folder of images made no case."""
 
 
 def make_accounts(password: str = "") -> str | None:
@@ -63,7 +60,7 @@ def first_case(images: Path | None = None) -> Case | None:
     files = _files_of(images) if images else _drawn_fields()
     taken, refused = take_in(files, um_per_px=None if images else UM_PER_PX)
     if not taken:
-        raise NoCase(
+        raise Refused(
             f"No image of {images} could be taken: {refused[0].sentence if refused else 'the folder is empty.'}"
         )
     with transaction.atomic():

@@ -5,6 +5,7 @@ from dataclasses import fields
 from django import forms
 
 from detection.cell_types import BY_CODE
+from leukoweb.refusals import Refused
 from leukoweb.review.counting.differential import GROUPS
 from leukoweb.review.counting.phrases import PLACES, unknown_places
 from leukoweb.review.counting.policies import (
@@ -13,7 +14,6 @@ from leukoweb.review.counting.policies import (
     RANGE_UNITS,
     SMUDGE_CELLS,
     Rules,
-    RulesRefused,
     rules_from,
 )
 from leukoweb.review.models import Phrase
@@ -46,8 +46,8 @@ class RulesForm(forms.Form):
         values = {f.name: self.cleaned_data[f.name] for f in fields(Rules) if f.name in self.cleaned_data}
         try:
             return rules_from({**values, "ranges": ranges})
-        except RulesRefused as refused:
-            for name, sentence in refused.problems.items():
+        except Refused as refused:
+            for name, sentence in refused.fields.items():
                 self.add_error(name if name in self.fields else None, sentence)
             return None
 

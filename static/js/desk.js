@@ -166,7 +166,7 @@ export class Desk extends EventTarget {
     const content = isJson ? await answer.json() : {};
     if (answer.ok && isJson) return content;
     const refused = new Refused(
-      content.sentence ??
+      content.detail ??
         (answer.status === 401 || answer.redirected
           ? "You were signed out. Load the page again and sign in."
           : "The server could not do that. Nothing was changed; load the page again."),

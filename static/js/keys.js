@@ -34,7 +34,7 @@ export function keysDialog(dialog, opener, page, csrfToken, onChange) {
           body: JSON.stringify({ keys }),
         });
     const content = answer ? await answer.json() : {};
-    problem.textContent = sentence || content.sentence || "";
+    problem.textContent = sentence || content.detail || "";
     problem.hidden = !problem.textContent;
     if (!answer?.ok) return;
     onChange(content.types);

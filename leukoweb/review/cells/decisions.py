@@ -12,24 +12,25 @@ from detection.cell_types import CODES
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import REJECTED, SIGNED, Case
+from leukoweb.refusals import Refused
 from leukoweb.review.counting.attention import together
 from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Decision, with_labels
 
 LABELS = (*CODES, UNIDENTIFIED, NOT_A_CELL)
-CLOSED = (SIGNED, REJECTED)
+CLOSED = {
+    SIGNED: "This case is signed: its cells stay as they are. Open an amendment to change them.",
+    REJECTED: "This specimen was rejected: its cells are not reviewed.",
+}
 LEAST_BOX_PX = 6
 
 
-class DecisionRefused(Exception):
-    """Say in one sentence why a decision cannot be made, and what to do."""
-
-
-class Collision(DecisionRefused):
+class Collision(Refused):
     """Another reader labelled cells since they were shown; `cells` carry their labels as they are now."""
 
     def __init__(self, cells):
         super().__init__(
-            "Another reader has labelled this cell since it was shown to you. Nothing was changed; look again."
+            "Another reader has labelled this cell since it was shown to you. Nothing was changed; look again.",
+            code="changed_since",
         )
         self.cells = cells
 
@@ -72,13 +73,13 @@ def relabel_cells(cells, *, to, by, reason="", seen=None) -> list[Decision]:
     Before: the case is not signed. After: one Decision for each cell.
     """
     if to is not None and to not in LABELS:
-        raise DecisionRefused(f"“{to}” is no cell type. Choose one of {', '.join(LABELS)}.")
+        raise Refused(f"“{to}” is no cell type. Choose one of {', '.join(LABELS)}.")
     with transaction.atomic():
         case = _open_case(cells)
         labelled = _labelled(cells)
         _refuse_collision(labelled, seen)
         if any(not (to or cell.code) for cell in labelled):
-            raise DecisionRefused("A cell without a label cannot be confirmed. Give it a type.")
+            raise Refused("A cell without a label cannot be confirmed. Give it a type.")
         _refuse_unseen(labelled, to)
         step = uuid.uuid4()
         decisions = [
@@ -94,17 +95,17 @@ def add_cell(image, *, xyxy, code, by) -> Cell:
     Before: the image's analysis is done. After: a Cell with `added_by` and its first Decision.
     """
     if code not in LABELS:
-        raise DecisionRefused(f"“{code}” is no cell type. Choose one of {', '.join(LABELS)}.")
+        raise Refused(f"“{code}” is no cell type. Choose one of {', '.join(LABELS)}.")
     x1, y1, x2, y2 = (float(value) for value in xyxy)
     x1, x2 = max(min(x1, x2), 0.0), min(max(x1, x2), float(image.width_px))
     y1, y2 = max(min(y1, y2), 0.0), min(max(y1, y2), float(image.height_px))
     if not (x2 - x1 >= LEAST_BOX_PX and y2 - y1 >= LEAST_BOX_PX):
-        raise DecisionRefused("The box is too small or lies outside of the image. Draw it around the whole cell.")
+        raise Refused("The box is too small or lies outside of the image. Draw it around the whole cell.")
     with transaction.atomic():
         case = _lock(image.slide.case_id)
         run = Run.objects.filter(slide=image.slide, is_shadow=False, state=Run.State.DONE).first()
         if run is None:
-            raise DecisionRefused("The analysis of this slide is not finished. Add the cell when it is.")
+            raise Refused("The analysis of this slide is not finished. Add the cell when it is.", code="wrong_state")
         cell = Cell.objects.create(run=run, image=image, x1=x1, y1=y1, x2=x2, y2=y2, added_by=by)
         Decision.objects.create(cell=cell, to_code=code, decided_by=by)
         box = [round(value, 1) for value in (x1, y1, x2, y2)]
@@ -204,14 +205,14 @@ def _refuse_unseen(labelled, to):
     if len(confirmed) < 2:
         return
     if len({cell.code for cell in confirmed}) > 1:
-        raise DecisionRefused("Cells are confirmed together only when they are of one type.")
+        raise Refused("Cells are confirmed together only when they are of one type.")
     most = min(together(cell, cell.run.detector) for cell in confirmed)
     if most == 1:
-        raise DecisionRefused(
+        raise Refused(
             "Some of these cells have a low score, or their type has too little evidence: confirm each of them alone."
         )
     if len(confirmed) > most:
-        raise DecisionRefused(f"At most {most} of these cells are confirmed at once, so that each is really seen.")
+        raise Refused(f"At most {most} of these cells are confirmed at once, so that each is really seen.")
 
 
 def _open_case(cells):
@@ -219,16 +220,13 @@ def _open_case(cells):
     keys = [getattr(cell, "pk", cell) for cell in cells]
     cases = set(Cell.objects.filter(pk__in=keys).values_list("run__slide__case_id", flat=True))
     if len(cases) != 1:
-        raise DecisionRefused("Choose cells of one case.")
+        raise Refused("Choose cells of one case.")
     return _lock(cases.pop())
 
 
 def _lock(case_id):
     """Hold the case's row until the transaction ends; a signed or rejected one is refused."""
-    Case.objects.select_for_update(no_key=True).get(pk=case_id)
-    case = Case.objects.with_state().select_related("laboratory").get(pk=case_id)
-    if case.state == SIGNED:
-        raise DecisionRefused("This case is signed: its cells stay as they are. Open an amendment to change them.")
-    if case.state == REJECTED:
-        raise DecisionRefused("This specimen was rejected: its cells are not reviewed.")
+    case = Case.objects.locked(case_id)
+    if case.state in CLOSED:
+        raise Refused(CLOSED[case.state], code="case_closed")
     return case

@@ -11,6 +11,8 @@ Adult ranges: absolute counts as used by Oxford University Hospitals, in Frontie
 
 from dataclasses import asdict, dataclass, field, fields
 
+from leukoweb.refusals import Refused
+
 BANDS = {
     "grouped": "Bands counted with segmented neutrophils",
     "grouped_left_shift": "Bands grouped, with a comment on left shift",
@@ -28,14 +30,6 @@ RANGE_UNITS = ("%", "10*9/L", "per 100 WBC")
 _OXFORD = "Oxford University Hospitals, doi 10.3389/fphar.2020.00314 table 6"
 _MEDLINE = "MedlinePlus article 003657"
 _NONE_IN_BLOOD = "not met in the blood of healthy adults; the laboratory may set its own limit"
-
-
-class RulesRefused(Exception):
-    """Says, per field, what is wrong with a set of rules: `.problems` is a dict of field name to sentence."""
-
-    def __init__(self, problems):
-        super().__init__(" ".join(problems.values()))
-        self.problems = problems
 
 
 def _range(key, unit, low, high, source):
@@ -125,7 +119,7 @@ def rules_from(stored: dict) -> Rules:
 
     Raises
     ------
-    RulesRefused
+    Refused
         When a value is unknown, of the wrong kind or out of its limits, or two ranges answer for the same person.
     """
     known = {f.name for f in fields(Rules)}
@@ -150,7 +144,7 @@ def rules_from(stored: dict) -> Rules:
     if problem := _problem_of_ranges(rules.ranges):
         problems["ranges"] = problem
     if problems:
-        raise RulesRefused(problems)
+        raise Refused(" ".join(problems.values()), fields=problems)
     return rules
 
 

@@ -11,10 +11,7 @@ from django.template.loader import render_to_string
 
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell
-
-
-class PdfUnavailable(Exception):
-    """The PDF library cannot load here; the message says what to do."""
+from leukoweb.refusals import Refused
 
 
 def cell_pictures(content: dict) -> list[dict]:
@@ -45,9 +42,10 @@ def _weasyprint():
     try:
         from weasyprint import HTML
     except OSError as error:
-        raise PdfUnavailable(
+        raise Refused(
             "PDF is not available on this server: the system library Pango is missing (on Debian: libpango-1.0-0, "
-            "libpangoft2-1.0-0, libharfbuzz-subset0). This page prints well from the browser."
+            "libpangoft2-1.0-0, libharfbuzz-subset0). This page prints well from the browser.",
+            code="pdf_unavailable",
         ) from error
     return HTML
 

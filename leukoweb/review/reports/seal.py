@@ -11,8 +11,9 @@ References
 import hashlib
 import json
 
+from leukoweb.refusals import Refused
 from leukoweb.review.counting.differential import count_differential, wbc_from
-from leukoweb.review.counting.policies import RulesRefused, rules_from
+from leukoweb.review.counting.policies import rules_from
 
 FORMAT = "leukoweb-report/1"
 FIRST = "0" * 64
@@ -103,7 +104,7 @@ def disagreements(content: dict) -> list[str]:
     """Replay a report's decisions and count again: say where labels, counts or figures do not follow from them (S4)."""
     try:
         return _replayed(content)
-    except (KeyError, TypeError, AttributeError, ValueError, RulesRefused, ZeroDivisionError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, Refused, ZeroDivisionError) as error:
         return [f"The decisions cannot be replayed ({type(error).__name__})."]
 
 

@@ -14,6 +14,7 @@ from leukoweb.accounts.second_factor import check_code, has_second_factor
 from leukoweb.analysis.models import Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN, Case
+from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import reasons_to_look
 from leukoweb.review.counting.flags import flags_of
@@ -25,10 +26,6 @@ from leukoweb.review.services import differential_of
 MEANINGS = ("Review and approval", "Responsibility for the reported results")
 
 _SEEN = ("patient", "specimen", "counts", "differential", "policies", "detectors", "images", "cells")
-
-
-class Refused(Exception):
-    """Say in one sentence why a report cannot be changed or signed, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +41,14 @@ class Gate:
 def draft_of(case, *, by) -> Report:
     """The open report of a case; the first version is made when there is none. Before: the case is not signed."""
     with transaction.atomic():
-        case = _lock(case)
+        case = Case.objects.locked(case.pk)
         if case.state in (SIGNED, REJECTED):
-            raise Refused("This case is signed. Open an amendment to change its report." if case.state == SIGNED
-                          else "This specimen was rejected: there is nothing to report.")  # fmt: skip
+            sentence = (
+                "This case is signed. Open an amendment to change its report."
+                if case.state == SIGNED
+                else "This specimen was rejected: there is nothing to report."
+            )
+            raise Refused(sentence, code="case_closed")
         report = Report.objects.filter(case=case, state=Report.State.DRAFT).first()
         if report is None:
             report = Report.objects.create(case=case, created_by=by)
@@ -59,10 +60,12 @@ def edit_draft(report, *, by, comment=None, lya_meaning=None, pictures=None) -> 
     """Change the words and pictures of a draft; a signed report is refused."""
     changes = {"comment": comment, "lya_meaning": lya_meaning, "pictures": pictures}
     with transaction.atomic():
-        _lock(report.case)
+        Case.objects.locked(report.case_id)
         report = Report.objects.get(pk=report.pk)
         if report.state == Report.State.SIGNED:
-            raise Refused("This report is signed and stays as it is. Open an amendment to change it.")
+            raise Refused(
+                "This report is signed and stays as it is. Open an amendment to change it.", code="case_closed"
+            )
         changed = {n: [getattr(report, n), v] for n, v in changes.items() if v is not None and v != getattr(report, n)}
         for name, (_, value) in changed.items():
             setattr(report, name, value)
@@ -118,11 +121,11 @@ def fingerprint(content: dict) -> str:
 def hand_over(case, *, by) -> HandOver:
     """Give a case to the pathologists. Before: TO_REVIEW. After: TO_SIGN."""
     if not by.can("hand_over"):
-        raise Refused("Your role does not hand cases over.")
+        raise Refused("Your role does not hand cases over.", code="not_allowed")
     with transaction.atomic():
-        case = _lock(case)
+        case = Case.objects.locked(case.pk)
         if case.state != TO_REVIEW:
-            raise Refused("Only a case in review can be handed over; this one is not.")
+            raise Refused("Only a case in review can be handed over; this one is not.", code="wrong_state")
         handed = HandOver.objects.create(case=case, handed_over_by=by)
         record("case.hand_over", actor=by, obj=case, case=case)
     return handed
@@ -131,13 +134,13 @@ def hand_over(case, *, by) -> HandOver:
 def return_case(case, *, by, reason: str) -> HandOver:
     """Give a case back to whoever handed it over. Before: TO_SIGN. After: TO_REVIEW, the reason is kept."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist returns a case.")
+        raise Refused("Only a pathologist returns a case.", code="not_allowed")
     if not reason.strip():
         raise Refused("Write why the case goes back, so that the technologist knows what to do.")
     with transaction.atomic():
-        case = _lock(case)
+        case = Case.objects.locked(case.pk)
         if case.state != TO_SIGN:
-            raise Refused("Only a case that was handed over can be returned; this one is not.")
+            raise Refused("Only a case that was handed over can be returned; this one is not.", code="wrong_state")
         handed = HandOver.objects.get(case=case, returned_at=None)
         handed.returned_by, handed.returned_at, handed.return_reason = by, timezone.now(), reason.strip()
         handed.save()
@@ -149,11 +152,11 @@ def return_case(case, *, by, reason: str) -> HandOver:
 def acknowledge_flag(case, flag: str, *, by) -> Acknowledgement:
     """Write that a reader saw an urgent flag; the first reader and time stand."""
     if not by.can("relabel_cell"):
-        raise Refused("Your role does not acknowledge flags.")
+        raise Refused("Your role does not acknowledge flags.", code="not_allowed")
     with transaction.atomic():
-        case = _lock(case)
+        case = Case.objects.locked(case.pk)
         if flag not in {f.key for f in flags_of(differential_of(case)) if f.is_urgent}:
-            raise Refused("This flag does not stand (any more). Load the page again.")
+            raise Refused("This flag does not stand (any more). Load the page again.", code="wrong_state")
         seen, is_new = Acknowledgement.objects.get_or_create(case=case, flag=flag, defaults={"acknowledged_by": by})
         if is_new:
             record("flag.acknowledge", actor=by, obj=case, case=case, changes={"flag": flag})
@@ -164,31 +167,34 @@ def sign_report(report, *, by, password, meaning, username=None, code="", seen=N
     """Sign a report: freeze its content, seal it into the laboratory's chain.
 
     `username`, and `code` where a second factor is enrolled, are asked at the first signing of a session (S2); `seen`
-    is the fingerprint of what the page showed. LockedOut when the password was wrong too often.
+    is the fingerprint of what the page showed. Refused as `locked_out` when the password was wrong too often.
     Before: DRAFT, all gates met, `by` may sign. After: SIGNED for ever, sealed.
     """
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist signs.")
+        raise Refused("Only a pathologist signs.", code="not_allowed")
     if meaning not in MEANINGS:
         raise Refused("Choose the meaning of your signature.")
     _confirm_signer(by, password, username, code)
     with transaction.atomic():
         # The laboratory's row is the lock of its chain: two signatures at once never get the same predecessor.
         laboratory = Laboratory.objects.select_for_update(no_key=True).get(pk=report.case.laboratory_id)
-        case = _lock(report.case)
+        case = Case.objects.locked(report.case_id)
         if case.laboratory_id != by.laboratory_id:
             raise Refused("This case belongs to another laboratory.")
         report = Report.objects.select_related("case__patient", "case__laboratory", "amends").get(pk=report.pk)
         if report.state == Report.State.SIGNED:
-            raise Refused("This report is signed already.")
+            raise Refused("This report is signed already.", code="wrong_state")
         if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
-            raise Refused("This case is not ready to be signed: look at its slides.")
+            raise Refused("This case is not ready to be signed: look at its slides.", code="wrong_state")
         content = content_of(report)
         if seen is not None and seen != fingerprint(content):
-            raise Refused("The case changed since this page was shown to you. Nothing was signed; read it again.")
+            raise Refused(
+                "The case changed since this page was shown to you. Nothing was signed; read it again.",
+                code="changed_since",
+            )
         unmet = [gate.sentence for gate in gates_of(report, content) if not gate.is_met]
         if unmet:
-            raise Refused("Nothing was signed. " + " ".join(unmet))
+            raise Refused("Nothing was signed. " + " ".join(unmet), code="wrong_state")
         last = (
             Report.objects.filter(case__laboratory=laboratory, state=Report.State.SIGNED).order_by("-sequence").first()
         )
@@ -208,16 +214,16 @@ def sign_report(report, *, by, password, meaning, username=None, code="", seen=N
 def amend_report(report, *, by, reason: str) -> Report:
     """Open the next version of a signed report; the signed one stays readable for ever (S9)."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist amends a report.")
+        raise Refused("Only a pathologist amends a report.", code="not_allowed")
     if not reason.strip():
         raise Refused("Write why the report must be amended; the reason is printed on the new version.")
     with transaction.atomic():
-        case = _lock(report.case)
+        case = Case.objects.locked(report.case_id)
         report = Report.objects.get(pk=report.pk)
         if report.state != Report.State.SIGNED:
-            raise Refused("This report is not signed: change it as it is.")
+            raise Refused("This report is not signed: change it as it is.", code="wrong_state")
         if Report.objects.filter(case=case, version__gt=report.version).exists():
-            raise Refused("There is a newer version of this report already. Amend that one.")
+            raise Refused("There is a newer version of this report already. Amend that one.", code="wrong_state")
         new = Report.objects.create(
             case=case, version=report.version + 1, amends=report, amendment_reason=reason.strip(), created_by=by,
             comment=report.comment, lya_meaning=report.lya_meaning, pictures=report.pictures,
@@ -232,18 +238,15 @@ def _confirm_signer(by, password, username, code):
     if username is not None and username.strip() != by.username:
         raise Refused("The user name is not yours: nobody signs for another.")
     if not confirm_password(by, password):
-        raise Refused("The password is wrong. Nothing was signed.")
+        raise Refused("The password is wrong. Nothing was signed.", code="wrong_password")
     if username is not None and has_second_factor(by) and not check_code(by, code):
-        raise Refused("The code of your authenticator app is wrong or was used already. Nothing was signed.")
+        raise Refused(
+            "The code of your authenticator app is wrong or was used already. Nothing was signed.",
+            code="wrong_password",
+        )
 
 
 def _must_look(case) -> set[int]:
     """The cells that a person must look at before a signature, and nobody has (S10)."""
     evidence = evidence_of(case)
     return {cell.pk for cell in current_cells(case) if cell.code and reasons_to_look(cell, evidence)}
-
-
-def _lock(case):
-    """Hold the case's row until the transaction ends and return it with its state."""
-    Case.objects.select_for_update(no_key=True).get(pk=case.pk)
-    return Case.objects.with_state().select_related("laboratory", "patient").get(pk=case.pk)

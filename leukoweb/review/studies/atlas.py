@@ -12,24 +12,21 @@ from PIL import Image
 from detection.cell_types import CODES
 from detection.images import ImageRefused, Limits, unpack_image
 from leukoweb.audit.services import record
+from leukoweb.refusals import Refused
 from leukoweb.review.models import AtlasPicture
 
 SHOWN_PX = 360
 MOST_BYTES = 20 * 2**20
 
 
-class AtlasRefused(Exception):
-    """Say in one sentence why a picture was not taken."""
-
-
 def add_picture(file, *, code, caption, source, by) -> AtlasPicture:
     """Read an uploaded picture in the limited child process and keep a small JPEG of it."""
     if code not in CODES:
-        raise AtlasRefused("Choose the type that the picture shows.")
+        raise Refused("Choose the type that the picture shows.")
     if not source.strip():
-        raise AtlasRefused("Say where the picture comes from and under which licence.")
+        raise Refused("Say where the picture comes from and under which licence.")
     if file is None or file.size > MOST_BYTES:
-        raise AtlasRefused(f"Choose a picture of one cell, at most {MOST_BYTES // 2**20} MB.")
+        raise Refused(f"Choose a picture of one cell, at most {MOST_BYTES // 2**20} MB.")
     with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
         original = Path(folder) / "original"
         with original.open("wb") as kept:
@@ -38,7 +35,7 @@ def add_picture(file, *, code, caption, source, by) -> AtlasPicture:
         try:
             unpack_image(original, folder, limits=Limits(max_bytes=MOST_BYTES, max_pixels=30_000_000))
         except ImageRefused as refusal:
-            raise AtlasRefused(str(refusal)) from refusal
+            raise Refused(str(refusal)) from refusal
         picture = Image.fromarray(np.load(Path(folder) / "pixels.npy"))
     picture.thumbnail((SHOWN_PX, SHOWN_PX), Image.Resampling.LANCZOS)
     jpeg = io.BytesIO()

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, TO_REVIEW, TO_SIGN, Case
+from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import LABELS, current_cells
 from leukoweb.review.counting.agreement import cohen_kappa
 from leukoweb.review.counting.differential import Differential, count_differential
@@ -21,22 +22,20 @@ from leukoweb.review.services import age_years, current_policy, rules_of, wbc_of
 EACH, SECOND_LOOKS = 200, 20
 
 
-class ReferenceRefused(Exception):
-    """Say in one sentence why a reference count cannot go on, and what to do."""
-
-
 def start_reference(case, *, by) -> ReferenceCount:
     """Draw 400 cells of a case at random, over all its slides, and deal them to two readers."""
     with transaction.atomic():
-        case = _lock(case)
+        case = Case.objects.locked(case.pk)
         if ReferenceCount.objects.filter(case=case).exists():
-            raise ReferenceRefused("A reference count of this case was started already.")
+            raise Refused("A reference count of this case was started already.", code="wrong_state")
         if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
-            raise ReferenceRefused("A reference count needs a case whose slides are analysed and that is not signed.")
+            raise Refused(
+                "A reference count needs a case whose slides are analysed and that is not signed.", code="wrong_state"
+            )
         # Erythroblasts and smudge cells lie outside the 400, but who reads blind must be able to meet them.
         cells = [cell.pk for cell in current_cells(case) if cell.code and cell.code != NOT_A_CELL]
         if len(cells) < 2 * EACH:
-            raise ReferenceRefused(
+            raise Refused(
                 f"A reference count needs {2 * EACH} cells, {EACH} for each reader; this case has {len(cells)}. "
                 "Upload more fields."
             )
@@ -56,13 +55,13 @@ def start_reference(case, *, by) -> ReferenceCount:
 def take_place(count, *, by) -> int:
     """Say which reader somebody is, 1 or 2; a free place is taken, and nobody takes both."""
     with transaction.atomic():
-        _lock(count.case)
+        Case.objects.locked(count.case_id)
         count = ReferenceCount.objects.get(pk=count.pk)
         for place, reader_id in ((1, count.first_reader_id), (2, count.second_reader_id)):
             if reader_id == by.pk:
                 return place
         if count.first_reader_id and count.second_reader_id:
-            raise ReferenceRefused("Both readers of this reference count are somebody else.")
+            raise Refused("Both readers of this reference count are somebody else.", code="wrong_state")
         place = 2 if count.first_reader_id else 1
         setattr(count, "second_reader" if place == 2 else "first_reader", by)
         count.save()
@@ -81,12 +80,12 @@ def read_cell(reading, code: str, *, by) -> None:
     """Write what a reader sees; a cell is read once, and only by the reader it was dealt to."""
     count = reading.count
     if code not in LABELS:
-        raise ReferenceRefused("This is no cell type. Choose one of the buttons.")
+        raise Refused("This is no cell type. Choose one of the buttons.")
     reader_id = count.first_reader_id if reading.place == 1 else count.second_reader_id
     if reader_id != by.pk:
-        raise ReferenceRefused("This cell was dealt to the other reader.")
+        raise Refused("This cell was dealt to the other reader.", code="wrong_state")
     if not Reading.objects.filter(pk=reading.pk, code="").update(code=code, read_at=timezone.now()):
-        raise ReferenceRefused("This cell was read already.")
+        raise Refused("This cell was read already.", code="wrong_state")
     if not count.readings.filter(place=reading.place, code="").exists():
         with transaction.atomic():
             record("reference.finish", actor=by, obj=count, case=count.case, changes={"reader": reading.place})
@@ -105,14 +104,14 @@ def disagreements(count) -> list[tuple[Reading, Reading]]:
 def settle(count, cell_id: int, code: str, *, by) -> None:
     """Write what a disagreed cell is. Before: both readers have finished. After: the merged count uses this."""
     if not by.can("sign_report"):
-        raise ReferenceRefused("Only a pathologist settles a disagreement.")
+        raise Refused("Only a pathologist settles a disagreement.", code="not_allowed")
     with transaction.atomic():
-        _lock(count.case)
+        Case.objects.locked(count.case_id)
         if not is_finished(count):
-            raise ReferenceRefused("Both readers must have finished first.")
+            raise Refused("Both readers must have finished first.", code="wrong_state")
         own = next((own for own, _ in disagreements(count) if own.cell_id == cell_id), None)
         if own is None or code not in LABELS:
-            raise ReferenceRefused("The readers do not disagree on this cell, or this is no cell type.")
+            raise Refused("The readers do not disagree on this cell, or this is no cell type.")
         own.settled_code, own.settled_by, own.settled_at = code, by, timezone.now()
         own.save()
         record("reference.settle", actor=by, obj=count, case=count.case, changes={"cell": cell_id, "code": code})
@@ -159,9 +158,3 @@ def _pairs(count):
     readings = list(count.readings.select_related("cell", "settled_by"))
     own = {r.cell_id: r for r in readings if not r.is_second_look}
     return [(own[r.cell_id], r) for r in readings if r.is_second_look and r.code and own[r.cell_id].code]
-
-
-def _lock(case):
-    """Hold the case's row until the transaction ends and return it with its state."""
-    Case.objects.select_for_update(no_key=True).get(pk=case.pk)
-    return Case.objects.with_state().select_related("laboratory", "patient").get(pk=case.pk)

@@ -9,8 +9,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from detection.cell_types import CELL_TYPES
 from leukoweb.accounts.access import requires
+from leukoweb.refusals import Refused
 from leukoweb.review.models import AtlasPicture
-from leukoweb.review.studies.atlas import AtlasRefused, add_picture, delete_picture
+from leukoweb.review.studies.atlas import add_picture, delete_picture
 
 
 @login_required
@@ -57,7 +58,7 @@ def _add(request):
             source=asked.get("source", ""),
             by=request.user,
         )
-    except AtlasRefused as refusal:
+    except Refused as refusal:
         messages.error(request, f"Nothing was added: {refusal}")
     else:
         messages.success(request, f"A picture of {added.code} was added.")

@@ -9,6 +9,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.services import history_of, record_read
 from leukoweb.cases.models import QUEUED, REGISTERED, RUNNING, Case, Slide
+from leukoweb.refusals import Refused
 from leukoweb.review.counting.flags import flags_of, limits_of_the_count
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.counting.table import figures_of, lines_of
@@ -143,6 +144,6 @@ def _do(request, pk, act, done):
     try:
         act(case)
         messages.success(request, done)
-    except signing.Refused as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
     return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", case.pk)

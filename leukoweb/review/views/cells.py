@@ -14,7 +14,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import Cell
+from leukoweb.answers import json_answer
 from leukoweb.cases.models import Case, Slide, SlideImage
+from leukoweb.refusals import Refused
 from leukoweb.review.cells import decisions as doors
 from leukoweb.review.cells.lists import after_change, cells_for_json, images_of, summary_of, whole_case
 from leukoweb.review.models import AtlasPicture, Decision, Presence, Report
@@ -75,8 +77,8 @@ def cell_add(request, pk):
         return _refused("The box of the new cell is not four numbers. Draw it again.")
     try:
         cell = doors.add_cell(image, xyxy=box, code=str(asked.get("code", "")), by=request.user)
-    except doors.DecisionRefused as refusal:
-        return _refused(refusal)
+    except Refused as refused:
+        return json_answer(refused)
     return JsonResponse(after_change(_case(request, image.slide.case_id), [cell.pk]), status=201)
 
 
@@ -142,7 +144,7 @@ def _decide(request, seen, asked):
         return _refused("The choice of cells could not be read. Load the page again.")
     cells = list(Cell.objects.visible_to(request.user).counted().filter(pk__in=seen).select_related("run__slide"))
     if len(cells) != len(seen):
-        return _refused("A chosen cell does not exist.", status=404)
+        return json_answer(Refused("A chosen cell does not exist.", code="not_found"))
     code = asked.get("code")
     try:
         doors.relabel_cells(
@@ -154,8 +156,8 @@ def _decide(request, seen, asked):
         )
     except doors.Collision as collision:
         return _collided(collision)
-    except doors.DecisionRefused as refusal:
-        return _refused(refusal)
+    except Refused as refused:
+        return json_answer(refused)
     return JsonResponse(after_change(_case(request, cells[0].run.slide.case_id), seen))
 
 
@@ -165,8 +167,8 @@ def _turn_back(request, pk, door, nothing):
         decisions = door(case, by=request.user)
     except doors.Collision as collision:
         return _collided(collision)
-    except doors.DecisionRefused as refusal:
-        return _refused(refusal)
+    except Refused as refused:
+        return json_answer(refused)
     if not decisions:
         return JsonResponse({"changed": [], "sentence": nothing})
     return JsonResponse(after_change(case, [d.cell_id for d in decisions]))
@@ -194,11 +196,11 @@ def _is_number(value):
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
 
 
-def _refused(sentence, status=400):
-    return JsonResponse({"sentence": str(sentence)}, status=status)
+def _refused(sentence):
+    return json_answer(Refused(sentence))
 
 
 def _collided(collision):
     """Nothing was written: show the reader the cells as the other reader left them."""
     evidence = doors.evidence_of(collision.cells[0].run.slide.case)
-    return JsonResponse({"sentence": str(collision), "cells": cells_for_json(collision.cells, evidence)}, status=409)
+    return json_answer(collision, cells=cells_for_json(collision.cells, evidence))

@@ -6,6 +6,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record_read
+from leukoweb.refusals import Refused
 from leukoweb.review.cells.lists import types_for
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Reading, ReferenceCount
@@ -18,7 +19,7 @@ def _count(case):
     counts = ReferenceCount.objects.select_related("case__laboratory", "case__patient", "first_reader", "second_reader")
     count = counts.filter(case=case).first()
     if count is None:
-        raise reference.ReferenceRefused("No reference count of this case was started.")
+        raise Refused("No reference count of this case was started.")
     return count
 
 
@@ -59,7 +60,7 @@ def reference_start(request, pk):
     try:
         reference.start_reference(case, by=request.user)
         messages.success(request, "The cells are dealt. Two different readers now read them, each alone.")
-    except reference.ReferenceRefused as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)
 
@@ -78,7 +79,7 @@ def reference_read(request, pk):
             reading = get_object_or_404(readings, pk=int(given) if given.isdigit() else 0)
             reference.read_cell(reading, request.POST.get("code", ""), by=request.user)
             return redirect("reference_read", case.pk)
-    except reference.ReferenceRefused as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
         return redirect("reference_detail", case.pk)
     reading, done, total = reference.next_reading(count, place)
@@ -102,6 +103,6 @@ def reference_settle(request, pk):
         reference.settle(
             _count(case), int(cell) if cell.isdigit() else 0, request.POST.get("code", ""), by=request.user
         )
-    except reference.ReferenceRefused as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)

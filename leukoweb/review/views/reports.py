@@ -12,16 +12,17 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
-from leukoweb.accounts.lockout import LockedOut
 from leukoweb.accounts.second_factor import has_second_factor
+from leukoweb.answers import back_with
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record, record_read
+from leukoweb.refusals import Refused
 from leukoweb.review.counting.phrases import filled
 from leukoweb.review.counting.table import figures_of, lines_of
 from leukoweb.review.models import Phrase, Policy, Report
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import content_of
-from leukoweb.review.reports.printing import PdfUnavailable, cell_pictures, pdf_of
+from leukoweb.review.reports.printing import cell_pictures, pdf_of
 from leukoweb.review.reports.seal import bundle_of, differences, problems_of
 from leukoweb.review.services import rederived
 from leukoweb.review.views.cases import visible_case
@@ -61,7 +62,7 @@ def case_sign(request, pk):
     case = visible_case(request.user, pk)
     try:
         report = signing.draft_of(case, by=request.user)
-    except signing.Refused as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
         return redirect("case_detail", case.pk)
     problem = ""
@@ -70,12 +71,11 @@ def case_sign(request, pk):
         if request.POST.get("act") == "sign":
             try:
                 report = _sign(request, report)
-            except signing.Refused as refused:
+            except Refused as refused:
+                if refused.code == "locked_out":
+                    logout(request)
+                    return back_with(request, refused, "sign_in")
                 problem = str(refused)
-            except LockedOut as locked:
-                logout(request)
-                messages.error(request, str(locked))
-                return redirect("sign_in")
             else:
                 messages.success(request, f"Version {report.version} is signed and sealed.")
                 return redirect("report_detail", report.pk)
@@ -203,7 +203,7 @@ def report_pdf(request, pk):
     content = shown_content(report)
     try:
         pdf = pdf_of({**page_of(report, content), "address": request.build_absolute_uri(f"/reports/{report.pk}/")})
-    except PdfUnavailable as absent:
+    except Refused as absent:
         messages.warning(request, str(absent))
         return redirect("report_detail", report.pk)
     record("report.export", actor=request.user, obj=report, case=report.case, changes={"format": "pdf"})
@@ -286,7 +286,7 @@ def report_amend(request, pk):
     report = visible_report(request.user, pk)
     try:
         signing.amend_report(report, by=request.user, reason=request.POST.get("reason", ""))
-    except signing.Refused as refused:
+    except Refused as refused:
         messages.error(request, str(refused))
         return redirect("report_detail", report.pk)
     messages.success(request, "An amendment is open: correct the cells or the comment, then sign it.")

@@ -8,8 +8,10 @@ from django.views.decorators.http import require_GET, require_POST
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.detectors import is_outdated
 from leukoweb.analysis.views import progress_of
+from leukoweb.answers import json_answer
 from leukoweb.audit.services import record_read
 from leukoweb.cases.models import STATES, Case, Slide
+from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import CLOSED
 from leukoweb.review.cells.lists import DEFAULT_KEYS, TAKEN_KEYS, evidence_cards, types_for
 from leukoweb.review.views.cells import asked_of
@@ -92,15 +94,15 @@ def reader_keys(request):
     """Keep a reader's own keys: {"keys": {code: key}}; each key once, none that the workbench needs itself."""
     keys = asked_of(request).get("keys")
     if not isinstance(keys, dict) or set(keys) != set(DEFAULT_KEYS):
-        return JsonResponse({"sentence": "Give every type a key."}, status=400)
+        return json_answer(Refused("Give every type a key."))
     keys = {code: str(key).lower() for code, key in keys.items()}
     if any(len(key) != 1 or not key.isalnum() for key in keys.values()):
-        return JsonResponse({"sentence": "A key is one letter or digit."}, status=400)
+        return json_answer(Refused("A key is one letter or digit."))
     if taken := sorted(set(keys.values()) & set(TAKEN_KEYS)):
         needed = ", ".join(f"{key.upper()} ({TAKEN_KEYS[key]})" for key in taken)
-        return JsonResponse({"sentence": f"The workbench needs these keys itself: {needed}."}, status=400)
+        return json_answer(Refused(f"The workbench needs these keys itself: {needed}."))
     if len(set(keys.values())) < len(keys):
-        return JsonResponse({"sentence": "Two types have the same key."}, status=400)
+        return json_answer(Refused("Two types have the same key."))
     request.user.preferences = {**request.user.preferences, "cell_keys": keys}
     request.user.save(update_fields=["preferences"])
     return JsonResponse({"types": types_for(request.user)})

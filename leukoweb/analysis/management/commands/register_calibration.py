@@ -5,7 +5,8 @@ from pathlib import Path
 from django.core.management.base import BaseCommand, CommandError
 
 from leukoweb.accounts.models import Laboratory
-from leukoweb.analysis.detectors import CalibrationRefused, register_calibration, switch_calibration
+from leukoweb.analysis.detectors import register_calibration, switch_calibration
+from leukoweb.refusals import Refused
 
 
 class Command(BaseCommand):
@@ -22,7 +23,7 @@ class Command(BaseCommand):
             calibration = register_calibration(site, owner)
         except Laboratory.DoesNotExist as error:
             raise CommandError(f"There is no laboratory named {laboratory}.") from error
-        except CalibrationRefused as error:
+        except Refused as error:
             raise CommandError(f"The calibration was not registered: {error}") from error
         if activate:
             switch_calibration(calibration, is_active=True, by=None, reason=activate)

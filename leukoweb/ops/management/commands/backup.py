@@ -4,7 +4,8 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
-from leukoweb.ops.backup import BackupRefused, back_up
+from leukoweb.ops.backup import back_up
+from leukoweb.refusals import Refused
 
 
 class Command(BaseCommand):
@@ -16,6 +17,6 @@ class Command(BaseCommand):
     def handle(self, *args, target, **options):
         try:
             folder = back_up(target.resolve())
-        except (BackupRefused, OSError) as reason:
+        except (Refused, OSError) as reason:
             raise CommandError(f"No backup was made: {reason}") from None
         self.stdout.write(f"The backup lies in {folder}. It holds patient records and the secret key: keep it locked.")

@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from leukoweb.analysis.services import release_lost_runs
-from leukoweb.ops.demo import NoCase, first_case, make_accounts
+from leukoweb.ops.demo import first_case, make_accounts
+from leukoweb.refusals import Refused
 
 
 class Command(BaseCommand):
@@ -35,7 +36,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Accounts: technologist, pathologist, admin. Their password: {shown}")
         try:
             case = first_case(images)
-        except NoCase as reason:
+        except Refused as reason:
             raise CommandError(str(reason)) from None
         if case:
             self.stdout.write(f"Case {case.accession_number} is registered; the detector reads it now.")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
-from leukoweb.ops.backup import BackupRefused, restore
+from leukoweb.ops.backup import restore
+from leukoweb.refusals import Refused
 
 
 class Command(BaseCommand):
@@ -17,6 +18,6 @@ class Command(BaseCommand):
     def handle(self, *args, source, **options):
         try:
             images = restore(source.resolve())
-        except (BackupRefused, OSError) as reason:
+        except (Refused, OSError) as reason:
             raise CommandError(f"Not restored: {reason}") from None
         self.stdout.write(f"Restored and verified: {images} images with the hashes that the database names.")

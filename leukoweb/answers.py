@@ -1,0 +1,124 @@
+"""The one place that turns a refusal into an answer: JSON for programs and scripts, a fragment for htmx, or a page.
+
+It also gives the error pages of Django the same three forms; what is refused, and why, is decided elsewhere.
+"""
+
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+
+from django.contrib import messages
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+
+from leukoweb.refusals import Refused
+
+RETRY_AFTER_S = 5
+NOT_FOUND = "There is nothing at this address, or it belongs to another laboratory."
+NOT_ALLOWED = "Your role does not allow this."
+UNREADABLE = "The request could not be read."
+TOO_LARGE = "The request is too large: send the images as files of a multipart request, at most 100 at once."
+FAULT = "A fault of the server; nothing was half-saved. Try again, and tell the administrator the time if it repeats."
+AWAY = "The database does not answer at the moment. Nothing was changed; try again in a few seconds."
+
+
+def as_json(refused: Refused) -> dict:
+    """Return a refusal as programs read it: `detail`, `code`, and each field's own sentence."""
+    fields = {"fields": refused.fields} if refused.fields else {}
+    return {**refused.fields, **fields, "detail": str(refused), "code": refused.code}
+
+
+def answer_of(request: HttpRequest, refused: Refused, **more: object) -> HttpResponse:
+    """Return a refusal in the form that was asked for; `more` joins the JSON."""
+    if wants_json(request):
+        return json_answer(refused, **more)
+    if request.headers.get("HX-Request"):
+        answer = render(request, "_refused.html", {"refused": refused}, status=refused.status)
+    else:
+        title = HTTPStatus(refused.status).phrase
+        answer = render(request, "refused.html", {"refused": refused, "title": title}, status=refused.status)
+    return _with_time(answer, refused)
+
+
+def json_answer(refused: Refused, **more: object) -> JsonResponse:
+    """Return a refusal as JSON, for addresses that answer nothing else; `more` joins it."""
+    return _with_time(JsonResponse(as_json(refused) | more, status=refused.status), refused)
+
+
+def back_with(request: HttpRequest, refused: Refused, to: str, *args: object) -> HttpResponse:
+    """Go back to a page that shows the sentence at its head; scripts and programs get their JSON."""
+    if wants_json(request):
+        return answer_of(request, refused)
+    messages.error(request, str(refused))
+    return redirect(to, *args)
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Say whether a program or a script of a page asks: by address, or by what it accepts and a browser does not."""
+    accepted = request.headers.get("Accept", "*/*")
+    is_json = "application/json" in accepted and "text/html" not in accepted
+    return request.path.startswith("/api/") or is_json or request.content_type == "application/json"
+
+
+class Refusals:
+    """Answer a refusal that no view caught."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Return the answer to a refusal; anything else goes on to the pages below."""
+        return answer_of(request, error) if isinstance(error, Refused) else None
+
+
+# --- the error pages of Django (leukoweb/urls.py names them) -------------------------------------------------------
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a request that Django would not read."""
+    is_large = isinstance(exception, RequestDataTooBig | TooManyFilesSent | TooManyFieldsSent)
+    refused = Refused(TOO_LARGE, code="too_large") if is_large else Refused(UNREADABLE, code="unreadable")
+    return answer_of(request, refused) if wants_json(request) else _page("400.html", None, refused.status)
+
+
+def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Answer what the role does not allow."""
+    refused = Refused(NOT_ALLOWED, code="not_allowed")
+    return answer_of(request, refused) if wants_json(request) else _page("403.html", request, 403)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer an address without anything behind it."""
+    refused = Refused(NOT_FOUND, code="not_found")
+    return answer_of(request, refused) if wants_json(request) else _page("404.html", request, 404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer a fault: 503 while the database is away, else 500; neither asks the database for anything."""
+    is_away = is_database_away(sys.exc_info()[1])
+    refused = Refused(AWAY, code="unavailable") if is_away else Refused(FAULT, code="server_error")
+    if wants_json(request):
+        return json_answer(refused)
+    return _with_time(_page("503.html" if is_away else "500.html", None, refused.status), refused)
+
+
+def is_database_away(error: BaseException | None) -> bool:
+    """Say whether an error means that the database does not answer, and not that it refused what was written."""
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def _with_time(answer: HttpResponse, refused: Refused) -> HttpResponse:
+    """Say when to try again, where trying again helps."""
+    if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        answer["Retry-After"] = str(RETRY_AFTER_S)
+    return answer
+
+
+def _page(template: str, request: HttpRequest | None, status: int) -> HttpResponse:
+    return HttpResponse(render_to_string(template, {}, request=request), status=status)
