@@ -1,45 +1,78 @@
 """`python -m detection COMMAND`: the command line of the detection package.
-It knows only which module owns which command; torch is imported when a command that needs it runs.
+
+It maps commands to the modules that own them; only the module of the command that is run is imported.
 """
 
 import argparse
+import importlib
 import sys
+from collections.abc import Sequence
 
-from detection.lab import bench, finding
-from detection.lab.data import pseudo
-from detection.lab.measuring import covering, gate, speed
+# Command: the module with its `add_command`, and what it is for.
+COMMANDS = {
+    "find": ("detection.lab.finding", "find and type the leukocytes of one image"),
+    "gate": ("detection.lab.measuring.gate", "try bfloat16 against float32 here; where it passes, the product uses it"),
+    "pseudo": ("detection.lab.data.pseudo", "label tiles of whole fields with a detector, checked by the stain"),
+    "cover": ("detection.lab.measuring.covering", "nuclei in boxes and boxes without nucleus, on unlabelled fields"),
+    "bench": (
+        "detection.lab.measuring.speed",
+        "speed and training against plain ultralytics, cost of the worker path, peak memory",
+    ),
+    "prepare": ("detection.lab.data.prepare", "make one checked, split and hashed data set of several sources"),
+    "boxes": ("detection.lab.data.derive_boxes", "compare derived boxes (stain, detector) with drawn ones"),
+    "train": ("detection.lab.training.training", "train a detector, or resume a run that was stopped"),
+    "average": (
+        "detection.lab.training.averaging",
+        "average the weights of two checkpoints, the second trained on from the first",
+    ),
+    "evaluate": (
+        "detection.lab.measuring.report",
+        "measure a detector: AP with intervals, precision, recall, confusion, reliability, speed",
+    ),
+    "compare": (
+        "detection.lab.training.comparison",
+        "train and measure the five YOLO generations on one split (the seed's Table 2)",
+    ),
+    "leave-out": ("detection.lab.training.leave_out", "what is lost on each source that was not trained on"),
+    "calibrate": (
+        "detection.lab.measuring.calibration",
+        "fit a detector to a laboratory's stain from at most 100 labelled cells",
+    ),
+    "release": ("detection.lab.measuring.release", "make a detector version: weights and card"),
+}
 
 
-def build_parser():
-    """Return the parser of all commands; each command's carries its function as `run`."""
-    parser = argparse.ArgumentParser(prog="python -m detection", description=__doc__.splitlines()[0])
+def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the arguments of the one that is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m detection", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--traceback", action="store_true", help="show where in the program an error came from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    finding.add_command(commands)
-    gate.add_command(commands)
-    pseudo.add_command(commands)
-    covering.add_command(commands)
-    speed.add_command(commands)
-    bench.add_commands(commands)
+    asked = next((argument for argument in arguments if argument in COMMANDS), None)
+    for name, (module, purpose) in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        if name == asked:
+            importlib.import_module(module).add_command(command)
     return parser
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2, and one sentence, where what was asked for cannot be done."""
-    parser = build_parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser(arguments)
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
     except Exception as error:
-        # DetectorRefused is known by its name: its module is not imported for commands that do without.
-        is_refusal = isinstance(error, ValueError | OSError) or type(error).__name__ == "DetectorRefused"
+        # DetectorRefused and ImageRefused are recognised by name: commands that do without them do not import them.
+        refusals = {"DetectorRefused", "ImageRefused"}
+        is_refusal = isinstance(error, ValueError | OSError) or type(error).__name__ in refusals
         if options.traceback or not is_refusal:
             raise
         print(f"{parser.prog} {options.command}: {sentence(error)}", file=sys.stderr)
         return 2
 
 
-def sentence(error):
+def sentence(error: Exception) -> str:
     """Say in one line what was wrong: for a file its name, for anything else the error's own words."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."

@@ -22,6 +22,21 @@ class CellType:
     color: str
     in_differential: bool = True
 
+    @property
+    def is_blast(self) -> bool:
+        """Whether the type is a blast: myeloblast or monoblast."""
+        return self.lineage == "blast"
+
+    @property
+    def is_promyelocyte(self) -> bool:
+        """Whether the type is a promyelocyte, bilobed or not."""
+        return self.code in ("PMO", "PMB")
+
+    @property
+    def neighbours(self) -> tuple[str, ...]:
+        """Codes of the types whose border to this one even experts draw differently."""
+        return tuple(b if a == self.code else a for a, b in NEIGHBOURS if self.code in (a, b))
+
 
 # MYO is the myeloBLAST, MYB the myelOCYTE: a swap turns acute leukaemia into a left shift.
 CELL_TYPES = (
@@ -43,3 +58,15 @@ CELL_TYPES = (
 )
 CODES = tuple(cell_type.code for cell_type in CELL_TYPES)
 BY_CODE = {cell_type.code: cell_type for cell_type in CELL_TYPES}
+BLASTS = tuple(cell_type.code for cell_type in CELL_TYPES if cell_type.is_blast)
+PROMYELOCYTES = tuple(cell_type.code for cell_type in CELL_TYPES if cell_type.is_promyelocyte)
+
+# Pairs whose border even experts draw differently: one stage of maturation apart, and the blasts among themselves.
+NEIGHBOURS = (
+    ("NGS", "NGB"), ("NGB", "MMZ"), ("MMZ", "MYB"), ("MYB", "PMO"), ("PMO", "MYO"), ("PMO", "PMB"),
+    ("LYA", "LYT"), ("MYO", "MOB"), ("MON", "MOB"), ("MON", "MYO"),
+)  # fmt: skip
+
+# What a reader may call a finding besides the 15 types.
+UNIDENTIFIED = "UNI"  # a leukocyte whose type cannot be told
+NOT_A_CELL = "NOT"

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detection import SHIPPED, SHIPPED_CARD
+from detection import SHIPPED_CARD
 from detection.__main__ import main
 from detection.cell_types import BY_CODE, CODES
-from detection.inference.stain_transfer import Look, dress, from_lists, recolour, typical_look
+from detection.inference.detector import Detector
+from detection.inference.stain_transfer import Stain, from_lists, recolour, transfer_stain, typical_stain
 from detection.lab.data.datasets import View, read_pixels, write_dataset
 from detection.lab.data.readers import read_class_map, read_yolo
 from detection.lab.measuring import calibration
@@ -23,7 +24,7 @@ from detection.lab.measuring.calibration import (
     rescale,
 )
 from detection.lab.measuring.evaluation import Found
-from detection.lab.training.training import build_network, load_network, save_network
+from detection.lab.training.training import build_network, save_network
 from tests.drawn_views import draw_views
 
 
@@ -46,41 +47,41 @@ def test_calibration_error_of_a_case_worked_by_hand():
 
 def test_a_colour_change_brings_another_stain_back(tmp_path):
     images = [read_pixels(view.path) for view in draw_views(tmp_path, 6)]
-    home = typical_look(images)
-    abroad = Look(np.array([225.0, 225.0, 232.0]), home.nucleus * [0.7, 1.2, 0.9], home.red_cell * [1.2, 0.8, 1.1])
-    other = [dress(image, home, abroad, 1.0) for image in images]
-    back = recolour(other[0], colour_change(typical_look(other), home))
+    home = typical_stain(images)
+    abroad = Stain(np.array([225.0, 225.0, 232.0]), home.nucleus * [0.7, 1.2, 0.9], home.red_cell * [1.2, 0.8, 1.1])
+    other = [transfer_stain(image, home, abroad, 1.0) for image in images]
+    back = recolour(other[0], colour_change(typical_stain(other), home))
     before = np.abs(other[0].astype(int) - images[0]).mean()
     assert np.abs(back.astype(int) - images[0]).mean() < before / 3
     assert recolour(images[0], None) is images[0]
 
 
 def test_calibrate_gives_thresholds_for_all_types_and_never_claims_a_loss_as_gain(tmp_path):
-    network = build_network("yolov5.yaml")
-    look = typical_look(read_pixels(view.path) for view in draw_views(tmp_path / "home", 6))
-    site = calibrate(network, draw_views(tmp_path / "lab", 8), look, um_per_px=0.45)
+    detector = Detector.of_network(build_network("yolov5.yaml"), 0.45)
+    look = typical_stain(read_pixels(view.path) for view in draw_views(tmp_path / "home", 6))
+    site = calibrate(detector, draw_views(tmp_path / "lab", 8), look)
     assert len(site["thresholds"]) == 15
     assert site["cells"] == 8
     assert site["typed_right"]["after"][0] >= site["typed_right"]["before"][0]
     assert set(site["at_thresholds"]) == {"after"}
     with pytest.raises(ValueError, match="100"):
-        calibrate(network, draw_views(tmp_path / "lab", 3) * 40, None, um_per_px=0.45)
+        calibrate(detector, draw_views(tmp_path / "lab", 3) * 40, None)
 
 
-def test_calibration_brings_back_what_a_blue_lamp_took(real_images, tmp_path, monkeypatch):
+def test_calibration_brings_back_what_a_blue_lamp_took(real_images, tmp_path, monkeypatch, shipped_detector):
     """Cells of known type under a lamp that the detector never saw; drawn ones where no real ones are."""
     if real_images is None:
         views = draw_views(tmp_path, 12)
     else:
         read, _ = read_yolo(real_images / "oi_pbc", "oi_pbc", read_class_map(None), 0.102)
         views = [view for view in read if view.split == "val" and len(view.cells) == 1][::11]
-    home = typical_look(read_pixels(view.path) for view in views)
+    home = typical_stain(read_pixels(view.path) for view in views)
     lamp = replace(home, glass=np.array([170.0, 190.0, 235.0]))
-    blue = {view.path: dress(read_pixels(view.path), home, lamp, 1.0) for view in views}
+    blue = {view.path: transfer_stain(read_pixels(view.path), home, lamp, 1.0) for view in views}
     monkeypatch.setattr(calibration, "read_pixels", blue.get)
     card = json.loads(SHIPPED_CARD.read_text())
     aim = from_lists(card["look"])
-    site = calibrate(load_network(SHIPPED[0]), views, aim, um_per_px=card["um_per_px"])
+    site = calibrate(shipped_detector, views, aim)
     before, after = (site["typed_right"][when][0] for when in ("before", "after"))
     assert after >= before + (0.1 if real_images else 0)
     assert real_images is None or site["colour"]
@@ -101,12 +102,13 @@ def test_a_patient_is_never_in_two_folds(tmp_path, monkeypatch):
     views = [replace(view, patient=f"P{number % 3}") for number, view in enumerate(draw_views(tmp_path, 9))]
     seen = []
     monkeypatch.setattr(calibration, "called_right", lambda out, *_: seen.append({v.patient for v in out}) or (0, 0, 3))
-    calibrate(build_network("yolov5.yaml"), views, None, um_per_px=0.45)
+    calibrate(Detector.of_network(build_network("yolov5.yaml"), 0.45), views, None)
     assert sorted(seen, key=min) == [{"P0"}, {"P1"}, {"P2"}]
 
 
 def test_the_calibrate_command_writes_a_site_file_and_draws_a_hundred_of_more_cells(tmp_path, capsys):
     save_network(tmp_path / "net.pt", build_network("yolov5.yaml"), {})
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": {"um_per_px": 0.45}}))
     write_dataset(tmp_path / "home.json", draw_views(tmp_path / "home", 6), seed=0)
     write_dataset(tmp_path / "lab.json", draw_views(tmp_path / "lab", 4), seed=0)
     command = [

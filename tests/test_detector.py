@@ -14,9 +14,8 @@ from PIL import Image
 from detection import SHIPPED
 from detection.cell_types import CODES
 from detection.inference.detector import Detector, DetectorRefused, Tiles, export_folder
-from detection.inference.networks import exact_convolutions, keep_exact, load_module
+from detection.inference.networks import exact_convolutions, has_fast_bfloat16, keep_exact, load_module
 from detection.inference.tiling import merge_over_seams, tile_grid, tile_starts
-from detection.lab.measuring.evaluation import has_fast_bfloat16
 
 BLAST_RICH, NEARLY_EMPTY = "AML_08_7f98e65b.jpg", "AML_23_cb9b48c5.jpg"
 FIELD_UM_PER_PX = 0.21

@@ -11,6 +11,7 @@ import pytest
 
 from detection.__main__ import main
 from detection.cell_types import BY_CODE, CODES
+from detection.inference.detector import Detector
 from detection.inference.networks import machine_name
 from detection.lab.data.datasets import View, write_dataset
 from detection.lab.measuring.calibration import choose_thresholds
@@ -18,7 +19,6 @@ from detection.lab.measuring.evaluation import (
     Found,
     ap_table,
     average_precisions,
-    batches,
     confusion,
     match_views,
     precision_recall,
@@ -197,7 +197,8 @@ def test_the_worst_errors_are_the_wrong_calls_of_the_highest_scores(tmp_path):
 def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_thresholds(tmp_path):
     views = draw_views(tmp_path / "views", 6, split="val")
     network = build_network("yolov5.yaml").eval()
-    result = evaluate(network, views, tmp_path / "report", um_per_px=0.45, repeats=5, fields=True, name="untrained")
+    detector = Detector.of_network(network, 0.45)
+    result = evaluate(detector, views, tmp_path / "report", repeats=5, fields=True, name="untrained")
     assert json.loads((tmp_path / "report" / "evaluation.json").read_text())["views"] == 6
     assert result["speed"]["images_per_s"] > 0
     html = (tmp_path / "report" / "evaluation.html").read_text()
@@ -220,14 +221,13 @@ def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_threshold
         assert all(later[1] <= sooner[1] for sooner, later in zip(curve, curve[1:]))
     assert 0 < result["common_threshold"] <= 1
     with pytest.raises(ValueError, match="No view has a labelled cell"):
-        evaluate(network, [replace(views[0], cells=())], tmp_path / "none", um_per_px=0.45)
+        evaluate(detector, [replace(views[0], cells=())], tmp_path / "none")
     for head in network.model[-1].cv3:  # an untrained network is sure of nothing; now it calls everything something
         head[-1].bias.data.zero_()
     fixed = evaluate(
-        network,
+        detector,
         views,
         tmp_path / "fixed",
-        um_per_px=0.45,
         thresholds=dict.fromkeys(CODES, 0.0),
         temperature=1.0,
         repeats=0,
@@ -256,11 +256,3 @@ def test_the_evaluate_command_says_what_it_measured_and_shows_cells_as_the_produ
     assert result["thresholds"]["MYO"] == result["common_threshold"] == pytest.approx(0.3)
     assert result["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert result["manifest_sha256"] == manifest
-
-
-def test_large_views_go_through_the_network_in_smaller_batches(tmp_path):
-    small = draw_views(tmp_path, 5)
-    assert [len(part) for part in batches(small, 2, 0.3)] == [2, 2, 1]
-    large = replace(small[0], width_px=2900, height_px=2900)
-    assert [len(part) for part in batches([large, large, *small], 16, 0.3)] == [1, 1, 5]
-    assert batches([], 16, 0.3) == []

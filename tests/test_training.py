@@ -14,11 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from detection.__main__ import build_parser, main
+from detection.__main__ import COMMANDS, build_parser, main
 from detection.cell_types import BY_CODE, CODES
 from detection.inference.detector import Detector
-from detection.inference.stain_transfer import Look, dress, look_of, read_looks
+from detection.inference.stain_transfer import Stain, stain_of, transfer_stain
 from detection.lab.data.datasets import View, read_dataset, write_dataset
+from detection.lab.data.stains import read_stains
 from detection.lab.measuring.evaluation import find_on_views, macro_ap50
 from detection.lab.measuring.release import evidence, refuse_foreign_figures
 from detection.lab.training.augment import augment, change_stain, compress
@@ -124,7 +125,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(dataset, tmp_path):
     )
     network = load_network(whole)
     assert network.names == dict(enumerate(CODES))
-    found, speed = find_on_views(network, draw_views(tmp_path / "more", 2), um_per_px=0.45)
+    found, speed = find_on_views(Detector.of_network(network, 0.45), draw_views(tmp_path / "more", 2))
     assert len(found) == 2
     assert speed > 0
 
@@ -146,7 +147,7 @@ def test_a_run_says_what_it_was_trained_on_and_is_not_gone_on_with_as_another(da
     train(dataset, tmp_path / "run", **how | {"patience": 99})  # finished: nothing is done, nothing rewritten
     assert path.read_text() == facts
     old = json.loads(facts)
-    del old["manifest_sha256"], old["recipe"]["dressed"]  # a run of a time that did not write these down
+    del old["manifest_sha256"], old["recipe"]["transferred"]  # a run of a time that did not write these down
     path.write_text(json.dumps(old))
     train(dataset, tmp_path / "run", **how | {"epochs": 2})
     assert json.loads(path.read_text())["recipe"]["epochs"] == 2
@@ -191,18 +192,18 @@ def field(tmp_path):
     return View(str(path), "lab", 1400, 1400, cells, um_per_px=0.2, split="train")
 
 
-@pytest.mark.parametrize("source", ["lab", "fields"])
-def test_every_cell_of_a_whole_field_is_trained_on_and_the_cell_that_was_drawn_is_seen(field, tmp_path, source):
+@pytest.mark.parametrize("guessed", [False, True])
+def test_every_cell_of_a_whole_field_is_trained_on_and_the_cell_that_was_drawn_is_seen(field, tmp_path, guessed):
     """The square root of 48 and 1: the lone eosinophil is drawn for every eighth canvas."""
-    views = [replace(field, source=source), *draw_views(tmp_path, 1, source="crops")]
-    canvases = Canvases(views, canvas_px=160, um_per_px=0.2, seed=2, composed=0.0, fields=1.0)
+    views = [replace(field, guessed=guessed), *draw_views(tmp_path, 1, source="crops")]
+    canvases = Canvases(views, canvas_px=160, um_per_px=0.2, seed=2, composed=0.0, guessed=1.0)
     seen = Counter()
     for number in range(700):
         _, boxes, codes = canvases.draw(np.random.default_rng(number))
         assert len(codes) == len(boxes)
         seen.update(k for k, box in enumerate(boxes) if len(codes) > 1 and visible_share(box, 160) > 0.5)
     assert set(seen) == set(range(49))
-    if source == "lab":
+    if not guessed:
         assert seen[48] > 40
 
 
@@ -290,7 +291,7 @@ def test_train_takes_the_scale_of_an_own_architecture(dataset, tmp_path):
         ("epochs", "write epochs=VALUE"),
         ("epochs=many", "write epochs=VALUE"),
         ('epochs="2"', "epochs is a number"),
-        ("looks=1", "looks is a list"),
+        ("stains=1", "stains is a list"),
     ],
 )
 def test_a_wrong_change_of_the_recipe_is_said_in_a_sentence(dataset, tmp_path, capsys, change, words):
@@ -310,10 +311,10 @@ def test_an_absent_file_is_named_and_the_traceback_is_to_be_had(tmp_path, capsys
 
 
 def test_every_argument_of_every_command_has_words():
-    (commands,) = (action.choices for action in build_parser()._actions if action.dest == "command")
-    silent = [
-        f"{name} {action.dest}" for name, parser in commands.items() for action in parser._actions if not action.help
-    ]
+    silent = []
+    for name in COMMANDS:
+        (commands,) = (action.choices for action in build_parser([name])._actions if action.dest == "command")
+        silent += [f"{name} {action.dest}" for action in commands[name]._actions if not action.help]
     assert silent == []
 
 
@@ -419,22 +420,22 @@ def test_a_network_of_twice_the_width_starts_as_the_equal_of_the_narrow_one(tmp_
 def test_a_view_can_wear_the_colours_of_another_laboratory(tmp_path):
     home = draw_views(tmp_path / "home", 4)
     image = cv2.cvtColor(cv2.imread(home[1].path), cv2.COLOR_BGR2RGB)
-    own = look_of(image)
-    foreign = Look(np.array([205.0, 205.0, 203.0]), own.nucleus * [0.5, 0.5, 0.2], own.red_cell * [0.8, 0.9, 1.2])
-    dressed = look_of(dress(image, own, foreign, 1.0))
+    own = stain_of(image)
+    foreign = Stain(np.array([205.0, 205.0, 203.0]), own.nucleus * [0.5, 0.5, 0.2], own.red_cell * [0.8, 0.9, 1.2])
+    dressed = stain_of(transfer_stain(image, own, foreign, 1.0))
     assert np.abs(dressed.glass - foreign.glass).max() < 6
     assert np.abs(dressed.nucleus - foreign.nucleus).max() < 0.15
-    assert np.abs(dress(image, own, foreign, 0.0).astype(int) - image).max() <= 2
-    assert look_of(np.full((90, 90, 3), 240, np.uint8)) is None
-    assert len(read_looks([tmp_path / "home"], most=3)) == 3
+    assert np.abs(transfer_stain(image, own, foreign, 0.0).astype(int) - image).max() <= 2
+    assert stain_of(np.full((90, 90, 3), 240, np.uint8)) is None
+    assert len(read_stains([tmp_path / "home"], most=3)) == 3
 
 
-def test_canvases_wear_borrowed_looks_by_their_number(tmp_path):
+def test_stains_are_transferred_to_canvases_by_their_number(tmp_path):
     views = draw_views(tmp_path, 6)
-    looks = read_looks([tmp_path])
+    stains = read_stains([tmp_path])
     plain, dressed, again = (
-        Canvases(views, canvas_px=96, um_per_px=0.3, seed=1, strong=0.0, looks=own, dressed=1.0)
-        for own in ((), looks, looks)
+        Canvases(views, canvas_px=96, um_per_px=0.3, seed=1, strong=0.0, stains=own, transferred=1.0)
+        for own in ((), stains, stains)
     )
     assert torch.equal(dressed[3][0], again[3][0])
     assert any(not torch.equal(dressed[k][0], plain[k][0]) for k in range(6))

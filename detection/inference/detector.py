@@ -5,6 +5,7 @@ It knows the card, scales, tiles and thresholds; it knows no users, cases or fil
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from detection.inference.networks import (
     EXPORT_FORM,
     OpenVinoNetwork,
     TorchNetwork,
+    has_fast_bfloat16,
     import_torch,
     load_module,
     machine_name,
@@ -32,6 +34,7 @@ UM_PER_PX_RANGE = (0.02, 1.0)
 GRID_PX = 64
 PADDING_GREY = 114  # what ultralytics pads with in training
 NMS_CANDIDATES = 3000
+SEVERAL_TYPES_IOU = 0.7  # what articles suppress at where a box may carry several types
 ERYTHROBLAST = BY_CODE["EBO"].index
 
 
@@ -56,6 +59,27 @@ class Detector:
         self.thresholds = score_thresholds(card)
         self.colour = None
         self.merge_iou = card.get("merge_iou", 0.5)
+
+    @classmethod
+    def of_network(cls, module, um_per_px: float) -> "Detector":
+        """Return a detector of a network that has no card yet, for training and measuring.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            Network with the 15 types; it is used in evaluation mode, and on CUDA in half precision.
+        um_per_px : float
+            Scale that it was trained at.
+        """
+        torch = import_torch()
+        classes = [{"code": code} for code in CODES]
+        card = {"name": "unreleased", "version": "", "sha256": "", "um_per_px": um_per_px, "classes": classes}
+        card["default_score_threshold"] = 0.25
+        if torch.cuda.is_available():
+            device, precision = f"cuda ({torch.cuda.get_device_name()})", "f16"
+        else:
+            device, precision = "cpu", "bf16" if has_fast_bfloat16() else "f32"
+        return cls(card, TorchNetwork(module.float().eval(), device=device, precision=precision))
 
     @property
     def backend(self):
@@ -140,7 +164,28 @@ class Detector:
                 precision = "f32"
         return cls(card, TorchNetwork(load_module(weights_path), device="cpu", precision=precision))
 
-    def find_cells(self, image, um_per_px, *, tile_px=1280, thresholds=None, on_progress=None):
+    def with_thresholds(self, thresholds: np.ndarray) -> "Detector":
+        """Return this detector with other least scores, shape (15,) in class order; the network is shared."""
+        own = copy(self)
+        own.thresholds = np.asarray(thresholds, np.float32)
+        return own
+
+    def with_colour(self, colour: dict | None) -> "Detector":
+        """Return this detector with another stain transfer (see `stain_transfer.recolour`); the network is shared."""
+        own = copy(self)
+        own.colour = colour
+        return own
+
+    def find_cells(
+        self,
+        image: np.ndarray,
+        um_per_px: float,
+        *,
+        tile_px: int = 1280,
+        thresholds: np.ndarray | float | None = None,
+        several_types: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> list[FoundCell]:
         """Find the leukocytes of an image of any size.
 
         Parameters
@@ -151,7 +196,10 @@ class Detector:
         tile_px : int
             Edge of the tiles that the network sees, at least 128; rounded down to a multiple of 64.
         thresholds : ndarray, shape (15,), or float, 0..1, optional
-            Least scores in class order in place of the card's.
+            Least scores in class order in place of the detector's own.
+        several_types : bool
+            True lets a box carry each type that reaches its threshold (suppression within each type, IoU 0.7), as
+            articles measure average precision; False gives every cell one type.
         on_progress : callable(done, total), optional
             Called after each batch with counts of tiles.
 
@@ -169,52 +217,107 @@ class Detector:
         -----
         Tiles overlap by 25 um and each answers for the cells with centres in its part, so that cells are seen whole and
         with surroundings. A box is of the type that scores highest; it counts where that score reaches the type's
-        threshold. Non-maximum suppression is agnostic of types, inside tiles and over seams: one cell, one type.
-        Boxes in which nothing is stained like a nucleus are left out (`stain.without_nucleus`); where the box says
+        threshold. Non-maximum suppression is class-agnostic, inside tiles and over seams: one cell, one type.
+        Boxes in which nothing is stained like a nucleus are left out (`nuclei.without_nucleus`); where the box says
         erythroblast it must be as dark as the nuclei of the image.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
-        if not UM_PER_PX_RANGE[0] <= um_per_px <= UM_PER_PX_RANGE[1]:
-            raise ValueError(
-                f"a scale of {um_per_px:g} um per px is outside {UM_PER_PX_RANGE[0]:g} to {UM_PER_PX_RANGE[1]:g}"
-            )
-        thresholds = np.broadcast_to(
+        check_image(image, um_per_px)
+        least = np.broadcast_to(
             self.thresholds if thresholds is None else np.asarray(thresholds, np.float32), len(CODES)
         )
         tiles = Tiles(image, um_per_px, self.card["um_per_px"], tile_px, self.colour)
-        found = []
+        choose = self._boxes_of_several_types if several_types else self._boxes
+        xyxy, scores, classes, cut = self._look_at(tiles, lambda output: choose(output, least), on_progress)
+        # Types that may share a box are moved apart, so that the boxes of each are merged by themselves.
+        apart = classes[:, None] * 2.0 * max(image.shape[:2]) if several_types else 0.0
+        kept = merge_over_seams(xyxy + apart, scores, cut, iou=SEVERAL_TYPES_IOU if several_types else self.merge_iou)
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        kept = kept[~self._lacks_nucleus(image, xyxy[kept], classes[kept])]
+        return [FoundCell(CODES[classes[i]], float(scores[i]), tuple(float(v) for v in xyxy[i])) for i in kept]
+
+    def _look_at(
+        self,
+        tiles: "Tiles",
+        choose: Callable[[np.ndarray], tuple[np.ndarray, ...]],
+        on_progress: Callable[[int, int], None] | None,
+    ) -> tuple[np.ndarray, ...]:
+        """Return xyxy in px of the image, scores, classes and `cut` of what the network finds on all tiles."""
+        found = [(np.empty((0, 4)), np.empty(0), np.empty(0, int), np.empty(0, bool))]
         batch = max(1, self.network.batch_tiles * 640**2 // tiles.tile_px**2)
         for start in range(0, len(tiles), batch):
             numbers = range(start, min(start + batch, len(tiles)))
             outputs = self.network(np.stack([tiles.pixels(number) for number in numbers]))  # (N, 4 + 15, anchors)
             for number, output in zip(numbers, outputs):
-                found.append(tiles.in_image(number, *self._boxes(output, thresholds)))
+                found.append(tiles.in_image(number, *choose(output)))
             if on_progress:
                 on_progress(numbers[-1] + 1, len(tiles))
         xyxy, scores, classes, cut = (np.concatenate(parts) for parts in zip(*found))
-        kept = merge_over_seams(xyxy, scores, cut, iou=self.merge_iou)
-        kept = kept[np.argsort(-scores[kept], kind="stable")]
-        least = np.full(len(kept), FAINTEST_NUCLEUS)
-        if (is_erythroblast := classes[kept] == ERYTHROBLAST).any():
+        return xyxy, scores, classes, cut
+
+    def _lacks_nucleus(self, image: np.ndarray, xyxy: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Tell which boxes hold nothing stained like the nucleus that their type has, shape (n,), bool."""
+        least = np.full(len(xyxy), FAINTEST_NUCLEUS)
+        if (is_erythroblast := classes == ERYTHROBLAST).any():
             least[is_erythroblast] = least_erythroblast_stain(image)
-        kept = kept[~without_nucleus(image, xyxy[kept], least)]
-        return [FoundCell(CODES[classes[i]], float(scores[i]), tuple(float(v) for v in xyxy[i])) for i in kept]
+        return without_nucleus(image, xyxy, least)
 
-    def _boxes(self, output, thresholds):
-        """Return xyxy in tile px, scores, classes of one tile's output (4 + 15, anchors) after suppression."""
-        import torch
-        from torchvision.ops import nms
-
+    def _boxes(self, output: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return xyxy in tile px, scores, classes of one tile's output (4 + 15, anchors), one type a box."""
         classes = output[4:].argmax(0)
         scores = output[4:].max(0)
-        above = np.flatnonzero(scores >= thresholds[classes])
-        above = above[np.argsort(-scores[above], kind="stable")[:NMS_CANDIDATES]]
-        cx, cy, width, height = output[:4, above]
-        xyxy = np.stack([cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2], 1)  # (n, 4)
-        # Our own call: that of ultralytics has a time limit after which the rest comes back empty.
-        kept = nms(torch.from_numpy(xyxy), torch.from_numpy(scores[above]), self.merge_iou).numpy()
-        return xyxy[kept], scores[above][kept], classes[above][kept]
+        anchors = np.flatnonzero(scores >= least[classes])
+        return suppress(output, anchors, classes[anchors], scores[anchors], iou=self.merge_iou, per_type=False)
+
+    def _boxes_of_several_types(
+        self, output: np.ndarray, least: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return xyxy in tile px, scores, classes of one tile's output, each box once for each of its types."""
+        classes, anchors = np.nonzero(output[4:] >= least[:, None])
+        return suppress(output, anchors, classes, output[4 + classes, anchors], iou=SEVERAL_TYPES_IOU, per_type=True)
+
+
+def check_image(image: np.ndarray, um_per_px: float) -> None:
+    """Raise ValueError where an array is no RGB image or its scale is out of range."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    if not UM_PER_PX_RANGE[0] <= um_per_px <= UM_PER_PX_RANGE[1]:
+        raise ValueError(
+            f"a scale of {um_per_px:g} um per px is outside {UM_PER_PX_RANGE[0]:g} to {UM_PER_PX_RANGE[1]:g}"
+        )
+
+
+def suppress(
+    output: np.ndarray, anchors: np.ndarray, classes: np.ndarray, scores: np.ndarray, *, iou: float, per_type: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Suppress overlapping boxes of one tile, whatever their types or within each type.
+
+    Parameters
+    ----------
+    output : ndarray, shape (4 + 15, anchors)
+        Of the network; boxes as centre and size in px of the tile.
+    anchors, classes, scores : ndarray, shape (n,)
+        The candidates: column of `output`, class index, score.
+    iou : float
+        Overlap above which the lower score goes.
+    per_type : bool
+
+    Returns
+    -------
+    xyxy : ndarray, shape (k, 4)
+    scores, classes : ndarray, shape (k,)
+    """
+    import torch
+    from torchvision.ops import batched_nms, nms
+
+    best = np.argsort(-scores, kind="stable")[:NMS_CANDIDATES]
+    anchors, classes, scores = anchors[best], classes[best], scores[best]
+    cx, cy, width, height = output[:4, anchors]
+    xyxy = np.stack([cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2], 1)  # (n, 4)
+    boxes, values = torch.from_numpy(xyxy), torch.from_numpy(scores)
+    # Our own call: that of ultralytics has a time limit after which the rest comes back empty.
+    kept = batched_nms(boxes, values, torch.from_numpy(classes), iou) if per_type else nms(boxes, values, iou)
+    kept = kept.numpy()
+    return xyxy[kept], scores[kept], classes[kept]
 
 
 class Tiles:

@@ -57,15 +57,24 @@ def machine_name():
     return "-".join([*lines["model name"].split()[:4], digest]).replace("/", "-").lower()
 
 
-def load_module(weights_path):
-    """Return the network of an ultralytics checkpoint, in evaluation mode, float32, batch norms folded in.
+def load_network(path):
+    """Return the network of an ultralytics checkpoint as float32 on the CPU, as it was stored.
 
-    The file is unpickled: call only after its SHA-256 was compared with the card.
+    The file is unpickled and can run code: load only files of our own making, or whose SHA-256 is that of their card.
     """
-    torch = import_torch()
-    checkpoint = torch.load(weights_path, map_location="cpu", weights_only=False)
-    module = (checkpoint.get("ema") or checkpoint["model"]).float().eval().requires_grad_(False)
-    return module.fuse(verbose=False)
+    checkpoint = import_torch().load(path, map_location="cpu", weights_only=False)
+    return (checkpoint.get("ema") or checkpoint["model"]).float()
+
+
+def load_module(weights_path):
+    """Return the network of a checkpoint to read with: evaluation mode, batch norms folded in; as `load_network`."""
+    return load_network(weights_path).eval().requires_grad_(False).fuse(verbose=False)
+
+
+def has_fast_bfloat16() -> bool:
+    """Tell whether this processor computes bfloat16 faster than float32 (AVX512-BF16 or AMX)."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 class TorchNetwork:

@@ -1,16 +1,15 @@
-"""Give a view the colours of another laboratory: what its glass, nuclei and red cells look like, and the change of
-stain between two such looks. It knows optical densities; it knows no network and draws no chance of its own.
+"""Measure the stain of an image and transfer the stain of another laboratory to it (Beer-Lambert, optical densities).
+
+Choosing whose stain is transferred, and how strongly, is left to training and calibration.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from detection.inference.nuclei import nuclear_stain
-from detection.lab.data.datasets import PICTURES, read_pixels
-from detection.lab.training.augment import background_rgb
 
 HOLD = 0.05  # pull of the stain change towards "no change": colours between the two known stains stay in order
 RED_CELL_WEIGHT = 3.0  # red cells are paler than nuclei and must not pay for them
@@ -18,16 +17,32 @@ LEAST_LIGHT = 0.05  # share of the glass's light; cameras cut off what is darker
 
 
 @dataclass(frozen=True)
-class Look:
-    """Colours of a smear: `glass` RGB (3,); `nucleus` and `red_cell` optical densities (3,)."""
+class Stain:
+    """Colours of a stained smear: `glass` RGB (3,); `nucleus` and `red_cell` optical densities (3,)."""
 
     glass: np.ndarray
     nucleus: np.ndarray
     red_cell: np.ndarray
 
 
-def look_of(image):
-    """Measure the colours of a view.
+def background_rgb(image: np.ndarray) -> np.ndarray:
+    """Estimate the colour of empty glass.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8
+        RGB view of a bright-field smear.
+
+    Returns
+    -------
+    ndarray, shape (3,), float32
+        90th percentile of each channel, at least 60: a dark view never divides by nothing.
+    """
+    return np.maximum(np.percentile(image[::6, ::6].reshape(-1, 3), 90, axis=0), 60).astype(np.float32)
+
+
+def stain_of(image: np.ndarray) -> Stain | None:
+    """Measure the stain of a view.
 
     Parameters
     ----------
@@ -36,7 +51,7 @@ def look_of(image):
 
     Returns
     -------
-    Look or None
+    Stain or None
         None where the view has too little of either to tell.
 
     Notes
@@ -55,48 +70,39 @@ def look_of(image):
     red_cells = (density[:, 1] > 0.1) & (stain < 0.25)
     if nuclei.sum() < 8 or red_cells.sum() < 30:
         return None
-    return Look(glass, np.median(density[nuclei], 0), np.median(density[red_cells], 0))
+    return Stain(glass, np.median(density[nuclei], 0), np.median(density[red_cells], 0))
 
 
-def as_lists(look):
-    """Return a Look as JSON-able lists."""
-    return {part: [round(float(v), 3) for v in value] for part, value in vars(look).items()}
+def as_lists(stain: Stain) -> dict[str, list[float]]:
+    """Return a Stain as JSON-able lists."""
+    return {part: [round(float(v), 3) for v in value] for part, value in vars(stain).items()}
 
 
-def from_lists(parts):
-    """Return the Look that `as_lists` wrote down."""
-    return Look(**{part: np.array(value, np.float32) for part, value in parts.items()})
+def from_lists(parts: dict[str, list[float]]) -> Stain:
+    """Return the Stain that `as_lists` wrote down."""
+    return Stain(**{part: np.array(value, np.float32) for part, value in parts.items()})
 
 
-def typical_look(images):
-    """Return the median Look of RGB images (H, W, 3) uint8, or None where none of them shows one."""
-    looks = [look for look in map(look_of, images) if look]
-    if not looks:
+def typical_stain(images: Iterable[np.ndarray]) -> Stain | None:
+    """Return the median Stain of RGB images (H, W, 3) uint8, or None where none of them shows one."""
+    stains = [stain for stain in map(stain_of, images) if stain]
+    if not stains:
         return None
-    return Look(*(np.median([getattr(look, part) for look in looks], 0) for part in ("glass", "nucleus", "red_cell")))
+    return Stain(*(np.median([getattr(own, part) for own in stains], 0) for part in ("glass", "nucleus", "red_cell")))
 
 
-def read_looks(folders, *, most=60):
-    """Measure the looks of the pictures below folders, evenly chosen, at most `most` a folder; labels are not read."""
-    looks = []
-    for folder in folders:
-        paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in PICTURES)
-        for path in paths[:: max(1, len(paths) // most)][:most]:
-            look = look_of(read_pixels(path))
-            looks += [look] if look else []
-    return looks
-
-
-def dress(image, own, aim, share, gain=(1.0, 1.0, 1.0)):
-    """Bring a view from its own look towards another.
+def transfer_stain(
+    image: np.ndarray, own: Stain, aim: Stain, share: float, gain: Sequence[float] | np.ndarray = (1.0, 1.0, 1.0)
+) -> np.ndarray:
+    """Bring a view from its own stain towards another.
 
     Parameters
     ----------
     image : ndarray, shape (H, W, 3), uint8
         RGB view.
-    own, aim : Look
+    own, aim : Stain
     share : float
-        0 leaves the view alone, 1 gives it the other look; a little beyond 1 exaggerates it.
+        0 leaves the view alone, 1 gives it the other stain; a little beyond 1 exaggerates it.
     gain : sequence of 3 floats
         Factor of each channel's density on top.
 
@@ -107,7 +113,7 @@ def dress(image, own, aim, share, gain=(1.0, 1.0, 1.0)):
     Notes
     -----
     Beer-Lambert: stains add in optical density, so the change is a 3 x 3 matrix that carries the nucleus and the red
-    cell of one look to those of the other, the least-squares solution pulled towards identity (ridge of HOLD).
+    cell of one stain to those of the other, the least-squares solution pulled towards identity (ridge of HOLD).
     """
     start = np.stack([own.nucleus, RED_CELL_WEIGHT * own.red_cell], 1)  # (3, 2)
     end = start + share * (np.stack([aim.nucleus, RED_CELL_WEIGHT * aim.red_cell], 1) - start)
@@ -123,8 +129,8 @@ def dress(image, own, aim, share, gain=(1.0, 1.0, 1.0)):
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
-def recolour(image, colour):
-    """Bring an image to the colours that a detector knows.
+def recolour(image: np.ndarray, colour: dict[str, dict[str, list[float]]] | None) -> np.ndarray:
+    """Bring an image to the stain that a detector was trained on.
 
     Parameters
     ----------
@@ -140,4 +146,4 @@ def recolour(image, colour):
     """
     if colour is None:
         return image
-    return dress(image, from_lists(colour["own"]), from_lists(colour["aim"]), 1.0)
+    return transfer_stain(image, from_lists(colour["own"]), from_lists(colour["aim"]), 1.0)

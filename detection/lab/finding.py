@@ -2,6 +2,7 @@
 It knows arguments and drawing; decoding, scale, cells and nuclei are the work of their own modules.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -10,9 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 
-def add_command(commands):
-    """Add `find` to `python -m detection`."""
-    parser = commands.add_parser("find", help="find and type the leukocytes of one image")
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `find`."""
     parser.add_argument("image", type=Path, help="picture or slide to look at")
     parser.add_argument("--um-per-px", type=float, help="scale; default: the file's metadata, else its red cells")
     parser.add_argument("--out", type=Path, help="write the image with boxes and codes here (PNG or JPEG)")
@@ -34,8 +34,7 @@ def run(options):
     from detection import SHIPPED
     from detection.images import ImageRefused, unpack_image
     from detection.inference.detector import Detector, DetectorRefused
-    from detection.inference.nuclei import find_nuclei, uncovered_nuclei
-    from detection.inference.scale import um_per_px_from_red_cells
+    from detection.inference.reading import ScaleUnknown, read_field
 
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -43,20 +42,15 @@ def run(options):
             weights = options.weights or SHIPPED[0]
             detector = Detector.load(weights, weights.with_suffix(".json"), cache_folder=options.cache)
             pixels = np.load(Path(folder) / "pixels.npy", mmap_mode="r")
-            um_per_px, method = options.um_per_px or facts.um_per_px, "given" if options.um_per_px else "metadata"
-            if um_per_px is None:
-                um_per_px, method = um_per_px_from_red_cells(pixels), "red cells"
-            if um_per_px is None:
-                print(
-                    "The scale is unknown and too few single red cells were found: give --um-per-px.", file=sys.stderr
-                )
-                return 1
-            cells = detector.find_cells(pixels, um_per_px, on_progress=_progress)
+            reading = read_field(pixels, detector, options.um_per_px or facts.um_per_px, on_progress=_progress)
+        except ScaleUnknown as unknown:
+            print(f"{unknown} To state it, give --um-per-px.", file=sys.stderr)
+            return 1
         except (ImageRefused, DetectorRefused, ValueError, OSError) as error:
             print(error, file=sys.stderr)
             return 1
-        nuclei = find_nuclei(pixels, um_per_px)
-        missed = uncovered_nuclei(nuclei, [cell.xyxy for cell in cells])
+        cells, missed, um_per_px = reading.cells, reading.uncovered, reading.um_per_px
+        method = "given" if options.um_per_px else "metadata" if facts.um_per_px else reading.scale_method
         if options.out:
             draw(pixels, cells, missed, um_per_px).save(options.out)
     if options.json:
@@ -69,7 +63,7 @@ def run(options):
     else:
         print(f"{len(cells)} leukocytes at {um_per_px:g} um per px ({method}); {detector.backend} {detector.precision}")
         print("  ".join(f"{code} {count}" for code, count in Counter(cell.code for cell in cells).most_common()))
-        print(f"{len(missed)} of {len(nuclei)} dark nuclei lie in no box")
+        print(f"{len(missed)} of {reading.nuclei} dark nuclei lie in no box")
     return 0
 
 

@@ -170,7 +170,7 @@ def _progress_of(run, images_done):
 def _read_image(run, image, detector, images_done):
     """Return (image, ImageResult fields, cells) of one image."""
     from detection.inference.detector import UM_PER_PX_RANGE
-    from detection.inference.nuclei import find_nuclei, uncovered_nuclei
+    from detection.inference.reading import read_field
     from detection.inference.scale import um_per_px_from_red_cells
 
     with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="run-") as scratch:
@@ -186,12 +186,10 @@ def _read_image(run, image, detector, images_done):
             raise ImageRefused(
                 f"its scale of {um_per_px:.3g} um per px cannot be right. Upload it again and enter the scale."
             )
-        cells = detector.find_cells(pixels, um_per_px, on_progress=_progress_of(run, images_done))
-        nuclei = find_nuclei(pixels, um_per_px)
-        missed = uncovered_nuclei(nuclei, np.array([cell.xyxy for cell in cells], dtype=float).reshape(-1, 4))
+        reading = read_field(pixels, detector, um_per_px, on_progress=_progress_of(run, images_done))
         del pixels
-    measured = {"um_per_px": um_per_px, "scale_method": method, "uncovered_nuclei": np.round(missed, 1).tolist()}
-    return image, measured, cells
+    uncovered = np.round(reading.uncovered, 1).tolist()
+    return image, {"um_per_px": um_per_px, "scale_method": method, "uncovered_nuclei": uncovered}, reading.cells
 
 
 def _keep_pyramid(made: Path, folder: Path) -> None:

@@ -11,8 +11,6 @@ from leukoweb.accounts.models import Laboratory
 from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case
 
-UNIDENTIFIED, NOT_A_CELL = "UNI", "NOT"
-
 
 class Decision(models.Model):
     """One reader's opinion on one cell; the last one is the cell's label.

@@ -25,7 +25,8 @@ DAMAGED = (OSError, SyntaxError, ValueError, ImportError)
 class View:
     """One picture and its leukocytes: `cells` holds (code, (x0, y0, x1, y1)) in px; an unknown scale is None.
 
-    `boxless` says that the one cell has the whole picture as its box until a better one is derived.
+    `boxless` says that the one cell has the whole picture as its box until a better one is derived; `guessed` that a
+    detector guessed the types (`pseudo`): such a view teaches crowding and background and is no evidence.
     """
 
     path: str
@@ -38,6 +39,7 @@ class View:
     split: str = ""
     sha256: str = ""
     boxless: bool = False
+    guessed: bool = False
 
 
 def read_pixels(path):

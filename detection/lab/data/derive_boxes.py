@@ -4,15 +4,45 @@ detector where one exists.
 It knows the one cell in the middle of a crop; crops with several labelled cells are not its business.
 """
 
+import argparse
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
-from detection.lab.data.datasets import read_pixels
-from detection.lab.training.augment import background_rgb
+from detection.inference.stain_transfer import background_rgb
+from detection.lab.data.datasets import read_dataset, read_pixels
+
+
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `boxes`."""
+    parser.add_argument("dataset", type=Path, help="dataset.json of `prepare`")
+    parser.add_argument("--split", default="val", help="train or val (default val)")
+    parser.add_argument("--weights", type=Path, help="compare this detector's boxes too")
+    parser.set_defaults(run=run_command)
+
+
+def run_command(options: argparse.Namespace) -> int | None:
+    """Run `boxes`."""
+    views = [view for view in read_dataset(options.dataset, options.split) if len(view.cells) == 1]
+    if unknown := [view for view in views if view.um_per_px is None]:
+        raise ValueError(f"{len(unknown)} of {len(views)} views have no scale: state um_per_px for their source.")
+    boxes = [stain_box(read_pixels(view.path), view.um_per_px) for view in views]
+    print("stain   ", json.dumps(box_agreement(views, boxes)))
+    print(agreement_histogram(views, boxes))
+    if options.weights:
+        from detection.lab.checkpoints import detector_of
+        from detection.lab.measuring.evaluation import find_on_views
+
+        found, _ = find_on_views(detector_of(options.weights), views, floor=0.1)
+        boxes = [central_box(own, view) for own, view in zip(found, views)]
+        print("detector", json.dumps(box_agreement(views, boxes)))
+        print(agreement_histogram(views, boxes))
+    return 0
 
 
 def stain_box(image, um_per_px=0.1):

@@ -3,16 +3,20 @@
 It knows what must stop a run; it never looks at what a network makes of the views.
 """
 
+import argparse
 import hashlib
+import json
 import sys
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from detection.cell_types import CELL_TYPES, CODES
-from detection.lab.data.datasets import read_pixels, with_hash, write_dataset
+from detection.lab.data.datasets import View, read_pixels, with_hash, write_dataset
+from detection.lab.data.derive_boxes import derive_boxes
 from detection.lab.data.files import KINDS, Problem, number, read_yaml
 from detection.lab.data.readers import READERS, read_class_map
 from detection.lab.data.split import drop_doubles, part_patients, split_views
@@ -26,13 +30,63 @@ LMU_CELLS = {
 
 KEYS = {
     "name", "layout", "root", "um_per_px", "class_map", "licence", "min_box_score", "val_patients", "keep_split",
-    "patients",
+    "patients", "guessed",
 }  # fmt: skip
 YES, NO = {"true", "yes", "on"}, {"false", "no", "off"}
 
 
 class DatasetRefused(ValueError):
     """The data has problems that nobody allowed; the message counts them by kind and names the first of each."""
+
+
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `prepare`."""
+    parser.add_argument(
+        "sources",
+        type=Path,
+        help="YAML list of sources: name, layout (yolo, crops, folders, voc), root, um_per_px, class_map, ...; "
+        "a source whose types a detector guessed (tiles of `pseudo`) says `guessed: true`",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for dataset.json and its reports")
+    parser.add_argument("--seed", type=int, default=0, help="start of chance of the split (default 0)")
+    parser.add_argument(
+        "--val-share", type=float, default=0.1, help="share for validation (default 0.1, the seed's 9:1)"
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="let this kind of problem pass: unknown-name, missing-picture, unreadable-picture, bad-label, no-labels, "
+        "no-box, box-outside, duplicate, duplicate-across-splits, conflicting-labels, patient-across-splits",
+    )
+    parser.add_argument(
+        "--boxes", choices=("stain", "detector"), default="stain", help="where boxes come from that a source lacks"
+    )
+    parser.add_argument("--weights", type=Path, help="detector for --boxes detector")
+    parser.set_defaults(run=run_command)
+
+
+def run_command(options: argparse.Namespace) -> int | None:
+    """Run `prepare`."""
+    boxes = derive_boxes
+    if options.boxes == "detector":
+        if not options.weights:
+            raise ValueError("--boxes detector needs --weights FILE.")
+        from detection.lab.checkpoints import detector_of
+        from detection.lab.measuring.evaluation import find_on_views
+
+        detector = detector_of(options.weights)
+
+        def boxes(view: View, image: np.ndarray) -> View:
+            return derive_boxes(view, find_on_views(detector, [view])[0][0], image)
+
+    path = prepare(
+        options.sources, options.out, seed=options.seed, val_share=options.val_share, allow=options.allow, boxes=boxes
+    )
+    print((options.out / "balance.txt").read_text())
+    print(f"{path}: manifest {json.loads(path.read_text())['manifest_sha256']}")
+    return 0
 
 
 def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
@@ -43,6 +97,7 @@ def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
     sources_file : Path
         YAML list of sources: `name`, `layout` (yolo, crops, folders, voc), `root`, and where they apply `um_per_px`,
         `class_map`, `licence`, `min_box_score`, `val_patients` (list), `keep_split` (true takes the source's own),
+        `guessed` (true where a detector guessed the types: no evidence),
         `patients: shared` (one name is one person in all sources that say so; else patients are the source's own).
     out : Path
         Folder to write.
@@ -135,9 +190,11 @@ def checked_source(source, title, folder):
         raise ValueError(f"{title}: min_box_score is for the layout crops only.")
     if source.get("patients", "own") not in ("own", "shared"):
         raise ValueError(f"{title}: patients is own or shared.")
-    keep = source.get("keep_split", "false").lower()
-    if keep not in YES | NO:
-        raise ValueError(f"{title}: keep_split is true or false.")
+    for key in ("keep_split", "guessed"):
+        said = source.get(key, "false").lower()
+        if said not in YES | NO:
+            raise ValueError(f"{title}: {key} is true or false.")
+        source |= {key: said in YES}
     for key in {"um_per_px", "min_box_score"} & set(source):
         try:
             source[key] = number(source[key])
@@ -149,7 +206,7 @@ def checked_source(source, title, folder):
     if not root.is_dir():
         raise ValueError(f"{title}: there is no folder {root}.")
     class_map = folder / source["class_map"] if "class_map" in source else None
-    return source | {"keep_split": keep in YES, "root": root, "class_map": class_map}
+    return source | {"root": root, "class_map": class_map}
 
 
 def gather(sources, boxes, *, seed, val_share):
@@ -210,7 +267,7 @@ def read_source(source, boxes, contents):
                 problems.append(Problem("no-box", where, "has no box, and none could be derived"))
                 continue
         contents[view.path] = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-        views.append(with_hash(view))
+        views.append(with_hash(replace(view, guessed=source["guessed"])))
     return views, problems
 
 

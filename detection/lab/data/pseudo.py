@@ -2,6 +2,7 @@
 It knows tiles, boxes and nuclei; guessed types teach crowding, not typing, and never count as evidence.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -13,11 +14,15 @@ LEAST_SEEN = 0.3  # a cell of which less lies on the tile is no label
 ROOM_UM = 1.5  # a nucleus nearer to the edge belongs to a neighbour tile as well
 
 
-def add_command(commands):
-    """Add `pseudo` to `python -m detection`."""
-    parser = commands.add_parser("pseudo", help="label tiles of whole fields with a detector, checked by the stain")
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `pseudo`."""
     parser.add_argument("fields", type=Path, help="folder of whole fields without labels")
-    parser.add_argument("--out", type=Path, required=True, help="YOLO folder to write; name its source `fields`")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="YOLO folder to write; its source says `guessed: true`",
+    )
     parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
     parser.add_argument("--leave-out", action="append", default=[], metavar="TEXT", help="skip files whose name has it")
     parser.set_defaults(run=run)
@@ -31,8 +36,7 @@ def run(options):
     from detection import SHIPPED
     from detection.cell_types import BY_CODE, CODES
     from detection.inference.detector import Detector
-    from detection.inference.nuclei import find_nuclei, uncovered_nuclei
-    from detection.inference.scale import um_per_px_from_red_cells
+    from detection.inference.reading import ScaleUnknown, read_field
     from detection.lab.data.datasets import PICTURES, read_pixels
 
     weights = options.weights or SHIPPED[0]
@@ -44,14 +48,12 @@ def run(options):
     kept = {"with cells": 0, "empty": 0, "left out": 0}
     for path in paths:
         image = read_pixels(path)
-        um_per_px = um_per_px_from_red_cells(image)
-        if um_per_px is None:
+        try:
+            reading = read_field(image, detector)
+        except ScaleUnknown:
             print(f"{path.name}: its scale is unknown, skipped", file=sys.stderr)
             continue
-        cells = detector.find_cells(image, um_per_px)
-        boxes = np.array([cell.xyxy for cell in cells]).reshape(-1, 4)
-        nuclei = find_nuclei(image, um_per_px)
-        lost = uncovered_nuclei(nuclei, boxes)
+        um_per_px, cells, boxes, lost = reading.um_per_px, reading.cells, reading.boxes, reading.uncovered
         for number, (x, y, edge) in enumerate(tiles(image.shape, um_per_px)):
             own, inside = on_tile(boxes, x, y, edge)
             if len(on_tile(lost, x + ROOM_UM / um_per_px, y + ROOM_UM / um_per_px, edge - 2 * ROOM_UM / um_per_px)[0]):
@@ -67,7 +69,9 @@ def run(options):
                 for k, (a, b, c, d) in zip(own, inside)
             ]
             (options.out / "labels" / "train" / f"{name}.txt").write_text("\n".join(lines))
-        print(f"{path.name}: {um_per_px:g} um per px, {len(cells)} boxes, {len(lost)} of {len(nuclei)} nuclei in none")
+        print(
+            f"{path.name}: {um_per_px:g} um per px, {len(cells)} boxes, {len(lost)} of {reading.nuclei} nuclei in none"
+        )
     (options.out / "data.yaml").write_text(yaml.safe_dump({"path": ".", "train": "images/train", "names": list(CODES)}))
     (options.out / "pseudo.json").write_text(json.dumps({"weights": weights.name, "tiles": kept}, indent=1))
     print("  ".join(f"{name} {count}" for name, count in kept.items()))

@@ -4,8 +4,10 @@ laboratory's stain from a few labelled cells.
 It knows scores, hits and colours; it never changes weights.
 """
 
+import argparse
 import hashlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from scipy.optimize import minimize_scalar
 
 from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
-from detection.inference.stain_transfer import as_lists, recolour, typical_look
-from detection.lab.data.datasets import read_pixels
+from detection.inference.detector import score_thresholds
+from detection.inference.stain_transfer import as_lists, from_lists, typical_stain
+from detection.lab.checkpoints import detector_of, json_at
+from detection.lab.data.datasets import read_dataset, read_pixels
+from detection.lab.data.stains import training_stain
 from detection.lab.measuring.evaluation import (
     Found,
     ap_table,
@@ -29,6 +34,35 @@ from detection.lab.measuring.evaluation import (
 MOST_CELLS = 100
 MOST_THRESHOLD = 0.3  # few cells must not talk a laboratory into hiding the others
 LEAST_CELLS = 10  # a type with fewer labelled cells keeps the common threshold
+
+
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `calibrate`."""
+    parser.add_argument("weights", type=Path, help="checkpoint to fit, its card beside it")
+    parser.add_argument("cells", type=Path, help="dataset.json with the laboratory's labelled cells")
+    parser.add_argument(
+        "--reference", type=Path, help="dataset.json with the colours to aim at (default: those of the card)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--split", help="only this split of the laboratory's cells")
+    parser.set_defaults(run=run_command)
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run `calibrate`."""
+    card = json_at(options.weights.with_suffix(".json"))
+    if options.reference:
+        aim = training_stain(read_dataset(options.reference, "train"))
+    else:
+        aim = from_lists(card["look"]) if "look" in card else None
+    views = draw_cells(given := read_dataset(options.cells, options.split))
+    if views != given:
+        print(f"{sum(len(view.cells) for view in views)} cells of {len(views)} views are drawn.", file=sys.stderr)
+    own = dict(zip(CODES, score_thresholds(card).tolist())) if "classes" in card else None
+    site = calibrate(detector_of(options.weights), views, aim, thresholds=own)
+    write_site(options.out, site, options.weights)
+    print(json.dumps({name: site[name] for name in ("typed_right", "at_thresholds")}, indent=1))
+    return 0
 
 
 def scores_and_hits(views, found, *, iou=0.5, lowest=0.05):
@@ -150,7 +184,7 @@ def best_f1(scores, hits, labels):
 
 
 def colour_change(own, aim, *, stain=True):
-    """Write down the change from one Look to another as JSON-able dicts (`stains.recolour` applies it).
+    """Write down the change from one Stain to another as JSON-able dicts (`stain_transfer.recolour` applies it).
 
     `stain` False moves the glass alone.
     """
@@ -181,20 +215,18 @@ def called_right(views, found, thresholds):
     return int(hits.sum()), len(hits), sum(len(view.cells) for view in views)
 
 
-def calibrate(network, views, aim, *, thresholds=None, um_per_px=0.115, folds=5, seed=0):
+def calibrate(detector, views, aim, *, thresholds=None, folds=5, seed=0):
     """Fit a detector to one laboratory: colour transform and type thresholds, the gain measured on cells left out.
 
     Parameters
     ----------
-    network : torch.nn.Module
+    detector : Detector
     views : sequence of View
         Labelled views of the laboratory, at most 100 cells.
-    aim : Look or None
-        Colours of the training data, which the detector knows; None leaves colours alone.
+    aim : Stain or None
+        Stain of the training data, which the detector knows; None leaves colours alone.
     thresholds : dict of code to float, optional
         The detector's own, to measure the gain against; without them only typing is measured.
-    um_per_px : float
-        Training scale.
     folds : int
         Cross-validation folds, a patient in one: transform and thresholds are chosen on the other folds each time.
     seed : int
@@ -214,14 +246,11 @@ def calibrate(network, views, aim, *, thresholds=None, um_per_px=0.115, folds=5,
     cells = sum(len(view.cells) for view in views)
     if not 0 < cells <= MOST_CELLS:
         raise ValueError(f"Calibration takes 1 to {MOST_CELLS} labelled cells; there are {cells}.")
-    own = typical_look(read_pixels(view.path) for view in views)
+    own = typical_stain(read_pixels(view.path) for view in views)
     choices = [None]
     if own and aim:
         choices += [colour_change(own, aim, stain=False), colour_change(own, aim)]
-    results = [
-        find_on_views(network, views, um_per_px=um_per_px, pixels=lambda path, t=t: recolour(read_pixels(path), t))[0]
-        for t in choices
-    ]
+    results = [find_on_views(detector.with_colour(own), views, pixels=read_pixels)[0] for own in choices]
     samples = sample_numbers(views)
     fold = np.random.default_rng(seed).permutation(samples.max() + 1)[samples] % folds
     after, called = 0, np.zeros(3, int)

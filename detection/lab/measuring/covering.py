@@ -2,6 +2,7 @@
 It knows fields, boxes and nuclei; it cannot tell whether a type is right.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -11,9 +12,8 @@ import numpy as np
 KEYS = ("nuclei", "covered", "boxes", "bare")
 
 
-def add_command(commands):
-    """Add `cover` to `python -m detection`."""
-    parser = commands.add_parser("cover", help="nuclei in boxes and boxes without nucleus, on fields without labels")
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `cover`."""
     parser.add_argument("fields", type=Path, nargs="+", help="images, or folders of images")
     parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
     parser.add_argument("--um-per-px", type=float, help="scale of all of them; default: from the red cells of each")
@@ -58,8 +58,8 @@ def run(options):
     """Print the counts of each field and their sums; exit code 1 where no field could be read."""
     from detection import SHIPPED
     from detection.inference.detector import Detector
-    from detection.inference.nuclei import find_nuclei, uncovered_nuclei
-    from detection.inference.scale import um_per_px_from_red_cells
+    from detection.inference.nuclei import find_nuclei
+    from detection.inference.reading import ScaleUnknown, read_field
     from detection.lab.data.datasets import PICTURES, read_pixels
     from detection.lab.finding import draw
 
@@ -71,16 +71,16 @@ def run(options):
         if path.suffix.lower() not in PICTURES:
             continue
         image = read_pixels(path)
-        um_per_px = options.um_per_px or um_per_px_from_red_cells(image)
-        if um_per_px is None:
+        try:
+            reading = read_field(image, detector, options.um_per_px, floor=options.threshold)
+        except ScaleUnknown:
             print(f"{path.name}: its scale is unknown, give --um-per-px", file=sys.stderr)
             continue
-        cells = detector.find_cells(image, um_per_px, thresholds=options.threshold)
-        boxes, nuclei = np.array([cell.xyxy for cell in cells]).reshape(-1, 4), find_nuclei(image, um_per_px)
-        rows[path.name] = {"um_per_px": um_per_px, **count(boxes, nuclei)}
+        nuclei = find_nuclei(image, reading.um_per_px)
+        rows[path.name] = {"um_per_px": reading.um_per_px, **count(reading.boxes, nuclei)}
         if options.pictures:
             options.pictures.mkdir(parents=True, exist_ok=True)
-            picture = draw(image, cells, uncovered_nuclei(nuclei, boxes), um_per_px)
+            picture = draw(image, reading.cells, reading.uncovered, reading.um_per_px)
             picture.save(options.pictures / f"{path.stem}.jpg", quality=90)
     if options.json:
         print(json.dumps(rows, indent=1))

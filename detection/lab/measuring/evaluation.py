@@ -4,18 +4,19 @@ It knows boxes, types and figures; pages are made in `evaluation_report`, thresh
 """
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy.stats import binomtest
 from tqdm import tqdm
 
 from detection.boxes import pairwise_iou
 from detection.cell_types import BY_CODE, CELL_TYPES, CODES
-from detection.inference.networks import machine_name
-from detection.lab.data.datasets import read_pixels
+from detection.inference.detector import Detector, FoundCell
+from detection.inference.reading import ScaleUnknown, read_field
+from detection.lab.data.datasets import View, read_pixels
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -39,117 +40,58 @@ def truth(view):
 
 
 def find_on_views(
-    network, views, *, um_per_px=0.115, batch=16, per_type=False, merge_iou=0.5, lowest=LOWEST_SCORE, pixels=read_pixels
-):
-    """Run a network over whole views brought to its training scale.
+    detector: Detector,
+    views: Sequence[View],
+    *,
+    floor: float | None = LOWEST_SCORE,
+    several_types: bool = False,
+    pixels: Callable[[str], np.ndarray] = read_pixels,
+) -> tuple[list[Found], float]:
+    """Read views as the product reads the images of a slide (`inference.reading.read_field`).
 
     Parameters
     ----------
-    network : torch.nn.Module
-        Detection network in evaluation mode whose first output is (B, 4 + 15, anchors), boxes as xywh px.
+    detector : Detector
     views : sequence of View
-        Views; one of unknown scale is taken as being at the training scale.
-    um_per_px : float
-        Training scale.
-    batch : int
-        Most views a pass; large ones go through in smaller batches.
-    per_type : bool
-        True suppresses overlaps within each type only and lets one box carry several types, as papers measure
-        (IoU .7); False gives every cell one type, as the product does.
-    merge_iou : float
-        Overlap above which two boxes are one cell (product way).
-    lowest : float
-        Scores below are dropped.
+        A view of unknown scale is measured by its red cells.
+    floor : float or None
+        Least score of all types; None takes the detector's thresholds, as the product does.
+    several_types : bool
+        True lets one box carry several types, as articles measure; False gives every cell one type.
     pixels : callable(path) -> ndarray
-        Reader of a view's picture; `calibrate` passes one that changes the colours.
+        Reader of a view's picture.
 
     Returns
     -------
     found : list of Found
     images_per_s : float
-        Speed of network and suppression, without reading files.
-    """
-    import torch
+        Views a second through the whole reading, without decoding files.
 
-    device = next(network.parameters()).device
-    fast = device_facts(network)["precision"] == "bfloat16"
-    network = network.eval().to(memory_format=torch.channels_last)
+    Raises
+    ------
+    ScaleUnknown
+        Where a view states no scale and its red cells do not tell it; the message names the picture.
+    """
     found, seconds = [], 0.0
-    for part in tqdm(batches(views, batch, um_per_px), desc="views", mininterval=10, leave=False):
-        factors = [(view.um_per_px or um_per_px) / um_per_px for view in part]
-        images = [pixels(view.path) for view in part]
-        images = [
-            cv2.resize(image, None, fx=f, fy=f, interpolation=cv2.INTER_AREA if f < 1 else cv2.INTER_LINEAR)
-            if abs(f - 1) > 0.01
-            else image
-            for image, f in zip(images, factors)
-        ]
-        height, width = (-(-max(image.shape[k] for image in images) // 32) * 32 for k in (0, 1))
-        canvas = np.full((len(part), height, width, 3), 114, np.uint8)
-        for k, image in enumerate(images):
-            canvas[k, : image.shape[0], : image.shape[1]] = image
+    for view in tqdm(views, desc="views", mininterval=10, leave=False):
+        image = pixels(view.path)
         began = time.monotonic()
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=fast):
-            x = (
-                torch.from_numpy(canvas)
-                .to(device)
-                .permute(0, 3, 1, 2)
-                .float()
-                .div_(255)
-                .contiguous(memory_format=torch.channels_last)
-            )
-            out = network(x)[0].float()  # (B, 19, anchors)
-        for k, factor in enumerate(factors):
-            found.append(suppress(out[k].T, factor, per_type=per_type, merge_iou=merge_iou, lowest=lowest))
+        try:
+            reading = read_field(image, detector, view.um_per_px, floor=floor, several_types=several_types)
+        except ScaleUnknown as unknown:
+            raise ScaleUnknown(f"{Path(view.path).name}: {unknown} State um_per_px for its source.") from unknown
         seconds += time.monotonic() - began
+        found.append(found_of(reading.cells))
     return found, len(views) / max(seconds, 1e-9)
 
 
-def device_facts(network):
-    """Say how `find_on_views` runs a network: `device`, `machine` (its name) and `precision`."""
-    import torch
-
-    device = next(network.parameters()).device
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else machine_name()
-    fast = device.type == "cpu" and has_fast_bfloat16()
-    return {"device": str(device), "machine": machine, "precision": "bfloat16" if fast else "float32"}
-
-
-def batches(views, most, um_per_px):
-    """Divide views into lists of at most `most` that hold no more than `most` canvases of 640 px at the given scale."""
-    parts, area_px = [], 0.0
-    for view in views:
-        own_px = view.width_px * view.height_px * ((view.um_per_px or um_per_px) / um_per_px) ** 2
-        if not parts or len(parts[-1]) == most or area_px + own_px > most * 640**2:
-            parts.append([])
-            area_px = 0.0
-        parts[-1].append(view)
-        area_px += own_px
-    return parts
-
-
-def has_fast_bfloat16():
-    """Whether this processor computes bfloat16 faster than float32 (AVX512-BF16 or AMX)."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def suppress(rows, factor, *, per_type, merge_iou, lowest):
-    """Turn raw rows (anchors, 4 + types) of one view into what was found, in px of the view."""
-    import torch
-    from torchvision.ops import batched_nms, box_convert, nms
-
-    boxes, scores = box_convert(rows[:, :4], "cxcywh", "xyxy") / factor, rows[:, 4:]
-    if per_type:
-        anchors, types = (scores > lowest).nonzero(as_tuple=True)
-        boxes, scores = boxes[anchors], scores[anchors, types]
-        kept = batched_nms(boxes, scores, types, 0.7)
-    else:
-        scores, types = scores.max(1)
-        boxes, types, scores = boxes[scores > lowest], types[scores > lowest], scores[scores > lowest]
-        kept = nms(boxes, scores, merge_iou)
-    kept = kept[:300]
-    return Found(*(torch.as_tensor(part[kept]).cpu().numpy() for part in (boxes, types, scores)))
+def found_of(cells: Sequence[FoundCell]) -> Found:
+    """Return cells as arrays, best first."""
+    return Found(
+        np.array([cell.xyxy for cell in cells], float).reshape(-1, 4),
+        np.array([BY_CODE[cell.code].index for cell in cells], int),
+        np.array([cell.score for cell in cells], float),
+    )
 
 
 def match_views(views, found):
@@ -392,6 +334,6 @@ def macro_ap50(network, views, recipe):
     """Return the figure of merit of a run: macro AP@.5 of the types with n >= 10, else of all; None without a cell."""
     if not any(view.cells for view in views):
         return None
-    found, _ = find_on_views(network, views, um_per_px=recipe["um_per_px"])
+    found, _ = find_on_views(Detector.of_network(network, recipe["um_per_px"]), views)
     table = ap_table(views, match_views(views, found), repeats=0)
     return (table.get("macro_n10") or table["macro"])["ap50"]

@@ -2,6 +2,7 @@
 It knows two detectors and pictures with and without truth; it knows no tiles, users or cases.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from detection.boxes import pairwise_iou
-from detection.cell_types import CODES
+from detection.cell_types import BLASTS, CODES, PROMYELOCYTES
+from detection.inference.reading import read_field
 
 MOST_RECALL_LOST = 0.005
-NO_RECALL_LOST = ("MYO", "MOB", "PMO")  # a blast or promyelocyte overlooked is a leukaemia overlooked
+NO_RECALL_LOST = (*BLASTS, *PROMYELOCYTES)  # a blast or promyelocyte overlooked is a leukaemia overlooked
 LEAST_EQUAL = 0.99
 
 
@@ -25,8 +27,8 @@ def compare(candidate, reference, labelled, fields):
         The faster one and the float32 one, of the same weights.
     labelled : iterable of (image, um_per_px, cells)
         Pictures with truth: cells as (code, xyxy) pairs; at least one.
-    fields : iterable of (image, um_per_px)
-        Whole fields without truth; at least one.
+    fields : iterable of (image, um_per_px or None)
+        Whole fields without truth; at least one. None: from the red cells.
 
     Returns
     -------
@@ -43,8 +45,8 @@ def compare(candidate, reference, labelled, fields):
     truth, hits = dict.fromkeys(CODES, 0), {name: dict.fromkeys(CODES, 0) for name in ("candidate", "reference")}
     for image, um_per_px, cells in labelled:
         found = {
-            "candidate": candidate.find_cells(image, um_per_px),
-            "reference": reference.find_cells(image, um_per_px),
+            "candidate": read_field(image, candidate, um_per_px).cells,
+            "reference": read_field(image, reference, um_per_px).cells,
         }
         for code, _ in cells:
             truth[code] += 1
@@ -54,7 +56,7 @@ def compare(candidate, reference, labelled, fields):
                 hits[name][code] += bool(hit)
     equal = boxes = 0
     for image, um_per_px in fields:
-        ours, theirs = candidate.find_cells(image, um_per_px), reference.find_cells(image, um_per_px)
+        ours, theirs = (read_field(image, own, um_per_px).cells for own in (candidate, reference))
         boxes += len(ours) + len(theirs)
         is_same = _overlap_of_same_type(_pairs(ours), _pairs(theirs)) > 0.5
         equal += int(is_same.any(1).sum() + is_same.any(0).sum())
@@ -95,15 +97,15 @@ def _overlap_of_same_type(cells, others):
     return pairwise_iou(boxes, other_boxes) * (codes[:, None] == other_codes)
 
 
-def add_command(commands):
-    """Add `gate` to `python -m detection`."""
-    parser = commands.add_parser("gate", help="try bfloat16 against float32 here; where it passes, the product uses it")
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `gate`."""
     parser.add_argument(
         "labelled", type=Path, help="YOLO folder with data.yaml, or dataset.json of `prepare`: its validation pictures"
     )
     parser.add_argument("fields", type=Path, help="folder of whole fields without labels")
     parser.add_argument("--cache", type=Path, required=True, help="the product's DATA/detector-cache")
     parser.add_argument("--um-per-px", type=float, default=0.102, help="scale of a YOLO folder (default 0.102)")
+    parser.add_argument("--field-um-per-px", type=float, help="scale of the fields; default: from their red cells")
     parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
     parser.set_defaults(run=run)
 
@@ -112,7 +114,6 @@ def run(options):
     """Try both precisions, print and store the result; exit code 1 where the gate stays shut."""
     from detection import SHIPPED
     from detection.inference.detector import Detector, export_folder
-    from detection.inference.scale import um_per_px_from_red_cells
     from detection.lab.data.datasets import PICTURES, read_dataset, read_pixels
     from detection.lab.data.readers import read_class_map, read_yolo
 
@@ -131,7 +132,7 @@ def run(options):
     result = compare(
         *pair,
         ((read_pixels(view.path), view.um_per_px, view.cells) for view in _counted(views, "labelled")),
-        ((image, um_per_px_from_red_cells(image) or 0.21) for image in map(read_pixels, _counted(pictures, "field"))),
+        ((read_pixels(path), options.field_um_per_px) for path in _counted(pictures, "field")),
     )
     path = export_folder(options.cache, pair[0].card) / "gate.json"
     path.write_text(json.dumps(result, indent=1))

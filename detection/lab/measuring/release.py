@@ -3,6 +3,7 @@
 It knows the card's format and the rules of evidence; it measures nothing itself.
 """
 
+import argparse
 import hashlib
 import json
 import re
@@ -11,11 +12,71 @@ from collections import Counter
 from pathlib import Path
 
 from detection.cell_types import CODES
+from detection.inference.stain_transfer import as_lists
+from detection.lab.data.datasets import read_dataset
+from detection.lab.data.stains import training_stain
 
 EVIDENCE_RULE = (
     "lower AP@.5 (one type a cell, as the product shows it) of the tests with n >= 10: good >= .80, fair >= .60, "
     "weak below or untested, none = no training example"
 )
+
+
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `release`."""
+    parser.add_argument("weights", type=Path, help="checkpoint, the run.json of its training beside it")
+    parser.add_argument("dataset", type=Path, help="dataset.json it was trained on")
+    parser.add_argument("--name", required=True, help="name of the detector and its files")
+    parser.add_argument("--version", required=True, help="version that the card states")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights and card")
+    parser.add_argument(
+        "--evaluation",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        required=True,
+        help="evaluation.json of a test; the first one's thresholds count unless --thresholds",
+    )
+    parser.add_argument(
+        "--thresholds", type=Path, help="evaluation.json whose thresholds and temperature go into the card"
+    )
+    parser.add_argument("--facts", type=Path, help="JSON of more facts for the card's top level")
+    parser.add_argument("--weak", action="append", default=[], help="a known weak point, in words")
+    parser.add_argument("--history", default="", help="what training started from and how it went")
+    parser.set_defaults(run=run_command)
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run `release`."""
+    evaluations = {
+        name: json.loads(Path(file).read_text())
+        for name, _, file in (pair.partition("=") for pair in options.evaluation)
+    }
+    chosen = json.loads(options.thresholds.read_text()) if options.thresholds else next(iter(evaluations.values()))
+    run = json.loads((options.weights.parent / "run.json").read_text())
+    dataset = json.loads(options.dataset.read_text())
+    refuse_foreign_figures(options.weights, dataset, run, evaluations | {"of the thresholds": chosen})
+    facts = json.loads(options.facts.read_text()) if options.facts else {}
+    if stain := training_stain(read_dataset(options.dataset, "train")):
+        facts["look"] = as_lists(stain)
+    middle = sorted(chosen["thresholds"].values())[len(chosen["thresholds"]) // 2]
+    card = build_card(
+        options.weights,
+        options.name,
+        options.version,
+        dataset=dataset,
+        run=run,
+        evaluations=evaluations,
+        thresholds=chosen["thresholds"],
+        common_threshold=chosen.get("common_threshold", middle),
+        temperature=chosen["temperature"],
+        known_weak=options.weak,
+        history=options.history,
+        extra=facts,
+    )
+    for path in write_release(options.weights, card, options.out):
+        print(path)
+    return 0
 
 
 def evidence(n_train, tests):
@@ -103,8 +164,8 @@ def build_card(
     -------
     dict
     """
-    # Tiles of source "fields" overlap and their types were guessed by a detector: they prove nothing about a type.
-    taught = [view for view in dataset["views"] if view["split"] == "train" and view["source"] != "fields"]
+    # Guessed types prove nothing.
+    taught = [view for view in dataset["views"] if view["split"] == "train" and not view.get("guessed")]
     counts = Counter(code for view in taught for code, _ in view["cells"])
     classes = []
     for index, code in enumerate(CODES):

@@ -3,6 +3,8 @@
 It knows tables and curves; every figure comes from `evaluation` and `calibration`, pictures from `evaluation_pictures`.
 """
 
+import argparse
+import hashlib
 import html
 import json
 from collections import Counter
@@ -11,42 +13,89 @@ from pathlib import Path
 import numpy as np
 
 from detection.cell_types import BY_CODE, CODES
+from detection.inference.detector import score_thresholds
+from detection.inference.networks import import_torch, machine_name
+from detection.lab.checkpoints import detector_of, json_at
+from detection.lab.data.datasets import read_dataset
 from detection.lab.measuring import calibration, evaluation
 from detection.lab.measuring.pictures import draw_confusion, draw_curves, draw_errors, draw_reliability, worst_errors
 
+READING = "the product's own reading of an image (detection.inference.reading.read_field)"
 STYLE = (
     "body{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}table{border-collapse:collapse}"
     "td,th{border:1px solid #ccc;padding:.2rem .5rem;text-align:right}img{max-width:100%}"
 )
 
 
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `evaluate`."""
+    parser.add_argument("weights", type=Path, help="checkpoint to measure")
+    parser.add_argument("dataset", type=Path, help="dataset.json of `prepare`")
+    parser.add_argument("--out", type=Path, required=True, help="folder for evaluation.html and evaluation.json")
+    parser.add_argument("--split", default="val", help="train or val (default val)")
+    parser.add_argument("--source", help="only views of this source")
+    parser.add_argument("--card", type=Path, help="take thresholds, temperature and scale of this card")
+    parser.add_argument("--fields", action="store_true", help="add the error of each percentage, by sample")
+    parser.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals (default 200; 0: none)")
+    parser.add_argument("--most-threshold", type=float, default=1.0, help="no chosen threshold lies above")
+    parser.set_defaults(run=run_command)
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run `evaluate`."""
+    card, thresholds = json.loads(options.card.read_text()) if options.card else {}, None
+    if card:  # as the product shows cells; a card in the making has no common threshold yet
+        levels = score_thresholds({"default_score_threshold": 0.25} | card)
+        thresholds = {code: float(level) for code, level in zip(CODES, levels)}
+    views = [view for view in read_dataset(options.dataset, options.split) if options.source in (None, view.source)]
+    if not views:
+        raise ValueError("There is no view in this split and source.")
+    result = evaluate(
+        detector_of(options.weights, card.get("um_per_px")),
+        views,
+        options.out,
+        thresholds=thresholds,
+        common_threshold=card.get("default_score_threshold"),
+        temperature=card.get("temperature"),
+        repeats=options.bootstrap,
+        fields=options.fields,
+        name=options.weights.stem,
+        most_threshold=options.most_threshold,
+        facts={
+            "weights_sha256": hashlib.sha256(options.weights.read_bytes()).hexdigest(),
+            "manifest_sha256": json_at(options.dataset).get("manifest_sha256"),
+            "split": options.split,
+            "source": options.source,
+        },
+    )
+    print(json.dumps({key: result["one_type_a_cell"].get(key) for key in ("macro", "macro_n10")}, indent=1))
+    print(f"Report: {options.out / 'evaluation.html'}")
+    return 0
+
+
 def evaluate(
-    network,
+    detector,
     views,
     out,
     *,
-    um_per_px=0.115,
     thresholds=None,
     common_threshold=None,
     temperature=None,
-    batch=16,
     repeats=200,
     fields=False,
     name="detector",
     most_threshold=1.0,
     facts=None,
 ):
-    """Measure a network on views and write `evaluation.json` and `evaluation.html`.
+    """Measure a detector on views and write `evaluation.json` and `evaluation.html`.
 
     Parameters
     ----------
-    network : torch.nn.Module
+    detector : Detector
     views : sequence of View
         Labelled views.
     out : Path
         Folder to write.
-    um_per_px : float
-        Training scale.
     thresholds : dict of code to float, or None
         Score thresholds fixed on *validation* data (the card's). None chooses them on these views, and the report
         says that precision and recall are then flattering.
@@ -54,8 +103,6 @@ def evaluate(
         Threshold of types without one of their own, fixed with the thresholds.
     temperature : float or None
         As thresholds.
-    batch : int
-        Views a pass.
     repeats : int
         Bootstrap draws.
     fields : bool
@@ -75,29 +122,34 @@ def evaluate(
     Raises
     ------
     ValueError
-        When no view has a labelled cell.
-    """
-    import torch
+        When no view has a labelled cell, or the scale of a view cannot be had.
 
+    Notes
+    -----
+    Every figure comes of the product's own reading (`inference.reading.read_field`): average precision of all findings
+    above a low score, precision, recall, confusion and percentages of what it finds at the thresholds.
+    """
     if not any(view.cells for view in views):
         raise ValueError("No view has a labelled cell: there is nothing to measure against.")
-    found, speed = evaluation.find_on_views(network, views, um_per_px=um_per_px, batch=batch)
+    found, _ = evaluation.find_on_views(detector, views)
+    several, _ = evaluation.find_on_views(detector, views, several_types=True)
     matches = evaluation.match_views(views, found)
-    multi, _ = evaluation.find_on_views(network, views, um_per_px=um_per_px, batch=batch, per_type=True)
     fixed = thresholds is not None
     if not fixed:
         thresholds, common_threshold = calibration.choose_thresholds(views, found, most=most_threshold)
+    levels = np.array([thresholds.get(code) if thresholds.get(code) is not None else 0.25 for code in CODES])
+    shown, speed = evaluation.find_on_views(detector.with_thresholds(levels), views, floor=None)
     scores, hits = calibration.scores_and_hits(views, found)
     fitted = temperature or calibration.fit_temperature(scores, hits)
-    levels = np.array([thresholds.get(code) if thresholds.get(code) is not None else 0.25 for code in CODES])
-    table = evaluation.confusion(views, found, levels)
+    table = evaluation.confusion(views, shown, levels)
     result = {
         "name": name,
         **(facts or {}),
+        "reading": READING,
         "views": len(views),
         "patients": len({view.patient for view in views if view.patient}),
         "one_type_a_cell": evaluation.ap_table(views, matches, repeats=repeats),
-        "several_types_a_cell": evaluation.ap_table(views, evaluation.match_views(views, multi), repeats=repeats),
+        "several_types_a_cell": evaluation.ap_table(views, evaluation.match_views(views, several), repeats=repeats),
         "typing_left_aside": evaluation.ap_table(*one_type(views, found), repeats=0)["macro"],
         "typed_right": evaluation.proportion(*calibration.typed_right(views, found)),
         "thresholds": {code: round(float(level), 3) for code, level in zip(CODES, levels)},
@@ -113,16 +165,10 @@ def evaluate(
             "precision_over_recall": precision_curves(matches),
             "reliability": reliability_points(scores, hits),
         },
-        "speed": {
-            "images_per_s": round(speed, 1),
-            "batch": batch,
-            "threads": torch.get_num_threads(),
-            "input_px": input_px(views, um_per_px),
-            **evaluation.device_facts(network),
-        },
+        "speed": speed_facts(detector, views, speed),
     }
     if fields:
-        result["percentages"] = percentage_errors(views, found, levels)
+        result["percentages"] = percentage_errors(views, shown, levels)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "evaluation.json").write_text(json.dumps(result, indent=1))
@@ -130,10 +176,24 @@ def evaluate(
         "precision over recall": draw_curves(matches),
         "confusion counts": draw_confusion(table),
         "reliability": draw_reliability(scores, hits, fitted),
-        "cells called wrong at the highest scores": draw_errors(worst_errors(views, found, levels)),
+        "cells called wrong at the highest scores": draw_errors(worst_errors(views, shown, levels)),
     }
     (out / "evaluation.html").write_text(page(result, pictures))
     return result
+
+
+def speed_facts(detector, views, images_per_s):
+    """Return what the speed was measured with: input size, threads, device, processor and precision."""
+    torch = import_torch()
+    machine = torch.cuda.get_device_name() if detector.device.startswith("cuda") else machine_name()
+    return {
+        "images_per_s": round(images_per_s, 1),
+        "threads": torch.get_num_threads(),
+        "input_px": input_px(views, detector.card["um_per_px"]),
+        "device": detector.device,
+        "machine": machine,
+        "precision": detector.precision,
+    }
 
 
 def input_px(views, um_per_px):
@@ -289,7 +349,7 @@ def page(result, pictures):
         f"<style>{STYLE}</style><h1>Evaluation of {html.escape(result['name'])}</h1>",
         f"<p>{result['views']} views, {result['patients']} known patients. 95 %: bootstrap by {one['by']} (AP),"
         " Clopper-Pearson (precision, recall). Research use, not a medical device.</p>",
-        f"<p>{speed['images_per_s']} images/s of {' x '.join(map(str, speed['input_px']))} px, batch {speed['batch']}, "
+        f"<p>{speed['images_per_s']} images/s of {' x '.join(map(str, speed['input_px']))} px, "
         f"{speed['precision']}, {speed['threads']} threads, {html.escape(speed['machine'])}.</p>{note}",
         "<h2>By type</h2><p>AP: each cell carries one type, as in the product; <em>several</em>: a box may carry more "
         "types, as papers measure.</p>",

@@ -18,11 +18,8 @@ LEUKOCYTES = {"MYO": 60, "NGS": 40, "LYT": 30, "MON": 15, "KSC": 15}
 LARGE_PX = 10_000
 
 
-def add_command(commands):
-    """Add `bench` to `python -m detection`."""
-    parser = commands.add_parser(
-        "bench", help="speed and training against plain ultralytics, cost of the worker path, peak memory"
-    )
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `bench`."""
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement; the best counts (default 3)")
     parser.add_argument("--no-large", action="store_true", help="leave out the 10,000 x 10,000 px TIFF (minutes)")
     parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
@@ -124,7 +121,7 @@ def _print_worker_path(path, options):
 
     from detection.images import unpack_image
     from detection.inference.detector import Tiles
-    from detection.inference.nuclei import find_nuclei, uncovered_nuclei
+    from detection.inference.reading import read_field
 
     detector = _load(options)
     with tempfile.TemporaryDirectory() as folder:
@@ -145,9 +142,10 @@ def _print_worker_path(path, options):
                 detector.network(one)
             forward.append(time.perf_counter() - start)
             start = time.perf_counter()
-            cells = detector.find_cells(pixels, FIELD_UM_PER_PX)
+            detector.find_cells(pixels, FIELD_UM_PER_PX)
             finding.append(time.perf_counter() - start)
-            uncovered_nuclei(find_nuclei(pixels, FIELD_UM_PER_PX), [cell.xyxy for cell in cells])
+            start = time.perf_counter()
+            read_field(pixels, detector, FIELD_UM_PER_PX)
             path_seconds.append(time.perf_counter() - start)
     print(f"field of {FIELD_PX} px, {len(tiles)} tiles, {detector.backend} {detector.precision} on {detector.device}")
     print(f"  bare forward          {min(forward):6.2f} s")
@@ -181,7 +179,7 @@ def _work(options):
     import numpy as np
 
     from detection.images import unpack_image
-    from detection.inference.nuclei import find_nuclei, uncovered_nuclei
+    from detection.inference.reading import read_field
     from detection.inference.scale import um_per_px_from_red_cells
 
     detector = _load(options)
@@ -189,8 +187,7 @@ def _work(options):
         unpack_image(options.worker_on, folder)
         pixels = np.load(Path(folder) / "pixels.npy", mmap_mode="r")
         um_per_px = um_per_px_from_red_cells(pixels) or FIELD_UM_PER_PX
-        cells = detector.find_cells(pixels, um_per_px)
-        uncovered_nuclei(find_nuclei(pixels, um_per_px), [cell.xyxy for cell in cells])
+        cells = read_field(pixels, detector, um_per_px).cells
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(json.dumps({"cells": len(cells), "peak_gb": max(own, child) / 2**20}))

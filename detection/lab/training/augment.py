@@ -6,23 +6,9 @@ Everything works on RGB arrays with a seeded generator; boxes never change here.
 import cv2
 import numpy as np
 
+from detection.inference.stain_transfer import background_rgb
+
 MILD, STRONG = 0.35, 1.0
-
-
-def background_rgb(image):
-    """Estimate the colour of empty glass.
-
-    Parameters
-    ----------
-    image : ndarray, shape (H, W, 3), uint8
-        RGB view of a bright-field smear.
-
-    Returns
-    -------
-    ndarray, shape (3,), float32
-        90th percentile of each channel, at least 60: a dark view never divides by nothing.
-    """
-    return np.maximum(np.percentile(image[::6, ::6].reshape(-1, 3), 90, axis=0), 60).astype(np.float32)
 
 
 def change_stain(image, rng, strength):
@@ -113,7 +99,7 @@ def augment(image, rng, *, strong=0.45, stain=True):
     strong : float, 0 to 1
         Share of views that are re-stained at full strength; the others change mildly.
     stain : bool
-        False leaves the stain alone: the view wears another laboratory's already.
+        False leaves the stain alone: another laboratory's was transferred to the view already.
 
     Returns
     -------

@@ -4,13 +4,17 @@ on a laboratory's own data.
 It knows the list of architectures and the table; training and measuring are done by their own modules.
 """
 
+import argparse
 import json
 import statistics
 from pathlib import Path
 
+from detection.inference.detector import Detector
+from detection.inference.networks import load_network, machine_name
 from detection.lab.data.datasets import read_dataset
 from detection.lab.measuring import evaluation
-from detection.lab.training.training import load_network, train
+from detection.lab.training.recipe import SCALES, add_recipe, changes_of
+from detection.lab.training.training import train
 
 GENERATIONS = ("yolov1.yaml", "yolov2.yaml", "yolov3.yaml", "yolov4.yaml", "yolov5.yaml", "yolov5-focus.yaml")
 
@@ -24,6 +28,39 @@ SEED = {
     "yolov4": (85.56, 56.72, 46.1),
     "yolov5": (86.47, 57.61, 56.7),
 }
+
+
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `compare`."""
+    parser.add_argument("dataset", type=Path, help="dataset.json of `prepare`")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of runs and table; run again with the same folder to resume"
+    )
+    parser.add_argument(
+        "--architectures", nargs="+", default=None, help="default: the five generations and the Focus form of the fifth"
+    )
+    parser.add_argument("--scale", default="n", choices=SCALES, help="width and depth of all of them (default n)")
+    parser.add_argument("--val-source", help="measure on this source's validation views only")
+    parser.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals (default 200; 0: none)")
+    add_recipe(parser, " of all of them")
+    parser.set_defaults(run=run_command)
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run `compare`."""
+    table = compare(
+        options.dataset,
+        options.out,
+        architectures=options.architectures,
+        scale=options.scale,
+        val_source=options.val_source,
+        workers=options.workers,
+        threads=options.threads,
+        repeats=options.bootstrap,
+        **changes_of(options.set),
+    )
+    print(table)
+    return 0
 
 
 def compare(dataset, out, *, architectures=None, scale="n", val_source=None, workers=1, repeats=200, **changes):
@@ -72,40 +109,41 @@ def compare(dataset, out, *, architectures=None, scale="n", val_source=None, wor
         raise ValueError(
             f"There is no labelled validation view{of}. Sources with some: {', '.join(sources) or 'none'}."
         )
-    rows, networks = {}, {}
+    rows, detectors = {}, {}
     for architecture in architectures or GENERATIONS:
         name = Path(architecture).stem
         folder = out / f"{name}-{scale}"
         train(dataset, folder, architecture, scale=scale, workers=workers, **changes)
         network = load_network(folder / "last.pt")
         run = json.loads((folder / "run.json").read_text())
-        found, _ = evaluation.find_on_views(network, views, um_per_px=run["recipe"]["um_per_px"], per_type=True)
-        networks[name] = network
+        detectors[name] = detector = Detector.of_network(network, run["recipe"]["um_per_px"])
+        found, _ = evaluation.find_on_views(detector, views, several_types=True)
         table = evaluation.ap_table(views, evaluation.match_views(views, found), repeats=repeats)
         rows[name] = {
             "parameters": sum(p.numel() for p in network.parameters()),
             "by": table["by"],
             **(table.get("macro_n10") or table["macro"]),
         }
-        write_table(out, rows, scale, run, views, network)
-    for name, speed in speeds(networks, views, run["recipe"]["um_per_px"]).items():
+        write_table(out, rows, scale, run, views, detector)
+    for name, speed in speeds(detectors, views).items():
         rows[name]["images_per_s"] = round(speed, 1)
-    write_table(out, rows, scale, run, views, network)
+    write_table(out, rows, scale, run, views, detector)
     return markdown(rows, scale)
 
 
-def speeds(networks, views, um_per_px):
-    """Return the views a second of each network by name, measured turn by turn."""
-    views, measured = views[:SPEED_VIEWS], {name: [] for name in networks}
+def speeds(detectors, views):
+    """Return the views a second that each detector finds cells on, by name, measured turn by turn."""
+    views, measured = views[:SPEED_VIEWS], {name: [] for name in detectors}
     for _ in range(SPEED_ROUNDS):
-        for name, network in networks.items():
-            measured[name].append(evaluation.find_on_views(network, views, um_per_px=um_per_px, per_type=True)[1])
+        for name, detector in detectors.items():
+            measured[name].append(evaluation.find_on_views(detector, views, floor=None)[1])
     return {name: statistics.median(own) for name, own in measured.items()}
 
 
-def write_table(out, rows, scale, run, views, network):
+def write_table(out, rows, scale, run, views, detector):
     """Write `comparison.json` and `comparison.md`: what is known so far."""
-    facts = {"scale": scale, "recipe": run["recipe"], **evaluation.device_facts(network), "views": len(views)}
+    facts = {"scale": scale, "recipe": run["recipe"], "device": detector.device, "precision": detector.precision}
+    facts |= {"machine": machine_name(), "views": len(views)}
     (out / "comparison.json").write_text(json.dumps({**facts, "rows": rows}, indent=1))
     (out / "comparison.md").write_text(markdown(rows, scale))
 

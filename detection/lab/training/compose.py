@@ -9,8 +9,8 @@ from collections import OrderedDict
 import cv2
 import numpy as np
 
+from detection.inference.stain_transfer import background_rgb
 from detection.lab.data.datasets import read_pixels as read_from_disk
-from detection.lab.training.augment import background_rgb
 
 GREY = 114  # ultralytics pads with it, so the network must know it
 CACHE_BYTES = 1_500_000_000  # of decoded views in each process that draws

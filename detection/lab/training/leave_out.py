@@ -3,14 +3,35 @@
 It knows sources and tables; training and measuring are done by their own modules.
 """
 
+import argparse
 import json
 from pathlib import Path
 
+from detection.inference.detector import Detector
+from detection.inference.networks import load_network
 from detection.lab.data.datasets import read_dataset, write_dataset
 from detection.lab.measuring import evaluation
-from detection.lab.training.training import load_network, train
+from detection.lab.training.recipe import add_recipe, changes_of
+from detection.lab.training.training import train
 
-GUESSED = "fields"  # guessed labels prove nothing, and follow the source that they were cut from
+
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `leave-out`."""
+    parser.add_argument("dataset", type=Path, help="dataset.json of `prepare` with two sources or more")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of runs and table; run again with the same folder to resume"
+    )
+    parser.add_argument("--architecture", default="yolov5n.yaml", help="as in `train` (default yolov5n.yaml)")
+    parser.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals (default 200; 0: none)")
+    add_recipe(parser, " of all runs")
+    parser.set_defaults(run=run_command)
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run `leave-out`."""
+    how = {"workers": options.workers, "threads": options.threads, "repeats": options.bootstrap}
+    print(leave_out(options.dataset, options.out, architecture=options.architecture, **how, **changes_of(options.set)))
+    return 0
 
 
 def leave_out(dataset, out, *, architecture="yolov5n.yaml", workers=1, repeats=200, **changes):
@@ -44,22 +65,24 @@ def leave_out(dataset, out, *, architecture="yolov5n.yaml", workers=1, repeats=2
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     views = read_dataset(dataset)
-    tested = sorted({view.source for view in views if view.split == "val" and view.source != GUESSED})
+    tested = sorted({view.source for view in views if view.split == "val" and not view.guessed})
     if len(tested) < 2:
         raise ValueError("Leaving a source out takes at least two sources with validation views.")
     tables = {}
     for left_out in [None, *tested]:
         name = f"without-{left_out}" if left_out else "with-all"
-        part = [
-            view for view in views if view.split == "val" or left_out is None or view.source not in (left_out, GUESSED)
+        part = [  # guessed labels follow the source that they were cut from
+            view
+            for view in views
+            if view.split == "val" or left_out is None or not (view.guessed or view.source == left_out)
         ]
         write_dataset(out / f"{name}.json", part, left_out=left_out)
         train(out / f"{name}.json", out / name, architecture, workers=workers, **changes)
-        network = load_network(out / name / "last.pt")
         run = json.loads((out / name / "run.json").read_text())
+        detector = Detector.of_network(load_network(out / name / "last.pt"), run["recipe"]["um_per_px"])
         for source in tested if left_out is None else [left_out]:
             own = [view for view in views if view.split == "val" and view.source == source]
-            found, _ = evaluation.find_on_views(network, own, um_per_px=run["recipe"]["um_per_px"], per_type=True)
+            found, _ = evaluation.find_on_views(detector, own, several_types=True)
             tables[name, source] = evaluation.ap_table(own, evaluation.match_views(own, found), repeats=repeats)
     rows = {
         source: {

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from detection.cell_types import BY_CODE
-from detection.inference.stain_transfer import dress, look_of
+from detection.inference.stain_transfer import stain_of, transfer_stain
 from detection.lab.training.augment import augment, soften
 from detection.lab.training.compose import add_cells, cut_cell, keep_visible, lay_view
 
@@ -34,14 +34,14 @@ class Canvases(Dataset):
         Share of canvases with several pasted cells (the smear's form of mosaic).
     empty : float, 0 to 1
         Share of canvases from views without cells, if there are any.
-    fields : float, 0 to 1
-        Share of canvases from views of source "fields" (whole fields cut into tiles), if there are any.
+    guessed : float, 0 to 1
+        Share of canvases from views whose types a detector guessed (`View.guessed`), if there are any.
     strong : float, 0 to 1
         Share of canvases re-stained at full strength.
-    looks : sequence of Look
-        Colours of laboratories to be met (`stains.read_looks`); may be empty.
-    dressed : float, 0 to 1
-        Share of canvases that wear one of `looks`.
+    stains : sequence of Stain
+        Stains of laboratories to be met (`stains.read_stains`); may be empty.
+    transferred : float, 0 to 1
+        Share of canvases to which one of `stains` is transferred.
 
     Notes
     -----
@@ -59,27 +59,28 @@ class Canvases(Dataset):
         seed=0,
         composed=0.45,
         empty=0.04,
-        fields=0.08,
+        guessed=0.08,
         strong=0.45,
-        looks=(),
-        dressed=0.0,
+        stains=(),
+        transferred=0.0,
     ):
-        self.looks, self.dressed = looks, dressed if looks else 0.0
+        self.stains, self.transferred = stains, transferred if stains else 0.0
         self.canvas_px, self.um_per_px, self.seed = canvas_px, um_per_px, seed
         self.composed, self.strong = composed, strong
         self.views = list(views)
         groups = defaultdict(list)  # (source, code): [(number of the view, which of its cells), ...]
         for number, view in enumerate(self.views):
             for index, (code, _) in enumerate(view.cells):
-                groups[view.source, code].append((number, index))
-        self.groups = {key: cells for key, cells in sorted(groups.items()) if key[0] != "fields"}
+                if not view.guessed:
+                    groups[view.source, code].append((number, index))
+        self.groups = dict(sorted(groups.items()))
         self.keys = list(self.groups)
         weights = np.sqrt([len(cells) for cells in self.groups.values()])
         self.weights = weights / weights.sum()
-        self.empty_views = [n for n, view in enumerate(self.views) if not view.cells and view.source == "fields"]
-        self.field_views = [n for n, view in enumerate(self.views) if view.cells and view.source == "fields"]
+        self.empty_views = [n for n, view in enumerate(self.views) if not view.cells and view.guessed]
+        self.guessed_views = [n for n, view in enumerate(self.views) if view.cells and view.guessed]
         self.empty = empty if self.empty_views else 0.0
-        self.fields = fields if self.field_views else 0.0
+        self.guessed = guessed if self.guessed_views else 0.0
 
     def __len__(self):
         return 1 << 31
@@ -89,11 +90,11 @@ class Canvases(Dataset):
         cv2.setNumThreads(0)
         rng = np.random.default_rng([self.seed, number])
         image, boxes, codes = self.draw(rng)
-        is_dressed = rng.random() < self.dressed and (own := look_of(image)) is not None
-        if is_dressed:
-            aim = self.looks[rng.integers(len(self.looks))]
-            image = dress(image, own, aim, rng.uniform(0.4, 1.15), np.exp(rng.uniform(-0.2, 0.2, 3)))
-        image = augment(image, rng, strong=self.strong, stain=not is_dressed)
+        own = stain_of(image) if rng.random() < self.transferred else None
+        if own is not None:
+            aim = self.stains[rng.integers(len(self.stains))]
+            image = transfer_stain(image, own, aim, rng.uniform(0.4, 1.15), np.exp(rng.uniform(-0.2, 0.2, 3)))
+        image = augment(image, rng, strong=self.strong, stain=own is None)
         boxes, codes = keep_visible(boxes, codes, self.canvas_px)
         xyxy = boxes / self.canvas_px
         xywh = np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], 1)
@@ -114,14 +115,14 @@ class Canvases(Dataset):
         kind = rng.random()
         if kind < self.empty:
             view, index = self.views[self.empty_views[rng.integers(len(self.empty_views))]], None
-        elif kind < self.empty + self.fields:
-            view = self.views[self.field_views[rng.integers(len(self.field_views))]]
+        elif kind < self.empty + self.guessed:
+            view = self.views[self.guessed_views[rng.integers(len(self.guessed_views))]]
             index = int(rng.integers(len(view.cells)))
         else:
             view, index = self.pick(rng)
         canvas, boxes = lay_view(view, self.canvas_px, self.factor(view, zoom), rng, about=index)
         codes = [code for code, _ in view.cells]
-        if kind < self.empty + self.fields or rng.random() >= self.composed:
+        if kind < self.empty + self.guessed or rng.random() >= self.composed:
             return canvas, boxes, codes
         of_a_kind = rng.random() < 0.4
         cuts = []

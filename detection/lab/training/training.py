@@ -3,6 +3,7 @@
 It knows networks, schedules and checkpoints; what is drawn comes from `sampling`, how good it is from `evaluation`.
 """
 
+import argparse
 import json
 import math
 import os
@@ -25,29 +26,58 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG
 from ultralytics.utils.torch_utils import ModelEMA
 
-from detection.cell_types import BY_CODE, CODES
-from detection.inference.stain_transfer import read_looks
+from detection.cell_types import BY_CODE, CODES, NEIGHBOURS
+from detection.inference.networks import has_fast_bfloat16, import_torch, load_network
 from detection.lab.data.datasets import read_dataset
-from detection.lab.measuring.evaluation import has_fast_bfloat16
+from detection.lab.data.stains import read_stains
+from detection.lab.measuring.evaluation import macro_ap50
+from detection.lab.training.recipe import MAY_CHANGE, RECIPE, SCALES, add_recipe, changes_of
 from detection.lab.training.sampling import Canvases, collate
 
 ARCHITECTURES = Path(__file__).parents[2] / "architectures"
+OF_CANVASES = ("canvas_px", "um_per_px", "seed", "empty", "guessed", "strong", "transferred")
 
-# Types whose border even experts draw differently: a little of the target goes to the neighbour.
-NEIGHBOURS = (
-    ("NGS", "NGB"), ("NGB", "MMZ"), ("MMZ", "MYB"), ("MYB", "PMO"), ("PMO", "MYO"), ("PMO", "PMB"),
-    ("LYA", "LYT"), ("MYO", "MOB"), ("MON", "MOB"), ("MON", "MYO"),
-)  # fmt: skip
 
-# lr0: start of the cosine; canvases: how many make an epoch; warmup: share of the run; smoothing: target of neighbours;
-# cls: weight of typing against placing; looks: folders whose colours are borrowed; dressed: share that wears them
-RECIPE = {
-    "canvas_px": 320, "um_per_px": 0.115, "batch": 32, "epochs": 40, "canvases": 4000, "hours": None, "lr0": 0.001,
-    "lr_end": 0.02, "warmup": 0.03, "weight_decay": 0.0005, "ema_decay": 0.998, "smoothing": 0.05, "cls": 0.5,
-    "composed": 0.45, "close_composed": 0.15, "empty": 0.04, "fields": 0.08, "strong": 0.45, "looks": (),
-    "dressed": 0.35, "seed": 7, "patience": 12, "check_every": 1,
-}  # fmt: skip
-MAY_CHANGE = ("epochs", "hours", "patience", "check_every")  # in a run that goes on
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train`."""
+    parser.description = (
+        "Train a detector, or resume a run that was stopped. What mosaic is elsewhere is here copy-paste augmentation: "
+        "several cut-out cells are pasted among those of a view, on the share `composed` of all canvases, and none in "
+        "the last `close_composed` of a run. Views whose types a detector guessed (tiles of `pseudo`) are drawn for "
+        "the share `guessed`, those without cells for the share `empty`; they teach crowding and background, and never "
+        "count as evidence."
+    )
+    parser.add_argument("dataset", type=Path, help="dataset.json of `prepare`")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the run; run again with the same folder to resume"
+    )
+    parser.add_argument(
+        "--architecture",
+        default="yolov5n.yaml",
+        help="yolov5n.yaml, yolov5s.yaml, yolov5m.yaml, or a file of detection/architectures",
+    )
+    parser.add_argument(
+        "--scale", default="n", choices=SCALES, help="width and depth of a file of detection/architectures (default n)"
+    )
+    parser.add_argument("--start", type=Path, help="checkpoint to start from")
+    add_recipe(parser)
+    parser.set_defaults(run=run_command)
+
+
+def run_command(options: argparse.Namespace) -> None:
+    """Run `train`."""
+    best = train(
+        options.dataset,
+        options.out,
+        options.architecture,
+        scale=options.scale,
+        start=options.start,
+        workers=options.workers,
+        threads=options.threads,
+        check=macro_ap50,
+        **changes_of(options.set),
+    )
+    print(f"{'Best' if best.name == 'best.pt' else 'Last'} weights: {best}")
 
 
 def build_network(architecture, *, scale="n", start=None):
@@ -82,12 +112,6 @@ def build_network(architecture, *, scale="n", start=None):
     network.names = dict(enumerate(CODES))
     network.args = get_cfg(DEFAULT_CFG)
     return network
-
-
-def load_network(path):
-    """Load the network of a checkpoint as float32 (only files of our own making: a checkpoint can run code)."""
-    stored = torch.load(path, map_location="cpu", weights_only=False)
-    return (stored.get("ema") or stored["model"]).float()
 
 
 def save_network(path, network, facts):
@@ -146,33 +170,6 @@ def widen(small, large):
         grown[name] = value
     large.load_state_dict(grown)
     return True
-
-
-def average_networks(first, second, share):
-    """Average the weights of two networks of one descent: (1 - share) of the first, share of the second.
-
-    Parameters
-    ----------
-    first, second : Path
-        Checkpoints of the same architecture, the second trained on from the first.
-    share : float, 0 to 1
-
-    Returns
-    -------
-    DetectionModel
-
-    References
-    ----------
-    Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv 2109.01903: such an average keeps what the first
-    knew at home and much of what the second learned abroad.
-    """
-    start, network = load_network(first).state_dict(), load_network(second)
-    mixed = {
-        name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
-        for name, value in network.state_dict().items()
-    }
-    network.load_state_dict(mixed)
-    return network
 
 
 def smoothing_matrix(share):
@@ -348,17 +345,18 @@ def train(
             scaler.load_state_dict(stored["scaler"])
         state = stored["state"]
     drop_rows_after(out / "log.jsonl", state["epoch"])
-    torch.set_num_threads(threads or os.cpu_count())  # ultralytics leaves one core out when it is imported
+    import_torch()
+    torch.set_num_threads(threads or os.cpu_count() or 1)  # ultralytics leaves one core out when it is imported
     loss_of = build_loss(network, recipe["smoothing"], recipe["cls"])
     validation = read_dataset(dataset, "val") if check else []
-    looks = read_looks(recipe["looks"])
+    stains = read_stains(recipe["stains"])
     if not is_done(recipe, state, check):  # what a finished run was stays as it is
         (out / "run.json").write_text(json.dumps(run | {"views": len(views)}, indent=1))
     while not is_done(recipe, state, check):
         canvases = Canvases(
             views,
-            **{key: recipe[key] for key in ("canvas_px", "um_per_px", "seed", "empty", "fields", "strong", "dressed")},
-            looks=looks,
+            **{key: recipe[key] for key in OF_CANVASES},
+            stains=stains,
             composed=composed_share(recipe, progress_share(recipe, state)),
         )
         loader = DataLoader(

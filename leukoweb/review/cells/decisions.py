@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from detection.cell_types import CODES
+from detection.cell_types import CODES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import REJECTED, SIGNED, Case
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.attention import together
-from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Decision, with_labels
+from leukoweb.review.models import Decision, with_labels
 
 LABELS = (*CODES, UNIDENTIFIED, NOT_A_CELL)
 CLOSED = {

@@ -4,13 +4,13 @@ from collections import Counter
 
 from django.urls import reverse
 
-from detection.cell_types import CELL_TYPES
+from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import DetectorVersion, ImageResult
 from leukoweb.cases.models import SlideImage
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import cells_to_change, in_order, is_settled, reasons_to_look, together
-from leukoweb.review.counting.differential import NOT_A_CELL, UNIDENTIFIED, clopper_pearson, count_differential
+from leukoweb.review.counting.differential import clopper_pearson, count_differential
 from leukoweb.review.counting.flags import flags_of, limits_of_the_count
 from leukoweb.review.models import Decision
 from leukoweb.review.services import age_years, current_policy, rules_of, wbc_of

@@ -6,10 +6,10 @@ database, page or policy.
 
 from collections import Counter
 
-from leukoweb.review.counting.differential import NOT_A_CELL
+from detection.cell_types import BLASTS, NOT_A_CELL, PROMYELOCYTES
 
 LOW_SCORE = 0.6
-GRAVE = ("MYO", "MOB", "PMO", "PMB")  # one such cell sends the case to the pathologist (C7)
+GRAVE = (*BLASTS, *PROMYELOCYTES)  # one such cell sends the case to the pathologist (C7)
 UNPROVEN = ("none", "weak")
 NEVER = 10**6
 PAGE, CLOSE_PAGE = 60, 12

@@ -12,15 +12,14 @@ from dataclasses import asdict, dataclass
 
 from scipy.special import betaincinv
 
-from detection.cell_types import CELL_TYPES
+from detection.cell_types import BLASTS, CELL_TYPES, NOT_A_CELL, PROMYELOCYTES, UNIDENTIFIED
 from leukoweb.review.counting.policies import Rules
 
 CONFIDENCE = 0.95
-UNIDENTIFIED, NOT_A_CELL = "UNI", "NOT"
 GROUPS = {
     "neutrophils": ("Neutrophils", ("NGS", "NGB")),
-    "blasts": ("Blasts", ("MYO", "MOB")),
-    "promyelocytes": ("Promyelocytes", ("PMO", "PMB")),
+    "blasts": ("Blasts", BLASTS),
+    "promyelocytes": ("Promyelocytes", PROMYELOCYTES),
 }
 _GIGA_PER_L = {"10*9/L": 1.0, "10*3/uL": 1.0, "/uL": 0.001}
 

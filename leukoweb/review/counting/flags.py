@@ -5,10 +5,10 @@ Pure: limits come with the differential's own rules; nothing here knows cells, r
 
 from dataclasses import dataclass
 
+from detection.cell_types import BLASTS, PROMYELOCYTES
 from leukoweb.review.counting.differential import Differential, cells_to_separate, upper_bound_of_zero
 
 URGENT, REVIEW, NOTE = "urgent", "review", "note"
-BLASTS, PROMYELOCYTES = ("MYO", "MOB"), ("PMO", "PMB")
 LEFT_SHIFT = ("NGB", "MMZ", "MYB", "PMO")
 
 

@@ -10,13 +10,14 @@ from collections import Counter
 from django.db import transaction
 from django.utils import timezone
 
+from detection.cell_types import NOT_A_CELL
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, TO_REVIEW, TO_SIGN, Case
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import LABELS, current_cells
 from leukoweb.review.counting.agreement import cohen_kappa
 from leukoweb.review.counting.differential import Differential, count_differential
-from leukoweb.review.models import NOT_A_CELL, Reading, ReferenceCount
+from leukoweb.review.models import Reading, ReferenceCount
 from leukoweb.review.services import age_years, current_policy, rules_of, wbc_of
 
 EACH, SECOND_LOOKS = 200, 20

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from detection.boxes import pairwise_iou
-from detection.cell_types import CODES
+from detection.cell_types import CODES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.analysis.models import Run
 from leukoweb.cases.models import Slide
 from leukoweb.review.counting.differential import count_differential
 from leukoweb.review.counting.flags import flags_of
-from leukoweb.review.models import NOT_A_CELL, UNIDENTIFIED, Report
+from leukoweb.review.models import Report
 from leukoweb.review.services import current_policy, last_signed, rules_of, signed_cells
 
 SAME_CELL_IOU = 0.5

@@ -12,13 +12,13 @@ import numpy as np
 from django.utils.crypto import salted_hmac
 from PIL import Image
 
-from detection.cell_types import BY_CODE, CODES
+from detection.cell_types import BY_CODE, CODES, UNIDENTIFIED
 from detection.images import unpack_image
 from leukoweb.analysis.models import ImageResult
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, SlideImage
 from leukoweb.cases.store import original_path
-from leukoweb.review.models import UNIDENTIFIED, Report
+from leukoweb.review.models import Report
 from leukoweb.review.services import last_signed, signed_cells
 
 
