@@ -5,19 +5,45 @@ DATA ?= data
 JOBS ?= 2
 RUN := .venv/bin/python
 
-.PHONY: run install test check bench backup restore clean
+.PHONY: run install test test-fast check check-python check-scripts docs lock bench backup restore vendor clean
 
 run: .venv/installed
-	@exec $(RUN) -m leukoweb.run --port $(PORT) --data "$(DATA)" $(if $(IMAGES),--images "$(IMAGES)")
+	@exec $(RUN) -m leukoweb run --port $(PORT) --data "$(DATA)" $(if $(IMAGES),--images "$(IMAGES)")
 
 install: .venv/installed
 
 test: .venv/installed-dev
 	$(RUN) -m pytest -n $(JOBS)
 
-check: .venv/installed-dev
+# Without real programs, browser and long computations, on SQLite: what to run while working.
+test-fast: .venv/installed-dev
+	LEUKOWEB_TEST_DATABASE=sqlite $(RUN) -m pytest -n $(JOBS) -m "not slow and not browser and not services"
+
+check: .venv/installed-dev check-python check-scripts
+
+check-python:
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m djlint --quiet --lint templates
+	$(RUN) -m mypy
+	LEUKOWEB_DATA_DIR="$$(mktemp -d)" LEUKOWEB_ENV_FILE= $(RUN) manage.py makemigrations --check --dry-run
+
+check-scripts:
+	@if command -v npx >/dev/null; then \
+	    npx --yes eslint@9 --max-warnings 0 static/js; \
+	else echo "Not run: eslint (no npx on PATH; Debian: apt-get install npm)"; fi
+
+# The documentation as a small site in `site/`.
+docs: .venv/installed-dev
+	$(RUN) -m mkdocs build --strict --quiet
+
+# Write requirements.lock anew, from what the declared ranges give today in an environment of its own.
+lock:
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(PYTHON) -m venv "$$scratch/venv" \
+	 && "$$scratch/venv/bin/pip" install --quiet ".[dev]" \
+	 && sed -n '/^#/p' requirements.lock > "$$scratch/lock" \
+	 && "$$scratch/venv/bin/pip" list --format freeze --exclude leukoweb --exclude pip | sed 's/+.*//' | sort >> "$$scratch/lock" \
+	 && cp "$$scratch/lock" requirements.lock
 
 bench: .venv/installed-dev
 	$(RUN) -m detection bench
@@ -29,11 +55,15 @@ backup: .venv/installed
 restore: .venv/installed
 	LEUKOWEB_DATA_DIR="$(abspath $(DATA))" $(RUN) manage.py restore "$(or $(FROM),$(error say from where: make restore FROM=/some/folder/backup-... DATA=/empty/folder))"
 
+# The browser libraries, fetched anew at the versions that static/vendor/fetch.sh names.
+vendor:
+	sh static/vendor/fetch.sh
+
 # The environment is made again when what the product needs has changed; otherwise this costs nothing.
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "LeukoWeb needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv .venv || { echo "Python cannot make an environment here. On Debian: apt-get install python3-venv"; exit 1; }
-	$(RUN) -m pip install --quiet --editable .
+	$(RUN) -m pip install --quiet --editable ".[worker]"
 	@touch $@
 
 .venv/installed-dev: pyproject.toml .venv/installed
@@ -41,4 +71,4 @@ restore: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv site

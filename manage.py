@@ -1,11 +1,7 @@
 #!/usr/bin/env python
-"""Django's command line for LeukoWeb; it knows nothing but the settings' name."""
+"""The command `leukoweb` of a checkout that was not installed; every command is that of the package."""
 
-import os
-import sys
+from leukoweb.__main__ import main
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leukoweb.settings")
-    from django.core.management import execute_from_command_line
-
-    execute_from_command_line(sys.argv)
+    main()

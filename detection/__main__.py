@@ -1,4 +1,4 @@
-"""`python -m detection COMMAND`: the command line of the detection package.
+"""`leukocytes COMMAND`, in a checkout also `python -m detection COMMAND`: the command line of the detection package.
 
 It maps commands to the modules that own them; only the module of the command that is run is imported.
 """
@@ -44,7 +44,7 @@ COMMANDS = {
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of all commands, with the arguments of the one that is asked for."""
-    parser = argparse.ArgumentParser(prog="python -m detection", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="leukocytes", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--traceback", action="store_true", help="show where in the program an error came from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = next((argument for argument in arguments if argument in COMMANDS), None)
@@ -58,17 +58,17 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2, and one sentence, where what was asked for cannot be done."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = build_parser(arguments)
-    options = parser.parse_args(arguments)
     try:
+        options = build_parser(arguments).parse_args(arguments)
         return options.run(options) or 0
     except Exception as error:
         # DetectorRefused and ImageRefused are recognised by name: commands that do without them do not import them.
         refusals = {"DetectorRefused", "ImageRefused"}
-        is_refusal = isinstance(error, ValueError | OSError) or type(error).__name__ in refusals
-        if options.traceback or not is_refusal:
+        is_refusal = isinstance(error, ValueError | OSError | ModuleNotFoundError) or type(error).__name__ in refusals
+        if "--traceback" in arguments or not is_refusal:
             raise
-        print(f"{parser.prog} {options.command}: {sentence(error)}", file=sys.stderr)
+        asked = next((argument for argument in arguments if argument in COMMANDS), "")
+        print(f"leukocytes {asked}: {sentence(error)}", file=sys.stderr)
         return 2
 
 
@@ -76,6 +76,8 @@ def sentence(error: Exception) -> str:
     """Say in one line what was wrong: for a file its name, for anything else the error's own words."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed. Install what this command needs: pip install 'leukoweb[lab]'"
     return str(error) or type(error).__name__
 
 

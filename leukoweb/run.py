@@ -5,6 +5,7 @@ It starts and ends programs and speaks to the person at the terminal; it knows n
 
 import argparse
 import fcntl
+import importlib.util
 import os
 import shutil
 import signal
@@ -17,9 +18,9 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from leukoweb.places import ROOT, home
 from leukoweb.processes import broker_command, broker_socket, end_with_parent
 
-ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT_S = 120
 LOG_KEPT_BYTES = 5 * 2**20
 
@@ -72,9 +73,9 @@ class Child:
 
 def main(arguments=None) -> int:
     """Read the command line and run; the exit code is 0 after Ctrl-C, 1 when something failed."""
-    parser = argparse.ArgumentParser(prog="python -m leukoweb.run", description=__doc__)
+    parser = argparse.ArgumentParser(prog="leukoweb run", description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of database, images and broker")
+    parser.add_argument("--data", type=Path, default=home() / "data", help="folder of database, images and broker")
     parser.add_argument("--images", type=Path, help="register the first case from these images instead of drawn ones")
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -93,6 +94,8 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
     """Start broker, worker and web over `data_dir` and watch them; they are ended in the opposite order."""
     if images and not images.is_dir():
         raise CannotRun(f"IMAGES={images} is no folder. Name a folder of JPEG, PNG, BMP or TIFF files.")
+    if importlib.util.find_spec("torch") is None:
+        raise CannotRun("the worker's libraries are not installed. Install them: pip install 'leukoweb[worker]'")
     _check_port(port)
     lock = _lock(data_dir)
     os.environ["LEUKOWEB_DATA_DIR"] = str(data_dir)
@@ -106,7 +109,7 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
         if not os.environ.get("BROKER_URL"):
             children.append(Child("broker", broker_command(data_dir), data_dir, patience_s=10))
             _wait_for(lambda: _answers_at(broker_socket(data_dir)), children)
-        prepare = [sys.executable, "manage.py", "prepare", "--only-worker"]
+        prepare = [sys.executable, "-m", "leukoweb", "prepare", "--only-worker"]
         if images:
             prepare += ["--images", str(images.resolve())]
         if subprocess.run(prepare, cwd=ROOT, stdin=subprocess.DEVNULL).returncode != 0:

@@ -9,13 +9,14 @@ import environ
 from csp.constants import NONCE
 from django.core.exceptions import ImproperlyConfigured
 
+from leukoweb import __version__
 from leukoweb.accounts.roles import ROLES
+from leukoweb.places import ASSETS, home
 from leukoweb.processes import broker_socket
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-VERSION = "1.2.0"
+VERSION = __version__
 env = environ.Env()
-ENV_FILE = Path(env.str("LEUKOWEB_ENV_FILE", str(BASE_DIR / ".env")))
+ENV_FILE = Path(env.str("LEUKOWEB_ENV_FILE", str(home() / ".env")))
 if ENV_FILE.is_file():
     environ.Env.read_env(ENV_FILE)
 
@@ -31,7 +32,7 @@ def _kept_secret(folder: Path) -> str:
 
 
 # --- where things lie -------------------------------------------------------------------------------------------
-DATA_DIR = Path(env.str("LEUKOWEB_DATA_DIR", str(BASE_DIR / "data"))).resolve()
+DATA_DIR = Path(env.str("LEUKOWEB_DATA_DIR", str(home() / "data"))).resolve()
 STORE_DIR = DATA_DIR / "store"
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "incoming"
 FILE_UPLOAD_PERMISSIONS = 0o600
@@ -57,8 +58,6 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django_htmx",
-    "django_filters",
-    "django_tables2",
     "crispy_forms",
     "crispy_bootstrap5",
     "rest_framework",
@@ -104,7 +103,7 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [ASSETS / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -119,11 +118,10 @@ TEMPLATES = [
 ]
 
 CRISPY_ALLOWED_TEMPLATE_PACKS = CRISPY_TEMPLATE_PACK = "bootstrap5"
-DJANGO_TABLES2_TEMPLATE = "django_tables2/bootstrap5-responsive.html"
 
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("LEUKOWEB_STATIC_DIR", str(DATA_DIR / "static"))
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [ASSETS / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

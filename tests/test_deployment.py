@@ -108,8 +108,6 @@ def test_there_is_a_worker_with_a_card_and_one_without():
     [device] = SERVICES["worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]
     assert (SERVICES["worker"]["profiles"], SERVICES["worker-cpu"]["profiles"]) == (["gpu"], ["cpu"])
-    assert SERVICES["worker"]["command"] == SERVICES["worker-cpu"]["command"]
-    assert SERVICES["worker"]["command"][:4] == ["celery", "-A", "leukoweb", "worker"]
 
 
 def test_the_broker_keeps_what_it_has_and_evicts_nothing():
@@ -125,24 +123,58 @@ def test_images_are_pinned_and_the_dump_program_is_of_the_database_version():
     assert f"postgresql-client-{major}" in DOCKERFILE
 
 
-def test_the_image_runs_without_root_and_copies_everything_that_the_product_is_made_of():
-    users = re.findall(r"^USER (\S+)", DOCKERFILE, re.M)
-    assert users == ["leukoweb"]
-    copied = re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.M)
-    for part in ("manage.py", "pyproject.toml", "detection", "leukoweb", "templates", "static"):
+def stage(name):
+    """The lines of one stage of the Dockerfile."""
+    return re.search(rf"^FROM \S+ AS {name}$(.*?)(?=^FROM|\Z)", DOCKERFILE, re.M | re.S)[1]
+
+
+def test_the_image_runs_without_root_and_its_wheel_is_built_of_everything_that_the_product_is_made_of():
+    assert re.findall(r"^USER (\S+)", stage("web"), re.M)[-1] == "leukoweb"
+    assert re.findall(r"^USER (\S+)", stage("worker"), re.M)[-1] == "leukoweb"
+    copied = re.findall(r"^COPY (.+) \S+$", stage("build"), re.M)
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    for part in ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "detection", "leukoweb", "templates", "static"):
         assert any(part in line.split() for line in copied), part
         assert (ROOT / part).exists()
-    assert "LEUKOWEB_DATA_DIR=/data" in DOCKERFILE
+        assert part not in ignored
+    assert "LEUKOWEB_DATA_DIR=/data" in stage("web")
     assert set(re.findall(r"(LEUKOWEB_\w+)=", DOCKERFILE)) <= READ_BY_SETTINGS
 
 
-def test_the_image_installs_a_torch_that_the_project_admits_in_both_variants():
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    for requirement in re.findall(r'"((?:torch|torchvision)>=[^"]+)"', DOCKERFILE):
-        assert requirement in wanted
-    assert "cpu)" in DOCKERFILE
-    assert "cuda)" in DOCKERFILE
-    assert SERVICES["web"]["build"]["args"] == {"VARIANT": "${LEUKOWEB_VARIANT:?cpu or cuda}"}
+def test_the_web_image_holds_no_network_library_and_only_the_worker_asks_for_its_extra():
+    assert not re.search(r"pip install.*(torch|\[)", stage("web"))
+    assert '[worker]"' in stage("worker")
+    built = {name: SERVICES[name]["build"]["target"] for name in OURS}
+    assert built == {"web": "web", "migrate": "web", "worker": "worker", "worker-cpu": "worker"}
+    for target in set(built.values()):
+        assert f" AS {target}\n" in DOCKERFILE
+    images = {name: SERVICES[name]["image"] for name in OURS}
+    assert images["web"] == images["migrate"]
+    assert len({images["web"], images["worker"], images["worker-cpu"]}) == 3
+
+
+def test_the_profile_without_a_card_builds_a_torch_for_processors_within_the_range_of_the_project():
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["worker"]
+    named = re.findall(r'"((?:torch|torchvision)>=[^"]+)"', DOCKERFILE)
+    assert len(named) == 2
+    assert set(named) <= set(wanted)
+    assert "ARG TORCH_INDEX=\n" in stage("worker")
+    assert SERVICES["worker-cpu"]["build"]["args"]["TORCH_INDEX"].endswith("/whl/cpu}")
+    assert "args" not in SERVICES["worker"]["build"]
+
+
+def test_what_compose_starts_is_in_the_image():
+    assert SERVICES["migrate"]["command"][0] == "leukoweb"
+    assert re.search(r'^CMD \["gunicorn"', stage("web"), re.M)
+    assert re.search(r'^CMD \["celery", "-A", "leukoweb", "worker"', stage("worker"), re.M)
+    assert not {"command"} & (set(SERVICES["worker"]) | set(SERVICES["worker-cpu"]) | set(SERVICES["web"]))
+
+
+def test_fonts_of_many_scripts_are_installed_where_reports_are_printed():
+    ci = (ROOT / ".ci" / "run").read_text()
+    for package in ("fonts-noto-core", "fonts-noto-cjk"):
+        assert package in stage("web")
+        assert package in ci
 
 
 def test_nginx_finds_the_web_process_and_lets_the_largest_image_through():
@@ -163,6 +195,6 @@ def test_the_ci_script_installs_what_the_tests_start_and_hands_over_to_make():
     script = (ROOT / ".ci" / "run").read_text()
     for package in ("postgresql", "redis-server", "chromium", "poppler-utils", "libpangoft2-1.0-0", "python3-venv"):
         assert re.search(rf"\b{package}\b", script)
-    assert script.rstrip().endswith("exec make test")
+    assert script.rstrip().endswith("make check\nexec make test")
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     subprocess.run(["sh", "-n", ROOT / ".ci" / "run"], check=True)

@@ -93,7 +93,7 @@ def _load(weights_path: str, card: str):
 
 def load_detector(version: DetectorVersion):
     """The network of a version with the card that was registered, loaded once per process."""
-    return _load(version.weights_path, json.dumps(version.card))
+    return _load(str(version.weights), json.dumps(version.card))
 
 
 def register_calibration(site_path: Path, laboratory, *, by=None) -> SiteCalibration:

@@ -1,9 +1,12 @@
 """What a detector said: detector versions, runs over slides, and cells; a row here is never edited by a person."""
 
+from pathlib import Path
+
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from detection import SHIPPED_CARD
 from leukoweb.accounts.models import Laboratory
 from leukoweb.cases.models import Slide, SlideImage
 
@@ -29,6 +32,13 @@ class DetectorVersion(models.Model):
 
     def __str__(self):
         return f"{self.name} {self.version}"
+
+    @property
+    def weights(self) -> Path:
+        """Where the weights are: as registered, or with the installed package, which an upgrade may have moved."""
+        registered = Path(self.weights_path)
+        shipped = SHIPPED_CARD.parent / registered.name
+        return registered if registered.is_file() or not shipped.is_file() else shipped
 
     def evidence(self, code: str) -> str:
         """How well this version is proven on a type: none, weak, fair or good."""

@@ -16,7 +16,8 @@ import urllib.request
 from datetime import timedelta
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from leukoweb.places import ROOT
+
 EMPTIEST = "/health/web/"
 CELLS = {"NGS": 550, "LYT": 275, "MON": 75, "EOS": 38, "MYO": 30, "EBO": 20, "LYA": 12}  # 1,000
 WEB_LIMIT_MB = 250

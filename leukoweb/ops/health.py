@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 import redis.exceptions
 from celery import current_app
@@ -74,7 +73,7 @@ def detector_check() -> Check:
     version = DetectorVersion.objects.filter(is_active=True).first()
     if version is None:
         return Check("detector", "warning", "No detector is active yet: the shipped one is taken at the first slide.")
-    weights = Path(version.weights_path)
+    weights = version.weights
     if not weights.is_file():
         return Check("detector", "failed", f"The weights of {version} are not in their place.")
     with weights.open("rb") as file:

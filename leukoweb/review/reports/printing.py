@@ -6,11 +6,11 @@ The PDF library needs Pango from the system, so it is loaded only when a PDF is 
 import base64
 from functools import lru_cache
 
-from django.conf import settings
 from django.template.loader import render_to_string
 
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell
+from leukoweb.places import ASSETS
 from leukoweb.refusals import Refused
 
 
@@ -59,7 +59,7 @@ def _fetch_only_embedded():
 
 @lru_cache(maxsize=1)
 def _stylesheet() -> str:
-    return (settings.BASE_DIR / "static" / "css" / "report_pdf.css").read_text()
+    return (ASSETS / "static" / "css" / "report_pdf.css").read_text()
 
 
 def _code(address: str) -> str:
