@@ -76,6 +76,7 @@ INSTALLED_APPS = [
     "leukoweb.cases",
     "leukoweb.analysis",
     "leukoweb.review",
+    "leukoweb.delivery",
     "leukoweb.api",
     "leukoweb.ops",
 ]
@@ -296,8 +297,18 @@ CELERY_BEAT_SCHEDULE = {
     },
     "audit-head": {"task": "leukoweb.audit.tasks.keep_head", **HOURLY},
     "sessions": {"task": "leukoweb.accounts.tasks.clear_sessions", **HOURLY},
+    "results": {
+        "task": "leukoweb.delivery.tasks.deliver_results",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 10, "priority": 0},
+    },
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
+
+# --- interfaces -------------------------------------------------------------------------------------------------
+MLLP_TLS_CERT = env.str("LEUKOWEB_MLLP_TLS_CERT", "")
+MLLP_TLS_KEY = env.str("LEUKOWEB_MLLP_TLS_KEY", "")
+MLLP_TLS_CA = env.str("LEUKOWEB_MLLP_TLS_CA", "")
 
 # --- API --------------------------------------------------------------------------------------------------------
 TOKEN_MAX_DAYS = env.int("LEUKOWEB_TOKEN_MAX_DAYS", 90)

@@ -13,6 +13,7 @@ urlpatterns = [
     path("", include("leukoweb.cases.urls")),
     path("", include("leukoweb.analysis.urls")),
     path("", include("leukoweb.review.urls")),
+    path("", include("leukoweb.delivery.urls")),
     path("", include("leukoweb.api.urls")),
     path("", include("leukoweb.audit.urls")),
     path("", include("leukoweb.ops.urls")),

@@ -224,8 +224,10 @@ def test_each_state_filter_finds_exactly_the_cases_in_that_state(sign_in, techno
     first = Report.objects.create(case=amended, state="signed", created_by=technologist)
     Report.objects.create(case=amended, state="draft", version=2, amends=first, created_by=technologist)
     make_case("new")
+    make_case("ordered", ordered_at=timezone.now())
     make_case("refused", rejected_at=timezone.now(), rejected_by=technologist)
     expected = {
+        "ordered": ["ordered"],
         "registered": ["new"],
         "queued": ["run-queued"],
         "running": ["run-running"],

@@ -145,6 +145,15 @@ TABLE = {
     "report_policies": ("in 403 403 403 404", "no"),  # a draft has none frozen
     "report_amend": ("no", SIGNER_OWN),
     "report_verify": (READERS, READERS),
+    # interfaces and messages
+    "interface_list": (ADMINS, "no"),
+    "interface_add": (ADMINS, ADMINS),
+    "interface_edit": (ADMINS, ADMINS),
+    "message_list": (READERS, "no"),
+    "message_detail": (OWN, "no"),
+    "message_replay": ("no", OWN),
+    "message_dismiss": ("no", OWN),
+    "message_send": ("no", OWN),
     # the programming interface
     "api_schema": (ALL, "no"),
     "api_docs": (ALL, "no"),
@@ -170,6 +179,8 @@ TABLE = {
 
 # The beginning of a route -> its arguments, made from the cast; the first that fits counts.
 OBJECTS = [
+    ("interfaces/", lambda c: {"pk": c.interface.pk}),
+    ("messages/", lambda c: {"pk": c.message.pk}),
     ("account/hospital/oidc/", lambda c: {"provider_id": "hospital"}),
     ("account/second-factor/webauthn/keys/", lambda c: {"pk": 1}),
     ("account/sessions/", lambda c: {"pk": 10**6}),
@@ -214,6 +225,8 @@ class Cast:
 
 @pytest.fixture
 def cast(laboratory, technologist, pathologist, admin, outsider, make_case, make_slide):
+    from leukoweb.delivery.models import Interface
+    from leukoweb.delivery.services import receive, save_interface
     from leukoweb.review.models import Phrase, Report
 
     c = Cast()
@@ -230,6 +243,9 @@ def cast(laboratory, technologist, pathologist, admin, outsider, make_case, make
     )
     c.cell = c.image.cells.first()
     c.report = Report.objects.create(case=c.case, created_by=pathologist)
+    c.interface = save_interface(Interface(laboratory=laboratory, name="HIS", direction="orders_in", port=1), by=admin)
+    receive(c.interface, b"PID|1")
+    c.message = c.interface.messages.get()
     c.phrase = Phrase.objects.create(laboratory=laboratory, name="Normal", text="Nothing unusual.")
     for path in (original_path(c.image.sha256), *_tiles(c.image)):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ PERMISSIONS = {
     "manage_accounts": {ADMIN},
     "manage_policies": {ADMIN},
     "manage_detectors": {ADMIN},
+    "manage_interfaces": {ADMIN},
     "read_audit": {ADMIN},
     "see_system": {ADMIN},
 }

@@ -14,9 +14,11 @@ from django.utils import timezone
 
 from leukoweb.accounts.models import Laboratory
 
-REJECTED, REGISTERED, FAILED, RUNNING, QUEUED = "rejected", "registered", "failed", "running", "queued"
+ORDERED, REGISTERED, REJECTED = "ordered", "registered", "rejected"
+FAILED, RUNNING, QUEUED = "failed", "running", "queued"
 TO_REVIEW, TO_SIGN, SIGNED, AMENDING = "to_review", "to_sign", "signed", "amending"
 STATES = {
+    ORDERED: "Ordered, no slide yet",
     REGISTERED: "Registered, no slide yet",
     QUEUED: "Waiting for the detector",
     RUNNING: "Detector at work",
@@ -101,6 +103,7 @@ def _cases_by_state():
         (FAILED, cases.filter(**runs[FAILED])),
         (RUNNING, cases.filter(**runs[RUNNING])),
         (QUEUED, cases.filter(**runs[QUEUED])),
+        (ORDERED, cases.filter(slides__isnull=True, ordered_at__isnull=False)),
         (REGISTERED, cases.filter(slides__isnull=True)),
         (TO_SIGN, cases.filter(hand_overs__isnull=False, hand_overs__returned_at__isnull=True)),
     ]
@@ -130,6 +133,14 @@ class Case(models.Model):
     collected_at = models.DateTimeField(null=True, blank=True)
     received_at = models.DateTimeField(default=timezone.now)
     clinical_note = models.TextField(blank=True)
+    ordered_at = models.DateTimeField(null=True, blank=True, help_text="Set where the case came as an order.")
+    placer_number = models.CharField(max_length=64, blank=True, db_index=True, validators=[ONE_LINE])
+    filler_number = models.CharField(max_length=64, blank=True, validators=[ONE_LINE])
+    requester = models.CharField(max_length=200, blank=True, validators=[ONE_LINE])
+    ward = models.CharField(max_length=200, blank=True, validators=[ONE_LINE])
+    copy_to = models.CharField(max_length=400, blank=True, validators=[ONE_LINE])
+    specimen_type = models.CharField(max_length=100, blank=True, validators=[ONE_LINE])
+    collector = models.CharField(max_length=200, blank=True, validators=[ONE_LINE])
     wbc = models.DecimalField(
         "analyser WBC", max_digits=9, decimal_places=3, null=True, blank=True, validators=[MinValueValidator(0)]
     )

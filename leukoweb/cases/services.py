@@ -18,6 +18,9 @@ CASE_FIELDS = (
     "accession_number", "priority", "stain", "collected_at", "received_at", "clinical_note",
     "wbc", "wbc_unit", "wbc_at", "wbc_source",
 )  # fmt: skip
+ORDER_FIELDS = (
+    "ordered_at", "placer_number", "filler_number", "requester", "ward", "copy_to", "specimen_type", "collector",
+)  # fmt: skip
 
 
 def register_case(*, by, mrn, patient, case) -> Case:
@@ -44,7 +47,7 @@ def edit_case(case, *, by, mrn, patient, fields) -> Case:
     with transaction.atomic():
         case = open_case(case)
         events = []
-        before = {name: getattr(case, name) for name in CASE_FIELDS} | {"mrn": case.patient.mrn}
+        before = {name: getattr(case, name) for name in CASE_FIELDS + ORDER_FIELDS} | {"mrn": case.patient.mrn}
         if mrn == case.patient.mrn:
             _correct_patient(case.patient, patient, by=by, case=case, events=events)
         else:
@@ -57,7 +60,7 @@ def edit_case(case, *, by, mrn, patient, fields) -> Case:
                 case.save()
         except IntegrityError as error:
             raise Refused(_taken(case.accession_number), "accession_number", code="taken") from error
-        changes = _changed(before, {name: getattr(case, name) for name in CASE_FIELDS} | {"mrn": mrn})
+        changes = _changed(before, {name: getattr(case, name) for name in CASE_FIELDS + ORDER_FIELDS} | {"mrn": mrn})
         _write(events)
         if changes:
             record("case.edit", actor=by, obj=case, case=case, changes=changes)

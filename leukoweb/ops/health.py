@@ -12,6 +12,7 @@ from django.db import connection
 from kombu.exceptions import OperationalError as BrokerError
 
 from leukoweb.analysis.models import DetectorVersion, Run
+from leukoweb.delivery.outbox import undelivered
 
 FREE_DISK_WARNING_BYTES = 5 * 2**30
 
@@ -30,7 +31,7 @@ def look() -> list[Check]:
     database = database_check()
     checks = [database, broker_check(), worker_check(), disk_check(), pdf_check()]
     if database.state == "ok":
-        checks[3:3] = [queue_check(), detector_check()]
+        checks[3:3] = [queue_check(), detector_check(), results_check()]
     return checks
 
 
@@ -61,6 +62,14 @@ def worker_check() -> Check:
     if not answers:
         return Check("worker", "failed", "No worker answers: slides wait until one is started.")
     return Check("worker", "ok", "A worker answers.")
+
+
+def results_check() -> Check:
+    owed = undelivered()
+    if owed:
+        words = f"{owed} results of signed or rejected cases are not delivered: see Messages."
+        return Check("results", "warning", words)
+    return Check("results", "ok", "Every result that is due was acknowledged.")
 
 
 def queue_check() -> Check:

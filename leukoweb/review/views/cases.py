@@ -8,7 +8,7 @@ from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.services import history_of, record_read
-from leukoweb.cases.models import QUEUED, REGISTERED, RUNNING, Case, Slide
+from leukoweb.cases.models import ORDERED, QUEUED, REGISTERED, RUNNING, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.flags import flags_of, limits_of_the_count
 from leukoweb.review.counting.loinc import loinc_of
@@ -65,11 +65,12 @@ def _live(case):
     run_of = {run.slide_id: run for run in runs.filter(slide__case=case)}
     decided = Decision.objects.filter(cell__in=current_cells(case)).values("cell").distinct().count()
     detector = next((run.detector for run in run_of.values() if run.detector), None)
+    has_slides = case.state not in (ORDERED, REGISTERED)
     return {
         "case": case,
         "slides": [(slide, run_of.get(slide.pk)) for slide in slides],
         "is_live": case.state in (QUEUED, RUNNING),
-        "has_slides": case.state != REGISTERED,
+        "has_slides": has_slides,
         "differential": figures,
         "lines": lines,
         "previous": previous,
@@ -80,7 +81,7 @@ def _live(case):
         else {},
         "chart": chart_of(lines),
         "flags": [(flag, seen.get(flag.key)) for flag in flags_of(differential)],
-        "limits": limits_of_the_count(differential) if not differential.is_empty or case.state != REGISTERED else [],
+        "limits": limits_of_the_count(differential) if not differential.is_empty or has_slides else [],
         "decided": decided,
         "cells_total": sum(row.count for row in differential.rows) + differential.unidentified.count,
         "uncovered": _uncovered(case),

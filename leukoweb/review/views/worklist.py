@@ -5,7 +5,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from leukoweb.accounts.access import requires
-from leukoweb.cases.models import AMENDING, FAILED, QUEUED, REGISTERED, RUNNING, TO_REVIEW, TO_SIGN, Case
+from leukoweb.cases.models import AMENDING, FAILED, ORDERED, QUEUED, REGISTERED, RUNNING, TO_REVIEW, TO_SIGN, Case
 from leukoweb.review.models import Acknowledgement, HandOver
 from leukoweb.review.services import open_cases, urgent_flags_of
 
@@ -59,7 +59,7 @@ def _sections(user):
 
     mine = ("Returned to you", lambda row: row["is_mine"])
     review = ("To review", in_state(TO_REVIEW))
-    prepare = ("Needs a slide or another try", in_state(FAILED, REGISTERED))
+    prepare = ("Needs a slide or another try", in_state(FAILED, REGISTERED, ORDERED))
     machine = ("With the detector", in_state(QUEUED, RUNNING))
     if user.can("sign_report"):
         return [("To sign", in_state(TO_SIGN, AMENDING)), mine, review, prepare, machine]

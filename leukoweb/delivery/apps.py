@@ -1,0 +1,10 @@
+"""The Django application of this room; it holds nothing but its name."""
+
+from django.apps import AppConfig
+
+
+class DeliveryConfig(AppConfig):
+    """Orders in, results out."""
+
+    name = "leukoweb.delivery"
+    label = "delivery"

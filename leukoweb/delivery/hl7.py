@@ -1,0 +1,283 @@
+"""Read and write HL7 v2 messages as text: separators, escapes, character sets, segments and acknowledgements.
+
+It leaves the meaning of a message to `orders` and `results`, transport to `mllp`, and storage to `services`.
+
+Notes
+-----
+The `hl7` library carries the transport. Its reader is not used: it writes field values, and so names of patients, to
+the log when an escape sequence is wrong, and drops what it cannot map.
+
+References
+----------
+HL7 tables 0008 (acknowledgement codes), 0103 (processing id), 0211 (character sets) and 0357 (error conditions):
+https://terminology.hl7.org, code systems v2-0008, v2-0103, v2-0211 and v2-0357.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+MAX_BYTES = 4 * 2**20
+VERSIONS = ("2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8")
+CHARACTER_SETS = {  # table 0211, those that Python reads without loss
+    "ASCII": "ascii",
+    "UNICODE UTF-8": "utf-8",
+    "UTF-8": "utf-8",  # not in the table, sent by many systems
+    **{f"8859/{part}": f"iso8859-{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
+}
+ERRORS = {  # table 0357
+    "100": "Segment sequence error",
+    "101": "Required field missing",
+    "102": "Data type error",
+    "103": "Table value not found",
+    "200": "Unsupported message type",
+    "201": "Unsupported event code",
+    "202": "Unsupported processing id",
+    "203": "Unsupported version id",
+    "204": "Unknown key identifier",
+    "205": "Duplicate key identifier",
+    "206": "Application record locked",
+    "207": "Application internal error",
+}
+_SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}")
+_TIME = re.compile(r"(\d{4})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:\.\d{1,4})?)?)?)?)?)?([+-]\d{4})?")
+
+
+class MessageRefused(Exception):
+    """Say in one sentence what is wrong with a message; `code` is of table 0357, `location` such as "PID-3"."""
+
+    def __init__(self, sentence: str, *, code: str, location: str = "", ack: str = "AE") -> None:
+        super().__init__(sentence)
+        self.sentence, self.code, self.location, self.ack = sentence, code, location, ack
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment; fields are counted as the standard counts them, so that `MSH-1` is the field separator."""
+
+    name: str
+    fields: tuple[str, ...]
+    separators: str  # field, component, repetition, escape, sub-component
+
+    def get(self, field: int, component: int = 1, repetition: int = 1) -> str:
+        """Return a value without escapes; "" where the message has none. The first sub-component stands for all."""
+        raw = self.fields[field] if field < len(self.fields) else ""
+        if self.name == "MSH" and field <= 2:
+            return raw
+        repetitions = raw.split(self.separators[2])
+        raw = repetitions[repetition - 1] if repetition <= len(repetitions) else ""
+        components = raw.split(self.separators[1])
+        raw = components[component - 1] if component <= len(components) else ""
+        return unescape(raw.split(self.separators[4])[0], self.separators).strip()
+
+    def repetitions(self, field: int) -> int:
+        """Return how many repetitions a field has; 0 where it is empty."""
+        raw = self.fields[field] if field < len(self.fields) else ""
+        return len(raw.split(self.separators[2])) if raw else 0
+
+
+@dataclass(frozen=True)
+class Hl7:
+    """A message as its segments, the header first."""
+
+    segments: tuple[Segment, ...]
+
+    @property
+    def header(self) -> Segment:
+        """The MSH segment."""
+        return self.segments[0]
+
+    @property
+    def control_id(self) -> str:
+        """MSH-10."""
+        return self.header.get(10)
+
+    @property
+    def kind(self) -> str:
+        """Message type and event, such as "OML^O21"."""
+        return f"{self.header.get(9)}^{self.header.get(9, 2)}"
+
+    def all(self, name: str) -> list[Segment]:
+        """Return every segment with this name, in order."""
+        return [segment for segment in self.segments if segment.name == name]
+
+    def first(self, name: str) -> Segment:
+        """Return the first segment with this name; an empty one where there is none."""
+        return next(iter(self.all(name)), Segment(name, (name,), self.header.separators))
+
+    def groups(self, leader: str) -> list["Hl7"]:
+        """Return the message once for each `leader` segment, with the segments that follow it and the common ones."""
+        starts = [n for n, segment in enumerate(self.segments) if segment.name == leader]
+        common = self.segments[: starts[0]] if starts else self.segments
+        return [
+            Hl7((*common, *self.segments[begin:end])) for begin, end in zip(starts, [*starts[1:], len(self.segments)])
+        ]
+
+
+def read(raw: bytes, *, charset: str = "utf-8") -> Hl7:
+    """Read a message.
+
+    Parameters
+    ----------
+    raw : bytes
+        One message without the MLLP frame; segments end with CR, and LF or CR LF are taken as well.
+    charset : str
+        Python's name of the character set where MSH-18 names none.
+
+    Raises
+    ------
+    MessageRefused
+        When there is no header, the bytes are not of the character set, or a line is no segment.
+    """
+    if len(raw) > MAX_BYTES:
+        raise MessageRefused(f"The message has {len(raw)} bytes; at most {MAX_BYTES} are taken.", code="207", ack="AR")
+    start = raw.lstrip(b"\r\n\x0b ")
+    if not start.startswith(b"MSH") or len(start) < 8:
+        raise MessageRefused("The message does not begin with MSH.", code="100", location="MSH", ack="AR")
+    separators = start[3:8].decode("latin-1")
+    if len(set(separators)) != 5 or any(c.isalnum() or c.isspace() for c in separators):
+        raise MessageRefused(
+            "MSH-1 and MSH-2 must name five different separators.", code="102", location="MSH-2", ack="AR"
+        )
+    text = _decode(start, separators[0], charset)
+    if "\x00" in text:
+        raise MessageRefused("The message holds a NUL character.", code="102")
+    segments = [_segment(line, separators) for line in re.split(r"[\r\n]+", text) if line.strip()]
+    return Hl7(tuple(segments))
+
+
+def _decode(raw: bytes, field_separator: str, charset: str) -> str:
+    header = re.split(rb"[\r\n]", raw, maxsplit=1)[0].decode("latin-1").split(field_separator)
+    named = header[17].split("~")[0].strip().upper() if len(header) > 17 else ""
+    if named and named not in CHARACTER_SETS:
+        raise MessageRefused(
+            "The character set in MSH-18 is not supported: use UNICODE UTF-8, ASCII or 8859/1 to 8859/15.",
+            code="103", location="MSH-18", ack="AR",
+        )  # fmt: skip
+    try:
+        return raw.decode(CHARACTER_SETS[named] if named else charset)
+    except UnicodeDecodeError:
+        raise MessageRefused(
+            f"The bytes are not of the character set {named or charset}: correct MSH-18 or the sender's setting.",
+            code="102", location="MSH-18",
+        ) from None  # fmt: skip
+
+
+def _segment(line: str, separators: str) -> Segment:
+    name = line[:3]
+    if not _SEGMENT.fullmatch(name) or (len(line) > 3 and line[3] != separators[0]):
+        raise MessageRefused("A line of the message is no segment.", code="100")
+    fields = line.split(separators[0])
+    if name == "MSH":  # MSH-1 is the separator itself
+        fields = [name, separators[0], *fields[1:]]
+    return Segment(name, tuple(fields), separators)
+
+
+def unescape(text: str, separators: str) -> str:
+    """Return a value with its escape sequences resolved; one that is not known stays as it was sent."""
+    escape = separators[3]
+    if escape not in text:
+        return text
+    plain = dict(zip("FSRET", separators)) | {".br": "\n", "H": "", "N": ""}
+
+    def resolved(match: re.Match) -> str:
+        inner = match[1]
+        if inner in plain:
+            return plain[inner]
+        if re.fullmatch(r"X(?:[0-9A-Fa-f]{2})+", inner):
+            found = bytes.fromhex(inner[1:]).decode("latin-1")
+            return "".join(c if c.isprintable() or c in "\n\t" else " " for c in found)
+        if re.fullmatch(r"\.(?:sp|in|ti|sk|ce|fi|nf)[+-]?\d*", inner):
+            return "\n" if inner[1:3] in ("sp", "ce") else " "
+        return match[0]
+
+    e = re.escape(escape)
+    return re.sub(f"{e}([^{e}]*){e}", resolved, text)
+
+
+def escape(text: str) -> str:
+    """Return a value as it stands in a message of the usual separators."""
+    for character, letter in (("\\", "E"), ("|", "F"), ("^", "S"), ("&", "T"), ("~", "R")):
+        text = text.replace(character, f"\\{letter}\\")
+    return text.replace("\r\n", "\\.br\\").replace("\n", "\\.br\\").replace("\r", "\\.br\\")
+
+
+def field(*components: str) -> str:
+    """Return one field of escaped components, without empty ones at its end."""
+    return "^".join(escape(component) for component in components).rstrip("^")
+
+
+def segment(name: str, values: dict[int, str]) -> str:
+    """Return a segment line from its fields by number; values are escaped already (see `field`)."""
+    return "|".join([name, *(values.get(n, "") for n in range(1, max(values, default=0) + 1))])
+
+
+def moment(text: str, *, zone: ZoneInfo, location: str) -> datetime | None:
+    """Read a time stamp; without an offset it is the laboratory's local time, and a date alone is its midnight.
+
+    Raises
+    ------
+    MessageRefused
+        When the text is no date or time of HL7.
+    """
+    if not text or text == '""':
+        return None
+    match = _TIME.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        year, month, day, hour, minute, second = (int(part) if part else None for part in match.groups()[:6])
+        at = datetime(year, month or 1, day or 1, hour or 0, minute or 0, min(second or 0, 59))
+        if match[7]:
+            shift = timedelta(hours=int(match[7][1:3]), minutes=int(match[7][3:5]))
+            return at.replace(tzinfo=timezone(-shift if match[7][0] == "-" else shift))
+        return at.replace(tzinfo=zone)
+    except (ValueError, OverflowError):
+        raise MessageRefused("This is no date or time of HL7.", code="102", location=location) from None
+
+
+def stamp(at: datetime) -> str:
+    """Write a time with its offset, to the second."""
+    return at.strftime("%Y%m%d%H%M%S%z")
+
+
+def acknowledgement(
+    message: Hl7 | None, *, at: datetime, control_id: str, code: str = "AA", refused: MessageRefused | None = None,
+) -> bytes:  # fmt: skip
+    """Write the answer to a message: AA, or AE and AR with the sentence of what is wrong.
+
+    Parameters
+    ----------
+    message : Hl7 or None
+        The message that is answered; None where not even its header could be read.
+    at : datetime
+        Aware time of the answer.
+    control_id : str
+        The answer's own id.
+    code : {"AA"}
+        Of table 0008; where `refused` is given, its own code counts.
+    refused : MessageRefused, optional
+    """
+    header = message.header if message else None
+    event = header.get(9, 2) if header else ""
+    given = {n: header.fields[n] if header and n < len(header.fields) else "" for n in (3, 4, 5, 6)}
+    lines = [
+        segment("MSH", {
+            1: "^~\\&", 2: given[5], 3: given[6], 4: given[3], 5: given[4], 6: stamp(at),
+            8: f"ACK^{escape(event)}^ACK" if event else "ACK", 9: escape(control_id),
+            10: escape(header.get(11) or "P") if header else "P",
+            11: escape(header.get(12) or "2.5.1") if header else "2.5.1", 17: "UNICODE UTF-8",
+        }),
+        segment("MSA", {1: refused.ack if refused else code, 2: escape(message.control_id) if message else ""}),
+    ]  # fmt: skip
+    if refused:
+        name, _, number = refused.location.partition("-")
+        lines.append(
+            segment("ERR", {
+                2: f"{name}^1^{number}" if number else name,
+                3: f"{refused.code}^{ERRORS[refused.code]}^HL70357", 4: "E", 7: escape(refused.sentence),
+                8: escape(refused.sentence),
+            })
+        )  # fmt: skip
+    return ("\r".join(lines) + "\r").encode()

@@ -1,0 +1,25 @@
+"""The command `listen`: the process that takes orders over MLLP."""
+
+import asyncio
+import signal
+
+from django.core.management.base import BaseCommand
+
+from leukoweb.delivery.mllp import listen
+
+
+class Command(BaseCommand):
+    """Listen for the active interfaces of orders until the process is asked to end."""
+
+    help = "Listen for orders (HL7 v2 over MLLP) on the ports of the active interfaces."
+
+    def handle(self, *args: object, **options: object) -> None:
+        """Run the listener."""
+        asyncio.run(_until_asked())
+
+
+async def _until_asked() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await listen(stop)

@@ -1,0 +1,126 @@
+"""Interfaces to other systems and every message that came or went, as bytes; their meaning is the services' work."""
+
+import uuid
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+from leukoweb.accounts.models import Laboratory
+from leukoweb.cases.models import Case
+from leukoweb.delivery.hl7 import CHARACTER_SETS
+from leukoweb.review.models import Report
+
+
+class Interface(models.Model):
+    """One connection of a laboratory: orders that come in, or results that go out."""
+
+    class Direction(models.TextChoices):
+        ORDERS_IN = "orders_in", "Orders in (HL7 v2 over MLLP)"
+        RESULTS_OUT = "results_out", "Results out (HL7 v2 over MLLP)"
+
+    class Accession(models.TextChoices):
+        FILLER = "filler", "filler order number, else placer order number"
+        PLACER = "placer", "placer order number"
+        SPECIMEN = "specimen", "specimen number (SPM-2)"
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="interfaces")
+    name = models.CharField(max_length=100)
+    direction = models.CharField(max_length=20, choices=Direction)
+    is_active = models.BooleanField("active", default=False)
+    host = models.CharField(
+        max_length=200, default="127.0.0.1", help_text="Address to listen on, or of the system that receives results."
+    )
+    port = models.PositiveIntegerField(validators=[MinValueValidator(1), MaxValueValidator(65535)])
+    use_tls = models.BooleanField("TLS", default=False)
+    charset = models.CharField(
+        "character set",
+        max_length=20,
+        default="utf-8",
+        choices=sorted({(value, key) for key, value in CHARACTER_SETS.items() if key != "UTF-8"}),
+        help_text="Where a message names none in MSH-18.",
+    )
+    authority = models.CharField(
+        "assigning authority", max_length=100, blank=True, help_text="PID-3.4 of the MRN. Empty: the first number."
+    )
+    accession_from = models.CharField(
+        "accession number from", max_length=10, choices=Accession, default=Accession.FILLER
+    )
+    codes = models.JSONField(
+        "order codes", default=dict, blank=True, help_text="OBR-4 code to “film” or “ignore”; other codes are held."
+    )
+    acts_as = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", help_text="Account in the audit trail."
+    )
+    last_event = models.BigIntegerField(default=0, editable=False, help_text="Last audit event turned into a result.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["laboratory", "name"], name="interface_name_once")]
+        ordering = ["laboratory_id", "name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MessageQuerySet(models.QuerySet):
+    def visible_to(self, user) -> models.QuerySet:
+        """The messages of the user's own laboratory."""
+        return self.filter(interface__laboratory_id=user.laboratory_id)
+
+
+class Message(models.Model):
+    """One message as it came or goes; its bytes are stored before they are read and never change."""
+
+    class State(models.TextChoices):
+        RECEIVED = "received", "Received"
+        APPLIED = "applied", "Applied"
+        HELD = "held", "Held for a person"
+        REFUSED = "refused", "Refused"
+        REPEATED = "repeated", "Repeated"
+        DISMISSED = "dismissed", "Dismissed"
+        QUEUED = "queued", "To be sent"
+        ACKNOWLEDGED = "acknowledged", "Acknowledged"
+        DEAD = "dead", "Not delivered"
+
+    interface = models.ForeignKey(Interface, on_delete=models.PROTECT, related_name="messages")
+    is_incoming = models.BooleanField()
+    control_id = models.CharField(max_length=200, blank=True, db_index=True)
+    kind = models.CharField(max_length=20, blank=True, help_text="Message type and event.")
+    raw = models.BinaryField()
+    sha256 = models.CharField(max_length=64, db_index=True)
+    peer = models.CharField(max_length=100, blank=True)
+    state = models.CharField(max_length=20, choices=State)
+    sentence = models.TextField(blank=True, help_text="Why it was held, refused or not delivered.")
+    answer = models.BinaryField(default=bytes, help_text="The acknowledgement, as it was sent or received.")
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, null=True, blank=True, related_name="messages")
+    report = models.ForeignKey(Report, on_delete=models.PROTECT, null=True, blank=True, related_name="messages")
+    attempts = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    given_up_at = models.DateTimeField(null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+    settled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["interface", "state", "id"]),
+            models.Index(fields=["interface", "-id"]),
+        ]
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.control_id}".strip() or str(self.pk)
+
+    @property
+    def text(self) -> str:
+        """The message for a person's eye: one segment a line."""
+        return bytes(self.raw).decode("utf-8", "replace").replace("\r", "\n")
+
+
+def new_control_id() -> str:
+    """Return an id for a message of ours, at most 20 characters as version 2.5.1 allows."""
+    return uuid.uuid4().hex[:20]

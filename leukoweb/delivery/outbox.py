@@ -1,0 +1,140 @@
+"""Turn signatures and rejections into result messages, and send them until they are acknowledged.
+
+The audit trail is the outbox: its event is written in the transaction of the signature, so that a result is owed
+exactly when the report is signed, whatever dies in between. Every interface remembers the last event that it has turned
+into a message; message and memory are written in one transaction.
+"""
+
+import hashlib
+import logging
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+
+from leukoweb.accounts.models import User
+from leukoweb.audit.models import Event
+from leukoweb.audit.services import record
+from leukoweb.cases.models import Case
+from leukoweb.delivery.hl7 import MessageRefused, read
+from leukoweb.delivery.mllp import NotDelivered, deliver
+from leukoweb.delivery.models import Interface, Message
+from leukoweb.delivery.results import rejection_message, result_message
+from leukoweb.review.models import Report
+
+log = logging.getLogger(__name__)
+SIGNED, REJECTED = "report.sign", "case.reject"
+FIRST_WAIT, LONGEST_WAIT, GIVEN_UP_AFTER = timedelta(minutes=1), timedelta(hours=1), timedelta(hours=24)
+AT_ONCE = 200  # events and messages of one round; the next round follows
+
+
+def collect(interface: Interface) -> int:
+    """Write the result messages that are owed since the last round; return how many."""
+    with transaction.atomic():
+        interface = Interface.objects.select_for_update(no_key=True).get(pk=interface.pk)
+        events = list(
+            Event.objects.filter(
+                pk__gt=interface.last_event, laboratory_id=interface.laboratory_id, action__in=[SIGNED, REJECTED]
+            ).order_by("pk")[:AT_ONCE]
+        )
+        messages = [message for event in events if (message := _message_of(interface, event))]
+        Message.objects.bulk_create(messages)
+        if events:
+            interface.last_event = events[-1].pk
+            interface.save(update_fields=["last_event"])
+    return len(messages)
+
+
+def _message_of(interface: Interface, event: Event) -> Message | None:
+    now = timezone.localtime()
+    given = {"zone_time": now, "authority": interface.authority}
+    if event.action == SIGNED:
+        report = Report.objects.select_related("case__laboratory", "case__patient").get(pk=event.object_id)
+        case, control_id = report.case, report.seal[:20]
+        raw = result_message(report, control_id=control_id, **given)
+    else:
+        report, case = None, Case.objects.select_related("laboratory", "patient").get(pk=event.case_id)
+        control_id = f"X{event.pk}"
+        raw = rejection_message(case, control_id=control_id, **given)
+    return Message(
+        interface=interface, is_incoming=False, control_id=control_id, kind="ORU^R01", raw=raw,
+        sha256=hashlib.sha256(raw).hexdigest(), state=Message.State.QUEUED, case=case, report=report,
+        next_try_at=now, given_up_at=now + GIVEN_UP_AFTER,
+    )  # fmt: skip
+
+
+def send_due(interface: Interface) -> int:
+    """Send what is due, oldest first, one at a time; return how many were acknowledged.
+
+    A later message of a case waits for the earlier ones of the same case. A peer that cannot be reached ends the round.
+    """
+    sent, waiting = 0, Message.objects.filter(interface=interface, state=Message.State.QUEUED)
+    earlier = waiting.filter(case=OuterRef("case"), pk__lt=OuterRef("pk"))
+    due = waiting.filter(Q(next_try_at=None) | Q(next_try_at__lte=timezone.now()))
+    for pk in list(due.exclude(Exists(earlier)).order_by("pk").values_list("pk", flat=True)[:AT_ONCE]):
+        # The claim keeps a second worker away for as long as an answer may take; it is no lock.
+        claimed = waiting.filter(pk=pk, next_try_at__lte=timezone.now()).update(next_try_at=timezone.now() + FIRST_WAIT)
+        if not claimed:
+            continue
+        message = Message.objects.get(pk=pk)
+        try:
+            answer = deliver(interface, bytes(message.raw))
+        except NotDelivered as reason:
+            _put_off(message, str(reason))
+            return sent
+        sent += _settle(message, answer)
+    return sent
+
+
+def _settle(message: Message, answer: bytes) -> bool:
+    """Store the answer; True where the receiver accepted the message."""
+    message.answer = answer
+    try:
+        parsed = read(answer)
+        code, answered = parsed.first("MSA").get(1), parsed.first("MSA").get(2)
+    except MessageRefused:
+        code, answered = "", ""
+    if code in ("AA", "CA") and answered == message.control_id:
+        message.state, message.sentence, message.done_at = Message.State.ACKNOWLEDGED, "", timezone.now()
+        message.attempts += 1
+        message.save()
+        return True
+    if not code:
+        sentence = "The answer is no acknowledgement."
+    elif answered != message.control_id:
+        sentence = "The acknowledgement is of another message."
+    else:
+        detail = parsed.first("ERR").get(8) or parsed.first("ERR").get(7) or parsed.first("MSA").get(3)
+        sentence = f"The receiver refused the message ({code}). {detail}".strip()
+    _put_off(message, sentence)
+    return False
+
+
+def _put_off(message: Message, sentence: str) -> None:
+    """Try again after 1, 2, 4 ... 60 minutes; give up a day after the message was written."""
+    now: datetime = timezone.now()
+    message.attempts += 1
+    message.sentence = sentence
+    message.next_try_at = now + min(FIRST_WAIT * 2 ** min(message.attempts - 1, 10), LONGEST_WAIT)
+    if message.given_up_at and now > message.given_up_at:
+        message.state, message.done_at = Message.State.DEAD, now
+        log.error("message %s of interface %s was not delivered within a day", message.pk, message.interface_id)
+    message.save()
+
+
+def send_again(message: Message, *, by: User) -> None:
+    """Queue a message again that was given up or waits for its next try."""
+    with transaction.atomic():
+        owed = Message.objects.filter(pk=message.pk, state__in=[Message.State.DEAD, Message.State.QUEUED])
+        now = timezone.now()
+        if owed.update(state=Message.State.QUEUED, next_try_at=now, given_up_at=now + GIVEN_UP_AFTER, done_at=None):
+            record("message.send_again", actor=by, obj=message, case=message.case)
+
+
+def undelivered(laboratory_id: int | None = None) -> int:
+    """Return how many results of signed or rejected cases were not acknowledged after their first try."""
+    owed = Message.objects.filter(is_incoming=False, state__in=[Message.State.QUEUED, Message.State.DEAD])
+    if laboratory_id is not None:
+        owed = owed.filter(interface__laboratory_id=laboratory_id)
+    return owed.filter(Q(attempts__gt=0) | Q(state=Message.State.DEAD)).count()

@@ -1,0 +1,155 @@
+"""Write the result message of a signed, amended or rejected case from what was signed; it computes no figure.
+
+References
+----------
+IHE Laboratory Testing Workflow, LAB-3: OBR-3, OBR-4, OBR-25 and OBX-1, OBX-3, OBX-11 are required; OBX-9, 10 and 12 are
+never sent. LOINC: `review.counting.loinc`; the panel 24318-8 and the interpretation 33255-1 as in docs/domain.md.
+HL7 tables 0004, 0078, 0085, 0119, 0123 and 0203: https://terminology.hl7.org.
+"""
+
+from datetime import datetime
+
+from leukoweb.cases.models import Case
+from leukoweb.delivery.hl7 import escape, field, segment, stamp
+from leukoweb.review.models import Report
+
+PANEL = ("24318-8", "Leukocyte differential, manual", "LN")
+COMMENT = ("33255-1", "Interpretation", "LN")
+FINAL, CORRECTED, CANCELLED = "F", "C", "X"
+CALLS = {"high": "H", "low": "L", "": "N"}  # table 0078
+ALWAYS_SENT = ("blasts",)  # a count of zero is a result of its own (24318-8, conditional items)
+
+
+def result_message(report: Report, *, control_id: str, zone_time: datetime, authority: str = "") -> bytes:
+    """Write ORU^R01 of a signed report: F at first, and every line again as C once it amends another version.
+
+    Parameters
+    ----------
+    report : Report
+        Signed; only its frozen content is read.
+    control_id : str
+        MSH-10.
+    zone_time : datetime
+        Aware time of the message.
+    authority : str
+        Assigning authority of the medical record number.
+    """
+    content, case = report.content, report.case
+    status = CORRECTED if report.version > 1 else FINAL
+    lines = [
+        *_head(case, content["patient"], control_id, zone_time, authority, status, content["signature"]),
+        *_notes(content, status),
+    ]
+    observations = [*_observations(content), *_comment(content)]
+    lines += [_obx(number, seen, content, status) for number, seen in enumerate(observations, 1)]
+    return ("\r".join(lines) + "\r").encode()
+
+
+def rejection_message(case: Case, *, control_id: str, zone_time: datetime, authority: str = "") -> bytes:
+    """Write ORU^R01 that says that the specimen was rejected and why; it carries no figure."""
+    born = case.patient.birth_date
+    patient = {
+        "name": case.patient.name, "mrn": case.patient.mrn, "sex": case.patient.sex,
+        "birth_date": born.isoformat() if born else None,
+    }  # fmt: skip
+    lines = [
+        *_head(case, patient, control_id, zone_time, authority, CANCELLED, None),
+        segment("NTE", {1: "1", 3: field(f"Specimen rejected: {case.rejection_reason}")}),
+        segment("OBX", {1: "1", 2: "TX", 3: field(*PANEL), 5: field("Specimen rejected"), 11: CANCELLED}),
+    ]
+    return ("\r".join(lines) + "\r").encode()
+
+
+def _head(
+    case: Case, patient: dict, control_id: str, at: datetime, authority: str, status: str, signature: dict | None
+) -> list[str]:
+    family, _, given = patient["name"].partition(", ")
+    filler = case.filler_number or case.accession_number
+    obr = {
+        1: "1", 2: field(case.placer_number), 3: field(filler), 4: field(*PANEL),
+        7: stamp(case.collected_at) if case.collected_at else "", 14: stamp(case.received_at),
+        16: field("", case.requester), 22: stamp(datetime.fromisoformat(signature["signed_at"]) if signature else at),
+        25: status, 32: field(signature["username"], signature["name"]) if signature else "",
+    }  # fmt: skip
+    return [
+        segment("MSH", {
+            1: "^~\\&", 2: "LEUKOWEB", 3: field(case.laboratory.name), 6: stamp(at), 8: "ORU^R01^ORU_R01",
+            9: escape(control_id), 10: "P", 11: "2.5.1", 17: "UNICODE UTF-8",
+        }),
+        segment("PID", {
+            1: "1", 3: field(patient["mrn"], "", "", authority, "MR"), 5: field(family, given),
+            7: (patient["birth_date"] or "").replace("-", ""), 8: patient["sex"],
+        }),
+        segment("PV1", {1: "1", 2: "U", 3: field(case.ward)}),
+        segment("ORC", {1: "RE", 2: field(case.placer_number), 3: field(filler)}),
+        segment("OBR", obr),
+    ]  # fmt: skip
+
+
+def _notes(content: dict, status: str) -> list[str]:
+    """The limits of the count and, on an amended report, why it was amended."""
+    texts = [limit if isinstance(limit, str) else str(limit) for limit in content["limits"]]
+    if status == CORRECTED:
+        texts.insert(0, f"Corrected report: {content['report']['amendment_reason']}")
+    if content["product"]["is_research_use"]:
+        texts.append("Research use, not a medical device.")
+    return [segment("NTE", {1: str(n), 3: field(text)}) for n, text in enumerate(texts, 1)]
+
+
+def _observations(content: dict) -> list[dict]:
+    """One entry for each figure that is sent: key, name, LOINC, value, unit, range and call."""
+    differential, codes = content["differential"], content["loinc"]
+    rows = [*differential["rows"], *differential["groups"].values()]
+    found = []
+    for row in rows:
+        if not row["count"] and row["key"] not in ALWAYS_SENT:
+            continue
+        code = codes.get(row["key"], {"percent": "", "absolute": ""})
+        is_per_100 = row["per_100"] is not None
+        share, absolute = row["per_100"] if is_per_100 else row["percent"], row["absolute"]
+        by_absolute = absolute is not None and row["absolute_range"]
+        if share is not None:
+            found.append({
+                "key": row["key"], "name": row["name"], "loinc": code["percent"], "value": share,
+                "unit": ("/100{WBCs}", "per 100 WBC") if is_per_100 else ("%", "percent"),
+                "range": row["percent_range"], "call": "" if by_absolute else row["call"],
+            })  # fmt: skip
+        if absolute is not None:
+            found.append({
+                "key": f"{row['key']}#", "name": f"{row['name']}, absolute", "loinc": code["absolute"],
+                "value": absolute, "unit": ("10*3/uL", "thousand per microlitre"), "range": row["absolute_range"],
+                "call": row["call"] if by_absolute else "",
+            })  # fmt: skip
+    return found
+
+
+def _comment(content: dict) -> list[dict]:
+    text = content["report"]["comment"].strip()
+    return [{"text": text}] if text else []
+
+
+def _obx(number: int, seen: dict, content: dict, status: str) -> str:
+    collected = content["specimen"]["collected_at"]
+    signed = datetime.fromisoformat(content["signature"]["signed_at"])
+    common = {
+        1: str(number), 11: status, 14: stamp(datetime.fromisoformat(collected)) if collected else "",
+        16: field(content["signature"]["username"], content["signature"]["name"]),
+        18: field(content["detectors"][0]["name"]) if content["detectors"] else "", 19: stamp(signed),
+    }  # fmt: skip
+    if "text" in seen:
+        return segment("OBX", common | {2: "TX", 3: field(*COMMENT), 5: field(seen["text"])})
+    local = (seen["key"], seen["name"], "99LW")
+    code = (seen["loinc"], seen["name"], "LN", *local) if seen["loinc"] else local
+    low, high = ((seen["range"] or {}).get(end) for end in ("low", "high"))
+    limits = f"{_number(low)}-{_number(high)}" if low is not None and high is not None else ""
+    if not limits and (low is not None or high is not None):
+        limits = f">={_number(low)}" if low is not None else f"<={_number(high)}"
+    return segment("OBX", common | {
+        2: "NM", 3: field(*code), 5: _number(seen["value"]), 6: field(*seen["unit"], "UCUM"), 7: escape(limits),
+        8: CALLS.get(seen["call"], "") if seen["range"] else "",
+    })  # fmt: skip
+
+
+def _number(value: float) -> str:
+    """At most three decimals: a percentage keeps its rounding, an absolute count a thousandth of 10*3/uL."""
+    return f"{value:.3f}".rstrip("0").rstrip(".")

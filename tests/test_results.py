@@ -1,0 +1,164 @@
+"""Results that go out: what the message says, that it is owed exactly once, and how it is retried."""
+
+import socketserver
+import threading
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from hl7apy.parser import parse_message
+
+from leukoweb.cases.services import reject_case
+from leukoweb.delivery.hl7 import acknowledgement, read
+from leukoweb.delivery.models import Interface, Message
+from leukoweb.delivery.outbox import collect, send_again, send_due, undelivered
+from leukoweb.delivery.services import save_interface
+from leukoweb.review.reports.signing import amend_report
+from tests.test_reports import post_signature, reviewed, signed  # noqa: F401 (fixtures)
+
+
+class Receiver(socketserver.ThreadingTCPServer):
+    """A hospital system on loopback: it keeps what it gets and answers as `answer` says."""
+
+    allow_reuse_address, daemon_threads = True, True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Conversation)
+        self.got, self.answer = [], "AA"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Conversation(socketserver.StreamRequestHandler):
+    def handle(self):
+        frame = b""
+        while not frame.endswith(b"\x1c\r"):
+            if not (more := self.request.recv(65536)):
+                return
+            frame += more
+        message = read(frame[1:-2])
+        self.server.got.append(message)
+        answer = acknowledgement(message, at=timezone.now(), control_id="1", code="AA")
+        if self.server.answer == "silent":
+            return
+        if self.server.answer == "other":
+            answer = answer.replace(message.control_id.encode(), b"somebody-else")
+        elif self.server.answer == "garbage":
+            answer = b"what?"
+        elif self.server.answer != "AA":
+            answer = answer.replace(b"MSA|AA", f"MSA|{self.server.answer}".encode())
+        self.wfile.write(b"\x0b" + answer + b"\x1c\r")
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as server:
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def interface(laboratory, admin, receiver):
+    made = Interface(
+        laboratory=laboratory, name="Results", direction="results_out", port=receiver.server_address[1],
+        is_active=True, authority="MRN",
+    )  # fmt: skip
+    return save_interface(made, by=admin)
+
+
+def observations(message):
+    return {seg.get(3, 4) or seg.get(3): seg for seg in message.all("OBX")}
+
+
+def test_a_signed_report_is_sent_once_with_its_figures_and_codes(interface, receiver, signed):  # noqa: F811
+    report, _ = signed
+    assert collect(interface) == 1
+    assert collect(interface) == 0
+    assert send_due(interface) == 1
+    assert send_due(interface) == 0
+    [got] = receiver.got
+    assert got.kind == "ORU^R01"
+    assert got.control_id == report.seal[:20]
+    assert got.first("OBR").get(25) == "F"
+    found = observations(got)
+    rows = {row["key"]: row for row in report.content["differential"]["rows"]}
+    sent = {key: seg for key, seg in found.items() if key in rows}
+    assert sent
+    for key, seg in sent.items():
+        assert float(seg.get(5)) == pytest.approx(rows[key]["percent"] or rows[key]["per_100"], abs=0.0005)
+        assert (seg.get(3), seg.get(3, 3)) == (report.content["loinc"][key]["percent"], "LN")
+        assert seg.get(11) == "F"
+    assert {key for key, row in rows.items() if row["count"]} <= sent.keys()
+    assert found["blasts"].get(5) == "0"
+    assert Message.objects.get().state == "acknowledged"
+
+
+def test_the_message_is_valid_for_an_independent_reader(interface, signed):  # noqa: F811
+    collect(interface)
+    parsed = parse_message(bytes(Message.objects.get().raw).decode(), find_groups=True)
+    assert parsed.validate()
+
+
+def test_an_amended_report_sends_every_line_again_as_corrected(interface, receiver, signed, client, pathologist):  # noqa: F811
+    report, _ = signed
+    amend_report(report, by=pathologist, reason="One band was a metamyelocyte.")
+    client.force_login(pathologist)
+    post_signature(client, report.case)
+    collect(interface)
+    send_due(interface)
+    send_due(interface)
+    first, second = receiver.got
+    assert observations(first).keys() == observations(second).keys()
+    assert second.first("OBR").get(25) == "C"
+    assert {seg.get(11) for seg in second.all("OBX")} == {"C"}
+    assert "One band was a metamyelocyte." in second.first("NTE").get(3)
+
+
+def test_a_rejected_specimen_is_said_without_any_figure(interface, receiver, make_case, technologist):
+    reject_case(make_case(), by=technologist, reason="clotted")
+    collect(interface)
+    send_due(interface)
+    [got] = receiver.got
+    assert got.first("OBR").get(25) == "X"
+    assert [seg.get(2) for seg in got.all("OBX")] == ["TX"]
+    assert "clotted" in got.first("NTE").get(3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("silent", "ended the connection without an answer"),
+        ("other", "acknowledgement is of another message"),
+        ("garbage", "no acknowledgement"),
+        ("AE", "receiver refused the message"),
+        ("AR", "receiver refused the message"),
+    ],
+)
+def test_without_an_acknowledgement_the_result_stays_owed_and_says_why(interface, receiver, signed, answer, words):  # noqa: F811
+    receiver.answer = answer
+    collect(interface)
+    send_due(interface)
+    message = Message.objects.get()
+    assert message.state == "queued"
+    assert words in message.sentence
+    assert message.next_try_at > timezone.now()
+    assert undelivered(interface.laboratory_id) == 1
+    receiver.answer = "AA"
+    send_again(message, by=interface.acts_as)
+    assert send_due(interface) == 1
+    assert undelivered(interface.laboratory_id) == 0
+
+
+def test_a_receiver_that_is_away_for_a_day_leaves_a_message_that_is_not_delivered(interface, receiver, signed):  # noqa: F811
+    receiver.shutdown()
+    receiver.server_close()
+    collect(interface)
+    Message.objects.update(given_up_at=timezone.now() - timedelta(minutes=1))
+    send_due(interface)
+    message = Message.objects.get()
+    assert (message.state, undelivered()) == ("dead", 1)
+    assert "cannot be reached" in message.sentence
+
+
+def test_an_interface_of_another_laboratory_sends_nothing_of_this_one(other_laboratory, admin, signed):  # noqa: F811
+    made = Interface(laboratory=other_laboratory, name="Other", direction="results_out", port=1, is_active=True)
+    assert collect(save_interface(made, by=admin)) == 0
