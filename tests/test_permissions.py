@@ -137,6 +137,7 @@ TABLE = {
     # reports
     "flag_acknowledge": ("no", OWN),
     "case_hand_over": ("no", OWN),
+    "case_take_back": ("no", OWN),
     "case_return": ("no", SIGNER_OWN),
     "case_sign": (SIGNER_OWN, SIGNER_OWN),
     "report_detail": (OWN, "no"),

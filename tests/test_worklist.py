@@ -52,7 +52,7 @@ def test_handing_over_and_returning_goes_back_to_who_handed_over(
     case = make_case("A-1")
     make_slide(case, {"NGS": 100})
     client = sign_in(technologist)
-    client.post(reverse("case_hand_over", args=[case.pk]))
+    client.post(reverse("case_hand_over", args=[case.pk]), {"confirmed": "yes"})
     assert sections(client) == {"With the pathologist": ["A-1"]}
     client = sign_in(pathologist)
     assert sections(client) == {"To sign": ["A-1"]}
@@ -63,7 +63,7 @@ def test_handing_over_and_returning_goes_back_to_who_handed_over(
     assert sections(client) == {"Returned to you": ["A-1"]}
     assert "Count 100 more." in client.get(reverse("worklist")).content.decode()
     assert "Count 100 more." in client.get(reverse("case_detail", args=[case.pk])).content.decode()
-    client.post(reverse("case_hand_over", args=[case.pk]))
+    client.post(reverse("case_hand_over", args=[case.pk]), {"confirmed": "yes"})
     assert HandOver.objects.filter(returned_at=None).count() == 1
 
 
@@ -73,15 +73,47 @@ def test_handing_over_twice_hands_over_once(make_case, make_slide, sign_in, tech
     make_slide(case, {"NGS": 100})
     client = sign_in(technologist)
     for _ in range(times):
-        client.post(reverse("case_hand_over", args=[case.pk]))
+        client.post(reverse("case_hand_over", args=[case.pk]), {"confirmed": "yes"})
     assert HandOver.objects.count() == 1
+
+
+def test_a_case_of_which_nothing_was_reviewed_is_handed_over_only_when_that_is_confirmed(
+    make_case, make_slide, sign_in, technologist
+):
+    """H11."""
+    case, client = make_case(), sign_in(technologist)
+    make_slide(case, {"NGS": 100})
+    assert "none of the 100 cells is verified" in client.get(reverse("case_detail", args=[case.pk])).content.decode()
+    answer = client.post(reverse("case_hand_over", args=[case.pk]), follow=True)
+    assert "None of the 100 cells is verified" in answer.content.decode()
+    assert not HandOver.objects.exists()
+    answer = client.post(reverse("case_hand_over", args=[case.pk]), {"confirmed": "yes"}, follow=True)
+    assert "Handed over with 0 of 100 cells verified" in answer.content.decode()
+
+
+def test_the_sender_takes_a_case_back_and_nobody_else_does(make_case, make_slide, sign_in, technologist, pathologist):
+    """H11."""
+    case, client = make_case("A-1"), sign_in(technologist)
+    make_slide(case, {"NGS": 100})
+    client.post(reverse("case_hand_over", args=[case.pk]), {"confirmed": "yes"})
+    answer = sign_in(pathologist).post(reverse("case_take_back", args=[case.pk]), follow=True)
+    assert "Only the person who handed the case over" in answer.content.decode()
+    client = sign_in(technologist)
+    assert "Take it back" in client.get(reverse("case_detail", args=[case.pk])).content.decode()
+    client.post(reverse("case_take_back", args=[case.pk]))
+    assert sections(client) == {"To review": ["A-1"]}
+    page = client.get(reverse("case_detail", args=[case.pk])).content.decode()
+    assert "took the case back" in page
+    assert "Returned to" not in page
+    answer = client.post(reverse("case_take_back", args=[case.pk]), follow=True)
+    assert "nothing to take back" in answer.content.decode()
 
 
 def test_a_technologist_cannot_return_and_a_case_without_slides_cannot_be_handed_over(make_case, sign_in, technologist):
     case = make_case()
     client = sign_in(technologist)
     assert client.post(reverse("case_return", args=[case.pk]), {"reason": "x"}).status_code == 403
-    client.post(reverse("case_hand_over", args=[case.pk]))
+    client.post(reverse("case_hand_over", args=[case.pk]), {"confirmed": "yes"})
     assert not HandOver.objects.exists()
 
 

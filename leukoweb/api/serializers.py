@@ -261,9 +261,13 @@ class DifferentialSerializer(serializers.Serializer):
     total = serializers.IntegerField(help_text="Leukocytes in the denominator.")
     unidentified = DifferentialRow()
     not_cells = serializers.IntegerField()
-    reviewed = serializers.BooleanField()
-    reviewed_cells = serializers.IntegerField()
-    status = serializers.CharField(help_text="“preliminary, not reviewed” until a person decided on every cell.")
+    reviewed = serializers.BooleanField(help_text="Whether a person verified every counted cell.")
+    reviewed_cells = serializers.IntegerField(help_text="Counted cells that a person verified.")
+    counted_cells = serializers.IntegerField(help_text="Cells that are counted, erythroblasts and smudge cells too.")
+    status = serializers.CharField(
+        help_text="“preliminary, not reviewed”, “reviewed, not signed”, “signed”, or “signed, 34 of 113 cells verified "
+        "by a person, 79 by the detector alone”."
+    )
     is_limited = serializers.BooleanField(help_text="Too few leukocytes for a differential.")
     absolute_refusal = serializers.CharField(allow_blank=True)
     policies = serializers.DictField()

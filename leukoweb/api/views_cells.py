@@ -12,14 +12,14 @@ from leukoweb.api import serializers as forms
 from leukoweb.api.views_cases import Door, Pages, _checked, visible_case
 from leukoweb.audit.services import record, record_read
 from leukoweb.cases.models import SIGNED, Case, Slide
-from leukoweb.review.cells.decisions import current_cells, relabel_cell
+from leukoweb.review.cells.decisions import relabel_cell
 from leukoweb.review.counting.flags import flags_of
 from leukoweb.review.models import Decision, Report, with_labels
+from leukoweb.review.reports.files import without_cells
+from leukoweb.review.reports.page import page_of, shown_content
 from leukoweb.review.reports.printing import pdf_of
-from leukoweb.review.services import current_policy, differential_of
-from leukoweb.review.views.reports import page_of, shown_content, status_of
-
-PRELIMINARY = "preliminary, not reviewed"
+from leukoweb.review.reports.verification import is_reviewed, status_of
+from leukoweb.review.services import current_policy, differential_of, verification_now
 
 
 class SlideCells(Door):
@@ -78,10 +78,10 @@ class CaseReport(Door):
     def get(self, request, accession_number):
         """The newest report of a case: as it was signed, or as the case is now and then marked preliminary."""
         report = _newest_report(visible_case(request, accession_number))
-        kept = {name: section for name, section in shown_content(report).items() if name != "cells"}
+        answer = without_cells(report, shown_content(report))
         record("report.export", actor=request.user, obj=report if report.pk else report.case, case=report.case,
                changes={"format": "json"})  # fmt: skip
-        return Response({"status": status_of(report), "state": report.state, **kept, "seal": report.seal})
+        return Response(answer)
 
 
 class JsonWhateverWasAsked(DefaultContentNegotiation):
@@ -127,18 +127,17 @@ def _newest_report(case):
 
 def _differential(case) -> dict:
     differential, policy = differential_of(case), current_policy(case.laboratory)
-    labelled = current_cells(case).exclude(code="")
-    cells, reviewed = labelled.count(), labelled.exclude(decided_code="").count()
-    is_signed = Case.objects.with_state().values_list("state", flat=True).get(pk=case.pk) == SIGNED
-    is_reviewed = is_signed or 0 < cells == reviewed
+    verification = verification_now(case, differential.rules)
+    state = Case.objects.with_state().values_list("state", flat=True).get(pk=case.pk)
     return {
         "cells": {row.key: _row(row) for row in differential.rows},
         "total": differential.total,
         "unidentified": _row(differential.unidentified),
         "not_cells": differential.not_cells,
-        "reviewed": is_reviewed,
-        "reviewed_cells": reviewed,
-        "status": "signed" if is_signed else "reviewed" if is_reviewed else PRELIMINARY,
+        "reviewed": is_reviewed(verification),
+        "reviewed_cells": verification["verified"],
+        "counted_cells": verification["counted"],
+        "status": status_of(verification, is_signed=state == SIGNED),
         "is_limited": differential.is_limited,
         "absolute_refusal": differential.absolute_refusal,
         "policies": {

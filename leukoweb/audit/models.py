@@ -27,6 +27,7 @@ LABELS = {
     "case.register": "registered the case",
     "case.reject": "rejected the specimen",
     "case.return": "returned the case",
+    "case.take_back": "took the case back",
     "cell.add": "added a cell",
     "calibration.register": "registered a laboratory's calibration",
     "calibration.switch": "switched a laboratory's calibration",

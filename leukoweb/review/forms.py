@@ -37,13 +37,19 @@ class RulesForm(forms.Form):
     lya_limit = forms.FloatField(label="Atypical lymphocytes, limit (%)")
     left_shift_limit = forms.FloatField(label="Left shift: bands and immature neutrophils, limit (%)")
     nrbc_limit = forms.FloatField(label="Erythroblasts, limit (per 100 WBC)")
+    least_verified = forms.FloatField(
+        required=False,
+        label="Counted cells that a person verifies before a signature (%)",
+        help_text="100 unless your laboratory has decided otherwise; both numbers are then printed on every report.",
+    )
     reason = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 2}), label="Why the rules change", help_text="Kept with the version."
     )
 
     def rules_with(self, ranges) -> Rules | None:
         """The checked rules with these reference ranges; None when something is wrong (then the form says what)."""
-        values = {f.name: self.cleaned_data[f.name] for f in fields(Rules) if f.name in self.cleaned_data}
+        given = {f.name: self.cleaned_data.get(f.name) for f in fields(Rules)}
+        values = {name: value for name, value in given.items() if value is not None}
         try:
             return rules_from({**values, "ranges": ranges})
         except Refused as refused:

@@ -14,7 +14,8 @@ from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.counting.differential import Differential, Wbc, count_differential, wbc_from
 from leukoweb.review.counting.flags import flags_of
 from leukoweb.review.counting.policies import Rules, rules_from
-from leukoweb.review.models import Policy, Report, with_labels
+from leukoweb.review.models import NOT_A_CELL, Policy, Report, with_labels
+from leukoweb.review.reports.verification import Verification, cells_needed
 
 
 def current_policy(laboratory) -> Policy | None:
@@ -38,6 +39,19 @@ def differential_of(case, policy: Policy | None = None, counts=None) -> Differen
     rules = rules_of(policy or current_policy(case.laboratory))
     counts = label_counts(case) if counts is None else counts
     return count_differential(counts, rules, wbc=wbc_of(case), age_years=age_years(case), sex=case.patient.sex)
+
+
+def verification_now(case, rules: Rules) -> Verification:
+    """How many of a case's counted cells a person verified; who did is read from a report's content."""
+    counted = current_cells(case).order_by().exclude(code__in=("", NOT_A_CELL))
+    cells = counted.count()
+    verified = counted.exclude(decided_code="").count()
+    return {
+        "counted": cells,
+        "verified": verified,
+        "needed": cells_needed(cells, rules.least_verified),
+        "by": [],
+    }
 
 
 def previous_result(case) -> dict | None:

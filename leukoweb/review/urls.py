@@ -9,6 +9,7 @@ urlpatterns = [
     path("cases/<int:pk>/", cases.case_detail, name="case_detail"),
     path("cases/<int:pk>/live/", cases.case_live, name="case_live"),
     path("cases/<int:pk>/hand-over/", cases.case_hand_over, name="case_hand_over"),
+    path("cases/<int:pk>/take-back/", cases.case_take_back, name="case_take_back"),
     path("cases/<int:pk>/return/", cases.case_return, name="case_return"),
     path("cases/<int:pk>/acknowledge/", cases.flag_acknowledge, name="flag_acknowledge"),
     path("cases/<int:pk>/reference/", reference.reference_detail, name="reference_detail"),

@@ -73,6 +73,7 @@ class Rules:
     lya_limit: float = 5.0
     left_shift_limit: float = 10.0
     nrbc_limit: float = 5.0
+    least_verified: float = 100.0
     ranges: list = field(default_factory=lambda: [dict(entry) for entry in _ADULT_RANGES])
 
     def range_for(self, key: str, unit: str, age_years: float | None, sex: str) -> dict | None:
@@ -111,6 +112,10 @@ class Rules:
             f"Flag limits: blasts {self.blasts_first_limit:g} % and {self.blasts_second_limit:g} %, "
             f"atypical lymphocytes {self.lya_limit:g} %, left shift {self.left_shift_limit:g} %, "
             f"erythroblasts {self.nrbc_limit:g} per 100 WBC.",
+            "A person verifies every counted cell before a signature."
+            if self.least_verified == 100
+            else f"A person verifies at least {self.least_verified:g} % of the counted cells before a signature; the "
+            "others are reported as the detector typed them.",
         ]
 
 
@@ -155,6 +160,7 @@ _LIMITS = (
     ("lya_limit", 0.1, 100),
     ("left_shift_limit", 0.1, 100),
     ("nrbc_limit", 0.1, 1000),
+    ("least_verified", 0, 100),
 )
 _RANGE_FIELDS = {"key", "unit", "low", "high", "sex", "age_from", "age_under", "source"}
 

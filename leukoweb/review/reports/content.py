@@ -11,6 +11,8 @@ from leukoweb.cases.models import SlideImage
 from leukoweb.review.counting.flags import flags_of, limits_of_the_count
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.models import Acknowledgement, Decision, HandOver
+from leukoweb.review.reports.changes import changes_between
+from leukoweb.review.reports.verification import verification_of
 from leukoweb.review.services import (
     age_years,
     current_cells,
@@ -30,9 +32,9 @@ def content_of(report) -> dict:
     case, counts = report.case, label_counts(report.case)
     policy = current_policy(case.laboratory)
     differential = differential_of(case, policy, counts)
-    cells = _cells(case)
+    cells, readers = _cells(case)
     flags = flags_of(differential)
-    return {
+    content = {
         "product": {"name": "LeukoWeb", "version": settings.VERSION, "is_research_use": settings.IS_RESEARCH_USE},
         "laboratory": {"name": case.laboratory.name, "address": case.laboratory.address},
         "patient": _patient(case),
@@ -61,9 +63,27 @@ def content_of(report) -> dict:
         "detectors": _detectors(case),
         "images": _images(case),
         "cells": cells,
+        "verification": verification_of(cells, differential.rules.least_verified, readers),
         "pictures": chosen_pictures(report, cells, flags),
         "hand_over": _hand_over(case),
         "reference": reference_section(case),
+    }
+    return {**content, "amendment": _amendment(report, content)}
+
+
+def _amendment(report, content):
+    """What the version before said, when and by whom it was signed, and what changed (S9, S13)."""
+    before = report.amends
+    if before is None:
+        return None
+    return {
+        "version": before.version,
+        "signed_by": before.content["signature"]["name"],
+        "signed_at": before.content["signature"]["signed_at"],
+        "meaning": before.content["signature"]["meaning"],
+        "seal": before.seal,
+        "reason": report.amendment_reason,
+        "changes": changes_between(before.content, content),
     }
 
 
@@ -187,9 +207,10 @@ def _images(case):
 
 
 def _cells(case):
-    """Every counted cell with its decisions, so that the report can be counted again from them (S4, S5)."""
-    decisions = {}
+    """Every counted cell with its decisions, for counting again (S4, S5), and the printed names of the readers."""
+    decisions, readers = {}, {}
     for decision in Decision.objects.filter(cell__run__slide__case=case).select_related("decided_by").order_by("pk"):
+        readers[decision.decided_by.username] = decision.decided_by.printed_name
         decisions.setdefault(decision.cell_id, []).append(
             {
                 "id": decision.pk,
@@ -200,7 +221,7 @@ def _cells(case):
                 "at": _iso(decision.decided_at),
             }
         )
-    return [
+    cells = [
         {
             "id": cell.pk,
             "image": cell.image_id,
@@ -212,6 +233,7 @@ def _cells(case):
         }
         for cell in current_cells(case).order_by("pk")
     ]
+    return cells, readers
 
 
 def _hand_over(case):

@@ -7,6 +7,7 @@ import base64
 from functools import lru_cache
 
 from django.template.loader import render_to_string
+from django.urls import reverse
 
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell
@@ -15,9 +16,13 @@ from leukoweb.refusals import Refused
 
 
 def cell_pictures(content: dict) -> list[dict]:
-    """The chosen cells of a report with their labels: id, code, and whether a picture can be made."""
-    codes = {cell["id"]: cell for cell in content["cells"]}
-    return [codes[pk] for pk in content["pictures"] if pk in codes]
+    """Return the chosen cells of a report with `src`, the address of each cell's picture on this server."""
+    return [{**cell, "src": reverse("cell_crop", args=[cell["id"]])} for cell in _chosen(content)]
+
+
+def _chosen(content: dict) -> list[dict]:
+    cells = {cell["id"]: cell for cell in content["cells"]}
+    return [cells[pk] for pk in content["pictures"] if pk in cells]
 
 
 def pdf_of(page: dict) -> bytes:
@@ -31,7 +36,6 @@ def pdf_of(page: dict) -> bytes:
             "pictures": _embedded_pictures(content),
             "code_svg": _code(page["address"]),
             "stylesheet": _stylesheet(),
-            "is_research_use": content["product"]["is_research_use"],
         },
     )
     return html(string=text, url_fetcher=_fetch_only_embedded()).write_pdf(pdf_variant="pdf/ua-1")
@@ -74,7 +78,7 @@ def _embedded_pictures(content):
     scales = {image["id"]: image["um_per_px"] for image in content["images"]}
     cells = Cell.objects.select_related("image").in_bulk(content["pictures"])
     shown = []
-    for chosen in cell_pictures(content):
+    for chosen in _chosen(content):
         cell = cells.get(chosen["id"])
         path = crop_path(cell, um_per_px=scales.get(cell.image_id) or 0.1) if cell else None
         if path:

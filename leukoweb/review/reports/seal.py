@@ -14,6 +14,7 @@ import json
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.differential import count_differential, wbc_from
 from leukoweb.review.counting.policies import rules_from
+from leukoweb.review.reports.verification import verification_of
 
 FORMAT = "leukoweb-report/1"
 FIRST = "0" * 64
@@ -175,9 +176,25 @@ def _replayed(content):
         age_years=content["patient"]["age_years"],
         sex=content["patient"]["sex"],
     ).as_dict()
+    problems = _verification_disagrees(content)
     # A newer version of the product may say more about a row, never something else.
     stored = content["differential"]
-    return [f"Counted again: {line}." for line in differences(_as_far_as(stored, again), stored, "differential")]
+    found = differences(_as_far_as(stored, again), stored, "differential")
+    return problems + [f"Counted again: {line}." for line in found]
+
+
+def _verification_disagrees(content):
+    """Count the verified cells again; a report of version 1.2 and before does not have the section."""
+    if "verification" not in content:
+        return []
+    stored, least = content["verification"], content["policies"]["rules"]["least_verified"]
+    again = verification_of(content["cells"], least)
+    numbers = ("counted", "verified", "needed")
+    return [
+        f"The report says {stored[name]} cells {name}, its decisions say {again[name]}."
+        for name in numbers
+        if stored[name] != again[name]
+    ]
 
 
 def _as_far_as(stored, again):

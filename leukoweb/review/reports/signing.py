@@ -18,12 +18,15 @@ from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import reasons_to_look
 from leukoweb.review.counting.flags import flags_of
-from leukoweb.review.models import Acknowledgement, HandOver, Report
+from leukoweb.review.models import NOT_A_CELL, Acknowledgement, HandOver, Report
 from leukoweb.review.reports.content import content_of, signature_of
 from leukoweb.review.reports.seal import FIRST, digest, seal_of
-from leukoweb.review.services import differential_of
+from leukoweb.review.reports.verification import Verification, is_reviewed
+from leukoweb.review.services import current_policy, differential_of, rules_of, verification_now
 
 MEANINGS = ("Review and approval", "Responsibility for the reported results")
+# Where the policy lets cells pass that no person verified, nobody signs for their review.
+MEANINGS_WITHOUT_REVIEW = ("Approval", "Responsibility for the reported results")
 
 _SEEN = ("patient", "specimen", "counts", "differential", "policies", "detectors", "images", "cells")
 
@@ -86,6 +89,7 @@ def gates_of(report, content=None) -> list[Gate]:
     is_limited, lya = content["differential"]["is_limited"], counts.get("LYA", 0)
     total, has_comment = content["differential"]["total"], bool(content["report"]["comment"].strip())
     must_look = f"{len(waiting)} cells must be looked at: grave or unproven types, and low scores."
+    verification = content["verification"]
     gates = [
         _gate("runs", bool(runs) and not open_runs, "The detector has finished every slide.",
               f"{len(open_runs)} of {len(runs)} slides are not analysed." if runs else "No slide was uploaded."),
@@ -93,6 +97,8 @@ def gates_of(report, content=None) -> list[Gate]:
               f"{unidentified} unidentified cells need a type.", ("UNI",)),
         _gate("must_look", not waiting, "Every cell that must be looked at was looked at.", must_look,
               tuple(sorted({cell["code"] for cell in cells if cell["id"] in waiting}))),
+        _gate("verified", verification["verified"] >= verification["needed"], *_verified_words(verification),
+              _codes_to_verify(cells)),
         _gate("limited_count", has_comment or not is_limited,
               "The count is limited, and a comment says so." if is_limited else "Enough leukocytes were counted.",
               f"Only {total} leukocytes were counted: a limited count needs a comment."),
@@ -109,6 +115,26 @@ def gates_of(report, content=None) -> list[Gate]:
     return sorted(gates, key=lambda gate: gate.is_met)
 
 
+def _verified_words(verification):
+    """The gate in words: met, and unmet."""
+    counted, verified, needed = (verification[name] for name in ("counted", "verified", "needed"))
+    words = f"{verified} of {counted} counted cells verified"
+    if needed < counted:
+        words += f"; your laboratory's rules ask for {needed}"
+    return f"{words}.", f"{words}: {needed - verified} more to verify."
+
+
+def _codes_to_verify(cells):
+    """The types of the counted cells whose last decision is none, or was undone."""
+    open_cells = (cell for cell in cells if not (cell["decisions"] and cell["decisions"][-1]["to"]))
+    return tuple(sorted({cell["code"] for cell in open_cells} - {"", NOT_A_CELL}))
+
+
+def meanings_of(content: dict) -> tuple[str, ...]:
+    """What a signature on this report may mean (S1): "review" only where a person verified every counted cell."""
+    return MEANINGS if is_reviewed(content["verification"]) else MEANINGS_WITHOUT_REVIEW
+
+
 def _gate(key, is_met, met, unmet, codes=()):
     return Gate(key, met if is_met else unmet, is_met, codes)
 
@@ -118,16 +144,45 @@ def fingerprint(content: dict) -> str:
     return digest({name: content[name] for name in _SEEN})
 
 
-def hand_over(case, *, by) -> HandOver:
-    """Give a case to the pathologists. Before: TO_REVIEW. After: TO_SIGN."""
+def hand_over(case, *, by, is_confirmed: bool = False) -> Verification:
+    """Give a case to the pathologists; return how far it is verified. Before: TO_REVIEW. After: TO_SIGN.
+
+    With no cell verified the sender must confirm it, so that nothing unseen passes silently.
+    """
     if not by.can("hand_over"):
         raise Refused("Your role does not hand cases over.", code="not_allowed")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if case.state != TO_REVIEW:
             raise Refused("Only a case in review can be handed over; this one is not.", code="wrong_state")
-        handed = HandOver.objects.create(case=case, handed_over_by=by)
-        record("case.hand_over", actor=by, obj=case, case=case)
+        cells = verification_now(case, rules_of(current_policy(case.laboratory)))
+        if cells["counted"] and not cells["verified"] and not is_confirmed:
+            raise Refused(
+                f"None of the {cells['counted']} cells is verified: nobody has reviewed this case. Review it first, or "
+                "confirm that you hand it over as it is.",
+                code="wrong_state",
+            )
+        HandOver.objects.create(case=case, handed_over_by=by)
+        record("case.hand_over", actor=by, obj=case, case=case,
+               changes={"cells_verified": cells["verified"], "cells_counted": cells["counted"]})  # fmt: skip
+    return cells
+
+
+def take_back(case, *, by) -> HandOver:
+    """Take back a case that this person handed over. Before: TO_SIGN. After: TO_REVIEW."""
+    with transaction.atomic():
+        case = Case.objects.locked(case.pk)
+        handed = HandOver.objects.filter(case=case, returned_at=None).first()
+        if case.state != TO_SIGN or handed is None:
+            raise Refused("This case is not with the pathologists: there is nothing to take back.", code="wrong_state")
+        if handed.handed_over_by_id != by.pk:
+            raise Refused(
+                "Only the person who handed the case over takes it back; a pathologist can return it.",
+                code="not_allowed",
+            )
+        handed.returned_by, handed.returned_at, handed.return_reason = by, timezone.now(), "Taken back by the sender."
+        handed.save()
+        record("case.take_back", actor=by, obj=case, case=case)
     return handed
 
 
@@ -172,8 +227,6 @@ def sign_report(report, *, by, password, meaning, username=None, code="", seen=N
     """
     if not by.can("sign_report"):
         raise Refused("Only a pathologist signs.", code="not_allowed")
-    if meaning not in MEANINGS:
-        raise Refused("Choose the meaning of your signature.")
     _confirm_signer(by, password, username, code)
     with transaction.atomic():
         # The laboratory's row is the lock of its chain: two signatures at once never get the same predecessor.
@@ -192,6 +245,8 @@ def sign_report(report, *, by, password, meaning, username=None, code="", seen=N
                 "The case changed since this page was shown to you. Nothing was signed; read it again.",
                 code="changed_since",
             )
+        if meaning not in meanings_of(content):
+            raise Refused("Choose the meaning of your signature.")
         unmet = [gate.sentence for gate in gates_of(report, content) if not gate.is_met]
         if unmet:
             raise Refused("Nothing was signed. " + " ".join(unmet), code="wrong_state")

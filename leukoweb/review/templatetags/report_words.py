@@ -4,14 +4,50 @@ from django import template
 
 register = template.Library()
 
-
-@register.filter
-def minute(stamp):
-    """An ISO time as date and minute, in the zone it was written in."""
-    return f"{stamp[:10]} {stamp[11:16]}" if stamp else ""
+UNITS = {"10*9/L": "× 10⁹/L", "10*3/uL": "× 10³/µL", "/uL": "/µL"}
+SEXES = {"F": "female", "M": "male"}
+YEARS_WITH_MONTHS = 2
 
 
 @register.filter
-def unit(code):
-    """A unit of counts as it is printed."""
-    return {"10*9/L": "× 10⁹/L", "10*3/uL": "× 10³/µL", "/uL": "/µL"}.get(code, code)
+def minute(stamp: str | None) -> str:
+    """Return an ISO time as date, minute and offset, in the zone it was written in."""
+    return f"{stamp[:10]} {stamp[11:16]} {_offset(stamp)}" if stamp else ""
+
+
+@register.filter
+def second(stamp: str | None) -> str:
+    """Return an ISO time as date, second and offset, in the zone it was written in."""
+    return f"{stamp[:10]} {stamp[11:19]} {_offset(stamp)}" if stamp else ""
+
+
+@register.filter
+def unit(code: str) -> str:
+    """Return a unit of counts as it is printed."""
+    return UNITS.get(code, code)
+
+
+@register.filter
+def sex(code: str) -> str:
+    """Return a sex as it is printed."""
+    return SEXES.get(code, "unknown")
+
+
+@register.filter
+def age(years: float) -> str:
+    """Return an age as it is printed: in months under two years, else in whole years."""
+    if years < YEARS_WITH_MONTHS:
+        return f"{int(years * 12)} months"
+    return f"{int(years)} years"
+
+
+@register.filter
+def computed(computed_on: dict) -> str:
+    """Return the device, backend and precision of a run, as far as they were stored."""
+    return " ".join(str(computed_on[name]) for name in ("device", "backend", "precision") if computed_on.get(name))
+
+
+def _offset(stamp: str) -> str:
+    """Return the offset of an ISO time as "UTC" or "UTC+02:00": the doubled hour of autumn has two."""
+    tail = stamp[19:].lstrip("0123456789.")
+    return "UTC" if tail in ("", "Z", "+00:00") else f"UTC{tail}"

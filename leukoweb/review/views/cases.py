@@ -1,6 +1,7 @@
 """The page of one case, and what is done there: edit the words, hand over, return, acknowledge; it counts nothing."""
 
 from django.contrib import messages
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
@@ -8,14 +9,15 @@ from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.services import history_of, record_read
-from leukoweb.cases.models import ORDERED, QUEUED, REGISTERED, RUNNING, Case, Slide
+from leukoweb.cases.models import ORDERED, QUEUED, REGISTERED, RUNNING, SIGNED, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.flags import flags_of, limits_of_the_count
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.counting.table import figures_of, lines_of
-from leukoweb.review.models import Acknowledgement, Decision, HandOver, Report
+from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports import signing
-from leukoweb.review.services import age_years, current_cells, differential_of, previous_result
+from leukoweb.review.reports.verification import is_reviewed, status_of
+from leukoweb.review.services import age_years, differential_of, previous_result, verification_now
 
 
 def visible_case(user, pk):
@@ -63,7 +65,7 @@ def _live(case):
     runs = Run.objects.filter(is_shadow=False).select_related("detector")
     slides = Slide.objects.filter(case=case).prefetch_related("images").select_related("uploaded_by").order_by("pk")
     run_of = {run.slide_id: run for run in runs.filter(slide__case=case)}
-    decided = Decision.objects.filter(cell__in=current_cells(case)).values("cell").distinct().count()
+    verification = verification_now(case, differential.rules)
     detector = next((run.detector for run in run_of.values() if run.detector), None)
     has_slides = case.state not in (ORDERED, REGISTERED)
     return {
@@ -82,8 +84,9 @@ def _live(case):
         "chart": chart_of(lines),
         "flags": [(flag, seen.get(flag.key)) for flag in flags_of(differential)],
         "limits": limits_of_the_count(differential) if not differential.is_empty or has_slides else [],
-        "decided": decided,
-        "cells_total": sum(row.count for row in differential.rows) + differential.unidentified.count,
+        "verification": verification,
+        "status": status_of(verification, is_signed=case.state == SIGNED),
+        "is_reviewed": is_reviewed(verification),
         "uncovered": _uncovered(case),
         "hand_over": HandOver.objects.filter(case=case).select_related("handed_over_by", "returned_by").first(),
     }
@@ -113,9 +116,21 @@ def _uncovered(case) -> int:
 
 @requires("hand_over")
 @require_POST
-def case_hand_over(request, pk):
-    """Give the case to the pathologists."""
-    return _do(request, pk, lambda case: signing.hand_over(case, by=request.user), "Handed over for signature.")
+def case_hand_over(request, pk: int) -> HttpResponse:
+    """Give the case to the pathologists, and say how many cells were verified."""
+
+    def act(case) -> str:
+        cells = signing.hand_over(case, by=request.user, is_confirmed=request.POST.get("confirmed") == "yes")
+        return f"Handed over with {cells['verified']} of {cells['counted']} cells verified."
+
+    return _do(request, pk, act)
+
+
+@requires("hand_over")
+@require_POST
+def case_take_back(request, pk: int) -> HttpResponse:
+    """Take back a case that this person handed over."""
+    return _do(request, pk, lambda case: signing.take_back(case, by=request.user), "The case is yours again.")
 
 
 @requires("sign_report")
@@ -139,12 +154,12 @@ def flag_acknowledge(request, pk):
     return _do(request, pk, lambda case: signing.acknowledge_flag(case, flag, by=request.user), "Acknowledged.")
 
 
-def _do(request, pk, act, done):
-    """Do something to a case and go back to the page that asked."""
+def _do(request, pk, act, done="") -> HttpResponse:
+    """Do something to a case, say what was done, and go back to the page that asked."""
     case = visible_case(request.user, pk)
     try:
-        act(case)
-        messages.success(request, done)
+        said = act(case)
+        messages.success(request, done or said)
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", case.pk)

@@ -1,29 +1,25 @@
 """Pages of reports: write, sign, read, print, export, amend, verify; what a report says comes from content.py alone."""
 
-import csv
-import io
-import json
-
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.answers import back_with
-from leukoweb.audit.models import Event
 from leukoweb.audit.services import record, record_read
 from leukoweb.refusals import Refused
-from leukoweb.review.counting.phrases import filled
-from leukoweb.review.counting.table import figures_of, lines_of
-from leukoweb.review.models import Phrase, Policy, Report
+from leukoweb.review.counting.table import lines_of
+from leukoweb.review.models import Policy, Report
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import content_of
+from leukoweb.review.reports.files import file_of, held_against_stored
+from leukoweb.review.reports.page import page_of, phrases_for, picture_choices, received_by, shown_content
 from leukoweb.review.reports.printing import cell_pictures, pdf_of
-from leukoweb.review.reports.seal import bundle_of, differences, problems_of
+from leukoweb.review.reports.seal import problems_of
 from leukoweb.review.services import rederived
 from leukoweb.review.views.cases import visible_case
 
@@ -35,24 +31,6 @@ def visible_report(user, pk):
     """The report, or 404."""
     reports = Report.objects.visible_to(user).select_related("case__patient", "case__laboratory", "amends", "signed_by")
     return get_object_or_404(reports, pk=pk)
-
-
-def shown_content(report) -> dict:
-    """What the report says: frozen when it is signed, else as the case is now."""
-    return report.content if report.state == Report.State.SIGNED else content_of(report)
-
-
-def page_of(report, content) -> dict:
-    """What every form of a report shows."""
-    lines = lines_of(content["differential"], content["policies"]["rules"], content["loinc"], content.get("previous"))
-    return {
-        "report": report,
-        "content": content,
-        "lines": lines,
-        "previous": content.get("previous"),
-        "clipboard": figures_of(lines),
-        "newer": Report.objects.filter(case_id=report.case_id, version__gt=report.version).defer("content").first(),
-    }
 
 
 @requires("sign_report")
@@ -94,24 +72,15 @@ def case_sign(request, pk):
             "case": case,
             "gates": gates,
             "is_ready": all(gate.is_met for gate in gates),
-            "meanings": signing.MEANINGS,
-            "phrases": _phrases(case.laboratory, content),
+            "meanings": signing.meanings_of(content),
+            "phrases": phrases_for(case.laboratory, content),
             "asks_name": not request.session.get(HAS_SIGNED),
             "asks_code": not request.session.get(HAS_SIGNED) and has_second_factor(request.user),
             "seen": signing.fingerprint(content),
-            "choices": _picture_choices(content),
+            "choices": picture_choices(content),
             "problem": problem,
         },
     )
-
-
-def _phrases(laboratory, content):
-    """The laboratory's phrases with this case's figures in their places."""
-    decimals = content["policies"]["rules"]["decimals"]
-    return [
-        {"name": phrase.name, "text": filled(phrase.text, content["differential"], decimals)}
-        for phrase in Phrase.objects.filter(laboratory=laboratory)
-    ]
 
 
 def _edit(request, report):
@@ -144,16 +113,6 @@ def _sign(request, report):
     return signed
 
 
-def _picture_choices(content):
-    """The cells a signer may print, a few of each type: (code, cell id, chosen?)."""
-    chosen, shown, per_type = set(content["pictures"]), [], {}
-    for cell in sorted(content["cells"], key=lambda c: (c["id"] not in chosen, -(c["score"] or 2.0), c["id"])):
-        if cell["code"] and cell["code"] != "NOT" and per_type.get(cell["code"], 0) < 6:
-            per_type[cell["code"]] = per_type.get(cell["code"], 0) + 1
-            shown.append((cell["code"], cell["id"], cell["id"] in chosen))
-    return sorted(shown)
-
-
 @requires("read_cases")
 @require_GET
 def report_detail(request, pk):
@@ -163,8 +122,7 @@ def report_detail(request, pk):
     content = shown_content(report)
     context = page_of(report, content)
     if report.amends:
-        context["differences"] = _amended(report.amends.content, content)
-        context["received_by"] = _received_by(report.amends)
+        context["received_by"] = received_by(report.amends)
     others = Policy.objects.filter(laboratory=report.case.laboratory)
     context |= {
         "versions": Report.objects.filter(case=report.case).defer("content").order_by("version"),
@@ -172,27 +130,6 @@ def report_detail(request, pk):
         "policies": others if report.state == Report.State.SIGNED else [],
     }
     return render(request, "review/report_detail.html", context)
-
-
-def _amended(before, now) -> list[str]:
-    """What an amendment changed of the words and figures, without the single cells (S9)."""
-    words = ("comment", "lya_meaning")
-    return [
-        *(line for name in ("patient", "specimen") for line in differences(before[name], now[name], name)),
-        *(line for name in words for line in differences(before["report"][name], now["report"][name], name)),
-        *differences(before["counts"], now["counts"]),
-    ]
-
-
-def _received_by(report):
-    """Who had read, printed or exported a version before it was amended (S9)."""
-    events = Event.objects.filter(
-        object_type="review.report", object_id=str(report.pk), action__in=("report.read", "report.export")
-    ).order_by("id")
-    names = {}
-    for event in events:
-        names.setdefault(event.actor_name, event.at)
-    return list(names.items())
 
 
 @requires("read_cases")
@@ -214,69 +151,19 @@ def report_pdf(request, pk):
 
 @requires("read_cases")
 @require_GET
-def report_export(request, pk, form):
+def report_export(request, pk: int, form: str) -> HttpResponse:
     """The report as CSV, as JSON, or as the sealed bundle that can be verified offline."""
     report = visible_report(request.user, pk)
-    content = shown_content(report)
-    name = f"report-{report.pk}-v{report.version}"
-    if form == "bundle":
-        if report.state != Report.State.SIGNED:
-            messages.error(request, "Only a signed report has a seal: sign it, then export the bundle.")
-            return redirect("report_detail", report.pk)
-        body, kind = json.dumps(sealed_bundle(report), ensure_ascii=False, indent=1), "application/json"
-        name += "-sealed.json"
-    elif form == "json":
-        body, kind, name = (
-            json.dumps(_plain_json(report, content), ensure_ascii=False, indent=1),
-            "application/json",
-            f"{name}.json",
-        )
-    else:
-        body, kind, name = _csv(report, content), "text/csv; charset=utf-8", f"{name}.csv"
+    if form not in ("csv", "json", "bundle"):
+        raise Http404
+    if form == "bundle" and report.state != Report.State.SIGNED:
+        messages.error(request, "Only a signed report has a seal: sign it, then export the bundle.")
+        return redirect("report_detail", report.pk)
+    body, kind, name = file_of(report, shown_content(report), form)
     record("report.export", actor=request.user, obj=report, case=report.case, changes={"format": form})
     response = HttpResponse(body, content_type=kind)
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
-
-
-def sealed_bundle(report) -> dict:
-    """The bundle of a signed report."""
-    return bundle_of(report.content, sequence=report.sequence, previous_seal=report.previous_seal, seal=report.seal)
-
-
-def status_of(report) -> str:
-    """What must stand beside every figure of the report (C10)."""
-    return "signed" if report.state == Report.State.SIGNED else "preliminary, not reviewed"
-
-
-def _plain_json(report, content):
-    """The report without the single cells, for other systems."""
-    kept = {name: section for name, section in content.items() if name != "cells"}
-    return {"status": status_of(report), **kept, "seal": report.seal}
-
-
-def _csv(report, content):
-    """The differential, one line a type, with the report's identity in every line."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    signature = content.get("signature") or {}
-    head = ["accession_number", "version", "status", "signed_by", "signed_at", "meaning"]
-    writer.writerow([*head, "code", "name", "count", "percent", "low", "high", "per_100_wbc", "absolute_10*9/L",
-                     "reference", "call", "loinc_percent", "loinc_absolute"])  # fmt: skip
-    same = [content["specimen"]["accession_number"], report.version, status_of(report), signature.get("name", ""),
-            signature.get("signed_at", ""), signature.get("meaning", "")]  # fmt: skip
-    for x in lines_of(content["differential"], content["policies"]["rules"], content["loinc"]):
-        low, high = ("" if x[n] is None else round(x[n], 2) for n in ("low", "high"))
-        writer.writerow(
-            [_safe(value) for value in [*same, x["key"], x["name"], x["count"], x["percent"], low, high, x["per_100"],
-             x["absolute"], x["range"], x["call"], x["loinc_percent"], x["loinc_absolute"]]]
-        )  # fmt: skip
-    return out.getvalue()
-
-
-def _safe(value):
-    """A text that a spreadsheet does not run as a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 @requires("sign_report")
@@ -333,23 +220,8 @@ def report_verify(request):
         else:
             raw = file.read()
             context["problems"] = problems_of(raw, expected_seal=request.POST.get("seal", ""))
-            context |= _stored_counterpart(request.user, raw, context["problems"])
+            stored, differing = held_against_stored(request.user, raw)
+            context |= stored
+            context["problems"] += differing
         context["is_checked"] = True
     return render(request, "review/report_verify.html", context)
-
-
-def _stored_counterpart(user, raw, problems):
-    """Compare a bundle with the report that this laboratory keeps, if it keeps it."""
-    try:
-        bundle = json.loads(raw)
-        seal, stored_pk = str(bundle["seal"]), bundle["content"]["report"]["id"]
-        reports = Report.objects.visible_to(user).filter(state=Report.State.SIGNED)
-        report = reports.filter(seal=seal).first() or reports.filter(pk=int(stored_pk)).first()
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
-        return {}
-    if report is None:
-        return {"is_unknown": True}
-    if seal != report.seal:
-        problems.append(f"This laboratory keeps report {report.pk} under another seal: {report.seal}.")
-    problems += differences(sealed_bundle(report), bundle)[:50]
-    return {"stored": report}

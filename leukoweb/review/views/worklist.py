@@ -38,7 +38,11 @@ def worklist(request):
 def _row(case, flags, seen, handed, user):
     """One case as the list shows it; urgent until each urgent flag was acknowledged."""
     open_flags = [flag for flag in flags if (case.pk, flag.key) not in seen]
-    is_returned = handed is not None and handed.returned_at is not None and case.state == TO_REVIEW
+    is_returned = (
+        handed is not None
+        and handed.returned_by_id not in (None, handed.handed_over_by_id)  # its own sender took it back
+        and case.state == TO_REVIEW
+    )
     return {
         "case": case,
         "flags": flags,

@@ -1,0 +1,82 @@
+"""What an amended report changed against the version before it: old and new values, as they are printed (S9, S13).
+
+Pure functions of two contents; the amendment's reason and who reads it are left to others.
+"""
+
+from typing import TypedDict
+
+from leukoweb.review.counting.table import lines_of
+
+PATIENT = {"name": "Patient", "mrn": "MRN", "sex": "Sex", "birth_date": "Birth date"}
+SPECIMEN = {
+    "accession_number": "Accession number", "priority": "Priority", "stain": "Stain", "collected_at": "Collected",
+    "received_at": "Received", "clinical_note": "Clinical note", "wbc": "Analyser WBC",
+}  # fmt: skip
+WORDS = {"comment": "Comment", "lya_meaning": "Atypical lymphocytes", "left_shift_comment": "Left shift"}
+NOTHING = "(empty)"
+
+
+class Change(TypedDict):
+    """One thing that differs, with the value of the signed version and the new one."""
+
+    what: str
+    before: str
+    now: str
+
+
+def changes_between(before: dict, now: dict) -> list[Change]:
+    """Return what differs between two contents of one case's report, in the order of the page."""
+    pairs = [
+        *_named(PATIENT, before["patient"], now["patient"]),
+        *_named(SPECIMEN, before["specimen"], now["specimen"]),
+        ("Leukocytes counted", str(before["differential"]["total"]), str(now["differential"]["total"])),
+        *_figures(before, now),
+        ("Flags", _titles(before), _titles(now)),
+        *_named(WORDS, before["report"], now["report"]),
+        ("Slides", _slides(before), _slides(now)),
+        ("Rules", _rules(before), _rules(now)),
+    ]
+    return [{"what": what, "before": old or NOTHING, "now": new or NOTHING} for what, old, new in pairs if old != new]
+
+
+def _named(names, before, now):
+    return [(what, _text(before.get(name)), _text(now.get(name))) for name, what in names.items()]
+
+
+def _figures(before, now):
+    """One pair for each line of the table: count, percentage, absolute count and call."""
+    old, new = ({line["key"]: line for line in _lines(content)} for content in (before, now))
+    keys = [*old, *(key for key in new if key not in old)]
+    named = old | new
+    return [(named[key]["name"].capitalize(), _figure(old.get(key)), _figure(new.get(key))) for key in keys]
+
+
+def _lines(content):
+    return lines_of(content["differential"], content["policies"]["rules"])
+
+
+def _figure(line):
+    if line is None:
+        return ""
+    share = f"{line['percent']} %" if line["percent"] else f"{line['per_100']} per 100 WBC" if line["per_100"] else ""
+    absolute = f"{line['absolute']} × 10⁹/L" if line["absolute"] else ""
+    return ", ".join(part for part in (str(line["count"]), share, absolute, line["call_text"]) if part)
+
+
+def _titles(content):
+    return "; ".join(flag["title"] for flag in content["flags"])
+
+
+def _slides(content):
+    return ", ".join(dict.fromkeys(image["slide_label"] for image in content["images"]))
+
+
+def _rules(content):
+    version = content["policies"]["version"]
+    return f"version {version}" if version else "defaults"
+
+
+def _text(value):
+    if isinstance(value, dict):  # the analyser's count
+        return " ".join(str(part) for part in (value["value"], value["unit"], value["source"]) if part)
+    return "" if value is None else str(value)

@@ -1,0 +1,111 @@
+"""A report as a file: CSV, JSON and the sealed bundle, and a bundle held against the report that is stored.
+
+It writes bytes; who may have them, and that an export is recorded, is left to the views.
+"""
+
+import csv
+import io
+import json
+
+from leukoweb.review.counting.table import lines_of
+from leukoweb.review.models import Report
+from leukoweb.review.reports.page import page_of, verified
+from leukoweb.review.reports.seal import bundle_of, differences
+
+CSV_HEAD = (
+    "accession_number", "version", "status", "signed_by", "signed_at", "meaning", "code", "name", "count", "percent",
+    "low", "high", "per_100_wbc", "absolute_10*9/L", "reference", "call", "loinc_percent", "loinc_absolute",
+    "cells_counted", "cells_verified",
+)  # fmt: skip
+BYTE_ORDER_MARK = "\ufeff"  # without it Excel reads umlauts as two letters
+MOST_DIFFERENCES = 50
+
+
+def file_of(report: Report, content: dict, form: str) -> tuple[str, str, str]:
+    """Return (text, content type, file name) of a report as "csv", "json" or "bundle"; another form is a KeyError."""
+    name = f"report-{report.pk}-v{report.version}"
+    kinds = {
+        "csv": (csv_of, "text/csv; charset=utf-8", f"{name}.csv"),
+        "json": (json_of, "application/json", f"{name}.json"),
+        "bundle": (bundle_text, "application/json", f"{name}-sealed.json"),
+    }
+    write, kind, file_name = kinds[form]
+    return write(report, content), kind, file_name
+
+
+def without_cells(report: Report, content: dict) -> dict:
+    """Return the report for other systems: every section but the single cells, with its status and seal."""
+    kept = {name: section for name, section in content.items() if name != "cells"}
+    page = page_of(report, content)
+    return {
+        "status": page["status"],
+        "state": report.state,
+        **kept,
+        "verification": verified(content),
+        "seal": report.seal,
+    }
+
+
+def json_of(report: Report, content: dict) -> str:
+    """Return the report without the single cells as JSON text."""
+    return json.dumps(without_cells(report, content), ensure_ascii=False, indent=1)
+
+
+def bundle_text(report: Report, content: dict) -> str:
+    """Return the sealed bundle of a signed report as JSON text."""
+    return json.dumps(sealed_bundle(report), ensure_ascii=False, indent=1)
+
+
+def sealed_bundle(report: Report) -> dict:
+    """Return the bundle of a signed report."""
+    return bundle_of(report.content, sequence=report.sequence, previous_seal=report.previous_seal, seal=report.seal)
+
+
+def csv_of(report: Report, content: dict) -> str:
+    """Return the differential, one line a type, with the report's identity in every line."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(CSV_HEAD)
+    signature, cells = content.get("signature") or {}, verified(content)
+    same = [content["specimen"]["accession_number"], report.version, page_of(report, content)["status"],
+            signature.get("name", ""), signature.get("signed_at", ""), signature.get("meaning", "")]  # fmt: skip
+    for x in lines_of(content["differential"], content["policies"]["rules"], content["loinc"]):
+        low, high = ("" if x[n] is None else round(x[n], 2) for n in ("low", "high"))
+        writer.writerow(
+            [_safe(value) for value in [*same, x["key"], x["name"], x["count"], x["percent"], low, high, x["per_100"],
+             x["absolute"], x["range"], x["call"], x["loinc_percent"], x["loinc_absolute"], cells["counted"],
+             cells["verified"]]]
+        )  # fmt: skip
+    return BYTE_ORDER_MARK + out.getvalue()
+
+
+def held_against_stored(user, raw: bytes) -> tuple[dict, list[str]]:
+    """Compare a bundle with the report that the user's laboratory keeps.
+
+    Returns
+    -------
+    dict
+        `stored` is that report; `is_unknown` is set where none is kept; empty where the bundle names none.
+    list of str
+        What differs, in sentences.
+    """
+    try:
+        bundle = json.loads(raw)
+        seal, stored_pk = str(bundle["seal"]), int(bundle["content"]["report"]["id"])
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        return {}, []
+    if "\x00" in seal or not 0 < stored_pk < 2**63:
+        return {}, []
+    reports = Report.objects.visible_to(user).filter(state=Report.State.SIGNED)
+    report = reports.filter(seal=seal).first() or reports.filter(pk=stored_pk).first()
+    if report is None:
+        return {"is_unknown": True}, []
+    problems = []
+    if seal != report.seal:
+        problems.append(f"This laboratory keeps report {report.pk} under another seal: {report.seal}.")
+    return {"stored": report}, problems + differences(sealed_bundle(report), bundle)[:MOST_DIFFERENCES]
+
+
+def _safe(value):
+    """Return a text that a spreadsheet does not run as a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -1,0 +1,75 @@
+"""What every medium shows of one report: its content, its lines, its status and what an amendment changed.
+
+Page, PDF, API and files read it from here; how each of them is laid out is left to them.
+"""
+
+from leukoweb.audit.models import Event
+from leukoweb.review.counting.phrases import filled
+from leukoweb.review.counting.table import figures_of, lines_of
+from leukoweb.review.models import Phrase, Report
+from leukoweb.review.reports.content import content_of
+from leukoweb.review.reports.verification import sentence_of, status_of, verification_of
+
+CHOICES_OF_A_TYPE = 6
+
+
+def shown_content(report: Report) -> dict:
+    """Return what the report says: frozen when it is signed, else as the case is now."""
+    return report.content if report.state == Report.State.SIGNED else content_of(report)
+
+
+def page_of(report: Report, content: dict) -> dict:
+    """Return what every form of a report shows, as values for a template."""
+    lines = lines_of(content["differential"], content["policies"]["rules"], content["loinc"], content.get("previous"))
+    newer = Report.objects.filter(case_id=report.case_id, version__gt=report.version).defer("content").first()
+    return {
+        "report": report,
+        "content": content,
+        "lines": lines,
+        "previous": content.get("previous"),
+        "clipboard": figures_of(lines),
+        "newer": newer,
+        "status": report_status(report, content, newer),
+        "verification": sentence_of(verified(content)),
+    }
+
+
+def verified(content: dict) -> dict:
+    """Return the verification of a report; one that was signed before it was stored is counted from its cells."""
+    return content.get("verification") or verification_of(content["cells"], 100.0)
+
+
+def report_status(report: Report, content: dict, newer: Report | None = None) -> str:
+    """Return the words that are shown beside every figure of the report (C10)."""
+    is_amending = newer is not None and newer.state == Report.State.DRAFT
+    return status_of(verified(content), is_signed=report.state == Report.State.SIGNED, is_amending=is_amending)
+
+
+def phrases_for(laboratory, content: dict) -> list[dict]:
+    """Return the laboratory's phrases with this report's figures in their places."""
+    decimals = content["policies"]["rules"]["decimals"]
+    return [
+        {"name": phrase.name, "text": filled(phrase.text, content["differential"], decimals)}
+        for phrase in Phrase.objects.filter(laboratory=laboratory)
+    ]
+
+
+def picture_choices(content: dict) -> list[tuple[str, int, bool]]:
+    """Return the cells that a signer may print, a few of each type: (code, cell id, chosen?)."""
+    chosen, shown, per_type = set(content["pictures"]), [], {}
+    for cell in sorted(content["cells"], key=lambda c: (c["id"] not in chosen, -(c["score"] or 2.0), c["id"])):
+        if cell["code"] and cell["code"] != "NOT" and per_type.get(cell["code"], 0) < CHOICES_OF_A_TYPE:
+            per_type[cell["code"]] = per_type.get(cell["code"], 0) + 1
+            shown.append((cell["code"], cell["id"], cell["id"] in chosen))
+    return sorted(shown)
+
+
+def received_by(report: Report) -> list[tuple]:
+    """Return who had read, printed or exported a version, with the first time: they must hear of its amendment (S9)."""
+    events = Event.objects.filter(
+        object_type="review.report", object_id=str(report.pk), action__in=("report.read", "report.export")
+    ).order_by("id")
+    names = {}
+    for event in events:
+        names.setdefault(event.actor_name, event.at)
+    return list(names.items())

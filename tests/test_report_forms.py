@@ -1,0 +1,147 @@
+"""A report says the same on page and PDF, in every part; reports of former versions still open and verify (S5, S13)."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from django.urls import reverse
+from django.utils.html import strip_tags
+from pypdf import PdfReader
+
+from leukoweb.review.cells.decisions import current_cells, relabel_cells
+from leukoweb.review.models import Report
+from leukoweb.review.reports.files import file_of
+from leukoweb.review.reports.seal import problems_of
+from tests.test_reports import AML, WBC, acknowledge, post_signature, reviewed  # noqa: F401
+
+FROZEN = sorted((Path(__file__).parent / "data").glob("report-*.json"))
+# What a report holds and does not print, each with where it is printed instead.
+NOT_PRINTED = {
+    "cells": "each decision on each cell is in the sealed bundle; paper prints how many were verified",
+    "counts": "the same numbers as the table of the differential",
+    "loinc": "codes for programs: CSV and API",
+    "differential": "its figures are printed rounded, see lines_of; the table has tests of its own",
+    "policies.rules": "printed as sentences; ranges in the table",
+    "pictures": "printed as pictures",
+    "previous": "printed in the table",
+    "product.is_research_use": "printed as a sentence",
+    "verification": "printed as a sentence",
+    "images.id": "a key", "images.slide": "a key", "images.is_drawn": "printed as words", "detectors.slide": "a key",
+    "flags.key": "a key", "flags.urgency": "printed as a frame", "patient.age_years": "printed in years or months",
+    "reference": "printed as a paragraph, see test_reference_count",
+    "report.lya_meaning": "printed beside its count", "images.um_per_px": "printed rounded",
+    "detectors.computed_on": "printed as far as a reader needs it",
+}  # fmt: skip
+SEX, PRIORITY = {"F": "female", "M": "male", "U": "unknown"}, {"stat": "STAT", "routine": ""}
+
+
+def leaves(value, path=""):
+    """Every text and number of a content with its path."""
+    if path in NOT_PRINTED:
+        return
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves(inner, path)
+    elif value not in (None, "", True, False):
+        yield path, value
+
+
+def printed(path, value):
+    """The leaf as a report prints it."""
+    text = str(value)
+    if path.endswith("_at") or path.endswith(".at"):
+        return text[:16].replace("T", " ")
+    named = {"patient.sex": SEX, "specimen.priority": PRIORITY, "specimen.wbc.unit": {"10*9/L": "× 10⁹/L"}}
+    return named.get(path, {}).get(value, text)
+
+
+def squeezed(text):
+    """Text without white space: a PDF breaks lines where it likes."""
+    return "".join(text.split())
+
+
+def page_and_pdf(client, report):
+    page = client.get(reverse("report_detail", args=[report.pk])).content.decode()
+    article = page[page.index('<article class="paper">') : page.index("</article>")]
+    pdf = PdfReader(io.BytesIO(client.get(reverse("report_pdf", args=[report.pk])).content))
+    from html import unescape
+
+    return squeezed(unescape(strip_tags(article))), squeezed("".join(p.extract_text() for p in pdf.pages))
+
+
+@pytest.fixture
+def amended(reviewed, sign_in, pathologist, technologist):  # noqa: F811
+    """An amended report with everything that a report can hold."""
+    laboratory = pathologist.laboratory
+    laboratory.address = "Wardway 7, 12345 Town"
+    laboratory.save()
+    case = reviewed({**AML, "LYA": 6, "KSC": 3}, clinical_note="Fatigue.", priority="stat", **WBC)
+    image = case.slides.get().images.get()
+    image.warning = "The file is cut off at the end."
+    image.save()
+    client = sign_in(pathologist)
+    acknowledge(client, case)
+    post_signature(client, case, lya_meaning="abnormal", comment="Blasts with Auer rods.")
+    first = Report.objects.get()
+    client.post(reverse("report_amend", args=[first.pk]), {"reason": "Ten cells were bands."})
+    relabel_cells([c for c in current_cells(case) if c.code == "NGS"][:10], to="NGB", by=technologist)
+    answer = post_signature(client, case, lya_meaning="abnormal", comment="Blasts with Auer rods; left shift.")
+    assert answer.status_code == 302, answer.content.decode()
+    return Report.objects.get(version=2), client
+
+
+def test_every_leaf_of_the_content_is_on_the_page_and_in_the_pdf(amended):
+    report, client = amended
+    page, pdf = page_and_pdf(client, report)
+    absent = [
+        (medium, path, value)
+        for path, value in leaves(report.content)
+        for medium, text in (("page", page), ("pdf", pdf))
+        if squeezed(printed(path, value)) not in text
+    ]
+    assert absent == []
+    assert {path.split(".")[0] for path, _ in leaves(report.content)} >= {"amendment", "detectors", "images", "flags"}
+
+
+def test_an_amended_report_prints_old_and_new_values_and_who_signed_version_1_and_when(amended, pathologist):
+    """H30, S13: page, PDF and API."""
+    report, client = amended
+    page, pdf = page_and_pdf(client, report)
+    first = report.amends
+    for text in (page, pdf):
+        assert squeezed("Changed since version 1") in text
+        assert squeezed("Comment Blasts with Auer rods. Blasts with Auer rods; left shift.") in text
+        assert squeezed("Neutrophil, band 0, 0.0 %, 0.00 × 10⁹/L 10, ") in text
+        assert squeezed(f"signed by Paul on {first.content['signature']['signed_at'][:10]}") in text
+    told = json.loads(file_of(report, report.content, "json")[0])["amendment"]
+    assert (told["version"], told["signed_by"], told["reason"]) == (1, "Paul", "Ten cells were bands.")
+    assert {"what": "Comment", "before": "Blasts with Auer rods.", "now": "Blasts with Auer rods; left shift."} in told[
+        "changes"
+    ]
+
+
+@pytest.mark.parametrize("file", FROZEN, ids=lambda file: file.stem)
+def test_the_seal_of_a_report_that_an_older_version_signed_still_verifies(file):
+    assert problems_of(file.read_bytes()) == []
+
+
+@pytest.mark.parametrize("file", FROZEN, ids=lambda file: file.stem)
+def test_a_report_that_an_older_version_signed_still_opens_in_every_form(file, make_case, sign_in, pathologist):
+    bundle = json.loads(file.read_text())
+    report = Report.objects.create(
+        case=make_case(), version=1, state="signed", created_by=pathologist, content=bundle["content"],
+        seal=bundle["seal"], sequence=bundle["sequence"], previous_seal=bundle["previous_seal"],
+    )  # fmt: skip
+    client = sign_in(pathologist)
+    page, pdf = page_and_pdf(client, report)
+    verified = sum(1 for cell in bundle["content"]["cells"] if cell["decisions"] and cell["decisions"][-1]["to"])
+    for text in (page, pdf):
+        assert squeezed("Blasts with Auer rods.") in text
+        assert squeezed(f"{verified} of 121 cells verified by a person") in text
+    for form in ("csv", "json", "bundle"):
+        assert client.get(reverse("report_export", args=[report.pk, form])).status_code == 200
+    assert problems_of(client.get(reverse("report_export", args=[report.pk, "bundle"])).content) == []
