@@ -5,7 +5,7 @@ from collections import Counter
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q
 
-from detection.cell_types import BLASTS, PROMYELOCYTES
+from detection.cell_types import BLASTS, NOT_A_CELL, PROMYELOCYTES
 from leukoweb.accounts.models import Laboratory
 from leukoweb.analysis.models import Cell
 from leukoweb.audit.services import record
@@ -14,7 +14,7 @@ from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.counting.differential import Differential, Wbc, count_differential, wbc_from
 from leukoweb.review.counting.flags import flags_of
 from leukoweb.review.counting.policies import Rules, rules_from
-from leukoweb.review.models import NOT_A_CELL, Policy, Report, with_labels
+from leukoweb.review.models import Policy, Report, with_labels
 from leukoweb.review.reports.verification import Verification, cells_needed
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils import timezone
 
+from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.lockout import confirm_password
 from leukoweb.accounts.models import Laboratory
 from leukoweb.accounts.second_factor import check_code, has_second_factor
@@ -18,7 +19,7 @@ from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import reasons_to_look
 from leukoweb.review.counting.flags import flags_of
-from leukoweb.review.models import NOT_A_CELL, Acknowledgement, HandOver, Report
+from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports.content import content_of, signature_of
 from leukoweb.review.reports.seal import FIRST, digest, seal_of
 from leukoweb.review.reports.verification import Verification, is_reviewed

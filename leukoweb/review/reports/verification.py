@@ -6,7 +6,7 @@ Pure functions of a report's cells; who may sign, and where the numbers are prin
 import math
 from typing import TypedDict
 
-from leukoweb.review.counting.differential import NOT_A_CELL
+from detection.cell_types import NOT_A_CELL
 
 PRELIMINARY, REVIEWED = "preliminary, not reviewed", "reviewed, not signed"
 
