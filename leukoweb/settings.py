@@ -338,6 +338,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "CaseState": "leukoweb.cases.models.STATES",
+        "ErrorCode": "leukoweb.api.serializers.ERROR_CODES",
         "RunState": "leukoweb.analysis.models.Run.State",
     },
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from leukoweb.accounts.models import EmergencyAccess
 from leukoweb.audit.models import Event
+from tests.test_permissions import cast  # noqa: F401  a fixture
 
 WHY = "Patient is bleeding here, the smear was made there an hour ago."
 
@@ -22,7 +23,9 @@ def case(make_case, make_slide):
 
 
 @pytest.fixture
-def ask(case):
+def ask(request):
+    case = request.getfixturevalue("cast").case if "cast" in request.fixturenames else request.getfixturevalue("case")
+
     def asked(client, **more):
         form = {"laboratory": case.laboratory_id, "accession_number": case.accession_number, "reason": WHY}
         return client.post(reverse("emergency_open"), form | more)
@@ -51,6 +54,21 @@ def test_nothing_can_be_changed_in_an_emergency(outsider, case, ask, client):
         assert client.get(reverse(form, args=[case.pk])).status_code == 404
     assert client.post(reverse("case_sign", args=[case.pk]), {"act": "sign"}).status_code == 404
     assert client.post(reverse("case_edit", args=[case.pk]), {}).status_code == 404
+
+
+def test_no_page_that_writes_opens_in_an_emergency_whatever_its_name(outsider, cast, ask, client):  # noqa: F811
+    """Every address of a case that a reader may also send a form to says itself that it writes."""
+    from tests.test_permissions import OWN, SIGNER_OWN, TABLE, arguments, routes
+
+    client.force_login(outsider)
+    assert ask(client).status_code == 302
+    forms = [
+        (name, arguments(route, cast))
+        for name, route, _ in routes()
+        if {OWN, SIGNER_OWN} >= set(TABLE[name]) and not route.startswith("api/")
+    ]
+    assert {"case_sign", "case_hold", "reference_read"} <= {name for name, _ in forms}
+    assert [name for name, values in forms if client.get(reverse(name, kwargs=values)).status_code != 404] == []
 
 
 def test_it_ends_after_four_hours_and_with_the_session(outsider, case, ask, client, settings):

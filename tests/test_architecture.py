@@ -133,3 +133,15 @@ def test_nothing_was_left_for_later():
     left = re.compile(r"#\W*(TODO|FIXME|XXX)\b|\bNotImplementedError\b|\bbreakpoint\(\)|pytest\.mark\.(skip|xfail)")
     found = [name_of(p) for p in OURS if p.name != "test_architecture.py" and left.search(p.read_text())]
     assert found == []
+
+
+def test_every_action_that_is_recorded_is_in_the_list_of_actions():
+    known = set(re.findall(r'= "([\w.]+)", "', (ROOT / "leukoweb" / "audit" / "actions.py").read_text()))
+    said = {
+        (node.args[0].value, name_of(path))
+        for path in (ROOT / "leukoweb").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "record"
+        if node.args and isinstance(node.args[0], ast.Constant)
+    }
+    assert sorted(one for one in said if one[0] not in known) == [], "add a line to leukoweb/audit/actions.py"

@@ -15,6 +15,21 @@ from leukoweb.audit.models import Event
 from leukoweb.audit.services import history_of, record
 
 
+def test_an_action_that_nobody_listed_cannot_be_recorded(db):
+    with pytest.raises(ValueError, match=r"case\.raed"):
+        record("case.raed")
+    assert not Event.objects.exists()
+
+
+def test_the_filter_of_the_audit_page_offers_every_action(sign_in, admin):
+    from leukoweb.audit.actions import Action
+
+    page = sign_in(admin).get("/manage/audit/").content.decode()
+    assert [action for action in Action if f'<option value="{action.value}"' not in page] == []
+    for name in ("cell.relabel", "cell.confirm", "cell.undo", "cell.redo", "atlas.add", "atlas.delete"):
+        assert name in Action.values
+
+
 def verify(**options):
     from io import StringIO
 
@@ -33,19 +48,19 @@ def tamper(statement, *parameters):
 
 @pytest.fixture
 def five_events(technologist):
-    return [record("case.change", actor=technologist, changes={"stain": ["MGG", f"Wright {n} µ"]}) for n in range(5)]
+    return [record("case.edit", actor=technologist, changes={"stain": ["MGG", f"Wright {n} µ"]}) for n in range(5)]
 
 
 def test_an_event_costs_one_query(technologist, make_case, django_assert_num_queries):
     case = make_case()
     with django_assert_num_queries(1):
-        record("case.change", actor=technologist, obj=case, case=case, changes={"stain": ["a", "b"]})
+        record("case.edit", actor=technologist, obj=case, case=case, changes={"stain": ["a", "b"]})
 
 
 def test_an_event_keeps_who_when_what_and_both_values(technologist, make_case):
     case = make_case()
-    record("case.change", actor=technologist, obj=case, case=case, changes={"stain": ["a", "b"]})
-    event = history_of(case).get(action="case.change")
+    record("case.edit", actor=technologist, obj=case, case=case, changes={"stain": ["a", "b"]})
+    event = history_of(case).get(action="case.edit")
     assert (event.actor, event.object_type, event.object_id) == (technologist, "cases.case", str(case.pk))
     assert event.changes == {"stain": ["a", "b"]}
     assert event.actor_name == "Tess (tess)"
@@ -162,9 +177,9 @@ def test_the_head_of_each_day_is_kept_as_a_file_once(technologist, settings, tmp
 
     settings.DATA_DIR = tmp_path
     with time_machine.travel(timezone.now() - timedelta(days=1)):
-        record("case.change", actor=technologist)
+        record("case.edit", actor=technologist)
     for _ in range(2):
-        record("case.change", actor=technologist)
+        record("case.edit", actor=technologist)
         keep_head()
     kept = list((tmp_path / "audit-heads").iterdir())
     assert len(kept) == 1
@@ -174,9 +189,9 @@ def test_the_head_of_each_day_is_kept_as_a_file_once(technologist, settings, tmp
 
 def test_an_event_of_a_transaction_that_fails_never_happened(technologist):
     with transaction.atomic():
-        record("case.change", actor=technologist)
+        record("case.edit", actor=technologist)
         transaction.set_rollback(True)
-    record("case.change", actor=technologist)
+    record("case.edit", actor=technologist)
     assert Event.objects.count() == 1
     assert "1 events" in verify()
 
@@ -189,7 +204,7 @@ def test_writers_at_the_same_time_make_one_chain(technologist):
         try:
             for n in range(20):
                 with transaction.atomic():
-                    record("case.change", actor=technologist, changes={"n": n})
+                    record("case.edit", actor=technologist, changes={"n": n})
         except Exception as failure:
             failures.append(failure)
         finally:
@@ -206,7 +221,7 @@ def test_writers_at_the_same_time_make_one_chain(technologist):
 
 
 def test_an_administrator_reads_the_events_of_their_laboratory_only(sign_in, admin, outsider, five_events):
-    record("case.change", actor=outsider, changes={"stain": ["a", "Harbourstain"]})
+    record("case.edit", actor=outsider, changes={"stain": ["a", "Harbourstain"]})
     page = sign_in(admin).get("/manage/audit/")
     assert page.status_code == 200
     assert b"Wright 4" in page.content
@@ -223,7 +238,7 @@ def test_the_audit_page_filters_by_person_action_and_day(sign_in, admin, technol
 
 def test_the_audit_page_hides_what_administrators_may_not_read_of_patients(sign_in, admin, technologist, make_case):
     case = make_case()
-    record("case.change", actor=technologist, case=case, changes={"name": ["Alma Novak", "Alma Nowak"], "stain": "MGG"})
+    record("case.edit", actor=technologist, case=case, changes={"name": ["Alma Novak", "Alma Nowak"], "stain": "MGG"})
     for address in ("/manage/audit/", "/manage/audit/events.csv"):
         body = b"".join(sign_in(admin).get(address)).decode()
         assert "Nowak" not in body
@@ -232,7 +247,7 @@ def test_the_audit_page_hides_what_administrators_may_not_read_of_patients(sign_
 
 
 def test_the_csv_has_the_rows_of_the_page_and_is_itself_recorded(sign_in, admin, five_events):
-    response = sign_in(admin).get("/manage/audit/events.csv", {"action": "case.change"})
+    response = sign_in(admin).get("/manage/audit/events.csv", {"action": "case.edit"})
     lines = b"".join(response).decode().splitlines()
     assert response["Content-Type"].startswith("text/csv")
     assert len(lines) == 1 + 5
@@ -242,7 +257,7 @@ def test_the_csv_has_the_rows_of_the_page_and_is_itself_recorded(sign_in, admin,
 def test_a_cell_of_the_csv_is_never_a_formula(sign_in, admin, technologist):
     technologist.first_name = "=HYPERLINK(1)"
     technologist.save()
-    record("case.change", actor=technologist)
+    record("case.edit", actor=technologist)
     body = b"".join(sign_in(admin).get("/manage/audit/events.csv")).decode()
     assert ",=HYPERLINK" not in body
     assert "'=HYPERLINK" in body

@@ -235,3 +235,11 @@ def test_a_cell_without_a_name_is_not_taught_as_background(tmp_path, make_case, 
     (written,) = (tmp_path / "out/images").iterdir()
     assert np.asarray(Image.open(written)).min() == 230
     assert len(next((tmp_path / "out/labels").iterdir()).read_text().splitlines()) == 9
+
+
+def test_the_shipped_detector_is_the_one_with_the_highest_number(tmp_path):
+    from detection import newest_card
+
+    for name in ("leukocyte-yolov5s-9.json", "leukocyte-yolov5n-10.json", "leukocyte-yolov5x-2.json"):
+        (tmp_path / name).touch()
+    assert newest_card(tmp_path).name == "leukocyte-yolov5n-10.json"

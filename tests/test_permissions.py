@@ -133,6 +133,7 @@ TABLE = {
     "reference_detail": (OWN, "no"),
     "reference_start": ("no", OWN),
     "reference_read": (OWN, OWN),
+    "reference_leave": ("no", OWN),
     "reference_settle": ("no", SIGNER_OWN),
     # reports
     "flag_acknowledge": ("no", OWN),

@@ -30,6 +30,7 @@ def second_reader(laboratory):
 def read_all(client, case, label=lambda reading: reading.cell.detector_code):
     """Read every cell that is dealt to this reader: the first and the last through the page, the others at the door."""
     address = reverse("reference_read", args=[case.pk])
+    client.post(address)
     reading = client.get(address).context["reading"]
     reader = client.get(address).context["user"]
     client.post(address, {"reading": reading.pk, "code": label(reading)})
@@ -84,16 +85,33 @@ def test_one_reader_is_refused_as_the_second(case, sign_in, technologist):
 def test_a_third_reader_is_refused(case, sign_in, technologist, second_reader, pathologist):
     start(sign_in(technologist), case)
     for person in (technologist, second_reader):
-        sign_in(person).get(reverse("reference_read", args=[case.pk]))
-    answer = sign_in(pathologist).get(reverse("reference_read", args=[case.pk]), follow=True)
+        sign_in(person).post(reverse("reference_read", args=[case.pk]))
+    answer = sign_in(pathologist).post(reverse("reference_read", args=[case.pk]), follow=True)
     assert "somebody else" in answer.content.decode()
+
+
+def test_looking_at_the_page_takes_no_place_and_one_that_was_taken_can_be_given_back(case, sign_in, technologist):
+    """H48: a place is taken by a button, and given back as long as none of its cells was read."""
+    client = sign_in(technologist)
+    start(client, case)
+    address, leave = reverse("reference_read", args=[case.pk]), reverse("reference_leave", args=[case.pk])
+    assert "Take a free place" in client.get(address, follow=True).content.decode()
+    assert ReferenceCount.objects.get().first_reader is None
+    client.post(address)
+    assert ReferenceCount.objects.get().first_reader == technologist
+    client.post(leave)
+    assert ReferenceCount.objects.get().first_reader is None
+    reading = client.post(address, follow=True).context["reading"]
+    client.post(address, {"reading": reading.pk, "code": "NGS"})
+    assert "not given back" in client.post(leave, follow=True).content.decode()
+    assert ReferenceCount.objects.get().first_reader == technologist
 
 
 def test_the_page_of_a_reader_shows_no_label_and_no_score(case, sign_in, technologist):
     """C1: blinded."""
     client = sign_in(technologist)
     start(client, case)
-    page = client.get(reverse("reference_read", args=[case.pk]))
+    page = client.post(reverse("reference_read", args=[case.pk]), follow=True)
     words = page.content.decode()
     assert "score" not in words
     assert "0.9" not in words

@@ -5,9 +5,15 @@ from functools import wraps
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 
+READ = "read_cases"
+
 
 def requires(action: str):
-    """Let a view run only for people whose role allows `action`: anonymous -> sign-in, others -> 403."""
+    """Let a view run only for people whose role allows `action`: anonymous -> sign-in, others -> 403.
+
+    With any other action than READ the view says that it writes, also where GET only opens its form: in an emergency,
+    which is for reading alone, that view does not open (see AccountGates).
+    """
 
     def guard(view):
         @wraps(view)
@@ -16,6 +22,7 @@ def requires(action: str):
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 
+        guarded.writes = action != READ
         return login_required(guarded)
 
     return guard

@@ -17,7 +17,6 @@ from leukoweb.refusals import Refused
 
 SEEN_AT = "seen_at"
 SIGNED_OUT = "You were signed out because nothing happened for a while. Sign in again."
-WRITING = {"case_sign", "case_edit", "case_reject", "slide_upload"}  # pages of forms: not opened in an emergency
 EMERGENCY = "emergency"  # {case id: when the access ends}: in this session only, and for reading only
 # The page marks what nobody asked for (idle.js does it for every htmx request without an event of a person).
 POLL_HEADER = "X-LeukoWeb-Poll"
@@ -85,7 +84,7 @@ class AccountGates:
 
     def process_view(self, request, view, args, kwargs):
         name = request.resolver_match.url_name or ""
-        reads = request.method in ("GET", "HEAD") and name not in WRITING
+        reads = request.method in ("GET", "HEAD") and not getattr(view, "writes", False)
         if reads and EMERGENCY in request.session and request.user.is_authenticated:
             ends = request.session[EMERGENCY]
             request.user.emergency_cases = [int(pk) for pk, end in ends.items() if end > time.time()]

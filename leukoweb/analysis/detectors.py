@@ -69,12 +69,20 @@ def activate_detector(detector, *, by, reason: str) -> None:
         )
 
 
+def detector_in_use() -> DetectorVersion | None:
+    """Return the version that new runs use; None before the first run of a new installation."""
+    return DetectorVersion.objects.filter(is_active=True).first()
+
+
 def active_detector() -> DetectorVersion:
-    """The version that new runs use; the shipped one is registered and activated when there is none."""
-    detector = DetectorVersion.objects.filter(is_active=True).first()
-    if detector is None:
-        detector = register_detector(SHIPPED_CARD)
-        activate_detector(detector, by=None, reason="shipped with the product")
+    """Return the version that a new run uses; the shipped one is registered, and activated when there is none.
+
+    It may write: the worker and the steps that prepare an installation call it, never a page that is only read.
+    """
+    shipped = register_detector(SHIPPED_CARD)
+    if (detector := detector_in_use()) is None:
+        activate_detector(shipped, by=None, reason="shipped with the product")
+        detector = detector_in_use() or shipped
     return detector
 
 
@@ -138,7 +146,7 @@ def is_outdated(run, laboratory) -> bool:
     """Whether a finished run was made by another version, or another fit, than new runs of the laboratory are."""
     if run.detector is None or run.state != run.State.DONE:
         return False
-    version = active_detector()
+    version = detector_in_use()
     site = SiteCalibration.objects.filter(laboratory=laboratory, detector=version, is_active=True).first()
     fit = run.computed_on.get("calibration", {}).get("sha256")
     return run.detector != version or fit != (site.sha256 if site else None)

@@ -9,10 +9,9 @@ from django.contrib import messages
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from detection import SHIPPED_CARD
 from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
-from leukoweb.analysis.detectors import activate_detector, active_detector, register_detector, switch_calibration
+from leukoweb.analysis.detectors import activate_detector, switch_calibration
 from leukoweb.analysis.models import DetectorVersion, SiteCalibration
 from leukoweb.audit.models import Event
 
@@ -21,8 +20,6 @@ from leukoweb.audit.models import Event
 @require_GET
 def detector_list(request):
     """All versions, the active one first; one that came with an upgrade of the product is listed, not used."""
-    active_detector()
-    register_detector(SHIPPED_CARD)
     detectors = DetectorVersion.objects.order_by("-is_active", "-id")
     return render(request, "analysis/detector_list.html", {"detectors": detectors})
 

@@ -16,13 +16,14 @@ UNIT_SPELLINGS = {
     "10^9/l": "10*9/L", "10*9/l": "10*9/L", "10⁹/l": "10*9/L", "g/l": "10*9/L", "10e9/l": "10*9/L",
     "10^3/ul": "10*3/uL", "10*3/ul": "10*3/uL", "10³/µl": "10*3/uL", "k/ul": "10*3/uL", "/ul": "/uL", "/µl": "/uL",
 }  # fmt: skip
+ERROR_CODES = [(code, code) for code in CODES]
 
 
 class Refusal(serializers.Serializer):
     """Every refusal: one sentence, and a code for programs (docs/api-errors.md)."""
 
     detail = serializers.CharField()
-    code = serializers.ChoiceField(list(CODES))
+    code = serializers.ChoiceField(ERROR_CODES)
     fields = serializers.DictField(child=serializers.CharField(), required=False)
 
 

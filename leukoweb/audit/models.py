@@ -10,82 +10,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
-LABELS = {
-    "account.activate": "let an account in again",
-    "account.change": "changed an account",
-    "account.create": "made an account",
-    "account.deactivate": "deactivated an account",
-    "account.invite": "invited somebody",
-    "account.unlock": "unlocked an account",
-    "audit.export": "exported the audit",
-    "case.edit": "changed the case",
-    "case.hand_over": "handed the case over",
-    "case.export": "exported the case without names",
-    "case.hold": "set a legal hold",
-    "case.hold_lifted": "lifted the legal hold",
-    "case.read": "opened the case",
-    "case.register": "registered the case",
-    "case.reject": "rejected the specimen",
-    "case.return": "returned the case",
-    "case.take_back": "took the case back",
-    "cell.add": "added a cell",
-    "calibration.register": "registered a laboratory's calibration",
-    "calibration.switch": "switched a laboratory's calibration",
-    "detector.activate": "activated a detector",
-    "detector.register": "registered a detector",
-    "image.expire": "removed an image by age",
-    "patient.export": "exported everything about a patient",
-    "emergency.close": "followed up an emergency access",
-    "emergency.refused": "asked in an emergency for a case that is not there",
-    "emergency.open": "opened a case of another laboratory in an emergency",
-    "flag.acknowledge": "acknowledged a flag",
-    "image.download": "downloaded an original image",
-    "image.read": "opened an image",
-    "interface.save": "changed an interface",
-    "laboratory.change": "changed a laboratory",
-    "laboratory.create": "made a laboratory",
-    "message.dismiss": "dismissed a held message",
-    "message.read": "opened a message",
-    "message.receive": "received a message",
-    "message.replay": "applied a held message",
-    "message.send_again": "had a message sent again",
-    "password.change": "changed the password",
-    "password.reset": "reset a password",
-    "patient.edit": "changed the patient",
-    "patient.read": "looked the patient up",
-    "patient.register": "registered the patient",
-    "phrase.delete": "removed a phrase",
-    "phrase.save": "saved a phrase",
-    "policy.change": "changed the policy",
-    "reference.finish": "finished a reference count",
-    "reference.read": "began to read a reference count",
-    "reference.settle": "settled a disagreement of a reference count",
-    "reference.start": "began a reference count",
-    "report.amend": "began an amendment",
-    "report.draft": "began a report",
-    "report.edit": "edited the report",
-    "report.export": "exported the report",
-    "report.read": "opened the report",
-    "report.sign": "signed the report",
-    "run.done": "detector finished",
-    "run.failed": "detector failed",
-    "run.retry": "asked for the analysis again",
-    "run.shadow": "ran another detector for comparison",
-    "second_factor.reset": "removed a second factor",
-    "session.end": "ended a session",
-    "session.end_all": "signed somebody out everywhere",
-    "sign_in": "signed in",
-    "sign_in.locked": "account locked after failed sign-ins",
-    "sign_in.refused": "sign-in refused",
-    "sign_out": "signed out",
-    "slide.read": "opened the slide",
-    "slide.reread": "had the slide read again",
-    "slide.submit": "uploaded a slide",
-    "statement.accept": "accepted the statement of responsibility",
-    "token.create": "made an access token",
-    "token.revoke": "revoked an access token",
-    "training_set.export": "exported a training set",
-}
+from leukoweb.audit.actions import Action
 
 
 def canonical(content: dict) -> str:
@@ -181,7 +106,8 @@ class Event(models.Model):
     @property
     def label(self) -> str:
         """The action in words."""
-        return LABELS.get(self.action, self.action.replace(".", " ").replace("_", " "))
+        # A row is kept for ever, also when its action is recorded no more.
+        return Action(self.action).label if self.action in Action.values else self.action
 
     @property
     def is_read(self) -> bool:

@@ -5,11 +5,16 @@ One event is one INSERT. On PostgreSQL it takes the chain's lock until the trans
 
 from django.utils import timezone
 
+from leukoweb.audit.actions import Action
 from leukoweb.audit.models import Event, canonical
 
 
-def record(action, *, actor=None, obj=None, case=None, changes=None, laboratory=None) -> Event:
-    """Write one event; call it last in the transaction that made the change."""
+def record(action: Action | str, *, actor=None, obj=None, case=None, changes=None, laboratory=None) -> Event:
+    """Write one event; call it last in the transaction that made the change.
+
+    An action that is not in the list of actions is a ValueError.
+    """
+    action = Action(action)
     actor = actor if getattr(actor, "pk", None) else None
     place = (
         laboratory.pk if laboratory else getattr(case, "laboratory_id", None) or getattr(actor, "laboratory_id", None)
@@ -17,7 +22,7 @@ def record(action, *, actor=None, obj=None, case=None, changes=None, laboratory=
     columns = {
         "at": timezone.now(),
         "actor_id": actor.pk if actor else None,
-        "action": action,
+        "action": action.value,
         "object_type": obj._meta.label_lower if obj is not None else "",
         "object_id": str(obj.pk) if obj is not None else "",
         "case_id": case.pk if case is not None else None,

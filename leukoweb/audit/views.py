@@ -11,7 +11,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from leukoweb.accounts.access import requires
-from leukoweb.audit.models import LABELS, Event, in_words
+from leukoweb.audit.actions import Action
+from leukoweb.audit.models import Event, in_words
 from leukoweb.audit.services import head_of, record
 
 PAGE_ROWS = 100
@@ -37,10 +38,7 @@ class EventFilter(forms.Form):
     def __init__(self, query):
         super().__init__(query or None)
         self.fields["actor"].queryset = get_user_model().objects.all()
-        self.fields["action"].choices = [("", "Any")] + sorted((name, label) for name, label in LABELS.items())
-        chosen = (query or {}).get("action", "")
-        if chosen and chosen.isprintable() and chosen not in LABELS:
-            self.fields["action"].choices += [(chosen, chosen)]
+        self.fields["action"].choices = [("", "Any"), *sorted(Action.choices)]
 
     def narrow(self, events):
         """Return the events that fit the fields that make sense."""

@@ -42,8 +42,11 @@ class Gate:
     codes: tuple[str, ...] = ()
 
 
-def draft_of(case, *, by) -> Report:
-    """The open report of a case; the first version is made when there is none. Before: the case is not signed."""
+def draft_of(case, *, by, is_kept=True) -> Report:
+    """Return the open report of a case; where there is none, its first version, stored only if `is_kept`.
+
+    Before: the case is not signed.
+    """
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if case.state in (SIGNED, REJECTED):
@@ -55,7 +58,9 @@ def draft_of(case, *, by) -> Report:
             raise Refused(sentence, code="case_closed")
         report = Report.objects.filter(case=case, state=Report.State.DRAFT).first()
         if report is None:
-            report = Report.objects.create(case=case, created_by=by)
+            report = Report(case=case, created_by=by)
+        if report.pk is None and is_kept:
+            report.save()
             record("report.draft", actor=by, obj=report, case=case)
         return report
 

@@ -53,21 +53,40 @@ def start_reference(case, *, by) -> ReferenceCount:
     return count
 
 
+def place_of(count, reader) -> int | None:
+    """Return which reader somebody is, 1 or 2; None while they are neither."""
+    return {count.first_reader_id: 1, count.second_reader_id: 2}.get(reader.pk)
+
+
 def take_place(count, *, by) -> int:
     """Say which reader somebody is, 1 or 2; a free place is taken, and nobody takes both."""
     with transaction.atomic():
         Case.objects.locked(count.case_id)
         count = ReferenceCount.objects.get(pk=count.pk)
-        for place, reader_id in ((1, count.first_reader_id), (2, count.second_reader_id)):
-            if reader_id == by.pk:
-                return place
+        if place := place_of(count, by):
+            return place
         if count.first_reader_id and count.second_reader_id:
             raise Refused("Both readers of this reference count are somebody else.", code="wrong_state")
-        place = 2 if count.first_reader_id else 1
+        place = 1 if count.first_reader_id is None else 2
         setattr(count, "second_reader" if place == 2 else "first_reader", by)
         count.save()
         record("reference.read", actor=by, obj=count, case=count.case, changes={"reader": place})
     return place
+
+
+def give_place_back(count, *, by) -> None:
+    """Free the place of a reader who has read none of its cells."""
+    with transaction.atomic():
+        Case.objects.locked(count.case_id)
+        count = ReferenceCount.objects.get(pk=count.pk)
+        place = place_of(count, by)
+        if place is None:
+            raise Refused("You are not a reader of this reference count.", code="wrong_state")
+        if count.readings.filter(place=place).exclude(code="").exists():
+            raise Refused("You have read cells already: a place that was begun is not given back.", code="wrong_state")
+        setattr(count, "second_reader" if place == 2 else "first_reader", None)
+        count.save()
+        record("reference.leave", actor=by, obj=count, case=count.case, changes={"reader": place})
 
 
 def next_reading(count, place: int) -> tuple[Reading | None, int, int]:

@@ -37,7 +37,10 @@ def reference_detail(request, pk):
             (reader, *reference.next_reading(count, place)[1:])
             for place, reader in ((1, count.first_reader), (2, count.second_reader))
         ]
-        context["may_read"] = request.user in (count.first_reader, count.second_reader) or not count.second_reader
+        place = reference.place_of(count, request.user)
+        context["is_reader"] = place is not None
+        context["has_free_place"] = None in (count.first_reader_id, count.second_reader_id)
+        context["may_leave"] = place is not None and context["progress"][place - 1][1] == 0
         context["is_finished"] = reference.is_finished(count)
     if context.get("is_finished"):
         result = reference.result_of(count)
@@ -68,16 +71,24 @@ def reference_start(request, pk):
 @requires("relabel_cell")
 @require_http_methods(["GET", "POST"])
 def reference_read(request, pk):
-    """One cell after the other, without any label, score or order that could tell what others think of it."""
+    """One cell after the other, without any label, score or order that could tell what others think of it.
+
+    POST without a reading takes a free place; only looking at the page takes none.
+    """
     case = visible_case(request.user, pk)
     try:
         count = _count(case)
-        place = reference.take_place(count, by=request.user)
-        if request.method == "POST":
+        place = reference.place_of(count, request.user)
+        if place is None:
+            if request.method == "GET":
+                raise Refused("Take a free place of this reference count first.")
+            place = reference.take_place(count, by=request.user)
+        if request.method == "POST" and "reading" in request.POST:
             given = request.POST.get("reading", "")
             readings = Reading.objects.select_related("count__case").filter(count=count, place=place)
             reading = get_object_or_404(readings, pk=int(given) if given.isdigit() else 0)
             reference.read_cell(reading, request.POST.get("code", ""), by=request.user)
+        if request.method == "POST":
             return redirect("reference_read", case.pk)
     except Refused as refused:
         messages.error(request, str(refused))
@@ -91,6 +102,19 @@ def reference_read(request, pk):
         "review/reference_read.html",
         {"case": case, "reading": reading, "done": done, "total": total, "types": types_for(request.user)},
     )
+
+
+@requires("relabel_cell")
+@require_POST
+def reference_leave(request, pk):
+    """Give a place back of which no cell was read."""
+    case = visible_case(request.user, pk)
+    try:
+        reference.give_place_back(_count(case), by=request.user)
+        messages.success(request, "Your place is free for another reader.")
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("reference_detail", case.pk)
 
 
 @requires("sign_report")

@@ -39,7 +39,7 @@ def case_sign(request, pk):
     """The one page on which a pathologist signs: the whole report, what stands in the way, and the signature (S10)."""
     case = visible_case(request.user, pk)
     try:
-        report = signing.draft_of(case, by=request.user)
+        report = signing.draft_of(case, by=request.user, is_kept=request.method == "POST")
     except Refused as refused:
         messages.error(request, str(refused))
         return redirect("case_detail", case.pk)
@@ -63,7 +63,7 @@ def case_sign(request, pk):
     report.case = case
     content = content_of(report)
     gates = signing.gates_of(report, content)
-    record_read(request, report, case)
+    record_read(request, report if report.pk else case, case)
     return render(
         request,
         "review/sign.html",

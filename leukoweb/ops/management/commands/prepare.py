@@ -1,6 +1,7 @@
 """Make an installation ready to run: database, static files, and on its first day accounts and a case."""
 
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 
 from django.conf import settings
@@ -23,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--only-worker", action="store_true", help="no other worker runs: what runs now is lost")
 
     def handle(self, *args, images=None, only_worker=False, **options):
-        call_command("migrate", verbosity=0)
+        call_command("upgrade", verbosity=0, stdout=StringIO())
         call_command("collectstatic", interactive=False, verbosity=0)
         if only_worker:
             release_lost_runs(silent_since=timezone.now() + timedelta(seconds=1))
