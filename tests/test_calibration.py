@@ -24,7 +24,7 @@ from detection.lab.measuring.calibration import (
     rescale,
 )
 from detection.lab.measuring.evaluation import Found
-from detection.lab.training.training import build_network, save_network
+from detection.lab.training.building import build_network, save_network
 from tests.drawn_views import draw_views
 
 

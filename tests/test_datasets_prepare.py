@@ -4,14 +4,17 @@ import csv
 from dataclasses import replace
 
 import cv2
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from detection.__main__ import main
 from detection.lab.data.datasets import View, manifest_hash, read_dataset, read_pixels, write_dataset
 from detection.lab.data.derive_boxes import derive_boxes
 from detection.lab.data.prepare import DatasetRefused, prepare
 from detection.lab.data.split import split_views
+from detection.lab.measuring.evaluation import Found
 from tests.drawn_views import draw, draw_views
 
 BOX = (24.0, 26.0, 66.0, 70.0)
@@ -72,6 +75,40 @@ def test_a_crop_in_which_no_box_is_found_stops_a_run_and_is_left_out_where_allow
         prepare(written(tmp_path, source), tmp_path / "out", boxes=derive_boxes)
     path = prepare(tmp_path / "sources.yaml", tmp_path / "out", boxes=derive_boxes, allow=["no-box"])
     assert [view.patient for view in read_dataset(path)] == ["B"]
+
+
+def test_a_detector_boxes_the_cell_in_the_middle_and_its_neighbours_stay_unlabelled(tmp_path):
+    view = replace(draw_views(tmp_path, 1)[0], cells=(("LYT", (0.0, 0.0, 96.0, 96.0)),), boxless=True)
+    middle, neighbour, faint = (24.0, 26.0, 66.0, 70.0), (70.0, 2.0, 95.0, 30.0), (2.0, 70.0, 20.0, 95.0)
+    found = Found(np.array([middle, neighbour, faint]), np.zeros(3, int), np.array([0.6, 0.3, 0.05]))
+    boxed = derive_boxes(view, found)
+    assert boxed.cells == (("LYT", middle),)
+    assert boxed.unlabelled == (neighbour,)
+    assert not boxed.boxless
+    write_dataset(tmp_path / "dataset.json", [boxed], seed=0)
+    assert read_dataset(tmp_path / "dataset.json") == [boxed]
+    assert manifest_hash([boxed]) != manifest_hash([replace(boxed, unlabelled=())])
+
+
+def test_a_cell_that_a_detector_finds_weakly_or_as_the_whole_picture_gets_no_box(tmp_path):
+    view = replace(draw_views(tmp_path, 1)[0], cells=(("LYT", (0.0, 0.0, 96.0, 96.0)),), boxless=True)
+    for box, score in (((24.0, 26.0, 66.0, 70.0), 0.05), ((0.0, 0.0, 95.0, 95.0), 0.9), ((0.0, 0.0, 30.0, 30.0), 0.9)):
+        assert derive_boxes(view, Found(np.array([box]), np.zeros(1, int), np.array([score]))).boxless
+
+
+def test_a_yolo_folder_of_webp_pictures_may_take_its_names_from_another_data_yaml(tmp_path):
+    """As `oi_pbc_rest` does: the rest of a collection, without a data.yaml of its own."""
+    for part in ("images", "labels"):
+        (tmp_path / "rest" / part / "train").mkdir(parents=True)
+    Image.fromarray(read_pixels(draw_views(tmp_path, 1)[0].path)).save(
+        tmp_path / "rest" / "images" / "train" / "a.webp"
+    )
+    (tmp_path / "rest" / "labels" / "train" / "a.txt").write_text("1 0.5 0.5 0.4 0.4")
+    (tmp_path / "data.yaml").write_text("names: [LYT, EOS]\npath: .\ntrain: images/train")
+    source = {"name": "rest", "layout": "yolo", "root": "rest", "data_yaml": "data.yaml", "keep_split": True}
+    (view,) = read_dataset(prepare(written(tmp_path, source), tmp_path / "out"))
+    assert [code for code, _ in view.cells] == ["EOS"]
+    assert view.split == "train"
 
 
 def test_a_view_without_cells_has_no_box_to_derive(tmp_path):
@@ -168,6 +205,7 @@ def test_one_picture_in_two_files_is_found_by_its_pixels_and_its_labels_are_comp
         ({"val_patients": "A"}, "val_patients must be a list"),
         ({"class_map": "map.yaml"}, "codes that do not exist: LYMPH"),
         ({"class_map": "lost.yaml"}, r"lost\.yaml is absent"),
+        ({"data_yaml": "data.yaml"}, "data_yaml is for the layout yolo only"),
         ({"name": None}, "Source 1 lacks name"),
         ({"licence": {"CC": "BY"}}, "licence must be one value"),
     ],

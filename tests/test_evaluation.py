@@ -27,7 +27,7 @@ from detection.lab.measuring.evaluation import (
 )
 from detection.lab.measuring.pictures import draw_errors, worst_errors
 from detection.lab.measuring.report import evaluate, percentage_errors
-from detection.lab.training.training import build_network, save_network
+from detection.lab.training.building import build_network, save_network
 from tests.drawn_views import draw_views
 
 

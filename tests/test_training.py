@@ -17,25 +17,19 @@ from PIL import Image
 from detection.__main__ import COMMANDS, build_parser, main
 from detection.cell_types import BY_CODE, CODES
 from detection.inference.detector import Detector
+from detection.inference.networks import load_network
 from detection.inference.stain_transfer import Stain, stain_of, transfer_stain
 from detection.lab.data.datasets import View, read_dataset, write_dataset
 from detection.lab.data.stains import read_stains
 from detection.lab.measuring.evaluation import find_on_views, macro_ap50
 from detection.lab.measuring.release import evidence, refuse_foreign_figures
-from detection.lab.training.augment import augment, change_stain, compress
+from detection.lab.training.augment import change_colours, change_optics, change_stain, compress
+from detection.lab.training.building import build_network, save_network, widen
 from detection.lab.training.compose import Pictures, lay_view, visible_share
+from detection.lab.training.loss import smoothing_matrix
+from detection.lab.training.recipe import RECIPE
 from detection.lab.training.sampling import Canvases, collate
-from detection.lab.training.training import (
-    RECIPE,
-    build_network,
-    composed_share,
-    learning_rate,
-    load_network,
-    save_network,
-    smoothing_matrix,
-    train,
-    widen,
-)
+from detection.lab.training.training import composed_share, learning_rate, train
 from detection.phantom import draw_field
 from tests.drawn_views import draw, draw_views
 from tests.services import ROOT
@@ -55,7 +49,9 @@ def test_canvases_follow_from_their_number_and_their_boxes_lie_on_dark_cells(tmp
     again = Canvases(draw_views(tmp_path, 6), canvas_px=96, um_per_px=0.3, seed=1, composed=1.0, strong=0.0)
     counts = []
     for number in range(12):
-        image, classes, boxes = canvases[number]
+        image, classes, boxes, weights, unlabelled = canvases[number]
+        assert len(weights) == len(classes)
+        assert unlabelled.shape == (0, 4)
         assert torch.equal(image, again[number][0])
         assert image.shape == (3, 96, 96)
         assert ((boxes >= 0) & (boxes <= 1)).all()
@@ -72,7 +68,7 @@ def test_canvases_follow_from_their_number_and_their_boxes_lie_on_dark_cells(tmp
 def test_a_stain_change_of_no_strength_changes_nothing_and_augmentation_is_seeded():
     image = np.random.default_rng(0).integers(60, 250, (40, 40, 3)).astype(np.uint8)
     assert np.abs(change_stain(image, np.random.default_rng(1), 0.0).astype(int) - image).max() <= 2
-    one, two = (augment(image, np.random.default_rng(5)) for _ in range(2))
+    one, two = (change_optics(change_colours(image, rng), rng) for rng in map(np.random.default_rng, (5, 5)))
     assert np.array_equal(one, two)
 
 
@@ -181,6 +177,17 @@ def test_without_ten_cells_of_a_type_all_types_choose_the_weights_and_without_an
     assert "the last weights count" in capsys.readouterr().err
 
 
+def test_frozen_layers_and_statistics_of_a_network_stay_as_they_were(dataset, tmp_path):
+    save_network(tmp_path / "start.pt", build_network("yolov5.yaml"), {})
+    how = {"workers": 0, "threads": 1, "start": tmp_path / "start.pt", "frozen": 3, "frozen_norms": 1, **QUICK}
+    last = train(dataset, tmp_path / "run", "yolov5.yaml", **how)
+    before, after = (load_network(path).state_dict() for path in (tmp_path / "start.pt", last))
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed
+    assert not any(name.startswith(("model.0.", "model.1.", "model.2.")) for name in changed)
+    assert not any("running_" in name for name in changed)
+
+
 @pytest.fixture
 def field(tmp_path):
     """A whole field of 1400 px: 48 segmented neutrophils in rows, and one eosinophil in the last corner."""
@@ -199,9 +206,9 @@ def test_every_cell_of_a_whole_field_is_trained_on_and_the_cell_that_was_drawn_i
     canvases = Canvases(views, canvas_px=160, um_per_px=0.2, seed=2, composed=0.0, guessed=1.0)
     seen = Counter()
     for number in range(700):
-        _, boxes, codes = canvases.draw(np.random.default_rng(number))
-        assert len(codes) == len(boxes)
-        seen.update(k for k, box in enumerate(boxes) if len(codes) > 1 and visible_share(box, 160) > 0.5)
+        drawn = canvases.draw(np.random.default_rng(number))
+        assert len(drawn.codes) == len(drawn.boxes) == len(drawn.weights)
+        seen.update(k for k, box in enumerate(drawn.boxes) if len(drawn.codes) > 1 and visible_share(box, 160) > 0.5)
     assert set(seen) == set(range(49))
     if not guessed:
         assert seen[48] > 40
@@ -210,7 +217,7 @@ def test_every_cell_of_a_whole_field_is_trained_on_and_the_cell_that_was_drawn_i
 def test_a_view_drawn_for_a_cell_shows_it_and_its_surroundings_stay_on_the_canvas(field):
     shares = []
     for about in range(49):
-        canvas, boxes = lay_view(field, 160, 1.0, np.random.default_rng(about), about=about)
+        canvas, boxes, _ = lay_view(field, 160, 1.0, np.random.default_rng(about), about=about)
         shares.append(visible_share(boxes[about], 160))
     assert np.mean(np.array(shares) > 0.99) > 0.8
     assert min(shares) > 0.4

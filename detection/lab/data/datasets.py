@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 JPEG_START, JPEG_END = b"\xff\xd8\xff", np.array([0xFF, 0xD9], np.uint8)
 LEAST_SHARE_OF_ROWS = 0.75  # of a JPEG that ends early, as for an upload
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
@@ -26,7 +26,8 @@ class View:
     """One picture and its leukocytes: `cells` holds (code, (x0, y0, x1, y1)) in px; an unknown scale is None.
 
     `boxless` says that the one cell has the whole picture as its box until a better one is derived; `guessed` that a
-    detector guessed the types (`pseudo`): such a view teaches crowding and background and is no evidence.
+    detector guessed the types (`pseudo`): such a view teaches crowding and background and is no evidence. `unlabelled`
+    holds boxes in px of leukocytes that nobody typed: they are neither cells nor background.
     """
 
     path: str
@@ -40,6 +41,7 @@ class View:
     sha256: str = ""
     boxless: bool = False
     guessed: bool = False
+    unlabelled: tuple = ()
 
 
 def read_pixels(path):
@@ -146,7 +148,9 @@ def manifest_hash(views):
     lines = []
     for view in views:
         cells = [[code, [round(float(v), 1) for v in box]] for code, box in view.cells]
-        lines.append(json.dumps([view.sha256, view.split, cells, view.um_per_px, view.patient]))
+        unlabelled = [[round(float(v), 1) for v in box] for box in view.unlabelled]
+        facts = [view.sha256, view.split, cells, view.um_per_px, view.patient]
+        lines.append(json.dumps(facts + [unlabelled] if unlabelled else facts))
     lines.sort()
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -170,6 +174,7 @@ def read_dataset(path, split=None):
     views = []
     for row in rows:
         row["cells"] = tuple((code, tuple(box)) for code, box in row["cells"])
+        row["unlabelled"] = tuple(tuple(box) for box in row.get("unlabelled", ()))
         if split in (None, row["split"]):
             views.append(View(**row))
     return views

@@ -17,6 +17,9 @@ from detection.cell_types import CODES
 from detection.inference.stain_transfer import background_rgb
 from detection.lab.data.datasets import read_dataset, read_pixels
 
+LEAST_SCORE = 0.1  # of a detector whose box is taken
+MOST_OF_PICTURE = 0.92  # a box that covers more has missed the border of its cell
+
 
 def add_command(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `boxes`."""
@@ -96,22 +99,33 @@ def disk(radius_px):
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
-def central_box(found, view):
-    """Return the detected box nearest to the middle of a view, or None when none holds the middle."""
-    middle = np.array([view.width_px / 2, view.height_px / 2] * 2)
-    holding = [k for k, box in enumerate(found.boxes) if box[0] < middle[0] < box[2] and box[1] < middle[1] < box[3]]
-    return tuple(float(v) for v in found.boxes[max(holding, key=lambda k: found.scores[k])]) if holding else None
+def central_box(found, view, *, least=0.0):
+    """Return the surest detected box, of at least that score, that holds the middle of a view, or None."""
+    middle = np.array([view.width_px, view.height_px]) / 2
+    holding = (found.boxes[:, :2] < middle).all(1) & (found.boxes[:, 2:] > middle).all(1) & (found.scores >= least)
+    if not holding.any():
+        return None
+    return tuple(float(v) for v in found.boxes[np.where(holding, found.scores, -1).argmax()])
+
+
+def neighbours_of(box, found):
+    """Return the boxes of other leukocytes that a detector found beside a cell (overlap below .4)."""
+    overlaps = pairwise_iou(np.array([box], float), found.boxes)[0]
+    kept = (found.scores >= LEAST_SCORE) & (overlaps < 0.4)
+    return tuple(tuple(float(v) for v in other) for other in found.boxes[kept])
 
 
 def derive_boxes(view, found=None, image=None):
-    """Return the view with its cell's box derived: the detector's if it found one, else the stain's, else as it was.
+    """Return the view with its cell's box derived from what a detector found, or else from the stain.
 
     Parameters
     ----------
     view : View
         View with one cell; one with none or several comes back as it is.
     found : Found or None
-        What a detector found on it.
+        What a detector found on it; then its box of the middle counts (score from LEAST_SCORE, not the whole picture),
+        and its other boxes become `unlabelled`. The stain cannot tell cells that touch, as in marrow, so it stands in
+        for no detector that finds nothing.
     image : ndarray, shape (H, W, 3), uint8, or None
         Its pixels, where they were read already.
 
@@ -122,10 +136,13 @@ def derive_boxes(view, found=None, image=None):
     """
     if len(view.cells) != 1:
         return view
-    box = central_box(found, view) if found is not None else None
-    if box is None:
+    if found is None:
         box = stain_box(read_pixels(view.path) if image is None else image, view.um_per_px or 0.1)
-    return replace(view, cells=((view.cells[0][0], box),), boxless=False) if box else view
+        return replace(view, cells=((view.cells[0][0], box),), boxless=False) if box else view
+    box = central_box(found, view, least=LEAST_SCORE)
+    if box is None or (box[2] - box[0]) * (box[3] - box[1]) > MOST_OF_PICTURE * view.width_px * view.height_px:
+        return view
+    return replace(view, cells=((view.cells[0][0], box),), boxless=False, unlabelled=neighbours_of(box, found))
 
 
 def box_overlaps(views, boxes):

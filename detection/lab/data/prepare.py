@@ -30,7 +30,7 @@ LMU_CELLS = {
 
 KEYS = {
     "name", "layout", "root", "um_per_px", "class_map", "licence", "min_box_score", "val_patients", "keep_split",
-    "patients", "guessed",
+    "patients", "guessed", "data_yaml",
 }  # fmt: skip
 YES, NO = {"true", "yes", "on"}, {"false", "no", "off"}
 
@@ -98,7 +98,8 @@ def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
         YAML list of sources: `name`, `layout` (yolo, crops, folders, voc), `root`, and where they apply `um_per_px`,
         `class_map`, `licence`, `min_box_score`, `val_patients` (list), `keep_split` (true takes the source's own),
         `guessed` (true where a detector guessed the types: no evidence),
-        `patients: shared` (one name is one person in all sources that say so; else patients are the source's own).
+        `patients: shared` (one name is one person in all sources that say so; else patients are the source's own),
+        `data_yaml` (of a YOLO folder that has none of its own).
     out : Path
         Folder to write.
     seed : int
@@ -188,6 +189,8 @@ def checked_source(source, title, folder):
         raise ValueError(f"{title} has the unknown layout {source['layout']}; there are {', '.join(READERS)}.")
     if "min_box_score" in source and source["layout"] != "crops":
         raise ValueError(f"{title}: min_box_score is for the layout crops only.")
+    if "data_yaml" in source and source["layout"] != "yolo":
+        raise ValueError(f"{title}: data_yaml is for the layout yolo only.")
     if source.get("patients", "own") not in ("own", "shared"):
         raise ValueError(f"{title}: patients is own or shared.")
     for key in ("keep_split", "guessed"):
@@ -206,7 +209,8 @@ def checked_source(source, title, folder):
     if not root.is_dir():
         raise ValueError(f"{title}: there is no folder {root}.")
     class_map = folder / source["class_map"] if "class_map" in source else None
-    return source | {"root": root, "class_map": class_map}
+    data_yaml = {"data_yaml": folder / source["data_yaml"]} if "data_yaml" in source else {}
+    return source | {"root": root, "class_map": class_map} | data_yaml
 
 
 def gather(sources, boxes, *, seed, val_share):
@@ -251,7 +255,7 @@ def read_source(source, boxes, contents):
     problems : list of Problem
     """
     names = read_class_map(source["class_map"])
-    extra = {"min_box_score": source["min_box_score"]} if "min_box_score" in source else {}
+    extra = {key: source[key] for key in ("min_box_score", "data_yaml") if key in source}
     read, problems = READERS[source["layout"]](source["root"], source["name"], names, source.get("um_per_px"), **extra)
     views = []
     for view in tqdm(read, desc=source["name"], mininterval=5):

@@ -60,7 +60,7 @@ def translate(name, names):
     return names.get(name, name if name in BY_CODE else None)
 
 
-def read_yolo(root, source, names, um_per_px):
+def read_yolo(root, source, names, um_per_px, *, data_yaml=None):
     """Read a YOLO folder: the pictures that `data.yaml` names, or all below folders `images`, with their labels.
 
     Labels lie in `labels` where pictures lie in `images`, else beside them. Where there is an `images.csv` (file,
@@ -77,6 +77,8 @@ def read_yolo(root, source, names, um_per_px):
         Class map.
     um_per_px : float or None
         Scale of all views.
+    data_yaml : Path or None
+        `data.yaml` of a folder that has none of its own.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def read_yolo(root, source, names, um_per_px):
         When `data.yaml` is absent, no YAML, or has no `names`.
     """
     root, problems, views = Path(root), [], []
-    card = read_yaml(root / "data.yaml")
+    card = read_yaml(data_yaml or root / "data.yaml")
     codes = codes_by_number(root, card, names, problems)
     pictures = named_pictures(root, card, problems)
     table = root / "images.csv"

@@ -87,8 +87,8 @@ def compress(image, rng):
     return cv2.cvtColor(cv2.imdecode(stored, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def augment(image, rng, *, strong=0.45, stain=True):
-    """Apply stain, colour, focus, noise and compression changes as a training view meets them.
+def change_colours(image, rng, *, strong=0.45, stain=True):
+    """Apply the changes of stain and colour that a view meets in another laboratory.
 
     Parameters
     ----------
@@ -111,11 +111,16 @@ def augment(image, rng, *, strong=0.45, stain=True):
         image = change_stain(image, rng, strength)
     if rng.random() < 0.6:
         image = jitter_hsv(image, rng, strength if stain else MILD)
-    if rng.random() < 0.3:
+    return image
+
+
+def change_optics(image, rng):
+    """Apply the changes of focus, noise and compression that a picture meets, shape and type as in `change_colours`."""
+    if rng.random() < 0.25:
         image = soften(image, rng)
     if rng.random() < 0.15:
         noise = rng.normal(0, rng.uniform(2, 8), image.shape[:2]).astype(np.int16)
         image = np.clip(image.astype(np.int16) + noise[..., None], 0, 255).astype(np.uint8)
-    if rng.random() < 0.25:
+    if rng.random() < 0.2:
         image = compress(image, rng)
     return image

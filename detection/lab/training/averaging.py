@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from detection.inference.networks import load_network
-from detection.lab.training.training import save_network
+from detection.lab.training.building import save_network
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:

@@ -53,7 +53,7 @@ def turn(image, boxes, rng):
     return image, boxes
 
 
-def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12):
+def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12, slide=0.3):
     """Lay a turned view on a canvas, enlarged by `factor`.
 
     Parameters
@@ -71,20 +71,24 @@ def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12):
     shift : float
         Greatest shift, as a share of the canvas, of a view that fits; so much of the canvas at most lies outside of a
         larger view.
+    slide : float
+        Greatest distance of that cell from the middle of the canvas, as a share of the canvas.
 
     Returns
     -------
     canvas : ndarray, shape (canvas_px, canvas_px, 3), uint8
     boxes : ndarray, shape (n, 4), float
-        xyxy on the canvas, not clipped; n may be 0.
+        xyxy of `view.cells` on the canvas, not clipped; n may be 0.
+    unlabelled : ndarray, shape (k, 4), float
+        The same of `view.unlabelled`.
     """
     image = read_pixels(view.path)
-    boxes = np.array([box for _, box in view.cells], float).reshape(-1, 4)
+    boxes = np.array([*(box for _, box in view.cells), *view.unlabelled], float).reshape(-1, 4)
     image, boxes = turn(image, boxes, rng)
     height, width = image.shape[:2]
     middle = None if about is None else boxes[about].reshape(2, 2).mean(0)
     x, y = (
-        place_edge(edge * factor, canvas_px, rng, None if about is None else middle[k] * factor, shift)
+        place_edge(edge * factor, canvas_px, rng, None if about is None else middle[k] * factor, shift, slide)
         for k, edge in enumerate((width, height))
     )
     boxes = boxes * factor + np.array([x, y, x, y])
@@ -110,10 +114,10 @@ def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12):
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=fill,
     )
-    return canvas, boxes
+    return canvas, boxes[: len(view.cells)], boxes[len(view.cells) :]
 
 
-def place_edge(edge, canvas_px, rng, middle, shift):
+def place_edge(edge, canvas_px, rng, middle, shift, most_slide):
     """Return where the edge of a view begins on the canvas, in canvas px: `middle` of a cell stays on the canvas."""
     slide = rng.uniform(-1, 1)
     slack, excess = shift * canvas_px, edge - canvas_px
@@ -121,8 +125,8 @@ def place_edge(edge, canvas_px, rng, middle, shift):
         return slide * slack - excess / 2
     if middle is None:
         return slide * (slack + excess / 2) - excess / 2
-    # Mostly whole, anywhere on the inner three fifths of the canvas, but not so that the canvas leaves the view.
-    return float(np.clip(canvas_px / 2 - middle + slide * 0.3 * canvas_px, -excess - slack, slack))
+    # Near the middle of the canvas, but not so that the canvas leaves the view.
+    return float(np.clip(canvas_px / 2 - middle + slide * most_slide * canvas_px, -excess - slack, slack))
 
 
 def cut_cell(view, index, factor, rng):
@@ -254,7 +258,15 @@ def visible_share(box, size):
     return w * h / max(1e-6, (box[2] - box[0]) * (box[3] - box[1]))
 
 
-def keep_visible(boxes, codes, size, *, least=0.3):
-    """Clip boxes to the canvas and drop cells of which less than `least` is to be seen."""
-    kept = [i for i, box in enumerate(boxes) if visible_share(box, size) >= least]
-    return np.clip(np.array(boxes).reshape(-1, 4)[kept], 0, size), [codes[i] for i in kept]
+def visible(boxes, size, *, least=0.3):
+    """Clip boxes to the canvas and drop those of which less than `least` is to be seen.
+
+    Returns
+    -------
+    boxes : ndarray, shape (k, 4), float
+    kept : list of int
+        Their numbers.
+    """
+    boxes = np.asarray(boxes, float).reshape(-1, 4)
+    kept = [number for number, box in enumerate(boxes) if visible_share(box, size) >= least]
+    return np.clip(boxes[kept], 0, size), kept

@@ -33,6 +33,10 @@ class Recipe(TypedDict):
     strong: float  # share of canvases re-stained at full strength
     stains: tuple[str, ...] | list[str]  # folders whose stains are transferred
     transferred: float  # share of canvases with one of these stains
+    mosaic: float  # share of canvases of four quarters with a labelled cell each
+    neighbour_weight: float  # in typing, of cells beside the central one of a crop
+    frozen: int  # how many first layers stay as they are
+    frozen_norms: int  # 1 keeps means and variances of all layers
     seed: int
     patience: int
     check_every: int
@@ -42,9 +46,10 @@ RECIPE: Recipe = {
     "canvas_px": 320, "um_per_px": 0.115, "batch": 32, "epochs": 40, "canvases": 4000, "hours": None, "lr0": 0.001,
     "lr_end": 0.02, "warmup": 0.03, "weight_decay": 0.0005, "ema_decay": 0.998, "smoothing": 0.05, "cls": 0.5,
     "composed": 0.45, "close_composed": 0.15, "empty": 0.04, "guessed": 0.08, "strong": 0.45, "stains": (),
-    "transferred": 0.35, "seed": 7, "patience": 12, "check_every": 1,
+    "transferred": 0.35, "mosaic": 0.0, "neighbour_weight": 1.0, "frozen": 0, "frozen_norms": 0, "seed": 7,
+    "patience": 12, "check_every": 1,
 }  # fmt: skip
-MAY_CHANGE = ("epochs", "hours", "patience", "check_every")  # in a run that is resumed
+MAY_CHANGE = ("epochs", "hours", "patience", "check_every", "frozen")  # in a run that is resumed
 
 
 def add_recipe(parser: argparse.ArgumentParser, of: str = "") -> None:
