@@ -35,7 +35,7 @@ check-scripts:
 
 # The documentation as a small site in `site/`.
 docs: .venv/installed-dev
-	$(RUN) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
 # Write requirements.lock anew, from what the declared ranges give today in an environment of its own.
 lock:

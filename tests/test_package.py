@@ -46,6 +46,7 @@ USED_OTHERWISE = {
     "psycopg": "Django's driver of PostgreSQL",
     "whitenoise": "a middleware of the settings",
     "mkdocs-material": "make docs",
+    "requests": "the example client of docs/api.md",
     "hatchling": "builds the wheel",
     "editables": "the editable installation without a network",
     "pytest-django": "a plugin",
