@@ -20,7 +20,7 @@ READ_BY_SETTINGS = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS))
 EXAMPLE = (ROOT / ".env.example").read_text()
 IN_EXAMPLE = re.findall(r"^(?:# )?([A-Z][A-Z_]+)=(.*)$", EXAMPLE, re.M)
 SERVICES = COMPOSE["services"]
-OURS = ("web", "worker", "worker-cpu", "migrate")
+OURS = ("web", "listener", "worker", "worker-cpu", "migrate")
 
 
 def check(data_dir, **environment):
@@ -100,8 +100,9 @@ def test_volumes_and_networks_are_declared_and_what_must_last_lies_on_one():
     assert COMPOSE["networks"]["inside"]["internal"] is True
 
 
-def test_only_nginx_is_reached_from_outside():
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["nginx"]
+def test_only_nginx_and_the_listener_for_orders_are_reached_from_outside():
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["listener", "nginx"]
+    assert SERVICES["listener"]["profiles"] == ["listen"]
 
 
 def test_there_is_a_worker_with_a_card_and_one_without():
@@ -145,7 +146,7 @@ def test_the_web_image_holds_no_network_library_and_only_the_worker_asks_for_its
     assert not re.search(r"pip install.*(torch|\[)", stage("web"))
     assert '[worker]"' in stage("worker")
     built = {name: SERVICES[name]["build"]["target"] for name in OURS}
-    assert built == {"web": "web", "migrate": "web", "worker": "worker", "worker-cpu": "worker"}
+    assert built == {"web": "web", "listener": "web", "migrate": "web", "worker": "worker", "worker-cpu": "worker"}
     for target in set(built.values()):
         assert f" AS {target}\n" in DOCKERFILE
     images = {name: SERVICES[name]["image"] for name in OURS}
@@ -164,7 +165,7 @@ def test_the_profile_without_a_card_builds_a_torch_for_processors_within_the_ran
 
 
 def test_what_compose_starts_is_in_the_image():
-    assert SERVICES["migrate"]["command"][0] == "leukoweb"
+    assert SERVICES["migrate"]["command"][0] == SERVICES["listener"]["command"][0] == "leukoweb"
     assert re.search(r'^CMD \["gunicorn"', stage("web"), re.M)
     assert re.search(r'^CMD \["celery", "-A", "leukoweb", "worker"', stage("worker"), re.M)
     assert not {"command"} & (set(SERVICES["worker"]) | set(SERVICES["worker-cpu"]) | set(SERVICES["web"]))
