@@ -37,6 +37,7 @@ STORE_DIR = DATA_DIR / "store"
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "incoming"
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_HANDLERS = ["leukoweb.cases.streaming.StreamToOwnFolder"]
+DATA_UPLOAD_MAX_NUMBER_FILES = None  # the handler counts, and says which files were too many
 
 DEBUG = env.bool("LEUKOWEB_DEBUG", False)
 SECRET_KEY = env.str("LEUKOWEB_SECRET_KEY", "") or _kept_secret(DATA_DIR)
@@ -134,6 +135,9 @@ STORAGES = {
 IS_RESEARCH_USE = env.bool("LEUKOWEB_RESEARCH_USE", True)  # S11: the owner's one setting
 SOURCE_URL = env.str("LEUKOWEB_SOURCE_URL", "https://github.com/leukoweb/leukoweb")  # AGPL: offered in the footer
 MAX_IMAGE_BYTES = env.int("LEUKOWEB_MAX_IMAGE_MB", 1024) * 2**20
+MOST_IMAGES = 2000  # of one slide, and of one request
+CHECK_LIMIT_S = 240  # for the files of one request; less than the proxy waits for an answer
+CHECK_PART_S = 10  # for files that came in pieces: the page asks again until all are checked
 RETENTION_DAYS = env.int("LEUKOWEB_RETENTION_DAYS", 0)  # 0: images are kept for ever
 DISK_RESERVE_BYTES = env.int("LEUKOWEB_DISK_RESERVE_MB", 512) * 2**20  # kept free of uploads
 UPLOAD_QUOTA_BYTES = env.int("LEUKOWEB_UPLOAD_QUOTA_MB", 8192) * 2**20  # unfinished uploads of one person

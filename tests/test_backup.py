@@ -13,7 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from PIL import Image
 
-from leukoweb.cases.models import Slide, SlideImage
+from leukoweb.cases.models import SlideImage
 from leukoweb.cases.store import original_path
 from tests.services import ROOT, another_database
 
@@ -127,16 +127,14 @@ def stored(make_case, technologist, settings, tmp_path):
     """A stored original with its row."""
     from django.core.files.base import ContentFile
 
-    from leukoweb.cases.intake import take_in
+    from leukoweb.analysis.uploads import accept_upload
 
     settings.STORE_DIR = tmp_path / "store"
     buffer = io.BytesIO()
     Image.fromarray(np.full((64, 64, 3), secrets.randbelow(255), np.uint8)).save(buffer, "PNG")
-    [image], refused = take_in([ContentFile(buffer.getvalue(), name="field.png")])
+    slide, refused = accept_upload(make_case(), [ContentFile(buffer.getvalue(), name="field.png")], by=technologist)
     assert not refused
-    image.slide, image.position = Slide.objects.create(case=make_case(), uploaded_by=technologist), 0
-    image.save()
-    return image
+    return slide.images.get()
 
 
 def complaint():

@@ -125,6 +125,11 @@ def bomb() -> bytes:
     )
 
 
+def test_230_files_sent_by_the_api_become_230_images(send):
+    answer, images = send("api", [picture(f"{n}.bmp", (n % 256, n // 256, 5), (40, 40)) for n in range(230)])
+    assert (answer["stored"], answer["errors"], len(images)) == (230, [], 230)
+
+
 HOSTILE = {
     "empty.png": b"",
     "page.jpg": b"<!doctype html><script>alert(1)</script>",

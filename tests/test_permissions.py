@@ -103,6 +103,7 @@ TABLE = {
     "case_reject": (OWN, OWN),
     "slide_upload": (OWN, OWN),
     "tus_create": ("no", READERS),
+    "uploads_discard": ("no", OWN),
     "tus_upload": ("no", "no"),  # HEAD, PATCH and DELETE: see the tests of uploads
     "case_detail": (OWN, "no"),
     "case_live": (OWN, "no"),

@@ -67,7 +67,7 @@ def test_a_file_in_pieces_becomes_the_same_original(client_of, make_case):
         f"/cases/{case.pk}/slides/new/", {"uploads": key, "label": "1"}, HTTP_ACCEPT="application/json"
     ).json()
     image = SlideImage.objects.get()
-    assert answer == {"slide": f"/slides/{image.slide_id}/", "errors": [], "problem": "", "fields": {}}
+    assert answer == {"slide": f"/slides/{image.slide_id}/", "stored": 1, "errors": [], "problem": "", "fields": {}}
     assert (image.name, image.sha256) == ("Größe 1.bmp", hashlib.sha256(content).hexdigest())
     assert original_path(image.sha256).read_bytes() == content
     assert not PartialUpload.objects.exists()
@@ -112,6 +112,59 @@ def test_a_piece_at_the_wrong_place_of_the_wrong_kind_or_too_long_changes_nothin
     assert append(client_of, address, 5, b"67890").status_code == 204
 
 
+def test_files_that_cannot_be_checked_in_one_request_are_checked_in_several(client_of, make_case, settings):
+    keys = []
+    for n in range(3):
+        content = picture_bytes("PNG", color=(n, 9, 9)) if n else b"no picture"
+        address = create(client_of, len(content), f"{n}.png")["Location"]
+        append(client_of, address, 0, content)
+        keys.append(address.rstrip("/").rsplit("/", 1)[-1])
+    page, fields = f"/cases/{make_case('T-7').pk}/slides/new/", {"uploads": " ".join(keys)}
+    settings.CHECK_PART_S = 0
+    answer = client_of.post(page, fields, HTTP_ACCEPT="application/json")
+    assert (answer.status_code, answer.json()) == (202, {"checked": 0, "of": 3})
+    settings.CHECK_PART_S = 30
+    answer = client_of.post(page, fields, HTTP_ACCEPT="application/json").json()
+    assert answer["stored"] == 2
+    assert [(one["name"], one["position"]) for one in answer["errors"]] == [("0.png", 0)]
+    assert not PartialUpload.objects.exists()
+
+
+def test_118_uploads_become_118_images(client_of, make_case):
+    keys = []
+    for n in range(118):
+        content = picture_bytes("BMP", color=(n, 9, 9), size=(40, 40))
+        address = create(client_of, len(content), f"{n}.bmp")["Location"]
+        assert append(client_of, address, 0, content).status_code == 204
+        keys.append(address.rstrip("/").rsplit("/", 1)[-1])
+    fields = {"uploads": " ".join(keys)}
+    page = client_of.post(f"/cases/{make_case('T-9').pk}/slides/new/", fields, follow=True)
+    assert "118 of 118 images stored" in page.content.decode()
+    assert SlideImage.objects.count() == 118
+    assert not PartialUpload.objects.exists()
+
+
+def test_unfinished_uploads_are_listed_and_discarded_by_their_owner(client_of, sign_in, make_case, pathologist):
+    for name in ("left-1.png", "left-2.png", "left-3.png"):
+        create(client_of, 10, name)
+    case = make_case("T-8")
+    page = client_of.get(f"/cases/{case.pk}/slides/new/").content.decode()
+    assert "Unfinished uploads of yours: 3 files" in page
+    assert "left-2.png" in page
+    keys = [str(upload.pk) for upload in PartialUpload.objects.order_by("created_at")]
+    other = sign_in(pathologist)
+    assert "left-2.png" not in other.get(f"/cases/{case.pk}/slides/new/").content.decode()
+    other.post("/uploads/discard/", {"case": case.pk, "uploads": " ".join(keys)})
+    assert PartialUpload.objects.count() == 3
+    mine = sign_in(PartialUpload.objects.first().owner)
+    page = mine.post("/uploads/discard/", {"case": case.pk, "uploads": keys[0]}, follow=True)
+    assert "1 unfinished upload discarded" in page.content.decode()
+    mine.post("/uploads/discard/", {"case": case.pk, "uploads": " ".join([*keys, "x"])})
+    assert not PartialUpload.objects.exists()
+    assert not list(settings.FILE_UPLOAD_TEMP_DIR.glob("tus-*"))
+    assert mine.post("/uploads/discard/", {"case": "²", "uploads": ""}).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("length", "status"), [("", 400), ("-1", 400), ("ten", 400), ("9" * 30, 400), ("٣", 400), (2**50, 413)]
 )
@@ -127,7 +180,8 @@ def test_a_quota_and_a_full_disk_are_said_in_words(client_of, settings):
     assert create(client_of, 600).status_code == 201
     refused = create(client_of, 600)
     assert refused.status_code == 413
-    assert b"unfinished" in refused.content
+    assert b"You have 1 unfinished uploads" in refused.content
+    assert b"discard them" in refused.content
     settings.DISK_RESERVE_BYTES = 2**62
     assert create(client_of, 100).status_code == 507
 

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -45,7 +46,8 @@ def test_a_refused_file_is_named_beside_the_slide_that_was_made(sign_in, technol
     page = sign_in(technologist).post(address, {"images": files})
     assert page.status_code == 200
     text = page.content.decode()
-    assert "The slide is uploaded" in text
+    assert "1 of 2 images stored" in text
+    assert "(file 2)" in text
     assert "&lt;b&gt;same.png" in text
     assert Slide.objects.count() == 1
 
@@ -88,6 +90,30 @@ def test_others_do_not_upload_here(client, sign_in, address, outsider, admin):
         assert sign_in(person).post(address, {"images": [picture()]}).status_code == status
     assert sign_in(outsider).delete(address).status_code == 405
     assert not Slide.objects.exists()
+
+
+def test_230_files_become_230_images_by_the_form_without_script(sign_in, technologist, address):
+    files = [picture(f"{n}.png", (n % 256, n // 256, 77), (40, 40)) for n in range(230)]
+    page = sign_in(technologist).post(address, {"images": files}, follow=True)
+    assert "230 of 230 images stored" in page.content.decode()
+    assert [image.name for image in Slide.objects.get().images.all()] == [f"{n}.png" for n in range(230)]
+
+
+def test_more_files_than_a_slide_takes_are_each_named_and_none_vanishes(sign_in, technologist, address, settings):
+    settings.MOST_IMAGES = 3
+    files = [picture(f"{n}.png", (n, 2, 3)) for n in range(5)]
+    answer = sign_in(technologist).post(address, {"images": files}, HTTP_ACCEPT="application/json").json()
+    assert answer["stored"] == 3
+    assert [(one["name"], one["position"]) for one in answer["errors"]] == [("3.png", 3), ("4.png", 4)]
+    assert "at most 3 images" in answer["errors"][0]["error"]
+
+
+def test_of_two_files_of_one_name_the_answer_says_which_one_is_bad(sign_in, technologist, address):
+    bad = SimpleUploadedFile("field.png", b"no picture at all")
+    files = [picture("field.png"), bad, picture("field.png", (1, 2, 3))]
+    answer = sign_in(technologist).post(address, {"images": files}, HTTP_ACCEPT="application/json").json()
+    assert answer["stored"] == 2
+    assert [(one["name"], one["position"]) for one in answer["errors"]] == [("field.png", 1)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -12,9 +12,8 @@ from django.core.files import File
 from django.db import connection
 
 from leukoweb.analysis.models import Cell, ImageResult, Run
-from leukoweb.analysis.services import submit_slide
+from leukoweb.analysis.uploads import accept_upload
 from leukoweb.audit.models import Event
-from leukoweb.cases.intake import take_in
 from leukoweb.cases.store import derived_folder, original_path
 from tests.services import wait_until
 
@@ -30,9 +29,10 @@ def upload(make_case, technologist, smear_files):
 
     def uploaded(case=None, *, files=None):
         case = case or make_case()
-        taken, refused = take_in([File(path.open("rb"), name=path.name) for path in files or smear_files[:1]])
+        chosen = [File(path.open("rb"), name=path.name) for path in files or smear_files[:1]]
+        slide, refused = accept_upload(case, chosen, by=technologist)
         assert not refused
-        return submit_slide(case, images=taken, by=technologist).runs.get()
+        return slide.runs.get()
 
     return uploaded
 

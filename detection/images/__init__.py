@@ -3,11 +3,15 @@ It knows limits, files and sentences for a technologist; it decodes nothing itse
 """
 
 import json
+import math
 import os
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,7 +47,7 @@ class Limits:
     wall_s: int = 120
 
 
-def check_image(path, *, limits=Limits()):
+def check_image(path: str | Path, *, limits: Limits = Limits()) -> ImageFacts:
     """Decode a file once in a child process and return what it is.
 
     Parameters
@@ -72,34 +76,39 @@ def check_image(path, *, limits=Limits()):
     return answer
 
 
-def check_images(paths, *, limits=Limits()):
-    """Decode several files in one child, and alone each file that the child did not answer for.
+def check_images(
+    paths: Sequence[str | Path], *, limits: Limits = Limits(), within_s: float = math.inf
+) -> list[ImageFacts | ImageRefused | None]:
+    """Decode several files in one child; a file at which the child ends is tried once more in a child of its own.
 
     Parameters
     ----------
     paths : sequence of str or Path
     limits : Limits
         Processor time and wall clock are granted for each file; memory is for the child.
+    within_s : float
+        Seconds for all files together.
 
     Returns
     -------
-    list of ImageFacts or ImageRefused
-        In the order of `paths`; a refusal is returned, not raised, so that the other files go on.
+    list of ImageFacts, ImageRefused or None
+        In the order of `paths`; a refusal is returned, not raised, so that the other files are still checked. None
+        stands for a file that was not reached in time.
     """
+    deadline = time.monotonic() + within_s
     answers = [_refusal_by_size(path, limits) for path in paths]
     waiting = [index for index, refusal in enumerate(answers) if refusal is None]
-    lines, reason = _run_child("check", [paths[index] for index in waiting], limits) if waiting else ([], "")
-    for index, line in zip(waiting, lines):
-        answers[index] = _answer(line)
-    for index in waiting[len(lines) :]:
-        if len(waiting) == 1:
-            answers[index] = ImageRefused(reason)
-        else:
-            [answers[index]] = check_images([paths[index]], limits=limits)
+    while waiting and time.monotonic() < deadline:
+        lines, reason = _run_child("check", [paths[index] for index in waiting], limits, deadline)
+        for index, line in zip(waiting, lines):
+            answers[index] = _answer(line)
+        if not lines and time.monotonic() < deadline:
+            answers[waiting[0]] = ImageRefused(reason)
+        waiting = waiting[max(len(lines), 1) :] if time.monotonic() < deadline else []
     return answers
 
 
-def unpack_image(path, folder, *, limits=Limits()):
+def unpack_image(path: str | Path, folder: str | Path, *, limits: Limits = Limits()) -> ImageFacts:
     """Write the pixels and the viewer's tiles of a file, decoding in a child process.
 
     Parameters
@@ -136,7 +145,7 @@ def unpack_image(path, folder, *, limits=Limits()):
     return refusal
 
 
-def _refusal_by_size(path, limits):
+def _refusal_by_size(path: str | Path, limits: Limits) -> ImageRefused | None:
     size = os.stat(path).st_size
     if size == 0:
         return ImageRefused("The file is empty: copy it again from the microscope and upload it once more.")
@@ -148,14 +157,15 @@ def _refusal_by_size(path, limits):
     return None
 
 
-def _answer(line):
+def _answer(line: str) -> ImageFacts | ImageRefused:
     answer = json.loads(line)
     return ImageRefused(answer["refused"]) if "refused" in answer else ImageFacts(**answer)
 
 
-def _run_child(command, paths, limits):
-    """Return the answer lines of the child, and the sentence for files that it left without an answer."""
-    files = len(paths) if command == "check" else 1
+def _run_child(
+    command: str, paths: Sequence[str | Path], limits: Limits, deadline: float = math.inf
+) -> tuple[list[str], str]:
+    """Return the answer lines of the child, and the sentence for the file at which it ended."""
     arguments = [command, json.dumps(asdict(limits)), *(str(Path(path).resolve()) for path in paths)]
     environment = {
         "PYTHONPATH": str(PROJECT_ROOT),
@@ -164,20 +174,30 @@ def _run_child(command, paths, limits):
         "LC_ALL": "C.UTF-8",
     }
     reason = "The image could not be read safely: save it again as PNG or TIFF and upload that file."
-    with tempfile.TemporaryDirectory(prefix="leukoweb-image-") as empty_folder:
-        child = subprocess.Popen(
+    output, file_ends = b"", min(time.monotonic() + limits.wall_s, deadline)
+    with (
+        tempfile.TemporaryDirectory(prefix="leukoweb-image-") as empty_folder,
+        subprocess.Popen(
             [sys.executable, "-sP", "-m", "detection.images.decoding", *arguments],
             cwd=empty_folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-        )
-        try:
-            output, _ = child.communicate(timeout=limits.wall_s * files)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            output, _ = child.communicate()
-            reason = "Reading the image took too long: save it again as PNG or TIFF and upload that file."
+        ) as child,
+    ):
+        ready = select.poll()
+        ready.register(child.stdout, select.POLLIN)
+        while True:
+            if not ready.poll(1000 * max(file_ends - time.monotonic(), 0)):
+                child.kill()
+                reason = "Reading the image took too long: save it again as PNG or TIFF and upload that file."
+                break
+            piece = os.read(child.stdout.fileno(), 1 << 16)
+            if not piece:
+                break
+            output += piece
+            if b"\n" in piece:
+                file_ends = min(time.monotonic() + limits.wall_s, deadline)
     # The last piece is either empty or a line that the child did not finish.
     return output.decode("utf-8", "replace").split("\n")[:-1], reason

@@ -4,10 +4,12 @@ It knows formats and pixels; it knows no cells, cases or networks and is never i
 
 import ctypes
 import json
+import math
 import os
 import re
 import resource
 import sys
+import time
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -50,8 +52,10 @@ def main(arguments):
     command, limits, *paths = arguments
     limits = Limits(**json.loads(limits))
     jobs = [(path, None) for path in paths] if command == "check" else [(paths[0], Path(paths[1]))]
-    _limit_this_process(limits, files=len(jobs), writes=command == "unpack")
+    _limit_this_process(limits, writes=command == "unpack")
     for path, folder in jobs:
+        used_s = math.ceil(time.process_time())
+        resource.setrlimit(resource.RLIMIT_CPU, (used_s + limits.cpu_s, resource.RLIM_INFINITY))
         try:
             answer = asdict(decode(path, limits, folder))
         except ImageRefused as refusal:
@@ -59,13 +63,12 @@ def main(arguments):
         print(json.dumps(answer), flush=True)
 
 
-def _limit_this_process(limits, *, files, writes):
+def _limit_this_process(limits, *, writes):
     # No network where the kernel allows it. Only root may leave the network without a user namespace, and only a plain
     # user keeps the right to his own files in one.
     flags = CLONE_NEWNET if os.geteuid() == 0 else CLONE_NEWNET | CLONE_NEWUSER
     ctypes.CDLL(None).unshare(flags)
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s * files, limits.cpu_s * files + 1))
     largest_file = 3 * limits.max_pixels + 4096 if writes else 0
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

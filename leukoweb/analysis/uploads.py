@@ -1,10 +1,16 @@
 """The door from files to a queued slide, used by page, resumable upload and API; it knows no network and no page."""
 
+from collections.abc import Iterable
+
+from django.core.files import File
 from django.db import transaction
 
+from leukoweb.accounts.models import User
 from leukoweb.analysis.services import submit_slide
-from leukoweb.cases.intake import IN_THIS_CASE, RefusedFile, take_in
-from leukoweb.cases.models import REJECTED, SIGNED, Case, SlideImage
+from leukoweb.cases.intake import DISK_FULL, IN_THIS_CASE, Landed, RefusedFile, image_of, landed, sift
+from leukoweb.cases.models import REJECTED, SIGNED, Case, Slide, SlideImage
+from leukoweb.cases.retention import remove_unused_originals
+from leukoweb.cases.store import DISK_FULL_ERRORS, hashes_locked, keep_original, prepare_original
 from leukoweb.refusals import Refused
 
 CLOSED = {
@@ -13,33 +19,69 @@ CLOSED = {
 }
 
 
-def accept_upload(case, files, *, label="", um_per_px=None, by, stopped=()):
-    """Take files into a case as one slide and queue its analysis: (Slide or None, list of RefusedFile).
+def accept_upload(
+    case: Case,
+    files: Iterable[File],
+    *,
+    by: User,
+    label: str = "",
+    um_per_px: float | None = None,
+    is_drawn: bool = False,
+    arrived: Iterable[Landed] = (),
+    stopped: Iterable[RefusedFile] = (),
+) -> tuple[Slide | None, list[RefusedFile]]:
+    """Take files into a case as one slide and queue its analysis; every file is an image of it or is refused.
 
-    `stopped` are files that already failed while they streamed. No slide is made where no file was good.
+    `arrived` are files that came in pieces, `stopped` those that already failed while they streamed. No slide is made
+    where no file was good.
     """
     require_open(case)
-    images, refused = take_in(files, known=_hashes(case), um_per_px=um_per_px)
-    refused = [*stopped, *refused]
-    if not images:
-        return None, refused
-    with transaction.atomic():
-        # The lock makes a double click wait, and then find its pictures already here.
-        locked = Case.objects.locked(case.pk)
-        require_open(locked)
-        known = _hashes(locked)
-        refused += [RefusedFile(image.name, IN_THIS_CASE) for image in images if image.sha256 in known]
-        images = [image for image in images if image.sha256 not in known]
-        slide = submit_slide(locked, images=images, label=label, by=by) if images else None
+    with landed(files) as (whole, refused):
+        good, bad = sift([*whole, *arrived], known=_hashes(case))
+        refused = [*stopped, *refused, *bad]
+        slide = None
+        if good:
+            slide, bad = _store(case, good, label=label, um_per_px=um_per_px, by=by, is_drawn=is_drawn)
+            refused += bad
+    return slide, sorted(refused, key=lambda one: one.position)
+
+
+def _store(
+    case: Case, good: list[Landed], *, label: str, um_per_px: float | None, by: User, is_drawn: bool
+) -> tuple[Slide | None, list[RefusedFile]]:
+    """Store originals and rows together; whatever ends this early, no original stays without a row."""
+    images = {file.sha256: image_of(file, um_per_px=um_per_px) for file in good}
+    try:
+        for file in good:
+            prepare_original(file.path)
+        with hashes_locked(images):
+            try:
+                for file in good:
+                    keep_original(file.path, file.sha256)
+                with transaction.atomic():
+                    # The lock makes a double click wait, and then find its pictures already here.
+                    locked = Case.objects.locked(case.pk)
+                    require_open(locked)
+                    known = _hashes(locked)
+                    new = [image for sha256, image in images.items() if sha256 not in known]
+                    refused = [RefusedFile(f.name, IN_THIS_CASE, f.position) for f in good if f.sha256 in known]
+                    slide = submit_slide(locked, images=new, label=label, by=by, is_drawn=is_drawn) if new else None
+            except BaseException:
+                remove_unused_originals(images)
+                raise
+    except OSError as error:
+        if error.errno not in DISK_FULL_ERRORS:
+            raise
+        return None, [RefusedFile(file.name, DISK_FULL, file.position) for file in good]
     return slide, refused
 
 
-def require_open(case) -> None:
+def require_open(case: Case) -> None:
     """Refuse where the case takes no images."""
     state = Case.objects.with_state().values_list("state", flat=True).get(pk=case.pk)
     if state in CLOSED:
         raise Refused(CLOSED[state], code="case_closed")
 
 
-def _hashes(case) -> set[str]:
+def _hashes(case: Case) -> set[str]:
     return set(SlideImage.objects.filter(slide__case=case).values_list("sha256", flat=True))

@@ -1,26 +1,32 @@
 """The page that takes the images of a slide: files of a form, or files that came in pieces; it knows no detector."""
 
-from contextlib import ExitStack
+import uuid
 
 from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.core.files import File
-from django.http import JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.uploads import CLOSED, accept_upload
 from leukoweb.cases.intake import RefusedFile, plausible_um_per_px
-from leukoweb.cases.models import Case, PartialUpload
-from leukoweb.cases.tus import forget
+from leukoweb.cases.models import Case, PartialUpload, Slide, SlideImage
+from leukoweb.cases.tus import check_whole, forget, landed_of
 from leukoweb.refusals import Refused
 
 NOT_WHOLE = "This file has not come whole, or it was thrown away after a day: upload it again."
+
+
+class NotYetChecked(Exception):
+    """Only some of the files that came in pieces could be checked in this request: the page sends the form again."""
+
+    def __init__(self, checked: int, of: int) -> None:
+        super().__init__(f"{checked} of {of}")
+        self.checked, self.of = checked, of
 
 
 class SlideForm(forms.Form):
@@ -36,22 +42,30 @@ class SlideForm(forms.Form):
         help_text="Only if you know it (0.02 to 2). Else it is read from the file or the red cells.",
         widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
-    uploads = forms.CharField(required=False, max_length=8000, widget=forms.HiddenInput)
+    uploads = forms.CharField(required=False, widget=forms.HiddenInput)
 
-    def clean_um_per_px(self):
+    def clean_um_per_px(self) -> float | None:
+        """Return the scale, or refuse it in a sentence."""
         try:
             return plausible_um_per_px(self.cleaned_data["um_per_px"])
         except ValueError as implausible:
             raise ValidationError(str(implausible)) from implausible
 
-    def clean_uploads(self):
+    def clean_uploads(self) -> list[uuid.UUID]:
+        """Return the keys of uploads that came in pieces."""
         field = forms.UUIDField()
-        return [field.clean(key) for key in self.cleaned_data["uploads"].split()][:100]
+        keys = [field.clean(key) for key in self.cleaned_data["uploads"].split()]
+        if len(keys) > settings.MOST_IMAGES:
+            raise ValidationError(
+                f"{len(keys)} files were chosen and a slide takes at most {settings.MOST_IMAGES}: "
+                "remove some and upload them as another slide."
+            )
+        return keys
 
 
 @requires("upload_slide")
 @require_http_methods(["GET", "POST"])
-def slide_upload(request, pk):
+def slide_upload(request: HttpRequest, pk: int) -> HttpResponse:
     """Take one slide: whatever is good is stored and queued, each other file gets its sentence."""
     cases = Case.objects.visible_to(request.user).with_state().select_related("patient")
     case = get_object_or_404(cases, pk=pk)
@@ -62,57 +76,77 @@ def slide_upload(request, pk):
             slide, refused = _take(request, case, form.cleaned_data)
         except Refused as closed:
             problem = str(closed)
+        except NotYetChecked as part:
+            return JsonResponse({"checked": part.checked, "of": part.of}, status=202)
         else:
             problem = "" if slide or refused else "No file came: choose the pictures of one slide."
+    count = SlideImage.objects.filter(slide=slide).count() if slide else 0
     if request.method == "POST" and "application/json" in request.headers.get("Accept", ""):
-        return _as_json(form, slide, refused, problem)
+        return _as_json(form, slide, count, refused, problem)
     if slide and not refused:
-        messages.success(request, "The slide is uploaded and waits for the detector.")
+        messages.success(request, f"{count} of {count} images stored. The slide waits for the detector.")
         return redirect("slide_detail", slide.pk)
+    unfinished = list(PartialUpload.objects.unfinished_of(request.user))
     context = {
         "case": case,
         "form": form,
         "slide": slide,
+        "count": count,
         "refused": refused,
+        "refused_count": len(refused),
         "problem": problem,
         "is_closed": case.state in CLOSED,
+        "unfinished": unfinished,
+        "unfinished_bytes": sum(upload.size_bytes for upload in unfinished),
+        "quota_bytes": settings.UPLOAD_QUOTA_BYTES,
         "max_mib": settings.MAX_IMAGE_BYTES // 2**20,
-        "page_settings": {"endpoint": reverse("tus_create"), "max_bytes": settings.MAX_IMAGE_BYTES, "case": case.pk},
+        "max_files": settings.MOST_IMAGES,
+        "page_settings": {
+            "endpoint": reverse("tus_create"),
+            "max_bytes": settings.MAX_IMAGE_BYTES,
+            "max_files": settings.MOST_IMAGES,
+            "case": case.pk,
+        },
     }
     is_wrong = request.method == "POST" and not slide
     return render(request, "cases/slide_upload.html", context, status=400 if is_wrong else 200)
 
 
-def _take(request, case, asked):
+def _take(request: HttpRequest, case: Case, asked: dict) -> tuple[Slide | None, list[RefusedFile]]:
     """Hand the files of the form and the finished uploads to the one door, and forget the pieces."""
-    mine = PartialUpload.objects.filter(owner=request.user, expires_at__gt=timezone.now()).in_bulk(asked["uploads"])
-    parts = [mine[key] for key in asked["uploads"] if key in mine and mine[key].offset == mine[key].size_bytes]
+    mine = PartialUpload.objects.unfinished_of(request.user).in_bulk(asked["uploads"])
+    parts = [part for part in mine.values() if part.offset == part.size_bytes]
+    if unexamined := check_whole(parts, within_s=settings.CHECK_PART_S):
+        raise NotYetChecked(len(parts) - unexamined, len(parts))
+    sent = request.FILES.getlist("images")
     stopped = list(getattr(request, "stopped_files", []))
-    names = {part.pk for part in parts}
-    stopped += [
-        RefusedFile(mine[key].name if key in mine else "image", NOT_WHOLE)
-        for key in asked["uploads"]
-        if key not in names
-    ]
-    with ExitStack() as opened:
-        whole = [File(opened.enter_context(part.path.open("rb")), name=part.name) for part in parts]
-        slide, refused = accept_upload(
-            case,
-            [*request.FILES.getlist("images"), *whole],
-            label=asked["label"],
-            um_per_px=asked["um_per_px"],
-            by=request.user,
-            stopped=stopped,
-        )
+    arrived, whole = [], {part.pk for part in parts}
+    for position, key in enumerate(asked["uploads"], start=len(sent) + len(stopped)):
+        if key in whole:
+            arrived.append(landed_of(mine[key], position))
+        else:
+            stopped.append(RefusedFile(mine[key].name if key in mine else "image", NOT_WHOLE, position))
+    slide, refused = accept_upload(
+        case,
+        sent,
+        label=asked["label"],
+        um_per_px=asked["um_per_px"],
+        by=request.user,
+        arrived=arrived,
+        stopped=stopped,
+    )
     for part in parts:
         forget(part)
     return slide, refused
 
 
-def _as_json(form, slide, refused, problem):
+def _as_json(
+    form: SlideForm, slide: Slide | None, count: int, refused: list[RefusedFile], problem: str
+) -> JsonResponse:
     answer = {
         "slide": reverse("slide_detail", args=[slide.pk]) if slide else None,
-        "errors": [{"name": one.name, "error": one.sentence} for one in refused],
+        "stored": count,
+        "errors": [{"name": one.name, "error": one.sentence, "position": one.position} for one in refused],
         "problem": problem,
         "fields": {name: sentences[0] for name, sentences in form.errors.items()},
     }

@@ -134,6 +134,7 @@ class SlideRequest(serializers.Serializer):
 class FileRefusal(serializers.Serializer):
     name = serializers.CharField()
     error = serializers.CharField()
+    position = serializers.IntegerField(help_text="Of the file in the request, from 0: two files may have one name.")
 
 
 class ImageSerializer(serializers.ModelSerializer):
@@ -176,10 +177,11 @@ class SlideSerializer(serializers.ModelSerializer):
 
 
 class SlideAnswer(SlideSerializer):
+    stored = serializers.IntegerField(help_text="How many of the files became images of the slide.")
     errors = FileRefusal(many=True)
 
     class Meta(SlideSerializer.Meta):
-        fields = [*SlideSerializer.Meta.fields, "errors"]
+        fields = [*SlideSerializer.Meta.fields, "stored", "errors"]
 
 
 class NothingTaken(Refusal):

@@ -161,11 +161,12 @@ class SlideUpload(Door):
         slide, refused = accept_upload(
             case, files, label=asked.get("label", ""), um_per_px=um_per_px, by=request.user, stopped=stopped
         )
-        errors = [{"name": one.name, "error": one.sentence} for one in refused]
+        errors = [{"name": one.name, "error": one.sentence, "position": one.position} for one in refused]
         if slide is None:
             none = Refused("None of the files was taken.", code="nothing_taken")
             return Response(as_json(none) | {"errors": errors}, status=none.status)
-        return Response(slide_json(slide) | {"errors": errors}, status=201)
+        shown = slide_json(slide)
+        return Response(shown | {"stored": len(shown["images"]), "errors": errors}, status=201)
 
 
 class SlideDetail(Door):

@@ -3,18 +3,22 @@
 It knows files, hashes and sentences for a technologist; it knows no detector and writes no row.
 """
 
+import errno
 import hashlib
 import math
-import tempfile
 import unicodedata
+import uuid
+from collections.abc import Container, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.core.files import File
 
-from detection.images import ImageRefused, Limits, check_images
+from detection.images import ImageFacts, ImageRefused, Limits, check_images
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for, keep_original
+from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for
 
 LEAST_UM_PER_PX, MOST_UM_PER_PX = 0.02, 2.0
 NAME_LENGTH = 120
@@ -22,54 +26,84 @@ DISK_FULL = (
     "The server has no room for this file and nothing of it was stored: tell the administrator, then upload it again."
 )
 IN_THIS_CASE = "This picture is already in this case: nothing to do, or choose another file."
+NOT_REACHED = "There was no time to check this file with so many others: upload it again, with fewer files at once."
 TWICE = "The same picture was chosen twice in this upload: it was taken once."
 
 
 @dataclass(frozen=True)
 class RefusedFile:
-    """A file that was not taken, by its cleaned name, and one sentence saying why."""
+    """A file that was not taken: its cleaned name, one sentence saying why, and its place among the files sent."""
 
     name: str
     sentence: str
+    position: int = 0
 
 
-def take_in(files, *, known=frozenset(), um_per_px=None):
-    """Check each file and store the good ones: unsaved SlideImages, and a RefusedFile for each of the others.
+@dataclass
+class Landed:
+    """A file that came whole: where it is, what it is named, its hash, and its facts once it was decoded."""
 
-    `known` holds the SHA-256 of the case's images. Nothing is stored of a refused file; the other files go on.
-    """
-    refused, landed = [], []
-    settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="intake-", dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
-        seen = {}
+    name: str
+    path: Path
+    sha256: str
+    position: int = 0
+    facts: ImageFacts | ImageRefused | None = None
+
+
+@contextmanager
+def landed(files: Iterable[File]) -> Iterator[tuple[list[Landed], list[RefusedFile]]]:
+    """Bring files into our own folder and hash them; what nobody has moved away is removed at the end."""
+    whole, refused = [], []
+    with ExitStack() as left:
         for number, file in enumerate(files):
-            name, path = clean_name(file.name), Path(folder) / str(number)
+            position, name = getattr(file, "position", number), clean_name(file.name)
+            path = getattr(file, "path", None)
             try:
-                sha256 = _land(file, path)
+                if path is None:
+                    path = settings.FILE_UPLOAD_TEMP_DIR / f"form-{uuid.uuid4().hex}"
+                    left.callback(path.unlink, missing_ok=True)
+                    _write(file, path)
+                whole.append(Landed(name, path, hash_of(path), position))
             except OSError as error:
                 if error.errno not in DISK_FULL_ERRORS:
                     raise
-                path.unlink(missing_ok=True)
-                refused.append(RefusedFile(name, DISK_FULL))
-                continue
-            if sha256 in known or sha256 in seen:
-                refused.append(RefusedFile(name, IN_THIS_CASE if sha256 in known else TWICE))
-                path.unlink()
-                continue
-            seen[sha256] = name
-            landed.append((name, path, sha256))
-        images = []
-        answers = check_images([path for _, path, _ in landed], limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES))
-        for (name, path, sha256), facts in zip(landed, answers):
-            if isinstance(facts, ImageRefused):
-                refused.append(RefusedFile(name, str(facts)))
-                continue
-            images.append(_image(name, path, sha256, facts, um_per_px))
-            keep_original(path, sha256)
-    return images, refused
+                refused.append(RefusedFile(name, DISK_FULL, position))
+        yield whole, refused
 
 
-def clean_name(name) -> str:
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def examine(files: list[Landed], *, within_s: float) -> None:
+    """Decode the files whose facts are not known yet and note what they are, as far as the time allows."""
+    unknown = [file for file in files if file.facts is None]
+    limits = Limits(max_bytes=settings.MAX_IMAGE_BYTES)
+    for file, answer in zip(unknown, check_images([file.path for file in unknown], limits=limits, within_s=within_s)):
+        file.facts = answer
+
+
+def sift(files: list[Landed], *, known: Container[str]) -> tuple[list[Landed], list[RefusedFile]]:
+    """Return the files that are new to a case and readable, and a sentence for each other one.
+
+    `known` holds the SHA-256 of the case's images.
+    """
+    refused, new = [], {}
+    for file in files:
+        if file.sha256 in known or file.sha256 in new:
+            refused.append(RefusedFile(file.name, IN_THIS_CASE if file.sha256 in known else TWICE, file.position))
+        else:
+            new[file.sha256] = file
+    examine(list(new.values()), within_s=settings.CHECK_LIMIT_S)
+    for file in new.values():
+        if not isinstance(file.facts, ImageFacts):
+            refused.append(RefusedFile(file.name, str(file.facts or NOT_REACHED), file.position))
+    return [file for file in new.values() if isinstance(file.facts, ImageFacts)], refused
+
+
+def clean_name(name: object) -> str:
     """Return the last part of an uploaded name without control or invisible characters, never empty, never long."""
     last = str(name or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     plain = unicodedata.normalize("NFC", last)
@@ -82,7 +116,7 @@ def clean_name(name) -> str:
     return plain or "image"
 
 
-def plausible_um_per_px(value) -> float | None:
+def plausible_um_per_px(value: object) -> float | None:
     """Return the scale that an uploader entered, None where the field was left empty; ValueError holds a sentence."""
     text = str(value if value is not None else "").strip().replace(",", ".")
     if not text:
@@ -99,28 +133,18 @@ def plausible_um_per_px(value) -> float | None:
     return um_per_px
 
 
-def _land(file, path: Path) -> str:
-    """Write the stream to `path` and return its SHA-256: what is hashed here is what is checked and stored."""
-    digest = hashlib.sha256()
-    if file.size and not has_room_for(file.size):
-        raise OSError(next(iter(DISK_FULL_ERRORS)), "less than the reserve would stay free")
-    with path.open("xb") as target:
-        for chunk in file.chunks(1 << 20):
-            digest.update(chunk)
-            target.write(chunk)
-    return digest.hexdigest()
-
-
-def _image(name, path, sha256, facts, um_per_px) -> SlideImage:
+def image_of(file: Landed, *, um_per_px: float | None) -> SlideImage:
+    """Return the unsaved row of a file that was examined; `um_per_px` is what the uploader entered."""
+    facts = file.facts
     warning = facts.warning
     if facts.um_per_px and um_per_px and abs(facts.um_per_px / um_per_px - 1) > 0.02:
         warning = (
             f"{warning} The file itself says {facts.um_per_px:g} um per px; that was used, not {um_per_px:g}.".strip()
         )
     return SlideImage(
-        name=name,
-        sha256=sha256,
-        size_bytes=path.stat().st_size,
+        name=file.name,
+        sha256=file.sha256,
+        size_bytes=file.path.stat().st_size,
         format=facts.format,
         width_px=facts.width_px,
         height_px=facts.height_px,
@@ -128,3 +152,12 @@ def _image(name, path, sha256, facts, um_per_px) -> SlideImage:
         um_per_px_source="file" if facts.um_per_px else "uploader" if um_per_px else "",
         warning=warning,
     )
+
+
+def _write(file: File, path: Path) -> None:
+    if file.size and not has_room_for(file.size):
+        raise OSError(errno.ENOSPC, "less than the reserve would stay free")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as target:
+        for chunk in file.chunks(1 << 20):
+            target.write(chunk)

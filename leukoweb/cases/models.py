@@ -4,6 +4,7 @@ Every read starts at `Model.objects.visible_to(user)`: another laboratory's rows
 """
 
 import uuid
+from pathlib import Path
 
 from django.conf import settings
 from django.core.validators import MinValueValidator, RegexValidator
@@ -12,7 +13,7 @@ from django.db.models import Case as FirstOf
 from django.db.models import Exists, OuterRef, Value, When
 from django.utils import timezone
 
-from leukoweb.accounts.models import Laboratory
+from leukoweb.accounts.models import Laboratory, User
 
 ORDERED, REGISTERED, REJECTED = "ordered", "registered", "rejected"
 FAILED, RUNNING, QUEUED = "failed", "running", "queued"
@@ -229,6 +230,12 @@ class SlideImage(models.Model):
         return self.name
 
 
+class PartialUploadQuerySet(models.QuerySet):
+    def unfinished_of(self, user: User) -> "PartialUploadQuerySet":
+        """Return the living uploads of a person that no slide has taken yet, oldest first."""
+        return self.filter(owner=user, expires_at__gt=timezone.now()).order_by("created_at")
+
+
 class PartialUpload(models.Model):
     """A file that arrives in pieces (tus.py): its bytes lie in the incoming folder until they become an image."""
 
@@ -236,14 +243,18 @@ class PartialUpload(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     name = models.CharField(max_length=200)
     size_bytes = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64, blank=True, help_text="Empty until the whole file was checked.")
+    facts = models.JSONField(null=True, help_text="What the check found (detection.images.ImageFacts).")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(db_index=True)
+
+    objects = PartialUploadQuerySet.as_manager()
 
     def __str__(self):
         return str(self.pk)
 
     @property
-    def path(self):
+    def path(self) -> Path:
         """Where the bytes that came so far lie."""
         return settings.FILE_UPLOAD_TEMP_DIR / f"tus-{self.pk}"
 

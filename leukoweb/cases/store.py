@@ -1,8 +1,11 @@
 """Where files lie: originals under their SHA-256, and what was derived from them; it knows no rows."""
 
 import errno
+import fcntl
 import os
 import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from django.conf import settings
@@ -11,25 +14,49 @@ DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def original_path(sha256: str) -> Path:
-    """The place of an original, outside every web root."""
+    """Return the place of an original, outside every web root."""
     return settings.STORE_DIR / "originals" / sha256[:2] / sha256
 
 
 def derived_folder(sha256: str) -> Path:
-    """The folder of what can be made again from an original: `pyramid/`, `crops/`."""
+    """Return the folder of what can be made again from an original: `pyramid/`, `crops/`."""
     return settings.STORE_DIR / "derived" / sha256[:2] / sha256
 
 
-def keep_original(source: Path, sha256: str) -> Path:
-    """Move a checked file to its place: after a power cut it is there whole, or not at all."""
-    target = original_path(sha256)
-    target.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def hashes_locked(hashes: Iterable[str]) -> Iterator[None]:
+    """Hold these hashes: nobody else stores or removes their originals, or writes or deletes the rows that name them.
+
+    Taken before any row is locked. One lock serves the hashes that begin with the same two digits.
+    """
+    folder = settings.STORE_DIR / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        for start in sorted({sha256[:2] for sha256 in hashes}):  # sorted, so that two uploads never wait for each other
+            fcntl.flock(held.enter_context(open(folder / start, "ab")), fcntl.LOCK_EX)
+        yield
+
+
+def prepare_original(source: Path) -> None:
+    """Bring a checked file to the disk itself, for reading only: the slow part of storing it, done before any lock."""
     source.chmod(0o440)
     _sync(source)
+
+
+def keep_original(source: Path, sha256: str) -> None:
+    """Store a prepared file, holding its hash: after a power cut it is there whole, or not at all.
+
+    `source` stays, so that a slide that fails afterwards can be tried again with the same files.
+    """
+    target = original_path(sha256)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{sha256}.part")
+    part.unlink(missing_ok=True)
+    os.link(source, part)
     # A second upload of the same bytes replaces a file by its equal, which also mends a damaged one.
-    os.replace(source, target)
+    os.replace(part, target)
+    part.unlink(missing_ok=True)  # replacing a file by itself leaves both names
     _sync(target.parent)
-    return target
 
 
 def has_room_for(size_bytes: int) -> bool:

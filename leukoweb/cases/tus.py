@@ -1,6 +1,7 @@
 """Resumable uploads after tus 1.0 (creation, expiration, termination): pieces of a file come until it is whole.
 
-It knows the person who sends and the bytes that came; what the file must be is asked later, by intake.py.
+It knows the person who sends and the bytes that came; what a file must be is asked by intake.py, whose answers are kept
+with the upload, so that the files of a large slide can be checked in several requests.
 """
 
 import base64
@@ -10,31 +11,34 @@ import os
 import re
 import shutil
 import time
+import uuid
 from contextlib import suppress
+from dataclasses import asdict
 
 from django.conf import settings
+from django.contrib import messages
 from django.db.models import Count, Sum
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import http_date
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
+from detection.images import ImageFacts, ImageRefused
 from leukoweb.accounts.access import requires
-from leukoweb.cases.intake import DISK_FULL, clean_name
-from leukoweb.cases.models import PartialUpload
+from leukoweb.cases.intake import DISK_FULL, Landed, clean_name, examine, hash_of
+from leukoweb.cases.models import Case, PartialUpload, PartialUploadQuerySet
 from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for
 
 VERSION = "1.0.0"
 PIECE_BYTES = 1 << 18
-MOST_UNFINISHED = 500
 
 
 @require_http_methods(["OPTIONS", "POST"])
 @requires("upload_slide")
-def tus_create(request):
+def tus_create(request: HttpRequest) -> HttpResponse:
     """Say what is offered, or open an upload of a stated length for this person."""
     if request.method == "OPTIONS":
         offer = {"Tus-Version": VERSION, "Tus-Extension": "creation,expiration,termination"}
@@ -48,9 +52,9 @@ def tus_create(request):
     if length > settings.MAX_IMAGE_BYTES:
         return _answer(413, f"The file is larger than the limit of {settings.MAX_IMAGE_BYTES / 2**20:.0f} MiB.")
     _drop_expired(PartialUpload.objects.filter(owner=request.user))
-    waiting = PartialUpload.objects.filter(owner=request.user).aggregate(files=Count("pk"), size=Sum("size_bytes"))
-    if (waiting["size"] or 0) + length > settings.UPLOAD_QUOTA_BYTES or waiting["files"] >= MOST_UNFINISHED:
-        return _answer(413, "You have too many unfinished uploads: finish or remove them first.")
+    waiting = PartialUpload.objects.unfinished_of(request.user).aggregate(files=Count("pk"), size=Sum("size_bytes"))
+    if (waiting["size"] or 0) + length > settings.UPLOAD_QUOTA_BYTES or waiting["files"] >= 2 * settings.MOST_IMAGES:
+        return _answer(413, _over_quota(waiting["files"], waiting["size"] or 0))
     if not has_room_for(length):
         return _answer(507, DISK_FULL)
     upload = PartialUpload.objects.create(
@@ -66,7 +70,7 @@ def tus_create(request):
 
 @require_http_methods(["HEAD", "PATCH", "DELETE"])
 @requires("upload_slide")
-def tus_upload(request, pk):
+def tus_upload(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Say how much came, take the next piece, or forget the upload; another person's upload does not exist."""
     upload = get_object_or_404(PartialUpload, pk=pk, owner=request.user, expires_at__gt=timezone.now())
     if refusal := _other_version(request):
@@ -84,10 +88,44 @@ def tus_upload(request, pk):
     return _append(request, upload, int(offset))
 
 
-def forget(upload) -> None:
+@require_POST
+@requires("upload_slide")
+def uploads_discard(request: HttpRequest) -> HttpResponse:
+    """Throw away the unfinished uploads of this person that the page named, and go back to that page."""
+    case = get_object_or_404(Case.objects.visible_to(request.user), pk=_key(request.POST.get("case", "")))
+    keys = [key for key in map(_uuid, request.POST.get("uploads", "").split()) if key]
+    uploads = list(PartialUpload.objects.unfinished_of(request.user).filter(pk__in=keys))
+    for upload in uploads:
+        forget(upload)
+    messages.success(request, f"{len(uploads)} unfinished upload{'' if len(uploads) == 1 else 's'} discarded.")
+    return redirect("slide_upload", case.pk)
+
+
+def forget(upload: PartialUpload) -> None:
     """Throw away an upload: the bytes first, so that no row is left that points nowhere."""
     upload.path.unlink(missing_ok=True)
     upload.delete()
+
+
+def check_whole(uploads: list[PartialUpload], *, within_s: float) -> int:
+    """Examine uploads that came whole and keep the answers with them; return how many are still unexamined."""
+    unknown = [upload for upload in uploads if not upload.facts]
+    files = [Landed(upload.name, upload.path, upload.sha256) for upload in unknown]
+    examine(files, within_s=within_s)
+    for upload, file in zip(unknown, files):
+        if isinstance(file.facts, ImageFacts):
+            upload.sha256, upload.facts = hash_of(upload.path), asdict(file.facts)
+        elif file.facts is not None:
+            upload.facts = {"refused": str(file.facts)}
+        if upload.facts:
+            upload.save(update_fields=["sha256", "facts"])
+    return sum(not upload.facts for upload in uploads)
+
+
+def landed_of(upload: PartialUpload, position: int) -> Landed:
+    """Return an examined upload as a file that landed."""
+    facts = ImageRefused(upload.facts["refused"]) if "refused" in upload.facts else ImageFacts(**upload.facts)
+    return Landed(upload.name, upload.path, upload.sha256 or str(upload.pk), position, facts)
 
 
 def sweep_incoming() -> int:
@@ -107,9 +145,9 @@ def sweep_incoming() -> int:
     return dropped
 
 
-def _append(request, upload, offset):
+def _append(request: HttpRequest, upload: PartialUpload, offset: int) -> HttpResponse:
     """Write a piece at the end of the file: one request at a time, only where the file ends, not beyond its length."""
-    with open(upload.path, "ab") as file:
+    with open(upload.path, "ab", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -123,7 +161,9 @@ def _append(request, upload, offset):
                 if came > upload.size_bytes:
                     file.truncate(offset)
                     return _answer(413, "More bytes came than Upload-Length said.")
-                file.write(piece)
+                rest = memoryview(piece)
+                while rest:  # without a buffer, so that a full disk is noticed here
+                    rest = rest[file.write(rest) :]
         except UnreadablePostError:
             pass  # the line broke: what came stays, and the sender goes on there
         except OSError as error:
@@ -135,14 +175,32 @@ def _append(request, upload, offset):
     return _answer(204, upload=upload)
 
 
-def _drop_expired(uploads) -> int:
+def _over_quota(files: int, size_bytes: int) -> str:
+    return (
+        f"You have {files} unfinished uploads ({size_bytes / 2**20:.0f} MiB) and the limit is "
+        f"{2 * settings.MOST_IMAGES} files and {settings.UPLOAD_QUOTA_BYTES / 2**20:.0f} MiB: make slides of them, or "
+        "discard them in the list on this page."
+    )
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    with suppress(ValueError):
+        return uuid.UUID(text)
+    return None
+
+
+def _key(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _drop_expired(uploads: PartialUploadQuerySet) -> int:
     expired = list(uploads.filter(expires_at__lte=timezone.now()))
     for upload in expired:
         forget(upload)
     return len(expired)
 
 
-def _other_version(request):
+def _other_version(request: HttpRequest) -> HttpResponse | None:
     if request.headers.get("Tus-Resumable") == VERSION:
         return None
     return _answer(412, "This server speaks tus 1.0.0.", **{"Tus-Version": VERSION})
@@ -158,7 +216,7 @@ def _name_in(metadata: str) -> str:
     return clean_name("")
 
 
-def _answer(status, sentence="", upload=None, **headers):
+def _answer(status: int, sentence: str = "", upload: PartialUpload | None = None, **headers: str) -> HttpResponse:
     response = HttpResponse(sentence, status=status, content_type="text/plain; charset=utf-8")
     for name, value in {"Tus-Resumable": VERSION, "Cache-Control": "no-store", **headers}.items():
         response[name] = value

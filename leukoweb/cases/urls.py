@@ -13,5 +13,6 @@ urlpatterns = [
     path("cases/<int:pk>/hold/", views.case_hold, name="case_hold"),
     path("cases/<int:pk>/reject/", views.case_reject, name="case_reject"),
     path("uploads/", tus.tus_create, name="tus_create"),
+    path("uploads/discard/", tus.uploads_discard, name="uploads_discard"),
     path("uploads/<uuid:pk>/", tus.tus_upload, name="tus_upload"),
 ]

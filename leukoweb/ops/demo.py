@@ -15,9 +15,8 @@ from django.utils import timezone
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.roles import ADMIN, PATHOLOGIST, TECHNOLOGIST
-from leukoweb.analysis.services import submit_slide
+from leukoweb.analysis.uploads import accept_upload
 from leukoweb.audit.services import record
-from leukoweb.cases.intake import take_in
 from leukoweb.cases.models import Case, Patient
 from leukoweb.refusals import Refused
 
@@ -58,11 +57,6 @@ def first_case(images: Path | None = None) -> Case | None:
     if by is None or cases.exists():
         return None
     files = _files_of(images) if images else _drawn_fields()
-    taken, refused = take_in(files, um_per_px=None if images else UM_PER_PX)
-    if not taken:
-        raise Refused(
-            f"No image of {images} could be taken: {refused[0].sentence if refused else 'the folder is empty.'}"
-        )
     with transaction.atomic():
         patient = Patient.objects.get_or_create(
             laboratory=by.laboratory,
@@ -78,7 +72,18 @@ def first_case(images: Path | None = None) -> Case | None:
             **({} if images else WBC | {"wbc_at": timezone.now()}),
         )
         record("case.register", actor=by, obj=case, case=case)
-        submit_slide(case, images=taken, label="1" if images else "drawn", by=by, is_drawn=images is None)
+        slide, refused = accept_upload(
+            case,
+            files,
+            label="1" if images else "drawn",
+            um_per_px=None if images else UM_PER_PX,
+            by=by,
+            is_drawn=images is None,
+        )
+        if slide is None:
+            raise Refused(
+                f"No image of {images} could be taken: {refused[0].sentence if refused else 'the folder is empty.'}"
+            )
     return case
 
 

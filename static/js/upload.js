@@ -1,8 +1,10 @@
 // The upload page of a slide: sends each chosen file in pieces (tus), then asks the server to make them one slide.
-// It knows files and progress; what a file must be is said by the server, and without this script the form works as it is.
+// Four files travel at once; the server checks them when the slide is made. Without this script the form works as it is.
 
 const page = JSON.parse(document.getElementById("page-settings").textContent);
 const form = document.getElementById("upload-form");
+const AT_ONCE = 4;
+const PENDING = ["waiting", "sending", "paused", "broken"];
 
 if (form && window.tus?.isSupported) start();
 
@@ -19,12 +21,16 @@ function start() {
   input.addEventListener("change", take);
   for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, (event) => over(event, true));
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, (event) => over(event, false));
-  drop.addEventListener("drop", (event) => add(event.dataTransfer.files));
+  drop.addEventListener("drop", (event) => {
+    // A folder comes as a file that cannot be read: it is told apart while the event lasts.
+    const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+    add(event.dataTransfer.files, items.map((item) => Boolean(item.webkitGetAsEntry?.()?.isDirectory)));
+  });
   // A file dropped beside the box must not replace the page.
   for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
   window.addEventListener("online", () => rows.forEach((row) => row.state === "broken" && resume(row)));
   window.addEventListener("beforeunload", (event) => {
-    if ([...rows].some((row) => row.state === "sending")) event.preventDefault();
+    if ([...rows].some((row) => PENDING.includes(row.state))) event.preventDefault();
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -43,18 +49,39 @@ function start() {
     drop.classList.toggle("is-over", isOver);
   }
 
-  function add(files) {
+  function add(files, areFolders = []) {
     show("");
-    for (const file of files) {
-      const row = { file, state: "sending", ...drawn(file) };
-      rows.add(row);
-      row.pause.addEventListener("click", () => (row.state === "sending" ? pause(row) : resume(row)));
-      row.remove.addEventListener("click", () => remove(row));
-      if (file.size > page.max_bytes) refuse(row, `The file is larger than the limit of ${size(page.max_bytes)}.`);
-      else if (file.size === 0) refuse(row, "The file is empty: copy it again from the microscope.");
-      else begin(row);
+    const room = page.max_files - [...rows].filter((row) => row.state !== "refused").length;
+    if (files.length > room) {
+      return show(`${files.length} files were chosen and a slide takes at most ${page.max_files}: choose fewer and upload the others as another slide. Nothing was added.`);
     }
+    [...files].forEach((file, number) => {
+      const row = { file, state: "waiting", ...drawn(file) };
+      rows.add(row);
+      row.pause.addEventListener("click", () => (["sending", "waiting"].includes(row.state) ? pause(row) : resume(row)));
+      row.remove.addEventListener("click", () => remove(row));
+      if (areFolders[number]) refuse(row, "This is a folder: open it and choose the pictures inside.");
+      else if (file.size > page.max_bytes) refuse(row, `The file is larger than the limit of ${size(page.max_bytes)}.`);
+      else if (file.size === 0) refuse(row, "The file is empty: copy it again from the microscope.");
+    });
     say(`${files.length} file${files.length === 1 ? "" : "s"} chosen.`);
+    pump();
+  }
+
+  // Start waiting files while fewer than AT_ONCE travel, and say how far all of them are.
+  function pump() {
+    const all = [...rows];
+    let free = AT_ONCE - all.filter((row) => row.state === "sending").length;
+    for (const row of all) {
+      if (free <= 0) break;
+      if (row.state !== "waiting") continue;
+      row.state = "sending";
+      begin(row);
+      free -= 1;
+    }
+    const wanted = all.filter((row) => row.state !== "refused");
+    const ready = wanted.filter((row) => row.state === "here");
+    document.getElementById("total").textContent = all.length ? `${ready.length} of ${wanted.length} files uploaded.` : "";
   }
 
   function drawn(file) {
@@ -70,6 +97,7 @@ function start() {
   }
 
   async function begin(row) {
+    if (row.upload) return row.upload.start();
     row.upload = new tus.Upload(row.file, {
       endpoint: page.endpoint,
       headers: { "X-CSRFToken": csrf, Accept: "application/json" },
@@ -95,46 +123,55 @@ function start() {
     row.state = "here";
     row.bar.value = 1;
     row.item.classList.add("is-here");
-    row.sentence.textContent = "Here. It is checked when you upload the slide.";
+    row.sentence.textContent = "Uploaded, ready to submit.";
     row.pause.hidden = true;
+    pump();
     proceed();
   }
 
-  function broke(row, error) {
+  async function broke(row, error) {
     const answer = error.originalResponse;
     const status = answer ? answer.getStatus() : 0;
     const body = answer ? answer.getBody() : "";
     if ([400, 413, 415, 507].includes(status)) return refuse(row, body || "The server refused this file.");
+    if (!answer && !(await isReadable(row.file))) {
+      row.upload.abort(true).catch(() => {});
+      return refuse(row, "The file was changed, moved or removed while it was sent: choose it again.");
+    }
     row.state = "broken";
-    row.pause.textContent = "Go on";
-    row.pause.setAttribute("aria-label", `Go on with ${row.file.name}`);
+    row.pause.textContent = "Resume";
+    row.pause.setAttribute("aria-label", `Resume ${row.file.name}`);
     row.sentence.textContent =
       status === 401 || status === 403
-        ? "You were signed out: sign in again in another tab, then press “Go on”."
-        : "The line is interrupted. Nothing is lost: press “Go on” when it is back.";
-    say(`${row.file.name}: the line is interrupted.`);
+        ? "You were signed out: sign in again in another tab, then select Resume."
+        : "Connection lost. Your upload is safe; select Resume when you are back online.";
+    say(`${row.file.name}: connection lost.`);
+    pump();
     unlock();
   }
 
   async function pause(row) {
     row.state = "paused";
-    row.pause.textContent = "Go on";
-    row.pause.setAttribute("aria-label", `Go on with ${row.file.name}`);
+    row.pause.textContent = "Resume";
+    row.pause.setAttribute("aria-label", `Resume ${row.file.name}`);
     await row.upload?.abort();
     row.sentence.textContent = `Paused at ${Math.round(row.bar.value * 100)} %.`;
+    pump();
   }
 
   function resume(row) {
-    row.state = "sending";
+    row.state = "waiting";
     row.pause.textContent = "Pause";
     row.pause.setAttribute("aria-label", `Pause ${row.file.name}`);
-    row.upload.start();
+    row.sentence.textContent = "Waiting.";
+    pump();
   }
 
   function remove(row) {
     rows.delete(row);
     row.item.remove();
     if (row.upload && row.state !== "refused") row.upload.abort(true).catch(() => {});
+    pump();
     input.focus();
   }
 
@@ -145,6 +182,7 @@ function start() {
     row.sentence.textContent = sentence;
     row.bar.hidden = row.pause.hidden = true;
     say(`${row.file.name}: ${sentence}`);
+    pump();
     proceed();
   }
 
@@ -165,58 +203,63 @@ function start() {
   }
 
   async function proceed() {
-    if (!isAsked || [...rows].some((row) => ["sending", "paused", "broken"].includes(row.state))) return;
+    if (!isAsked || [...rows].some((row) => PENDING.includes(row.state))) return;
     const ready = [...rows].filter((row) => row.state === "here");
     if (!ready.length) return unlock();
     isAsked = false;
-    for (const row of ready) row.sentence.textContent = "The server is checking this picture.";
+    document.getElementById("total").textContent = `Checking ${ready.length} files.`;
     const fields = new FormData(form);
     fields.delete("images");
     fields.set("uploads", ready.map((row) => row.upload.url.replace(/\/$/, "").split("/").pop()).join(" "));
     try {
-      const answer = await fetch(form.action, { method: "POST", body: fields, headers: { Accept: "application/json" } });
+      let answer = await sent(fields);
+      while (answer.status === 202) {
+        const part = await answer.json();
+        document.getElementById("total").textContent = `${part.checked} of ${part.of} files checked.`;
+        answer = await sent(fields);
+      }
       if (!answer.headers.get("Content-Type")?.includes("json")) throw new Error(`status ${answer.status}`);
       settle(await answer.json(), ready);
     } catch {
-      for (const row of ready) row.sentence.textContent = "Here.";
-      show("The server did not answer: your files are kept there. Press “Upload the slide” again.");
+      show("The server did not answer. Your files are safe: press “Upload the slide” again.");
       unlock();
     }
   }
 
+  function sent(fields) {
+    return fetch(form.action, { method: "POST", body: fields, headers: { Accept: "application/json" } });
+  }
+
   function settle(answer, ready) {
-    if (answer.slide && !answer.errors.length) {
+    const total = rows.size; // also the files that were refused before: the page stays, so that their sentences are read
+    if (answer.slide && answer.stored === total) {
       location.assign(answer.slide);
       return;
     }
     unlock();
     const wrong = Object.values(answer.fields);
-    if (wrong.length || answer.problem) {
-      for (const row of ready) row.sentence.textContent = "Here.";
-      return show([answer.problem, ...wrong].filter(Boolean).join(" "));
-    }
-    const open = new Set(ready);
-    const unmatched = [];
-    for (const one of answer.errors) {
-      const row = [...open].find((candidate) => candidate.file.name === one.name);
-      if (row) {
-        open.delete(row);
-        refuse(row, one.error);
-      } else unmatched.push(`${one.name}: ${one.error}`);
-    }
-    for (const row of open) {
+    if (wrong.length || answer.problem) return show([answer.problem, ...wrong].filter(Boolean).join(" "));
+    // Two files may have one name: the server says by position which one it means.
+    for (const one of answer.errors) refuse(ready[one.position], one.error);
+    for (const row of ready) {
+      if (row.state === "refused") continue;
       rows.delete(row);
       row.item.remove();
     }
-    show(answer.slide ? "The slide is uploaded, but not with every file." : "None of the files was taken.", answer.slide, unmatched);
+    pump();
+    show(
+      answer.slide
+        ? `Slide created: ${answer.stored} of ${total} images stored, ${total - answer.stored} not accepted.`
+        : "No files were accepted.",
+      answer.slide,
+    );
   }
 
-  function show(sentence, address, more = []) {
+  function show(sentence, address) {
     problem.classList.toggle("d-none", !sentence);
     problem.classList.toggle("alert-danger", !address);
     problem.classList.toggle("alert-warning", Boolean(address));
     problem.replaceChildren(sentence);
-    for (const line of more) problem.append(document.createElement("br"), line);
     if (address) {
       const link = document.createElement("a");
       link.href = address;
@@ -236,6 +279,10 @@ function size(bytes) {
   if (bytes < 1024) return `${bytes} bytes`;
   const mib = bytes / 2 ** 20;
   return mib < 1 ? `${Math.round(bytes / 1024)} KiB` : `${mib < 10 ? mib.toFixed(1) : Math.round(mib)} MiB`;
+}
+
+async function isReadable(file) {
+  return file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 }
 
 // A file's name may be a patient's: only its hash is kept by the browser, and only until the tab is closed.

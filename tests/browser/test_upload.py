@@ -44,10 +44,10 @@ def test_good_files_become_a_slide_and_the_other_one_gets_its_sentence(browse_as
     case = make_case()
     page = browse_as(technologist, f"/cases/{case.pk}/slides/new/")
     page.set_input_files("#images", [folder / name for name in ("one.png", "two.bmp", "notes.jpg")])
-    page.locator(".file.is-here").nth(2).wait_for()
+    page.get_by_text("3 of 3 files uploaded.").wait_for()
     page.get_by_label("Name of the slide").fill("feathered edge")
     page.keyboard.press("Enter")
-    page.get_by_text("The slide is uploaded, but not with every file.").wait_for()
+    page.get_by_text("Slide created: 2 of 3 images stored, 1 not accepted.").wait_for()
     refused = page.locator(".file.is-refused")
     assert refused.count() == 1
     assert "notes.jpg" in refused.inner_text()
@@ -59,6 +59,22 @@ def test_good_files_become_a_slide_and_the_other_one_gets_its_sentence(browse_as
     page.keyboard.press("Enter")  # the link to the slide has the focus
     page.wait_for_url(f"**/slides/{slide.pk}/")
     assert not PartialUpload.objects.exists()
+
+
+def test_40_files_are_40_images_and_of_two_of_one_name_the_bad_one_is_marked(
+    browse_as, technologist, make_case, tmp_path
+):
+    page = browse_as(technologist, f"/cases/{make_case().pk}/slides/new/")
+    files = []
+    for n in range(40):
+        files.append(tmp_path / f"{n:03}" / "field.bmp")
+        files[-1].parent.mkdir()
+        files[-1].write_bytes(picture_bytes("BMP", color=(n, 9, 9), size=(40, 40)) if n != 20 else b"no picture")
+    page.set_input_files("#images", files)
+    page.get_by_role("button", name="Upload the slide").click()
+    page.get_by_text("Slide created: 39 of 40 images stored, 1 not accepted.").wait_for(timeout=180_000)
+    assert page.locator(".file.is-refused .size").inner_text() == "10 bytes"
+    assert SlideImage.objects.count() == 39
 
 
 def test_dropped_files_arrive_and_a_removed_one_is_forgotten(browse_as, technologist, make_case):
