@@ -79,7 +79,7 @@ def test_the_command_find_prints_cells_and_draws_them(tmp_path, drawn, capsys):
 def test_the_command_find_says_what_is_wrong(tmp_path, capsys):
     (tmp_path / "words.jpg").write_text("words")
     assert main(["find", str(tmp_path / "words.jpg")]) == 1
-    assert "upload a JPEG, PNG, BMP or TIFF" in capsys.readouterr().err
+    assert "Use JPEG, PNG, BMP or TIFF" in capsys.readouterr().err
     Image.new("RGB", (300, 300), "white").save(tmp_path / "white.png")
     assert main(["find", str(tmp_path / "white.png"), "--cache", str(tmp_path)]) == 1
     assert "give --um-per-px" in capsys.readouterr().err

@@ -281,8 +281,8 @@ def test_an_original_is_stored_unchanged_and_for_reading_only(send):
     assert settings.STORE_DIR in path.parents
 
 
-def test_the_scale_of_the_file_comes_before_the_uploaders_and_the_difference_is_said(send):
+def test_the_entered_scale_comes_before_that_of_the_file_and_the_difference_is_said(send):
     content = picture_bytes("TIFF", resolution=40_000, resolution_unit=3)  # 40,000 px per cm: 0.25 um per px
     _, [image] = send("page", [SimpleUploadedFile("scaled.tiff", content)], um_per_px="0.1")
-    assert (image.um_per_px, image.um_per_px_source) == (pytest.approx(0.25), "file")
+    assert (image.um_per_px, image.um_per_px_source) == (0.1, "uploader")
     assert "0.25" in image.warning

@@ -56,7 +56,7 @@ def test_a_refused_file_is_named_beside_the_slide_that_was_made(sign_in, technol
     ("fields", "words"),
     [
         ({}, "No file came"),
-        ({"um_per_px": "7", "images": "picture"}, "between 0.02 and 2"),
+        ({"um_per_px": "7", "images": "picture"}, "between 0.02 and 1"),
         ({"uploads": "no key at all", "images": "picture"}, ""),
         ({"uploads": "7f9c24e8-3b0f-4a31-8f2a-2d5f6c0b7a11"}, "not come whole"),
     ],

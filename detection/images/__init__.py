@@ -17,6 +17,7 @@ from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TILE_PX = 512
+UM_PER_PX_RANGE = (0.02, 1.0)  # of every scale: in a file, entered by a person, and given to a detector
 
 
 class ImageRefused(Exception):
@@ -25,7 +26,7 @@ class ImageRefused(Exception):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What an accepted file is: JPEG, PNG, BMP or TIFF; size as stored; scale in its metadata; warning or ''."""
+    """What an accepted file is: JPEG, PNG, BMP or TIFF; size when upright; scale in its metadata; warnings or ''."""
 
     format: str
     width_px: int
@@ -67,8 +68,9 @@ def check_image(path: str | Path, *, limits: Limits = Limits()) -> ImageFacts:
 
     Notes
     -----
-    Pixels are taken as stored: an EXIF orientation and an ICC profile are ignored everywhere, so that boxes, tiles and
-    pixels agree. Transparency is laid over white. Only 8 bits per channel are read.
+    Pixels are turned upright by the orientation tag, for boxes, tiles and pixels alike; an ICC profile is ignored.
+    Transparency is laid over white, and ignored where it is the same everywhere. Only 8 bits per channel are read, and
+    only pictures in colour.
     """
     [answer] = check_images([path], limits=limits)
     if isinstance(answer, ImageRefused):

@@ -6,20 +6,28 @@ import ctypes
 import json
 import math
 import os
-import re
 import resource
 import sys
 import time
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, jpeg, scales
+from detection.images.jpeg import DAMAGED, SAVE_AS_8_BIT
+from detection.images.survey import Survey
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 STRIP_ROWS = 512
-LEAST_SHARE_OF_ROWS = 0.75
-PLAUSIBLE_UM_PER_PX = (0.02, 2.0)
+MOST_TEXT_BYTES = 1 << 28  # of texts and profiles in a PNG; the child's memory is limited anyway
+ORIENTATION_TAG = 274
+WITHOUT_COLOUR = (
+    "The picture has no colour, and leukocytes are told apart by their stain: "
+    "upload the colour picture of the microscope."
+)
 SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -30,24 +38,34 @@ SIGNATURES = (
     (b"MM\0+", "TIFF"),
 )
 OTHER_SIGNATURES = (
+    (8, b"CR\x02", "a camera raw file (Canon CR2)"),
+    (0, b"IIRO", "a camera raw file (Olympus ORF)"),
+    (0, b"IIRS", "a camera raw file (Olympus ORF)"),
+    (0, b"MMOR", "a camera raw file (Olympus ORF)"),
+    (0, b"IIU\0", "a camera raw file (Panasonic RW2)"),
+    (0, b"FUJIFILMCCD-RAW", "a camera raw file (Fujifilm RAF)"),
+    (0, b"FOVb", "a camera raw file (Sigma X3F)"),
+    (0, b"\0MRM", "a camera raw file (Minolta MRW)"),
+    (6, b"HEAPCCDR", "a camera raw file (Canon CRW)"),
+    (4, b"ftypcrx", "a camera raw file (Canon CR3)"),
     (0, b"%PDF", "a PDF document"),
     (0, b"GIF8", "a GIF picture"),
     (0, b"PK\x03\x04", "a ZIP archive or office document"),
     (8, b"WEBP", "a WebP picture"),
+    (4, b"ftypavif", "an AVIF picture"),
     (4, b"ftyp", "a HEIC picture or a video"),
     (128, b"DICM", "a DICOM file"),
     (0, b"\0\0\0\x0cjP", "a JPEG 2000 picture"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (0, b"\0\0\0\x0cJXL", "a JPEG XL picture"),
+    (0, b"\xff\x0a", "a JPEG XL picture"),
+    (0, b"ZISRAWFILE", "a Zeiss CZI file"),
     (0, b"8BPS", "a Photoshop file"),
     (0, b"<", "a web page or XML text"),
 )
-DAMAGED = (
-    "The {} file is damaged or incomplete and cannot be read: "
-    "copy it again from the microscope and upload it once more."
-)
-SAVE_AS_8_BIT = "save it as 8-bit RGB and upload that file."
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     """Run `check LIMITS FILE...` or `unpack LIMITS FILE FOLDER`; print one JSON line for each file."""
     command, limits, *paths = arguments
     limits = Limits(**json.loads(limits))
@@ -63,7 +81,7 @@ def main(arguments):
         print(json.dumps(answer), flush=True)
 
 
-def _limit_this_process(limits, *, writes):
+def _limit_this_process(limits: Limits, *, writes: bool) -> None:
     # No network where the kernel allows it. Only root may leave the network without a user namespace, and only a plain
     # user keeps the right to his own files in one.
     flags = CLONE_NEWNET if os.geteuid() == 0 else CLONE_NEWNET | CLONE_NEWUSER
@@ -74,18 +92,22 @@ def _limit_this_process(limits, *, writes):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def decode(path, limits, folder=None):
+def decode(path: str, limits: Limits, folder: Path | None = None) -> ImageFacts:
     """Read every pixel of a file and return its facts; with a folder also write `pixels.npy` and `pyramid/`."""
     with open(path, "rb") as file:
         start = file.read(256)
     found = next((name for signature, name in SIGNATURES if start.startswith(signature)), None)
-    if found is None:
-        kind = next(
-            (name for at, magic, name in OTHER_SIGNATURES if start[at:].startswith(magic)), "not a picture we know"
+    other = next((name for at, magic, name in OTHER_SIGNATURES if start[at:].startswith(magic)), "")
+    if found is None or (found == "TIFF" and "raw" in other):
+        raise ImageRefused(
+            f"The file is {other}: upload a JPEG, PNG, BMP or TIFF image."
+            if other
+            else "Unsupported file type. Use JPEG, PNG, BMP or TIFF."
         )
-        raise ImageRefused(f"The file is {kind}: upload a JPEG, PNG, BMP or TIFF image.")
     try:
-        read = _read_tiff if found == "TIFF" else _read_with_pillow
+        read = _read_with_pillow
+        if found == "TIFF":
+            from detection.images.tiff import read_tiff as read
         facts, pixels = read(path, found, limits, folder)
         if folder is not None:
             write_pyramid(pixels, folder / "pyramid")
@@ -100,7 +122,8 @@ def decode(path, limits, folder=None):
     return facts
 
 
-def _refuse_by_pixels(width_px, height_px, limits):
+def refuse_by_pixels(width_px: int, height_px: int, limits: Limits) -> None:
+    """Refuse a picture that is too large or too small."""
     if width_px * height_px > limits.max_pixels or max(width_px, height_px) > limits.max_edge_px:
         raise ImageRefused(
             f"The image has {width_px} x {height_px} px; the limit is {limits.max_pixels / 1e6:.0f} megapixels and "
@@ -115,34 +138,74 @@ def _refuse_by_pixels(width_px, height_px, limits):
         )
 
 
-def _new_pixels(folder, height_px, width_px):
+def new_pixels(folder: Path | None, height_px: int, width_px: int) -> np.ndarray | None:
+    """Return the memory-mapped array of an unpacked picture, None where a file is only checked."""
     if folder is None:
         return None
-    import numpy as np
-
     return np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(height_px, width_px, 3))
 
 
-def _plausible(um_per_px):
-    low, high = PLAUSIBLE_UM_PER_PX
-    return round(um_per_px, 5) if low <= um_per_px <= high else None
+def alpha_means_something(low: int, high: int) -> tuple[bool, str]:
+    """Tell by its extremes whether a fourth channel is transparency, and what to say where it is not."""
+    if low != high:
+        return True, ""
+    note = f"The fourth channel of the file (transparency) is {low} everywhere and was ignored."
+    return False, "" if low == 255 else note
 
 
-def _um_per_px_of_resolution(x_per_um, y_per_um):
-    """Return um per px of two resolutions in px per um, None where they disagree or are no microscope's (72 dpi)."""
-    if not (x_per_um > 0 and y_per_um > 0) or abs(x_per_um / y_per_um - 1) > 0.05:
-        return None
-    return _plausible(1 / x_per_um)
+def _orientation(value: object) -> int:
+    """Return an orientation tag, 1 (upright) for nonsense."""
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def finished(
+    facts: ImageFacts,
+    said: list[str],
+    survey: Survey,
+    pixels: np.ndarray | None,
+    orientation: object,
+    folder: Path | None,
+) -> tuple[ImageFacts, np.ndarray | None]:
+    """Refuse a grey picture; turn pixels and facts upright and add what is to be said of the file.
+
+    Raises
+    ------
+    ImageRefused
+        If nothing in the picture has a colour.
+    """
+    if survey.is_grey:
+        raise ImageRefused(WITHOUT_COLOUR)
+    orientation = _orientation(orientation)
+    warning = " ".join(sentence for sentence in [*said, survey.warning] if sentence)
+    facts = replace(facts, warning=warning)
+    if orientation > 4:
+        facts = replace(facts, width_px=facts.height_px, height_px=facts.width_px)
+    if pixels is None or orientation == 1:
+        return facts, pixels
+    sideways = np.swapaxes(pixels, 0, 1)
+    turned = {
+        2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1], 5: sideways, 6: sideways[:, ::-1],
+        7: sideways[::-1, ::-1], 8: sideways[::-1],
+    }[orientation]  # fmt: skip
+    lying = folder / "lying.npy"
+    (folder / "pixels.npy").rename(lying)
+    upright = new_pixels(folder, *turned.shape[:2])
+    upright[:] = turned
+    lying.unlink()
+    return facts, upright
 
 
 # JPEG, PNG, BMP --------------------------------------------------------------------------------------
 
 
-def _read_with_pillow(path, found, limits, folder):
-    from PIL import Image
-
+def _read_with_pillow(
+    path: str, found: str, limits: Limits, folder: Path | None
+) -> tuple[ImageFacts, np.ndarray | None]:
     Image.MAX_IMAGE_PIXELS = limits.max_pixels
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT_BYTES
     warnings.simplefilter("error", Image.DecompressionBombWarning)
+    if found == "JPEG":
+        jpeg.refuse_unread_kind(path)
     try:
         image = Image.open(path, formats=[found])
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -150,32 +213,41 @@ def _read_with_pillow(path, found, limits, folder):
             f"The image has more than {limits.max_pixels / 1e6:.0f} megapixels: upload a smaller part of the slide."
         ) from error
     width_px, height_px = image.size
-    _refuse_by_pixels(width_px, height_px, limits)
+    refuse_by_pixels(width_px, height_px, limits)
     _refuse_by_depth(path, found, image.mode)
-    dpi = image.info.get("dpi", (0, 0))
-    um_per_px = _um_per_px_of_resolution(float(dpi[0]) / 25400, float(dpi[1]) / 25400)
-    warning = ""
+    um_per_px, orientation = scales.of_pillow(image), _orientation(image.getexif().get(ORIENTATION_TAG))
+    said = []
     if found == "JPEG" and folder is None:
         # Every byte is still read and checked, at an eighth of the size: a tenth of the time and 1/64 of the memory.
         image.draft(image.mode, (max(1, width_px // 8), max(1, height_px // 8)))
+    is_cut = False
     try:
         image.load()
     except OSError:
         if found != "JPEG":
             raise
-        image, share = _read_cut_jpeg(path, width_px, height_px, small=folder is None)
-        missing = f"the lowest {100 * (1 - share):.0f} % of the picture is missing and left white"
-        warning = f"The JPEG ends early: {missing if share < 0.995 else 'hardly anything of the picture is missing'}."
-    pixels = _new_pixels(folder, height_px, width_px)
-    for y in range(0, height_px if folder else 0, STRIP_ROWS):
-        strip = image.crop((0, y, width_px, min(y + STRIP_ROWS, height_px)))
-        pixels[y : y + STRIP_ROWS] = _over_white(strip)
-    if warning and folder:
-        pixels[_rows_before_grey(pixels) :] = 255
-    return ImageFacts(found, width_px, height_px, um_per_px, warning), pixels
+        is_cut = True
+        image, share = jpeg.read_cut(path, small=folder is None)
+        missing = f"the lowest {100 * (1 - share):.0f} %" if share < 0.995 else "hardly anything"
+        said.append(f"The JPEG ends early: {missing} of the picture is missing and left white.")
+    if found == "JPEG" and not is_cut:
+        said.append(jpeg.warning_of(path))
+    is_clear, note = _transparency(image)
+    said.append(note)
+    survey = Survey(image.height, image.width)
+    pixels = new_pixels(folder, height_px, width_px)
+    for y in range(0, image.height, STRIP_ROWS):
+        strip = image.crop((0, y, image.width, min(y + STRIP_ROWS, image.height)))
+        rows = _over_white(strip) if is_clear else np.asarray(strip.convert("RGB"))
+        survey.add(rows, y, 0, whole=found != "JPEG")
+        if pixels is not None:
+            pixels[y : y + STRIP_ROWS] = rows
+    if is_cut and pixels is not None:
+        pixels[jpeg.rows_before_grey(pixels) :] = 255
+    return finished(ImageFacts(found, width_px, height_px, um_per_px), said, survey, pixels, orientation, folder)
 
 
-def _refuse_by_depth(path, found, mode):
+def _refuse_by_depth(path: str, found: str, mode: str) -> None:
     depth_16 = mode.startswith(("I", "F"))
     if found == "PNG":
         with open(path, "rb") as file:
@@ -184,179 +256,36 @@ def _refuse_by_depth(path, found, mode):
         raise ImageRefused(f"The {found} has 16 bits a channel: {SAVE_AS_8_BIT}")
     if mode == "1":
         raise ImageRefused(f"The {found} is black and white without shades: {SAVE_AS_8_BIT}")
-    if mode not in ("RGB", "RGBA", "L", "LA", "P", "PA"):
+    if mode in ("L", "LA"):
+        raise ImageRefused(WITHOUT_COLOUR)
+    if mode not in ("RGB", "RGBA", "P", "PA"):
         raise ImageRefused(f"The {found} has {mode} colours as for printing: {SAVE_AS_8_BIT}")
 
 
-def _read_cut_jpeg(path, width_px, height_px, *, small):
-    """Read what is there of a JPEG that ends early; return it and the share of its rows that are there."""
-    import numpy as np
-    from PIL import Image, ImageFile
-
-    ImageFile.LOAD_TRUNCATED_IMAGES = True
-    try:
-        image = Image.open(path, formats=["JPEG"])
-        if image.info.get("progressive") and not _in_last_scans(path):
-            raise ImageRefused(DAMAGED.format("JPEG"))
-        image.draft(image.mode, (max(1, width_px // 8), max(1, height_px // 8)))
-        image.load()
-        rows = np.asarray(image)
-        share = _rows_before_grey(rows) / len(rows)
-        if share < LEAST_SHARE_OF_ROWS:
-            raise ImageRefused(DAMAGED.format("JPEG"))
-        if not small:
-            image = Image.open(path, formats=["JPEG"])
-            image.load()
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-    return image, share
+def _transparency(image: Image.Image) -> tuple[bool, str]:
+    """Tell whether transparency is to be laid over white, and what to say where it means nothing."""
+    if image.mode not in ("RGBA", "PA") and "transparency" not in image.info:
+        return False, ""
+    lows, highs = [], []
+    for y in range(0, image.height, STRIP_ROWS):
+        strip = image.crop((0, y, image.width, min(y + STRIP_ROWS, image.height)))
+        low, high = strip.convert("RGBA").getchannel("A").getextrema()
+        lows.append(low)
+        highs.append(high)
+    return alpha_means_something(min(lows), max(highs))
 
 
-def _rows_before_grey(rows):
-    """Return the number of rows before the mid-grey that libjpeg leaves where blocks are missing."""
-    end = len(rows)
-    while end and (rows[end - 1] == 128).all():
-        end -= 1
-    return end
-
-
-def _in_last_scans(path):
-    """Tell whether a progressive JPEG reaches a scan that brings the last bit of the fine detail."""
-    content = Path(path).read_bytes()
-    at = content.rfind(b"\xff\xda")
-    header = content[at + 2 : at + 4 + content[at + 4] * 2 + 4]
-    first_coefficient, precision = header[-3], header[-1] & 15
-    return first_coefficient > 0 and precision == 0
-
-
-def _over_white(image):
-    import numpy as np
-    from PIL import Image
-
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        white = Image.new("RGBA", image.size, "white")
-        white.alpha_composite(image.convert("RGBA"))
-        image = white
-    return np.asarray(image.convert("RGB"))
-
-
-# TIFF ------------------------------------------------------------------------------------------------
-
-
-def _read_tiff(path, found, limits, folder):
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        width_px, height_px = page.imagewidth, page.imagelength
-        _refuse_by_pixels(width_px, height_px, limits)
-        _refuse_tiff_kind(page)
-        size = os.stat(path).st_size
-        if any(offset + count > size for offset, count in zip(page.dataoffsets, page.databytecounts)):
-            raise ImageRefused(DAMAGED.format("TIFF"))
-        facts = ImageFacts("TIFF", width_px, height_px, _um_per_px_of_tiff(path, page), _tiff_warning(file))
-        pixels = _new_pixels(folder, height_px, width_px)
-        for segment, index, shape in page.segments(maxworkers=1):
-            if segment is None:
-                raise ImageRefused(DAMAGED.format("TIFF"))
-            if pixels is None:
-                continue
-            plane, _, y, x, _ = index
-            rows, columns = min(shape[1], height_px - y), min(shape[2], width_px - x)
-            block = segment[0, :rows, :columns]
-            if page.planarconfig == 2 and page.samplesperpixel > 1:  # one plane for each colour
-                if plane < 3:
-                    pixels[y : y + rows, x : x + columns, plane] = block[..., 0]
-            else:
-                pixels[y : y + rows, x : x + columns] = _rgb_of_tiff(block, page)
-    return facts, pixels
-
-
-def _refuse_tiff_kind(page):
-    if page.bitspersample == 1:
-        raise ImageRefused(f"The TIFF is black and white without shades: {SAVE_AS_8_BIT}")
-    if not 0 < page.bitspersample <= 64:
-        raise ImageRefused(DAMAGED.format("TIFF"))
-    if page.bitspersample != 8 or page.sampleformat != 1:
-        raise ImageRefused(f"The TIFF has {page.bitspersample} bits a channel: {SAVE_AS_8_BIT}")
-    photometric = int(page.photometric)
-    subsampled_without_jpeg = photometric == 6 and int(page.compression) != 7
-    if photometric not in (0, 1, 2, 3, 6) or subsampled_without_jpeg:
-        raise ImageRefused(f"The TIFF has colours of a kind that is not read here: {SAVE_AS_8_BIT}")
-    if page.imagedepth != 1 or (photometric in (2, 6) and page.samplesperpixel < 3):
-        raise ImageRefused(f"The TIFF is not a flat colour picture: {SAVE_AS_8_BIT}")
-
-
-def _tiff_warning(file):
-    try:
-        file.pages[1]
-    except IndexError:
-        return ""
-    return "" if file.pages[0].is_tiled else "The TIFF has several pages; only the first is read."
-
-
-def _rgb_of_tiff(block, page):
-    """Return a decoded (rows, columns, samples) block as RGB over white."""
-    import numpy as np
-
-    photometric = int(page.photometric)
-    if photometric == 3:
-        colours = np.asarray(page.colormap).T  # (256, 3), 16 bits as the format wants, 8 bits as some writers do
-        return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)[block[..., 0]]
-    colour_samples = 1 if photometric in (0, 1) else 3
-    rgb = np.repeat(block[..., :1], 3, axis=2) if colour_samples == 1 else block[..., :3]
-    rgb = 255 - rgb if photometric == 0 else rgb
-    kinds = [int(kind) for kind in page.extrasamples]
-    if not kinds or kinds[0] == 0:
-        return rgb
-    alpha = block[..., colour_samples : colour_samples + 1].astype(np.uint16)
-    painted = rgb if kinds[0] == 1 else (rgb * alpha + 127) // 255  # kind 1 was multiplied with its alpha when written
-    return np.minimum(painted + (255 - alpha), 255).astype(np.uint8)
-
-
-def _um_per_px_of_tiff(path, page):
-    """Return the scale of OME, ImageJ, a slide scanner or the resolution tags, where plausible, else None."""
-    description = page.description or ""
-    ome = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', description)
-    if ome and (
-        "PhysicalSizeXUnit" not in description or re.search(r'PhysicalSizeXUnit="(µm|&#181;m|um)"', description)
-    ):
-        return _plausible(float(ome[1]))
-    x_per_unit, y_per_unit = (_ratio(page.tags.get(tag)) for tag in (282, 283))
-    if description.startswith("ImageJ="):
-        microns = re.search(r"^unit=(micron|um|µm|\\u00B5m)s?\s*$", description, re.MULTILINE)
-        return _um_per_px_of_resolution(x_per_unit, y_per_unit) if microns else None
-    if page.is_tiled and (mpp := _mpp_of_scanner(path)):
-        return _plausible(mpp)
-    unit = page.tags.get(296)
-    um_per_unit = {2: 25400, 3: 10000}.get(int(unit.value) if unit else 2)
-    return _um_per_px_of_resolution(x_per_unit / um_per_unit, y_per_unit / um_per_unit) if um_per_unit else None
-
-
-def _ratio(tag):
-    if tag is None or len(tag.value) != 2 or not tag.value[1]:
-        return 0.0
-    return tag.value[0] / tag.value[1]
-
-
-def _mpp_of_scanner(path):
-    import openslide
-
-    try:
-        with openslide.OpenSlide(path) as slide:
-            return float(slide.properties.get("openslide.mpp-x", 0))
-    except (openslide.OpenSlideError, ValueError):
-        return None
+def _over_white(image: Image.Image) -> np.ndarray:
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return np.asarray(white.convert("RGB"))
 
 
 # Viewer tiles ----------------------------------------------------------------------------------------
 
 
-def write_pyramid(pixels, folder):
+def write_pyramid(pixels: np.ndarray, folder: Path) -> None:
     """Write Deep Zoom levels as JPEG tiles; `pixels` is (H, W, 3) uint8, level 0 is one pixel."""
-    import numpy as np
-    from PIL import Image
-
     level = (max(pixels.shape[:2]) - 1).bit_length()
     while level >= 0:
         (folder / str(level)).mkdir(parents=True)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from detection.cell_types import BY_CODE, CODES
+from detection.images import UM_PER_PX_RANGE
 from detection.inference.networks import (
     EXPORT_FORM,
     OpenVinoNetwork,
@@ -30,7 +31,6 @@ from detection.inference.tiling import merge_over_seams, own_cells, tile_grid
 log = logging.getLogger(__name__)
 OVERLAP_UM = 25.0  # a large blast or monocyte: each cell lies whole in at least one tile
 MARGIN_UM = 3.0
-UM_PER_PX_RANGE = (0.02, 1.0)
 GRID_PX = 64
 PADDING_GREY = 114  # what ultralytics pads with in training
 NMS_CANDIDATES = 3000

@@ -39,7 +39,7 @@ class SlideForm(forms.Form):
         max_length=20,
         required=False,
         label="Scale in µm per pixel",
-        help_text="Only if you know it (0.02 to 2). Else it is read from the file or the red cells.",
+        help_text="Only if you know it (0.02 to 1). Else it is read from the file or the red cells.",
         widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
     uploads = forms.CharField(required=False, widget=forms.HiddenInput)

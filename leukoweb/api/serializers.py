@@ -126,7 +126,7 @@ class SlideRequest(serializers.Serializer):
 
     images = serializers.ListField(child=serializers.FileField(allow_empty_file=True), help_text="Repeat for more.")
     um_per_px = serializers.CharField(
-        required=False, allow_blank=True, max_length=20, help_text="Micrometres per pixel, 0.02 to 2, if you know it."
+        required=False, allow_blank=True, max_length=20, help_text="Micrometres per pixel, 0.02 to 1, if you know it."
     )
     label = serializers.CharField(required=False, allow_blank=True, max_length=60)
 

@@ -16,17 +16,21 @@ from pathlib import Path
 from django.conf import settings
 from django.core.files import File
 
-from detection.images import ImageFacts, ImageRefused, Limits, check_images
+from detection.images import UM_PER_PX_RANGE, ImageFacts, ImageRefused, Limits, check_images
 from leukoweb.cases.models import SlideImage
 from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for
 
-LEAST_UM_PER_PX, MOST_UM_PER_PX = 0.02, 2.0
 NAME_LENGTH = 120
 DISK_FULL = (
     "The server has no room for this file and nothing of it was stored: tell the administrator, then upload it again."
 )
 IN_THIS_CASE = "This picture is already in this case: nothing to do, or choose another file."
 NOT_REACHED = "There was no time to check this file with so many others: upload it again, with fewer files at once."
+ONLY_AN_INDEX = {".mrxs", ".vsi", ".vms", ".vmu", ".ndpis"}
+INDEX_ALONE = (
+    "This file is only the index or preview of a slide whose picture is in a folder beside it: "
+    "export the fields as TIFF, PNG or JPEG and upload those."
+)
 TWICE = "The same picture was chosen twice in this upload: it was taken once."
 
 
@@ -92,7 +96,9 @@ def sift(files: list[Landed], *, known: Container[str]) -> tuple[list[Landed], l
     """
     refused, new = [], {}
     for file in files:
-        if file.sha256 in known or file.sha256 in new:
+        if Path(file.name).suffix.casefold() in ONLY_AN_INDEX:
+            refused.append(RefusedFile(file.name, INDEX_ALONE, file.position))
+        elif file.sha256 in known or file.sha256 in new:
             refused.append(RefusedFile(file.name, IN_THIS_CASE if file.sha256 in known else TWICE, file.position))
         else:
             new[file.sha256] = file
@@ -125,9 +131,10 @@ def plausible_um_per_px(value: object) -> float | None:
         um_per_px = float(text)
     except ValueError:
         um_per_px = math.nan
-    if not LEAST_UM_PER_PX <= um_per_px <= MOST_UM_PER_PX:
+    least, most = UM_PER_PX_RANGE
+    if not least <= um_per_px <= most:
         raise ValueError(
-            f"The scale must be a number of micrometres per pixel between {LEAST_UM_PER_PX} and {MOST_UM_PER_PX:g}; "
+            f"The scale must be a number of micrometres per pixel between {least:g} and {most:g}; "
             "leave it empty if you do not know it."
         )
     return um_per_px
@@ -139,7 +146,7 @@ def image_of(file: Landed, *, um_per_px: float | None) -> SlideImage:
     warning = facts.warning
     if facts.um_per_px and um_per_px and abs(facts.um_per_px / um_per_px - 1) > 0.02:
         warning = (
-            f"{warning} The file itself says {facts.um_per_px:g} um per px; that was used, not {um_per_px:g}.".strip()
+            f"{warning} The file itself says {facts.um_per_px:g} µm per px; the entered {um_per_px:g} was used.".strip()
         )
     return SlideImage(
         name=file.name,
@@ -148,8 +155,8 @@ def image_of(file: Landed, *, um_per_px: float | None) -> SlideImage:
         format=facts.format,
         width_px=facts.width_px,
         height_px=facts.height_px,
-        um_per_px=facts.um_per_px or um_per_px,
-        um_per_px_source="file" if facts.um_per_px else "uploader" if um_per_px else "",
+        um_per_px=um_per_px or facts.um_per_px,
+        um_per_px_source="uploader" if um_per_px else "file" if facts.um_per_px else "",
         warning=warning,
     )
 

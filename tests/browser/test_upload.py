@@ -51,7 +51,7 @@ def test_good_files_become_a_slide_and_the_other_one_gets_its_sentence(browse_as
     refused = page.locator(".file.is-refused")
     assert refused.count() == 1
     assert "notes.jpg" in refused.inner_text()
-    assert "upload a JPEG, PNG, BMP or TIFF" in refused.inner_text()
+    assert "Use JPEG, PNG, BMP or TIFF" in refused.inner_text()
     slide = Slide.objects.get()
     assert [image.name for image in slide.images.all()] == ["one.png", "two.bmp"]
     for image in slide.images.all():
