@@ -97,6 +97,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "leukoweb.answers.Refusals",
+    "leukoweb.given.GuardRequests",
     "leukoweb.accounts.middleware.idle_sign_out",
     "leukoweb.accounts.middleware.AccountGates",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -269,6 +270,7 @@ if PROXIES:
 CELERY_BROKER_URL = env.str("BROKER_URL", "") or f"redis+socket://{broker_socket(DATA_DIR)}"
 RUN_HARD_LIMIT_S = env.int("LEUKOWEB_RUN_HARD_LIMIT_S", 1800)
 RUN_MAX_ATTEMPTS = 3
+WORKERS = env.int("LEUKOWEB_WORKERS", 1)  # how many must answer for /health/ to be content
 RUN_SILENT_LIMIT_S = env.int("LEUKOWEB_RUN_SILENT_LIMIT_S", 60)  # a worker that says nothing so long is lost
 SWEEP_AFTER_S = env.int("LEUKOWEB_SWEEP_AFTER_S", 180)
 CELERY_TASK_IGNORE_RESULT = True
@@ -320,6 +322,11 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "leukoweb.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PARSER_CLASSES": [
+        "leukoweb.api.parsers.GuardedJson",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

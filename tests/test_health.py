@@ -1,5 +1,6 @@
 """Health and figures: what is wrong is said in words to who may act, and only the state to everybody else."""
 
+import json
 import os
 import shutil
 
@@ -36,12 +37,14 @@ def test_with_broker_and_worker_everything_is_well(state, worker):
 
 
 def test_weights_that_were_changed_or_lost_are_noticed(state, db, tmp_path):
-    for file in (ROOT / "detection" / "weights").glob("leukocyte-yolov5n-1.*"):
-        shutil.copy(file, tmp_path)
-    version = register_detector(tmp_path / "leukocyte-yolov5n-1.json")
+    shipped = ROOT / "detection" / "weights" / "leukocyte-yolov5n-1.json"
+    card = json.loads(shipped.read_text()) | {"weights": "own.pt"}
+    (tmp_path / "own.json").write_text(json.dumps(card))
+    shutil.copy(shipped.with_suffix(".pt"), tmp_path / "own.pt")
+    version = register_detector(tmp_path / "own.json")
     DetectorVersion.objects.filter(pk=version.pk).update(is_active=True)
     assert state()["detector"] == "ok"
-    weights = tmp_path / "leukocyte-yolov5n-1.pt"
+    weights = tmp_path / "own.pt"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert state()["detector"] == "failed"
     weights.unlink()
@@ -66,6 +69,41 @@ def test_words_are_for_those_who_may_see_the_system(client, admin, technologist)
 def test_a_load_balancer_asks_only_whether_pages_can_be_served(client, db):
     answer = client.get("/health/web/")
     assert (answer.status_code, answer.json()) == (200, {"state": "ok"})
+
+
+def test_a_process_lives_and_is_ready_without_more_than_one_query(client, db, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert client.get("/health/live/").json() == {"state": "ok"}
+    with django_assert_num_queries(1):
+        assert client.get("/health/ready/").json() == {"state": "ok"}
+
+
+def test_triggers_that_somebody_dropped_are_a_failure(state, db):
+    """F: both append-only guards, of the audit and of signed reports, and both after every migration."""
+    from importlib import import_module
+
+    from leukoweb.review.reports import guard
+
+    audit = import_module("leukoweb.audit.migrations.0002_guard")
+    assert state()["append-only"] == "ok"
+    for one in (audit, guard):
+        one.lift_guard()
+        assert state()["append-only"] == "failed"
+        one.set_guard()
+        assert state()["append-only"] == "ok"
+
+
+def test_a_slide_that_waits_too_long_is_a_warning(state, make_case, make_slide):
+    from django.utils import timezone
+
+    from leukoweb.analysis.models import Run
+    from leukoweb.ops.health import QUEUE_PATIENCE
+
+    run = make_slide(make_case(), {"NGS": 1}).runs.get()
+    Run.objects.update(state=Run.State.QUEUED)
+    assert state()["queue"] == "ok"
+    Run.objects.filter(pk=run.pk).update(queued_at=timezone.now() - QUEUE_PATIENCE)
+    assert state()["queue"] == "warning"
 
 
 def test_figures_are_given_for_the_token_or_to_who_may_see_the_system(client, admin, technologist, settings):

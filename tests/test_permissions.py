@@ -177,6 +177,8 @@ TABLE = {
     # operation
     "health": (ALL, "no"),  # words only for who may see the system
     "health_web": (ALL, "no"),
+    "health_ready": (ALL, "no"),
+    "health_live": (ALL, "no"),
     "metrics": ("403 403 403 ok 403", "no"),
 }
 

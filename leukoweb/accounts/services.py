@@ -16,7 +16,7 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from leukoweb.accounts import lockout
-from leukoweb.accounts.models import EmergencyAccess, User
+from leukoweb.accounts.models import EmergencyAccess, Laboratory, User
 from leukoweb.accounts.roles import ADMIN
 from leukoweb.accounts.second_factor import forget_second_factor
 from leukoweb.audit.services import record
@@ -26,7 +26,10 @@ from leukoweb.refusals import Refused
 def invite(*users, by) -> None:
     """Save new accounts without a password; invitation_path(user) is where each owner chooses one."""
     with transaction.atomic():
+        _lock_administrators()  # two who invite the same name at once: the second finds it taken
         for user in users:
+            if User.objects.filter(username__iexact=user.username).exists():
+                raise Refused(f"There is an account of the name “{user.username}” already.", "username", code="taken")
             user.set_unusable_password()
             user.save()
         for user in users:  # events last: they hold the chain until the end
@@ -154,6 +157,9 @@ def follow_up(access, *, finding, by) -> None:
 def save_laboratory(laboratory, *, by, changed) -> None:
     """Save a new or changed laboratory."""
     with transaction.atomic():
+        _lock_administrators()
+        if Laboratory.objects.filter(name=laboratory.name).exclude(pk=laboratory.pk).exists():
+            raise Refused("There is a laboratory of this name already.", "name", code="taken")
         action = "laboratory.change" if laboratory.pk else "laboratory.create"
         laboratory.save()
         changes = {name: _said(getattr(laboratory, name)) for name in changed}

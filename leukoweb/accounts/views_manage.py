@@ -42,8 +42,12 @@ def user_invite(request):
     form = AccountForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         user = form.save(commit=False)
-        services.invite(user, by=request.user)
-        return _shown_once(request, user, invitation=services.invitation_path(user))
+        try:
+            services.invite(user, by=request.user)
+        except Refused as refused:
+            form.add_error(refused.field, str(refused))
+        else:
+            return _shown_once(request, user, invitation=services.invitation_path(user))
     return render(request, "accounts/user_invite.html", {"form": form})
 
 
@@ -150,7 +154,10 @@ def user_import(request):
     made = []
     if is_clean and request.POST.get("import") == "yes":
         made = [line_form.save(commit=False) for _, _, line_form, _ in lines]
-        services.invite(*made, by=request.user)
+        try:
+            services.invite(*made, by=request.user)
+        except Refused as refused:
+            made, problem = [], f"Nothing was imported: {refused}"
     return render(
         request,
         "accounts/user_import.html",
@@ -178,9 +185,13 @@ def laboratory_edit(request, pk=None):
     laboratory = get_object_or_404(Laboratory, pk=pk) if pk else Laboratory()
     form = LaboratoryForm(request.POST or None, instance=laboratory, initial={} if pk else {"is_active": True})
     if request.method == "POST" and form.is_valid():
-        services.save_laboratory(form.save(commit=False), by=request.user, changed=form.changed_data)
-        messages.success(request, "Saved.")
-        return redirect("laboratory_list")
+        try:
+            services.save_laboratory(form.save(commit=False), by=request.user, changed=form.changed_data)
+        except Refused as refused:
+            form.add_error(refused.field, str(refused))
+        else:
+            messages.success(request, "Saved.")
+            return redirect("laboratory_list")
     return render(request, "accounts/laboratory_edit.html", {"form": form, "laboratory": laboratory})
 
 
@@ -202,7 +213,7 @@ def emergency_list(request):
 def emergency_follow_up(request, pk):
     """Close an emergency access with what was found."""
     access = get_object_or_404(EmergencyAccess, pk=pk)
-    finding = request.POST.get("finding", "").replace("\x00", "").strip()
+    finding = request.POST.get("finding", "").strip()
     if finding:
         services.follow_up(access, finding=finding[:4000], by=request.user)
         messages.success(request, "Followed up.")

@@ -14,6 +14,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.audit.actions import Action
 from leukoweb.audit.models import Event, in_words
 from leukoweb.audit.services import head_of, record
+from leukoweb.given import whole_number
 
 PAGE_ROWS = 100
 # Administrators do not read cases: of a case or patient they see these values, of others that they changed.
@@ -58,9 +59,8 @@ def audit_log(request):
     """List events, newest first, by key and not by page number: the table only grows."""
     form = EventFilter(request.GET)
     events = form.narrow(Event.objects.visible_to(request.user)).order_by("-id")
-    before = request.GET.get("before", "")
-    if before.isdecimal() and len(before) < 19:
-        events = events.filter(id__lt=int(before))
+    if (before := whole_number(request.GET.get("before"))) is not None:
+        events = events.filter(id__lt=before)
     rows = list(events[: PAGE_ROWS + 1])
     query = request.GET.copy()
     query.pop("before", None)

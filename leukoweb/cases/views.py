@@ -11,6 +11,7 @@ from leukoweb.cases.forms import CaseFilter, CaseForm, HoldForm, PatientForm, Re
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.retention import lift_hold, set_hold
 from leukoweb.cases.services import edit_case, register_case, reject_case
+from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 
 SEARCH = "case_search"
@@ -34,8 +35,8 @@ def case_list(request):
     page = lists.page_of(
         lists.found(cases, search=search, **chosen),
         sort=sort,
-        after=_key(request.GET.get("after")),
-        before=_key(request.GET.get("before")),
+        after=whole_number(request.GET.get("after")),
+        before=whole_number(request.GET.get("before")),
     )
     kept = request.GET.copy()
     for name in ("after", "before"):
@@ -72,7 +73,7 @@ def case_register(request):
 @require_POST
 def patient_lookup(request):
     """The patient's fields of the form, filled where the MRN is known."""
-    mrn = request.POST.get("mrn", "").replace("\x00", "").strip()
+    mrn = request.POST.get("mrn", "").strip()
     known = Patient.objects.filter(laboratory=request.user.laboratory, mrn=mrn).first() if mrn else None
     if known:
         record("patient.read", actor=request.user, obj=known)
@@ -148,7 +149,3 @@ def _show(refused, patient, case):
     """Write a refusal where its field stands."""
     form = patient if refused.field in patient.fields else case
     form.add_error(refused.field if refused.field in form.fields else None, str(refused))
-
-
-def _key(text):
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None

@@ -12,6 +12,7 @@ from leukoweb.delivery import services
 from leukoweb.delivery.forms import DismissForm, InterfaceForm, MessageFilter
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.outbox import send_again
+from leukoweb.given import whole_number
 
 PAGE_ROWS = 50
 _COUNTED = {"held": Message.State.HELD, "waiting": Message.State.QUEUED, "dead": Message.State.DEAD}
@@ -48,9 +49,8 @@ def message_list(request: HttpRequest) -> HttpResponse:
     found = (
         form.narrow(Message.objects.visible_to(request.user)).select_related("interface", "case").defer("raw", "answer")
     )
-    before = request.GET.get("before", "")
-    if before.isascii() and before.isdecimal() and len(before) < 19:
-        found = found.filter(pk__lt=int(before))
+    if (before := whole_number(request.GET.get("before"))) is not None:
+        found = found.filter(pk__lt=before)
     rows = list(found.order_by("-pk")[: PAGE_ROWS + 1])
     query = request.GET.copy()
     query.pop("before", None)

@@ -2,18 +2,24 @@
 
 import shutil
 from dataclasses import dataclass
-from hashlib import sha256
+from datetime import timedelta
+from functools import lru_cache
+from hashlib import file_digest
+from pathlib import Path
 
 import redis.exceptions
 from celery import current_app
 from django.conf import settings
-from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
+from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
 from leukoweb.analysis.models import DetectorVersion, Run
+from leukoweb.audit import chain
 from leukoweb.delivery.outbox import undelivered
+from leukoweb.review.reports import guard
 
+QUEUE_PATIENCE = timedelta(minutes=30)
 FREE_DISK_WARNING_BYTES = 5 * 2**30
 
 
@@ -31,7 +37,8 @@ def look() -> list[Check]:
     database = database_check()
     checks = [database, broker_check(), worker_check(), disk_check(), pdf_check()]
     if database.state == "ok":
-        checks[3:3] = [queue_check(), detector_check(), results_check()]
+        checks[1:1] = [guards_check()]
+        checks[4:4] = [queue_check(), detector_check(), results_check()]
     return checks
 
 
@@ -39,9 +46,18 @@ def database_check() -> Check:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except DatabaseError:
+    except (OperationalError, InterfaceError):
         return Check("database", "failed", "The database does not answer: nothing can be read or stored.")
     return Check("database", "ok", f"{connection.display_name} answers.")
+
+
+def guards_check() -> Check:
+    """Look whether the database itself still refuses to change events and signed reports."""
+    guards = {"the audit": chain.guard_is_set, "signed reports": guard.guard_is_set}
+    if lost := [name for name, is_set in guards.items() if not is_set()]:
+        words = f"The triggers that keep {' and '.join(lost)} unchanged are missing or off: somebody removed them."
+        return Check("append-only", "failed", words)
+    return Check("append-only", "ok", "The database refuses to change events of the audit and signed reports.")
 
 
 def broker_check() -> Check:
@@ -56,12 +72,15 @@ def broker_check() -> Check:
 
 def worker_check() -> Check:
     try:
-        answers = current_app.control.ping(timeout=1.0, limit=1)
+        answers = current_app.control.ping(timeout=1.0, limit=settings.WORKERS)
     except (BrokerError, OSError, redis.exceptions.RedisError):
         return Check("worker", "failed", "No worker can be asked while the broker is away.")
     if not answers:
         return Check("worker", "failed", "No worker answers: slides wait until one is started.")
-    return Check("worker", "ok", "A worker answers.")
+    if len(answers) < settings.WORKERS:
+        words = f"{len(answers)} of {settings.WORKERS} workers answer: slides take longer until the others are started."
+        return Check("worker", "warning", words)
+    return Check("worker", "ok", "A worker answers." if len(answers) == 1 else f"{len(answers)} workers answer.")
 
 
 def results_check() -> Check:
@@ -75,7 +94,12 @@ def results_check() -> Check:
 def queue_check() -> Check:
     waiting = Run.objects.filter(state=Run.State.QUEUED).count()
     running = Run.objects.filter(state=Run.State.RUNNING).count()
-    return Check("queue", "ok", f"{waiting} slides wait, {running} at work.")
+    words = f"{waiting} slides wait, {running} at work."
+    late = timezone.now() - QUEUE_PATIENCE
+    if Run.objects.filter(state=Run.State.QUEUED, queued_at__lt=late).exists():
+        minutes = QUEUE_PATIENCE.total_seconds() / 60
+        return Check("queue", "warning", f"{words} One waits longer than {minutes:.0f} minutes: look at the workers.")
+    return Check("queue", "ok", words)
 
 
 def detector_check() -> Check:
@@ -85,11 +109,17 @@ def detector_check() -> Check:
     weights = version.weights
     if not weights.is_file():
         return Check("detector", "failed", f"The weights of {version} are not in their place.")
-    with weights.open("rb") as file:
-        digest = sha256(file.read()).hexdigest()
-    if digest != version.sha256:
+    found = weights.stat()
+    if _digest_of(weights, found.st_mtime_ns, found.st_size) != version.sha256:
         return Check("detector", "failed", f"The weights of {version} have been changed: their SHA-256 is another one.")
     return Check("detector", "ok", f"{version}, SHA-256 {version.sha256[:12]}…")
+
+
+@lru_cache(maxsize=8)
+def _digest_of(path: Path, modified_ns: int, size_bytes: int) -> str:
+    """Return a file's SHA-256; read once until the file changes, because anybody may ask for the health."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def disk_check() -> Check:

@@ -38,6 +38,13 @@ def health_web(request):
 
 @require_safe
 @never_cache
+def health_live(request):
+    """Say that this process answers; nothing else is asked."""
+    return JsonResponse({"state": "ok"})
+
+
+@require_safe
+@never_cache
 def metrics(request):
     """Give Prometheus its figures: for the token of the settings, or for who may see the system."""
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -10,11 +10,12 @@ from leukoweb.accounts.models import Laboratory
 from leukoweb.analysis.models import Cell
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
+from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.counting.differential import Differential, Wbc, count_differential, wbc_from
 from leukoweb.review.counting.flags import flags_of
 from leukoweb.review.counting.policies import Rules, rules_from
-from leukoweb.review.models import Policy, Report, with_labels
+from leukoweb.review.models import Phrase, Policy, Report, with_labels
 from leukoweb.review.reports.verification import Verification, cells_needed
 
 
@@ -135,6 +136,9 @@ def save_policy(laboratory, rules: Rules, *, reason: str, by) -> Policy:
 def save_phrase(phrase, *, by) -> None:
     """Keep a ready sentence."""
     with transaction.atomic():
+        Laboratory.objects.select_for_update(no_key=True).get(pk=phrase.laboratory_id)
+        if Phrase.objects.filter(laboratory=phrase.laboratory_id, name=phrase.name).exclude(pk=phrase.pk).exists():
+            raise Refused("There is a phrase with this name already. Choose another name.", "name", code="taken")
         phrase.save()
         record("phrase.save", actor=by, obj=phrase, changes={"name": phrase.name, "text": phrase.text})
 

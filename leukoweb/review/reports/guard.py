@@ -38,3 +38,19 @@ def lift_guard(apps=None, schema_editor=None) -> None:
         else:
             cursor.execute("DROP TRIGGER review_report_no_update")
             cursor.execute("DROP TRIGGER review_report_no_delete")
+
+
+def guard_is_set() -> bool:
+    """Say whether all triggers of the table are there and enabled."""
+    if connection.vendor == "postgresql":
+        wanted = 1
+        query = (
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'review_report'::regclass "
+            "AND NOT tgisinternal AND tgenabled IN ('O', 'A')"
+        )
+    else:
+        wanted = 2
+        query = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'review_report'"
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0] == wanted

@@ -3,7 +3,6 @@
 Thin over review.cells, which decides what may be done.
 """
 
-import json
 from datetime import timedelta
 
 from django.http import JsonResponse
@@ -16,6 +15,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import Cell
 from leukoweb.answers import json_answer
 from leukoweb.cases.models import Case, Slide, SlideImage
+from leukoweb.given import json_of
 from leukoweb.refusals import Refused
 from leukoweb.review.cells import decisions as doors
 from leukoweb.review.cells.lists import after_change, cells_for_json, images_of, summary_of, whole_case
@@ -184,11 +184,8 @@ def _is_closed(case):
 
 
 def asked_of(request) -> dict:
-    """The JSON object of a request; anything else counts as empty."""
-    try:
-        asked = json.loads(request.body or b"{}")
-    except ValueError:
-        return {}
+    """The JSON object of a request; another value counts as empty, and what is no JSON is refused."""
+    asked = json_of(request.body or b"{}")
     return asked if isinstance(asked, dict) else {}
 
 

@@ -5,6 +5,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
+from leukoweb.refusals import Refused
 from leukoweb.review import services
 from leukoweb.review.forms import PhraseForm, RangeFormSet, RulesForm, ranges_of
 from leukoweb.review.models import Phrase, Policy
@@ -53,10 +54,11 @@ def phrase_list(request):
     laboratory = request.user.laboratory
     form = PhraseForm(request.POST or None, instance=Phrase(laboratory=laboratory))
     if request.method == "POST" and form.is_valid():
-        if Phrase.objects.filter(laboratory=laboratory, name=form.cleaned_data["name"]).exists():
-            form.add_error("name", "There is a phrase with this name already. Choose another name.")
-        else:
+        try:
             services.save_phrase(form.instance, by=request.user)
+        except Refused as refused:
+            form.add_error(refused.field, str(refused))
+        else:
             messages.success(request, "The phrase is kept.")
             return redirect("phrase_list")
     phrases = Phrase.objects.filter(laboratory=laboratory)

@@ -6,6 +6,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record_read
+from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.lists import types_for
 from leukoweb.review.counting.table import lines_of
@@ -86,7 +87,7 @@ def reference_read(request, pk):
         if request.method == "POST" and "reading" in request.POST:
             given = request.POST.get("reading", "")
             readings = Reading.objects.select_related("count__case").filter(count=count, place=place)
-            reading = get_object_or_404(readings, pk=int(given) if given.isdigit() else 0)
+            reading = get_object_or_404(readings, pk=whole_number(given))
             reference.read_cell(reading, request.POST.get("code", ""), by=request.user)
         if request.method == "POST":
             return redirect("reference_read", case.pk)
@@ -124,9 +125,7 @@ def reference_settle(request, pk):
     case = visible_case(request.user, pk)
     cell = request.POST.get("cell", "")
     try:
-        reference.settle(
-            _count(case), int(cell) if cell.isdigit() else 0, request.POST.get("code", ""), by=request.user
-        )
+        reference.settle(_count(case), whole_number(cell) or 0, request.POST.get("code", ""), by=request.user)
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)

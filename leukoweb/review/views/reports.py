@@ -11,6 +11,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.answers import back_with
 from leukoweb.audit.services import record, record_read
+from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Policy, Report
@@ -85,13 +86,13 @@ def case_sign(request, pk):
 
 def _edit(request, report):
     """Keep what was written on the page, whatever else was asked."""
-    pictures = [int(pk) for pk in request.POST.getlist("pictures") if pk.isdigit()]
+    pictures = [pk for pk in map(whole_number, request.POST.getlist("pictures")) if pk is not None]
     meaning = request.POST.get("lya_meaning", "")
     before = report.pk and content_of(report)["pictures"]
     return signing.edit_draft(
         report,
         by=request.user,
-        comment=request.POST.get("comment", "").replace("\x00", "").replace("\r\n", "\n"),
+        comment=request.POST.get("comment", "").replace("\r\n", "\n"),
         lya_meaning=meaning if meaning in ("", "variant", "abnormal") else None,
         pictures=pictures if pictures != before else None,
     )
@@ -188,9 +189,7 @@ def report_policies(request, pk):
     if report.state != Report.State.SIGNED:
         raise PermissionDenied
     version = request.GET.get("policy", "")
-    policy = get_object_or_404(
-        Policy, laboratory=report.case.laboratory, version=int(version) if version.isdigit() else 0
-    )
+    policy = get_object_or_404(Policy, laboratory=report.case.laboratory, version=whole_number(version) or 0)
     record_read(request, report, report.case)
     other = rederived(report.content, policy)
     return render(
