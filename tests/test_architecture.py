@@ -61,6 +61,134 @@ def test_a_room_imports_only_what_lies_below_it(room):
     assert wrong == []
 
 
+def addresses():
+    """The room of the view behind each named address."""
+    import django
+
+    django.setup()
+    from django.urls import get_resolver
+
+    rooms, waiting = {}, list(get_resolver().url_patterns)
+    while waiting:
+        pattern = waiting.pop()
+        waiting += getattr(pattern, "url_patterns", [])
+        view = getattr(pattern, "callback", None)
+        if view and pattern.name:
+            module = getattr(view, "cls", getattr(view, "view_class", view)).__module__
+            rooms[pattern.name] = module.removeprefix("leukoweb.").split(".")[0]
+    return rooms
+
+
+def templates_of(room):
+    return sorted((ROOT / "templates" / room).rglob("*.html"))
+
+
+def is_upward(room, other):
+    return other in MAY_IMPORT and other not in {room, *MAY_IMPORT[room]}
+
+
+# Pages of a higher room that lower ones lead to, and why they may.
+LEAD_UPWARD = {
+    "case_detail": "the page of a case shows everything of it; whoever changed a case returns there",
+    "slide_detail": "the same for the page of a slide",
+    "slide_upload": "whoever discarded unfinished uploads returns to the page of the upload",
+    "detector_compare": "the page of a detector offers to compare what it says with what people said",
+}
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_templates_and_redirects_of_a_room_name_only_pages_and_templates_that_lie_below_it(room):
+    rooms, wrong = addresses(), []
+    for path in templates_of(room):
+        text = path.read_text()
+        for name in re.findall(r"{%\s*url\s+['\"](\w+)", text):
+            if is_upward(room, rooms.get(name)) and name not in LEAD_UPWARD:
+                wrong.append(f"{name_of(path)} leads to {name} of {rooms[name]}")
+        for other in re.findall(r"{%\s*(?:include|extends)\s+['\"](\w+)/", text):
+            if is_upward(room, other):
+                wrong.append(f"{name_of(path)} shows a template of {other}")
+    for path in sorted((ROOT / "leukoweb" / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+            if called in {"redirect", "reverse", "reverse_lazy", "resolve_url"}:
+                wrong += [
+                    f"{name_of(path)} leads to {name} of {rooms[name]}"
+                    for name in texts[:1]
+                    if is_upward(room, rooms.get(name)) and name not in LEAD_UPWARD
+                ]
+            if called in {"render", "render_to_string", "TemplateResponse"}:
+                wrong += [
+                    f"{name_of(path)} shows {name}"
+                    for name in texts
+                    if is_upward(room, name.split("/")[0]) and "." in name
+                ]
+    assert wrong == []
+
+
+# Where a lower room asks along a relation that a higher one defined, and why it may.
+ASK_UPWARD = {
+    (
+        "cases",
+        "runs",
+    ): "the state of a case is derived from its runs, reports and hand-overs in one query (cases/models.py)",
+    ("cases", "reports"): "as runs",
+    ("cases", "hand_overs"): "as runs",
+    ("analysis", "decisions"): "a slide whose cells a person has labelled is not read again",
+    ("audit", "cells"): "no relation: the name of a value in an event",
+}
+
+
+def relations_upward():
+    """The names under which a higher room's model is reached from a lower one's: name -> [(lower, higher)]."""
+    import django
+
+    django.setup()
+    from django.apps import apps
+
+    found = {}
+    for model in apps.get_models():
+        for relation in model._meta.related_objects:
+            lower, higher = model.__module__.split("."), relation.related_model.__module__.split(".")
+            if lower[0] == higher[0] == "leukoweb" and is_upward(lower[1], higher[1]):
+                for name in {relation.get_accessor_name(), relation.field.related_query_name()}:
+                    found.setdefault(name, []).append(higher[1])
+    return found
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_a_room_asks_along_no_relation_that_a_higher_room_defined(room):
+    relations, wrong = relations_upward(), set()
+
+    def look(path, names):
+        for name in set(names) & set(relations):
+            if any(is_upward(room, higher) for higher in relations[name]) and (room, name) not in ASK_UPWARD:
+                wrong.add(f"{name_of(path)} asks for {name}")
+
+    for path in [p for p in sorted((ROOT / "leukoweb" / room).rglob("*.py")) if "migrations" not in p.parts]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                look(path, [node.attr])
+            elif isinstance(node, ast.keyword) and node.arg:
+                look(path, node.arg.split("__"))
+            elif (
+                isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch("-?[a-z_]+", node.value)
+            ):
+                look(path, node.value.lstrip("-").split("__"))
+    for path in templates_of(room):
+        for tag in re.findall(r"{[{%].*?[%}]}", path.read_text()):
+            look(path, re.findall(r"\.(\w+)", tag))
+    assert wrong == set()
+
+
+def test_every_exception_to_the_one_way_rule_is_still_needed():
+    rooms, relations = addresses(), relations_upward()
+    assert set(LEAD_UPWARD) <= set(rooms)
+    assert {name for _, name in ASK_UPWARD} <= set(relations)
+
+
 def test_detection_imports_nothing_of_the_web_product():
     wrong = [
         f"{name_of(path)} imports {module}"
