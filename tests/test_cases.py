@@ -211,16 +211,18 @@ def test_filters_and_sorting(sign_in, technologist, make_case, make_slide):
 
 def test_each_state_filter_finds_exactly_the_cases_in_that_state(sign_in, technologist, make_case, make_slide):
     from leukoweb.analysis.models import Run
-    from leukoweb.review.models import HandOver, Report
+    from leukoweb.review.models import HandOver, Report, Withdrawal
 
     for state in ("queued", "running", "failed", "done"):
         slide = make_slide(make_case(f"run-{state}"), {"NGS": 1})
         Run.objects.filter(slide=slide).update(state=state)
-    handed, signed, amended = (make_case(name) for name in ("handed", "signed", "amended"))
-    for case in (handed, signed, amended):
+    handed, signed, amended, gone = (make_case(name) for name in ("handed", "signed", "amended", "gone"))
+    for case in (handed, signed, amended, gone):
         make_slide(case, {"NGS": 1})
     HandOver.objects.create(case=handed, handed_over_by=technologist)
     Report.objects.create(case=signed, state="signed", created_by=technologist)
+    last = Report.objects.create(case=gone, state="signed", created_by=technologist)
+    Withdrawal.objects.create(report=last, reason="Wrong tube.", withdrawn_by=technologist)
     first = Report.objects.create(case=amended, state="signed", created_by=technologist)
     Report.objects.create(case=amended, state="draft", version=2, amends=first, created_by=technologist)
     make_case("new")
@@ -235,6 +237,7 @@ def test_each_state_filter_finds_exactly_the_cases_in_that_state(sign_in, techno
         "to_review": ["run-done"],
         "to_sign": ["handed"],
         "signed": ["signed"],
+        "withdrawn": ["gone"],
         "amending": ["amended"],
         "rejected": ["refused"],
     }

@@ -110,6 +110,8 @@ TABLE = {
     "slide_detail": (OWN, "no"),
     "slide_progress": (OWN, "no"),
     "slide_retry": ("no", OWN),
+    "slide_set_aside": ("no", OWN),
+    "slide_include": ("no", OWN),
     "slide_reread": ("no", OWN),
     "slide_scale": ("no", OWN),
     "image_original": (OWN, "no"),
@@ -147,6 +149,10 @@ TABLE = {
     "report_export": (OWN, "no"),
     "report_policies": ("in 403 403 403 404", "no"),  # a draft has none frozen
     "report_amend": ("no", SIGNER_OWN),
+    "report_withdraw": ("no", SIGNER_OWN),
+    "amendment_cancel": ("no", SIGNER_OWN),
+    "case_rejection": ("in 404 404 403 404", "no"),  # the case is not rejected
+    "case_rejection_pdf": ("in 404 404 403 404", "no"),
     "report_verify": (READERS, READERS),
     # interfaces and messages
     "interface_list": (ADMINS, "no"),

@@ -150,8 +150,8 @@ class CellQuerySet(models.QuerySet):
         return self.filter(image__slide__in=Slide.objects.visible_to(user))
 
     def counted(self):
-        """The cells that can enter a report: of the counted runs, and those that readers added."""
-        return self.filter(run__is_shadow=False)
+        """The cells that can enter a report: of counted runs over slides that are not set aside, added ones too."""
+        return self.filter(run__is_shadow=False, run__slide__set_aside_at=None)
 
 
 class Cell(models.Model):

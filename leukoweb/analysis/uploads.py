@@ -8,7 +8,7 @@ from django.db import transaction
 from leukoweb.accounts.models import User
 from leukoweb.analysis.services import submit_slide
 from leukoweb.cases.intake import DISK_FULL, IN_THIS_CASE, Landed, RefusedFile, image_of, landed, sift
-from leukoweb.cases.models import REJECTED, SIGNED, Case, Slide, SlideImage
+from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, Slide, SlideImage
 from leukoweb.cases.retention import remove_unused_originals
 from leukoweb.cases.store import DISK_FULL_ERRORS, hashes_locked, keep_original, prepare_original
 from leukoweb.refusals import Refused
@@ -16,6 +16,7 @@ from leukoweb.refusals import Refused
 CLOSED = {
     REJECTED: "The specimen of this case was rejected: register a new case for the new specimen.",
     SIGNED: "The report of this case is signed: a pathologist must open an amendment before images can be added.",
+    WITHDRAWN: "The report of this case is withdrawn: a pathologist must open an amendment before images can be added.",
 }
 
 

@@ -5,7 +5,7 @@ Nothing here knows what people decided.
 
 from django.contrib import messages
 from django.db.models import OuterRef, Subquery
-from django.http import FileResponse, Http404
+from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
@@ -13,6 +13,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.analysis import services
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell, ImageResult, Run
+from leukoweb.analysis.set_aside import include_slide, set_slide_aside
 from leukoweb.audit.services import record
 from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import Slide, SlideImage
@@ -80,6 +81,32 @@ def slide_retry(request, pk):
     if services.retry_run(_counted_run(slide), by=request.user):
         messages.info(request, "The slide waits for the detector again.")
     return redirect("slide_detail", pk=pk)
+
+
+@requires("upload_slide")
+@require_POST
+def slide_set_aside(request, pk: int) -> HttpResponse:
+    """Leave a slide that cannot be read out of its case, with a reason."""
+    slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
+    try:
+        set_slide_aside(slide, by=request.user, reason=request.POST.get("reason", ""))
+        messages.success(request, f"{slide} is set aside; the report names it.")
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("case_detail", slide.case_id)
+
+
+@requires("upload_slide")
+@require_POST
+def slide_include(request, pk: int) -> HttpResponse:
+    """Take a slide that was set aside back into its case."""
+    slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
+    try:
+        include_slide(slide, by=request.user)
+        messages.success(request, f"{slide} is part of the case again.")
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("case_detail", slide.case_id)
 
 
 @requires("upload_slide")

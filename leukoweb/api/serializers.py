@@ -75,8 +75,8 @@ class CaseSerializer(serializers.ModelSerializer):
         model = Case
         fields = [
             "id", "accession_number", "state", "priority", "patient", "stain", "collected_at", "received_at",
-            "clinical_note", "wbc", "wbc_unit", "wbc_at", "wbc_source", "rejected_at", "rejection_reason",
-            "registered_at", "slides",
+            "clinical_note", "wbc", "wbc_unit", "wbc_at", "wbc_source", "rejected_at", "rejection_code",
+            "rejection_reason", "registered_at", "slides",
         ]  # fmt: skip
 
 

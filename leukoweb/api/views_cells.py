@@ -11,13 +11,15 @@ from leukoweb.analysis.models import Cell
 from leukoweb.api import serializers as forms
 from leukoweb.api.views_cases import Door, Pages, _checked, visible_case
 from leukoweb.audit.services import record, record_read
-from leukoweb.cases.models import SIGNED, Case, Slide
+from leukoweb.cases.models import SIGNED, WITHDRAWN, Case, Slide
+from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import relabel_cell
 from leukoweb.review.counting.flags import flags_of
 from leukoweb.review.models import Decision, Report, with_labels
 from leukoweb.review.reports.files import without_cells
 from leukoweb.review.reports.page import page_of, shown_content
-from leukoweb.review.reports.printing import pdf_of
+from leukoweb.review.reports.printing import pdf_of, rejection_pdf
+from leukoweb.review.reports.rejection import rejection_of
 from leukoweb.review.reports.verification import is_reviewed, status_of
 from leukoweb.review.services import current_policy, differential_of, verification_now
 
@@ -69,6 +71,8 @@ class CaseDifferential(Door):
     def get(self, request, accession_number):
         """The differential of a case as its cells are labelled now, by the laboratory's policy."""
         case = visible_case(request, accession_number)
+        if case.rejected_at:
+            raise Refused("The specimen of this case was rejected: there is no differential.", code="case_closed")
         record_read(request, case, case)
         return Response(forms.DifferentialSerializer(_differential(case)).data)
 
@@ -77,7 +81,11 @@ class CaseReport(Door):
     @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: forms.Refusal})
     def get(self, request, accession_number):
         """The newest report of a case: as it was signed, or as the case is now and then marked preliminary."""
-        report = _newest_report(visible_case(request, accession_number))
+        case = visible_case(request, accession_number)
+        if case.rejected_at:
+            record("report.export", actor=request.user, obj=case, case=case, changes={"format": "json"})
+            return Response(rejection_of(case))
+        report = _newest_report(case)
         answer = without_cells(report, shown_content(report))
         record("report.export", actor=request.user, obj=report if report.pk else report.case, case=report.case,
                changes={"format": "json"})  # fmt: skip
@@ -103,13 +111,19 @@ class CaseReportPdf(Door):
     )
     def get(self, request, accession_number):
         """The same report as a PDF."""
-        report = _newest_report(visible_case(request, accession_number))
-        place = f"/reports/{report.pk}/" if report.pk else f"/cases/{report.case_id}/"
-        pdf = pdf_of({**page_of(report, shown_content(report)), "address": request.build_absolute_uri(place)})
-        record("report.export", actor=request.user, obj=report if report.pk else report.case, case=report.case,
+        case = visible_case(request, accession_number)
+        report = Report(case=case) if case.rejected_at else _newest_report(case)
+        place = f"/reports/{report.pk}/" if report.pk else f"/cases/{case.pk}/"
+        if case.rejected_at:
+            pdf = rejection_pdf(rejection_of(case), request.build_absolute_uri(f"{place}rejection/"))
+            name = f"rejection-case-{case.pk}.pdf"
+        else:
+            pdf = pdf_of({**page_of(report, shown_content(report)), "address": request.build_absolute_uri(place)})
+            name = f"report-case-{case.pk}-v{report.version}.pdf"
+        record("report.export", actor=request.user, obj=report if report.pk else case, case=case,
                changes={"format": "pdf"})  # fmt: skip
         response = HttpResponse(pdf, content_type="application/pdf")
-        response["Content-Disposition"] = f'inline; filename="report-case-{report.case_id}-v{report.version}.pdf"'
+        response["Content-Disposition"] = f'inline; filename="{name}"'
         return response
 
 
@@ -137,7 +151,7 @@ def _differential(case) -> dict:
         "reviewed": is_reviewed(verification),
         "reviewed_cells": verification["verified"],
         "counted_cells": verification["counted"],
-        "status": status_of(verification, is_signed=state == SIGNED),
+        "status": WITHDRAWN if state == WITHDRAWN else status_of(verification, is_signed=state == SIGNED),
         "is_limited": differential.is_limited,
         "absolute_refusal": differential.absolute_refusal,
         "policies": {

@@ -2,7 +2,7 @@
 
 from django import forms
 
-from leukoweb.cases.models import STATES, Case, Patient
+from leukoweb.cases.models import REJECTIONS, STATES, Case, Patient
 from leukoweb.cases.services import CASE_FIELDS
 
 SORTS = {
@@ -89,10 +89,12 @@ class HoldForm(forms.Form):
 class RejectForm(forms.Form):
     """Why a specimen cannot be used."""
 
+    code = forms.ChoiceField(choices=[("", "Another reason"), *REJECTIONS.items()], required=False, label="Reason")
     reason = forms.CharField(
         max_length=1000,
+        label="In words",
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="Such as “clotted”, “label and request form disagree”. It stays in the case's history.",
+        help_text="Such as “label and request form disagree”. Printed on the report of the rejection.",
     )
 
 

@@ -18,6 +18,7 @@ from leukoweb.accounts.models import Laboratory, User
 ORDERED, REGISTERED, REJECTED = "ordered", "registered", "rejected"
 FAILED, RUNNING, QUEUED = "failed", "running", "queued"
 TO_REVIEW, TO_SIGN, SIGNED, AMENDING = "to_review", "to_sign", "signed", "amending"
+WITHDRAWN = "withdrawn"
 STATES = {
     ORDERED: "Ordered, no slide yet",
     REGISTERED: "Registered, no slide yet",
@@ -28,8 +29,27 @@ STATES = {
     TO_SIGN: "To sign",
     SIGNED: "Signed",
     AMENDING: "Amendment open",
+    WITHDRAWN: "Report withdrawn",
     REJECTED: "Specimen rejected",
 }
+# Why a specimen is rejected: HL7 table 0490, https://terminology.hl7.org/CodeSystem/v2-0490 (CC0).
+REJECTIONS = {
+    "RC": "Clotting",
+    "RH": "Hemolysis",
+    "QS": "Quantity not sufficient",
+    "RM": "Labeling",
+    "RI": "Identification problem",
+    "RA": "Missing patient ID number",
+    "RE": "Missing patient name",
+    "RS": "Name misspelling",
+    "RD": "Missing collection date",
+    "RP": "Missing phlebotomist ID",
+    "RB": "Broken container",
+    "RN": "Contamination",
+    "RR": "Improper storage",
+    "EX": "Expired",
+}
+REJECTION_SYSTEM = "http://terminology.hl7.org/CodeSystem/v2-0490"
 NUMBER = RegexValidator(
     r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z",
     "Use letters (A to Z), digits, dot, hyphen and underscore only, beginning with a letter or digit.",
@@ -81,6 +101,10 @@ class CaseQuerySet(models.QuerySet):
         first = [When(_is_among(cases), then=Value(state)) for state, cases in _cases_by_state()]
         return self.annotate(state=FirstOf(*first, default=Value(TO_REVIEW), output_field=models.CharField()))
 
+    def reported(self):
+        """Return the cases that have a signed report, in force or withdrawn: they are never rejected (S12)."""
+        return self.filter(reports__state="signed")
+
     def in_state(self, state):
         """The cases in one state, by joins in place of the derived state of every row: fast with 100,000 cases."""
         found = self
@@ -95,17 +119,20 @@ def _cases_by_state():
     """The states with their cases: the first that holds a case is its state, and one that none holds is TO_REVIEW."""
     cases = Case.objects
     runs = {
-        state: {"slides__runs__state": state, "slides__runs__is_shadow": False} for state in (FAILED, RUNNING, QUEUED)
+        state: {"slides__set_aside_at": None, "slides__runs__state": state, "slides__runs__is_shadow": False}
+        for state in (FAILED, RUNNING, QUEUED)
     }
+    without_slides = cases.exclude(slides__in=Slide.objects.filter(set_aside_at=None))
     return [
         (REJECTED, cases.filter(rejected_at__isnull=False)),
         (AMENDING, cases.filter(reports__state="draft", reports__version__gt=1)),
-        (SIGNED, cases.filter(reports__state="signed")),
+        (WITHDRAWN, cases.filter(reports__withdrawal__isnull=False, reports__amended_by__isnull=True)),
+        (SIGNED, cases.reported()),
         (FAILED, cases.filter(**runs[FAILED])),
         (RUNNING, cases.filter(**runs[RUNNING])),
         (QUEUED, cases.filter(**runs[QUEUED])),
-        (ORDERED, cases.filter(slides__isnull=True, ordered_at__isnull=False)),
-        (REGISTERED, cases.filter(slides__isnull=True)),
+        (ORDERED, without_slides.filter(ordered_at__isnull=False)),
+        (REGISTERED, without_slides),
         (TO_SIGN, cases.filter(hand_overs__isnull=False, hand_overs__returned_at__isnull=True)),
     ]
 
@@ -152,7 +179,8 @@ class Case(models.Model):
     rejected_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
-    rejection_reason = models.TextField(blank=True)
+    rejection_reason = models.TextField(blank=True, max_length=1000)
+    rejection_code = models.CharField(max_length=2, blank=True, choices=list(REJECTIONS.items()))
     held_at = models.DateTimeField("legal hold", null=True, blank=True, help_text="While set, nothing of it expires.")
     hold_reason = models.TextField(blank=True)
     registered_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -188,6 +216,11 @@ class Slide(models.Model):
     is_drawn = models.BooleanField(default=False, help_text="Drawn by a program for demonstration: no blood.")
     uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     uploaded_at = models.DateTimeField(auto_now_add=True)
+    set_aside_at = models.DateTimeField(null=True, blank=True, help_text="Since then no figure counts this slide.")
+    set_aside_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    set_aside_reason = models.TextField(blank=True, max_length=1000)
 
     objects = SlideQuerySet.as_manager()
 

@@ -6,13 +6,15 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from leukoweb.audit.services import record
-from leukoweb.cases.models import REJECTED, SIGNED, Case, Patient
+from leukoweb.cases.models import REJECTED, REJECTIONS, SIGNED, WITHDRAWN, Case, Patient
 from leukoweb.refusals import Refused
 
 CLOSED = {
     REJECTED: "The specimen of this case was rejected: the case stays as it is.",
     SIGNED: "The report of this case is signed: a pathologist must open an amendment to change the case.",
+    WITHDRAWN: "The report of this case is withdrawn: a pathologist must open an amendment to change the case.",
 }
+MOST_REASON = 1000
 PATIENT_FIELDS = ("name", "sex", "birth_date")
 CASE_FIELDS = (
     "accession_number", "priority", "stain", "collected_at", "received_at", "clinical_note",
@@ -67,16 +69,30 @@ def edit_case(case, *, by, mrn, patient, fields) -> Case:
     return case
 
 
-def reject_case(case, *, by, reason: str) -> None:
-    """Refuse a specimen for good, with a reason (S8). Before: neither signed nor rejected. After: REJECTED."""
+def reject_case(case, *, by, reason: str, code: str = "") -> None:
+    """Refuse a specimen for good, with a reason and its code (S8, S12). After: REJECTED.
+
+    Before: no version of its report was ever signed, not even while an amendment is open.
+    """
     reason = reason.strip()
     if not reason:
-        raise Refused("Write why the specimen is rejected: it is printed in the case's history.", "reason")
+        raise Refused("Write why the specimen is rejected: it is printed on the report of the rejection.", "reason")
+    if len(reason) > MOST_REASON:
+        raise Refused(f"Write the reason in at most {MOST_REASON:,} characters.", "reason")
+    if code and code not in REJECTIONS:
+        raise Refused("Choose one of the listed reasons.", "code")
     with transaction.atomic():
         case = open_case(case)
-        case.rejected_at, case.rejected_by, case.rejection_reason = timezone.now(), by, reason
-        case.save(update_fields=["rejected_at", "rejected_by", "rejection_reason"])
-        record("case.reject", actor=by, obj=case, case=case, changes={"reason": reason})
+        if Case.objects.reported().filter(pk=case.pk).exists():
+            raise Refused(
+                "This case has a signed report: its specimen is never rejected. Sign the amendment, or withdraw the "
+                "report with a reason.",
+                code="wrong_state",
+            )
+        case.rejected_at, case.rejected_by = timezone.now(), by
+        case.rejection_reason, case.rejection_code = reason, code
+        case.save(update_fields=["rejected_at", "rejected_by", "rejection_reason", "rejection_code"])
+        record("case.reject", actor=by, obj=case, case=case, changes={"reason": reason, "code": code})
 
 
 def _refuse_contradictions(case, patient):

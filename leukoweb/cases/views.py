@@ -113,11 +113,11 @@ def case_reject(request, pk):
     form = RejectForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            reject_case(case, by=request.user, reason=form.cleaned_data["reason"])
+            reject_case(case, by=request.user, **form.cleaned_data)
         except Refused as refused:
             form.add_error(None, str(refused))
         else:
-            messages.success(request, "The specimen is rejected; the reason stands in the case.")
+            messages.success(request, "The specimen is rejected. The case has a report that says so.")
             return redirect("case_detail", case.pk)
     return render(request, "cases/case_reject.html", {"case": case, "form": form})
 

@@ -145,6 +145,15 @@ class Report(models.Model):
         return self._meta.get_field("lya_meaning").choices
 
 
+class Withdrawal(models.Model):
+    """A signed report that no longer holds, with the reason; the report itself stays readable for ever (S12)."""
+
+    report = models.OneToOneField(Report, on_delete=models.PROTECT, related_name="withdrawal")
+    reason = models.TextField(max_length=1000)
+    withdrawn_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    withdrawn_at = models.DateTimeField(auto_now_add=True)
+
+
 class Phrase(models.Model):
     """A ready sentence for comments, per laboratory."""
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from detection.cell_types import CODES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.services import record
-from leukoweb.cases.models import REJECTED, SIGNED, Case
+from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.attention import together
 from leukoweb.review.models import Decision, with_labels
@@ -19,6 +19,7 @@ from leukoweb.review.models import Decision, with_labels
 LABELS = (*CODES, UNIDENTIFIED, NOT_A_CELL)
 CLOSED = {
     SIGNED: "This case is signed: its cells stay as they are. Open an amendment to change them.",
+    WITHDRAWN: "The report of this case is withdrawn: its cells stay as they are. Open an amendment to change them.",
     REJECTED: "This specimen was rejected: its cells are not reviewed.",
 }
 LEAST_BOX_PX = 6
@@ -53,7 +54,9 @@ class Evidence:
 
 def evidence_of(case) -> Evidence:
     """The evidence behind the cells of a case, worst of the detectors that found them."""
-    detectors = DetectorVersion.objects.filter(runs__slide__case=case, runs__is_shadow=False).distinct()
+    detectors = DetectorVersion.objects.filter(
+        runs__slide__case=case, runs__slide__set_aside_at=None, runs__is_shadow=False
+    ).distinct()
     order = ("none", "weak", "fair", "good")
     return Evidence(
         {code: min((d.evidence(code) for d in detectors), key=order.index, default="none") for code in CODES}

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from leukoweb.analysis.models import ImageResult, Run
-from leukoweb.cases.models import SlideImage
+from leukoweb.cases.models import Slide, SlideImage
 from leukoweb.review.counting.flags import flags_of, limits_of_the_count
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.models import Acknowledgement, Decision, HandOver
@@ -35,10 +35,10 @@ def content_of(report) -> dict:
     cells, readers = _cells(case)
     flags = flags_of(differential)
     content = {
-        "product": {"name": "LeukoWeb", "version": settings.VERSION, "is_research_use": settings.IS_RESEARCH_USE},
-        "laboratory": {"name": case.laboratory.name, "address": case.laboratory.address},
-        "patient": _patient(case),
-        "specimen": _specimen(case),
+        "product": product_now(),
+        "laboratory": laboratory_of(case),
+        "patient": patient_of(case),
+        "specimen": specimen_of(case),
         "report": {
             "id": report.pk,
             "version": report.version,
@@ -62,6 +62,7 @@ def content_of(report) -> dict:
         },
         "detectors": _detectors(case),
         "images": _images(case),
+        "set_aside": _set_aside(case),
         "cells": cells,
         "verification": verification_of(cells, differential.rules.least_verified, readers),
         "pictures": chosen_pictures(report, cells, flags),
@@ -110,7 +111,18 @@ def chosen_pictures(report, cells, flags) -> list[int]:
     return chosen[:PICTURES]
 
 
-def _patient(case):
+def product_now() -> dict:
+    """Return what made the report."""
+    return {"name": "LeukoWeb", "version": settings.VERSION, "is_research_use": settings.IS_RESEARCH_USE}
+
+
+def laboratory_of(case) -> dict:
+    """Return the laboratory as it is printed."""
+    return {"name": case.laboratory.name, "address": case.laboratory.address}
+
+
+def patient_of(case) -> dict:
+    """Return the person as printed."""
     patient = case.patient
     age = age_years(case)
     return {
@@ -122,7 +134,8 @@ def _patient(case):
     }
 
 
-def _specimen(case):
+def specimen_of(case) -> dict:
+    """Return the specimen as printed."""
     wbc = wbc_of(case)
     return {
         "accession_number": case.accession_number,
@@ -167,7 +180,11 @@ def _left_shift_comment(differential, flags):
 
 
 def _detectors(case):
-    runs = Run.objects.filter(slide__case=case, is_shadow=False).select_related("detector").order_by("pk")
+    runs = (
+        Run.objects.filter(slide__case=case, slide__set_aside_at=None, is_shadow=False)
+        .select_related("detector")
+        .order_by("pk")
+    )
     return [
         {
             "slide": run.slide_id,
@@ -185,7 +202,11 @@ def _images(case):
     scales = {
         result.image_id: result for result in ImageResult.objects.filter(image__slide__case=case, run__is_shadow=False)
     }
-    images = SlideImage.objects.filter(slide__case=case).select_related("slide__uploaded_by").order_by("pk")
+    images = (
+        SlideImage.objects.filter(slide__case=case, slide__set_aside_at=None)
+        .select_related("slide__uploaded_by")
+        .order_by("pk")
+    )
     return [
         {
             "id": image.pk,
@@ -203,6 +224,19 @@ def _images(case):
             "warning": image.warning,
         }
         for image in images
+    ]
+
+
+def _set_aside(case):
+    slides = Slide.objects.filter(case=case, set_aside_at__isnull=False).select_related("set_aside_by").order_by("pk")
+    return [
+        {
+            "slide_label": str(slide),
+            "reason": slide.set_aside_reason,
+            "by": slide.set_aside_by.printed_name,
+            "at": _iso(slide.set_aside_at),
+        }
+        for slide in slides
     ]
 
 

@@ -7,6 +7,8 @@ import csv
 import io
 import json
 
+from django.utils import timezone
+
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Report
 from leukoweb.review.reports.page import page_of, verified
@@ -37,9 +39,16 @@ def without_cells(report: Report, content: dict) -> dict:
     """Return the report for other systems: every section but the single cells, with its status and seal."""
     kept = {name: section for name, section in content.items() if name != "cells"}
     page = page_of(report, content)
+    withdrawal = page["withdrawal"]
     return {
         "status": page["status"],
-        "state": report.state,
+        "state": "withdrawn" if withdrawal else report.state,
+        "withdrawal": withdrawal
+        and {
+            "reason": withdrawal.reason,
+            "by": withdrawal.withdrawn_by.printed_name,
+            "at": timezone.localtime(withdrawal.withdrawn_at).isoformat(timespec="seconds"),
+        },
         **kept,
         "verification": verified(content),
         "seal": report.seal,

@@ -6,7 +6,7 @@ Page, PDF, API and files read it from here; how each of them is laid out is left
 from leukoweb.audit.models import Event
 from leukoweb.review.counting.phrases import filled
 from leukoweb.review.counting.table import figures_of, lines_of
-from leukoweb.review.models import Phrase, Report
+from leukoweb.review.models import Phrase, Report, Withdrawal
 from leukoweb.review.reports.content import content_of
 from leukoweb.review.reports.verification import sentence_of, status_of, verification_of
 
@@ -29,6 +29,7 @@ def page_of(report: Report, content: dict) -> dict:
         "previous": content.get("previous"),
         "clipboard": figures_of(lines),
         "newer": newer,
+        "withdrawal": withdrawal_of(report),
         "status": report_status(report, content, newer),
         "verification": sentence_of(verified(content)),
     }
@@ -39,8 +40,15 @@ def verified(content: dict) -> dict:
     return content.get("verification") or verification_of(content["cells"], 100.0)
 
 
+def withdrawal_of(report: Report) -> Withdrawal | None:
+    """Return the withdrawal of a report, with who did it."""
+    return Withdrawal.objects.filter(report_id=report.pk).select_related("withdrawn_by").first()
+
+
 def report_status(report: Report, content: dict, newer: Report | None = None) -> str:
-    """Return the words that are shown beside every figure of the report (C10)."""
+    """Return the words that are shown beside every figure of the report (C10, S12)."""
+    if withdrawal_of(report):
+        return "withdrawn"
     is_amending = newer is not None and newer.state == Report.State.DRAFT
     return status_of(verified(content), is_signed=report.state == Report.State.SIGNED, is_amending=is_amending)
 

@@ -27,17 +27,17 @@ def _chosen(content: dict) -> list[dict]:
 
 def pdf_of(page: dict) -> bytes:
     """Return the report as a tagged PDF (PDF/UA-1); `page` is what the report's page shows, with `address`."""
+    return _written("review/report_pdf.html", {**page, "pictures": _embedded_pictures(page["content"])})
+
+
+def rejection_pdf(content: dict, address: str) -> bytes:
+    """Return the one-page report of a rejected specimen as a tagged PDF."""
+    return _written("review/rejection_pdf.html", {"content": content, "address": address})
+
+
+def _written(template: str, page: dict) -> bytes:
     html = _weasyprint()
-    content = page["content"]
-    text = render_to_string(
-        "review/report_pdf.html",
-        {
-            **page,
-            "pictures": _embedded_pictures(content),
-            "code_svg": _code(page["address"]),
-            "stylesheet": _stylesheet(),
-        },
-    )
+    text = render_to_string(template, {**page, "code_svg": _code(page["address"]), "stylesheet": _stylesheet()})
     return html(string=text, url_fetcher=_fetch_only_embedded()).write_pdf(pdf_variant="pdf/ua-1")
 
 

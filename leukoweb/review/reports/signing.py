@@ -14,7 +14,7 @@ from leukoweb.accounts.models import Laboratory
 from leukoweb.accounts.second_factor import check_code, has_second_factor
 from leukoweb.analysis.models import Run
 from leukoweb.audit.services import record
-from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN, Case
+from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN, WITHDRAWN, Case
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import reasons_to_look
@@ -26,6 +26,12 @@ from leukoweb.review.reports.verification import Verification, is_reviewed
 from leukoweb.review.services import current_policy, differential_of, rules_of, verification_now
 
 MEANINGS = ("Review and approval", "Responsibility for the reported results")
+CLOSED = {
+    SIGNED: "This case is signed. Open an amendment to change its report.",
+    WITHDRAWN: "The report of this case is withdrawn. Open an amendment to write the next version.",
+    REJECTED: "This specimen was rejected: there is nothing to report.",
+}
+MOST_COMMENT, MOST_REASON = 10_000, 1_000
 # Where the policy lets cells pass that no person verified, nobody signs for their review.
 MEANINGS_WITHOUT_REVIEW = ("Approval", "Responsibility for the reported results")
 
@@ -49,13 +55,8 @@ def draft_of(case, *, by, is_kept=True) -> Report:
     """
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
-        if case.state in (SIGNED, REJECTED):
-            sentence = (
-                "This case is signed. Open an amendment to change its report."
-                if case.state == SIGNED
-                else "This specimen was rejected: there is nothing to report."
-            )
-            raise Refused(sentence, code="case_closed")
+        if case.state in CLOSED:
+            raise Refused(CLOSED[case.state], code="case_closed")
         report = Report.objects.filter(case=case, state=Report.State.DRAFT).first()
         if report is None:
             report = Report(case=case, created_by=by)
@@ -67,6 +68,8 @@ def draft_of(case, *, by, is_kept=True) -> Report:
 
 def edit_draft(report, *, by, comment=None, lya_meaning=None, pictures=None) -> Report:
     """Change the words and pictures of a draft; a signed report is refused."""
+    if comment is not None:
+        within(comment, MOST_COMMENT, "comment")
     changes = {"comment": comment, "lya_meaning": lya_meaning, "pictures": pictures}
     with transaction.atomic():
         Case.objects.locked(report.case_id)
@@ -88,7 +91,9 @@ def gates_of(report, content=None) -> list[Gate]:
     """The checklist before a signature: what stands in the way first."""
     case, content = report.case, content or content_of(report)
     counts, cells = content["counts"], content["cells"]
-    runs = list(Run.objects.filter(slide__case=case, is_shadow=False).values_list("state", flat=True))
+    runs = list(
+        Run.objects.filter(slide__case=case, slide__set_aside_at=None, is_shadow=False).values_list("state", flat=True)
+    )
     open_runs = [state for state in runs if state != Run.State.DONE]
     unidentified, waiting = counts.get("UNI", 0), _must_look(case)
     unseen = [flag for flag in content["flags"] if flag["urgency"] == "urgent" and not flag["acknowledged_at"]]
@@ -145,6 +150,20 @@ def _gate(key, is_met, met, unmet, codes=()):
     return Gate(key, met if is_met else unmet, is_met, codes)
 
 
+def checked_reason(reason: str, ask: str) -> str:
+    """Return a reason without white space around it; refuse an empty one with `ask`, and one that is too long."""
+    if not reason.strip():
+        raise Refused(ask, "reason")
+    return within(reason.strip(), MOST_REASON, "reason")
+
+
+def within(text: str, most: int, field: str) -> str:
+    """Return a text that is not longer than allowed; what is refused is kept nowhere."""
+    if len(text) > most:
+        raise Refused(f"The {field} has {len(text):,} characters: write at most {most:,}.", field)
+    return text
+
+
 def fingerprint(content: dict) -> str:
     """What a signer has seen of cells and figures; words and pictures are the signer's own."""
     return digest({name: content[name] for name in _SEEN})
@@ -196,14 +215,13 @@ def return_case(case, *, by, reason: str) -> HandOver:
     """Give a case back to whoever handed it over. Before: TO_SIGN. After: TO_REVIEW, the reason is kept."""
     if not by.can("sign_report"):
         raise Refused("Only a pathologist returns a case.", code="not_allowed")
-    if not reason.strip():
-        raise Refused("Write why the case goes back, so that the technologist knows what to do.")
+    reason = checked_reason(reason, "Write why the case goes back, so that the technologist knows what to do.")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if case.state != TO_SIGN:
             raise Refused("Only a case that was handed over can be returned; this one is not.", code="wrong_state")
         handed = HandOver.objects.get(case=case, returned_at=None)
-        handed.returned_by, handed.returned_at, handed.return_reason = by, timezone.now(), reason.strip()
+        handed.returned_by, handed.returned_at, handed.return_reason = by, timezone.now(), reason
         handed.save()
         record("case.return", actor=by, obj=case, case=case,
                changes={"reason": handed.return_reason, "to": handed.handed_over_by.username})  # fmt: skip
@@ -276,8 +294,7 @@ def amend_report(report, *, by, reason: str) -> Report:
     """Open the next version of a signed report; the signed one stays readable for ever (S9)."""
     if not by.can("sign_report"):
         raise Refused("Only a pathologist amends a report.", code="not_allowed")
-    if not reason.strip():
-        raise Refused("Write why the report must be amended; the reason is printed on the new version.")
+    reason = checked_reason(reason, "Write why the report must be amended; the reason is printed on the new version.")
     with transaction.atomic():
         case = Case.objects.locked(report.case_id)
         report = Report.objects.get(pk=report.pk)
@@ -286,7 +303,7 @@ def amend_report(report, *, by, reason: str) -> Report:
         if Report.objects.filter(case=case, version__gt=report.version).exists():
             raise Refused("There is a newer version of this report already. Amend that one.", code="wrong_state")
         new = Report.objects.create(
-            case=case, version=report.version + 1, amends=report, amendment_reason=reason.strip(), created_by=by,
+            case=case, version=report.version + 1, amends=report, amendment_reason=reason, created_by=by,
             comment=report.comment, lya_meaning=report.lya_meaning, pictures=report.pictures,
         )  # fmt: skip
         record("report.amend", actor=by, obj=new, case=case,

@@ -9,7 +9,7 @@ from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.services import history_of, record_read
-from leukoweb.cases.models import ORDERED, QUEUED, REGISTERED, RUNNING, SIGNED, Case, Slide
+from leukoweb.cases.models import ORDERED, QUEUED, REGISTERED, REJECTED, RUNNING, SIGNED, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.flags import flags_of, limits_of_the_count
 from leukoweb.review.counting.loinc import loinc_of
@@ -67,22 +67,23 @@ def _live(case):
     run_of = {run.slide_id: run for run in runs.filter(slide__case=case)}
     verification = verification_now(case, differential.rules)
     detector = next((run.detector for run in run_of.values() if run.detector), None)
-    has_slides = case.state not in (ORDERED, REGISTERED)
+    has_slides, is_rejected = case.state not in (ORDERED, REGISTERED), case.state == REJECTED
     return {
         "case": case,
         "slides": [(slide, run_of.get(slide.pk)) for slide in slides],
         "is_live": case.state in (QUEUED, RUNNING),
         "has_slides": has_slides,
+        "is_open": case.state not in signing.CLOSED,
         "differential": figures,
         "lines": lines,
         "previous": previous,
-        "clipboard": figures_of(lines),
+        "clipboard": "" if is_rejected else figures_of(lines),
         "rules": differential.rules,
         "unproven": {code: detector.evidence(code) for code in codes if detector.evidence(code) in ("none", "weak")}
         if detector
         else {},
-        "chart": chart_of(lines),
-        "flags": [(flag, seen.get(flag.key)) for flag in flags_of(differential)],
+        "chart": [] if is_rejected else chart_of(lines),
+        "flags": [] if is_rejected else [(flag, seen.get(flag.key)) for flag in flags_of(differential)],
         "limits": limits_of_the_count(differential) if not differential.is_empty or has_slides else [],
         "verification": verification,
         "status": status_of(verification, is_signed=case.state == SIGNED),
@@ -110,7 +111,7 @@ def chart_of(lines) -> list[dict]:
 
 def _uncovered(case) -> int:
     """How many stained nuclei no box covers, over the case's images."""
-    results = ImageResult.objects.filter(run__slide__case=case, run__is_shadow=False)
+    results = ImageResult.objects.filter(run__slide__case=case, run__slide__set_aside_at=None, run__is_shadow=False)
     return sum(len(nuclei) for nuclei in results.values_list("uncovered_nuclei", flat=True))
 
 

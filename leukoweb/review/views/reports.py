@@ -19,8 +19,10 @@ from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import content_of
 from leukoweb.review.reports.files import file_of, held_against_stored
 from leukoweb.review.reports.page import page_of, phrases_for, picture_choices, received_by, shown_content
-from leukoweb.review.reports.printing import cell_pictures, pdf_of
+from leukoweb.review.reports.printing import cell_pictures, pdf_of, rejection_pdf
+from leukoweb.review.reports.rejection import rejection_of
 from leukoweb.review.reports.seal import problems_of
+from leukoweb.review.reports.withdrawing import cancel_amendment, withdraw_report
 from leukoweb.review.services import rederived
 from leukoweb.review.views.cases import visible_case
 
@@ -46,21 +48,20 @@ def case_sign(request, pk):
         return redirect("case_detail", case.pk)
     problem = ""
     if request.method == "POST":
-        report = _edit(request, report)
-        if request.POST.get("act") == "sign":
-            try:
-                report = _sign(request, report)
-            except Refused as refused:
-                if refused.code == "locked_out":
-                    logout(request)
-                    return back_with(request, refused, "sign_in")
-                problem = str(refused)
-            else:
-                messages.success(request, f"Version {report.version} is signed and sealed.")
-                return redirect("report_detail", report.pk)
+        try:
+            report = _edit(request, report)
+            if request.POST.get("act") != "sign":
+                messages.success(request, "The draft is kept.")
+                return redirect("case_sign", case.pk)
+            report = _sign(request, report)
+        except Refused as refused:
+            if refused.code == "locked_out":
+                logout(request)
+                return back_with(request, refused, "sign_in")
+            problem = str(refused)
         else:
-            messages.success(request, "The draft is kept.")
-            return redirect("case_sign", case.pk)
+            messages.success(request, f"Version {report.version} is signed and sealed.")
+            return redirect("report_detail", report.pk)
     report.case = case
     content = content_of(report)
     gates = signing.gates_of(report, content)
@@ -119,6 +120,8 @@ def _sign(request, report):
 def report_detail(request, pk):
     """One version of a report, to read and to print; each look is recorded."""
     report = visible_report(request.user, pk)
+    if report.case.rejected_at:
+        return redirect("case_rejection", report.case_id)
     record_read(request, report, report.case)
     content = shown_content(report)
     context = page_of(report, content)
@@ -138,6 +141,8 @@ def report_detail(request, pk):
 def report_pdf(request, pk):
     """The report as PDF; where the PDF library cannot load, the printable page says so."""
     report = visible_report(request.user, pk)
+    if report.case.rejected_at:
+        return redirect("case_rejection_pdf", report.case_id)
     content = shown_content(report)
     try:
         pdf = pdf_of({**page_of(report, content), "address": request.build_absolute_uri(f"/reports/{report.pk}/")})
@@ -157,6 +162,9 @@ def report_export(request, pk: int, form: str) -> HttpResponse:
     report = visible_report(request.user, pk)
     if form not in ("csv", "json", "bundle"):
         raise Http404
+    if report.case.rejected_at:
+        messages.error(request, "This specimen was rejected: there is no report of it but the one that says so.")
+        return redirect("case_rejection", report.case_id)
     if form == "bundle" and report.state != Report.State.SIGNED:
         messages.error(request, "Only a signed report has a seal: sign it, then export the bundle.")
         return redirect("report_detail", report.pk)
@@ -179,6 +187,70 @@ def report_amend(request, pk):
         return redirect("report_detail", report.pk)
     messages.success(request, "An amendment is open: correct the cells or the comment, then sign it.")
     return redirect("case_sign", report.case_id)
+
+
+@requires("sign_report")
+@require_POST
+def report_withdraw(request, pk: int) -> HttpResponse:
+    """Say of a signed report that it no longer holds, with the signer's password and a reason."""
+    report = visible_report(request.user, pk)
+    try:
+        withdraw_report(
+            report, by=request.user, password=request.POST.get("password", ""), reason=request.POST.get("reason", "")
+        )
+    except Refused as refused:
+        if refused.code == "locked_out":
+            logout(request)
+            return back_with(request, refused, "sign_in")
+        return back_with(request, refused, "report_detail", report.pk)
+    messages.success(request, f"Version {report.version} is withdrawn; it stays readable and says so.")
+    return redirect("report_detail", report.pk)
+
+
+@requires("sign_report")
+@require_POST
+def amendment_cancel(request, pk: int) -> HttpResponse:
+    """Close an amendment that was opened by mistake, with a reason."""
+    report = visible_report(request.user, pk)
+    try:
+        signed = cancel_amendment(report, by=request.user, reason=request.POST.get("reason", ""))
+    except Refused as refused:
+        return back_with(request, refused, "case_detail", report.case_id)
+    messages.success(request, f"The amendment is withdrawn: version {signed.version} is in force as it was signed.")
+    return redirect("report_detail", signed.pk)
+
+
+@requires("read_cases")
+@require_GET
+def case_rejection(request, pk: int) -> HttpResponse:
+    """The one-page report of a rejected specimen."""
+    case = _rejected_case(request.user, pk)
+    record_read(request, case, case)
+    return render(request, "review/rejection.html", {"case": case, "content": rejection_of(case)})
+
+
+@requires("read_cases")
+@require_GET
+def case_rejection_pdf(request, pk: int) -> HttpResponse:
+    """The report of a rejected specimen as PDF."""
+    case = _rejected_case(request.user, pk)
+    try:
+        pdf = rejection_pdf(rejection_of(case), request.build_absolute_uri(f"/cases/{case.pk}/rejection/"))
+    except Refused as absent:
+        messages.warning(request, str(absent))
+        return redirect("case_rejection", case.pk)
+    record("report.export", actor=request.user, obj=case, case=case, changes={"format": "pdf"})
+    response = HttpResponse(pdf, content_type="application/pdf")
+    response["Content-Disposition"] = f'inline; filename="rejection-case-{case.pk}.pdf"'
+    return response
+
+
+def _rejected_case(user, pk):
+    """The case, or 404 where its specimen was not rejected."""
+    case = visible_case(user, pk)
+    if case.rejected_at is None:
+        raise Http404
+    return case
 
 
 @requires("read_cases")

@@ -1,0 +1,29 @@
+"""What the report of a rejected specimen says: who, which specimen, why; it holds no figure (S8, S12).
+
+The rejecting itself is done in cases/services.py.
+"""
+
+from django.utils import timezone
+
+from leukoweb.cases.models import REJECTION_SYSTEM, REJECTIONS
+from leukoweb.review.reports.content import laboratory_of, patient_of, product_now, specimen_of
+
+
+def rejection_of(case) -> dict:
+    """Return the content of the one-page report of a rejected case. Before: REJECTED."""
+    return {
+        "status": "rejected",
+        "state": "rejected",
+        "product": product_now(),
+        "laboratory": laboratory_of(case),
+        "patient": patient_of(case),
+        "specimen": specimen_of(case),
+        "rejection": {
+            "code": case.rejection_code,
+            "system": REJECTION_SYSTEM if case.rejection_code else "",
+            "name": REJECTIONS.get(case.rejection_code, ""),
+            "reason": case.rejection_reason,
+            "by": case.rejected_by.printed_name if case.rejected_by else "",
+            "at": timezone.localtime(case.rejected_at).isoformat(timespec="seconds"),
+        },
+    }
