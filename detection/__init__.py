@@ -1,9 +1,11 @@
-"""Find and type leukocytes on images of stained blood smears.
+"""Find and type leukocytes on images of stained blood smears: images, networks, training and figures.
 
-This package knows images, networks and figures; it knows nothing of Django, users or cases.
+Users, cases and pages are left to the web product, which may import `images` and `inference` but never `lab`.
 """
 
 from pathlib import Path
+
+FAR_APART = 1.4  # of two scales of one slide: one of them is wrong (domain.md, C13)
 
 
 def newest_card(folder: Path) -> Path:

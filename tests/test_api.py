@@ -171,7 +171,7 @@ def test_an_implausible_scale_is_refused(caller, technologist, make_case, um_per
     make_case("A-1")
     answer = caller(technologist).post("/api/v1/cases/A-1/slides/", {"images": [picture()], "um_per_px": um_per_px})
     assert answer.status_code == 400
-    assert "between 0.02 and 2" in answer.json()["um_per_px"]
+    assert "between 0.02 and 1" in answer.json()["um_per_px"]
     assert not SlideImage.objects.exists()
 
 

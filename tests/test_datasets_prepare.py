@@ -1,6 +1,7 @@
 """What `prepare` refuses: patients and pictures on both sides, boxes nobody gave, damaged files, typing errors."""
 
 import csv
+import re
 from dataclasses import replace
 
 import cv2
@@ -15,6 +16,7 @@ from detection.lab.data.derive_boxes import derive_boxes
 from detection.lab.data.prepare import DatasetRefused, prepare
 from detection.lab.data.split import split_views
 from detection.lab.measuring.evaluation import Found
+from detection.phantom import draw_field
 from tests.drawn_views import draw, draw_views
 
 BOX = (24.0, 26.0, 66.0, 70.0)
@@ -210,31 +212,31 @@ def test_one_picture_in_two_files_is_found_by_its_pixels_and_its_labels_are_comp
         ({"licence": {"CC": "BY"}}, "licence must be one value"),
     ],
 )
-def test_a_typing_error_in_a_source_is_said_by_the_command(tmp_path, change, sentence):
+def test_a_typing_error_in_a_source_is_said_by_the_command(tmp_path, capsys, change, sentence):
     (tmp_path / "map.yaml").write_text("Lymph: LYMPH\n")
     source = crops(tmp_path / "c", [("A", "LYT", True), ("B", "LYT", True)])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "dataset.json").write_text("of an earlier run")
-    with pytest.raises(SystemExit, match=sentence):
-        main(["prepare", str(written(tmp_path, source | change)), "--out", str(tmp_path / "out")])
+    assert main(["prepare", str(written(tmp_path, source | change)), "--out", str(tmp_path / "out")]) == 2
+    assert re.search(sentence, capsys.readouterr().err)
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 
-def test_a_typing_error_beside_the_sources_is_said_by_the_command(tmp_path):
+def test_a_typing_error_beside_the_sources_is_said_by_the_command(tmp_path, capsys):
     source = crops(tmp_path / "c", [("A", "LYT", True), ("B", "LYT", True)])
     sources, out = written(tmp_path, source, source), ["--out", str(tmp_path / "out")]
     for text, sentence in (("c: {root: c}", "must be a list of sources"), ("- [", "no valid YAML in line 1")):
         (tmp_path / "odd.yaml").write_text(text)
-        with pytest.raises(SystemExit, match=sentence):
-            main(["prepare", str(tmp_path / "odd.yaml"), *out])
+        assert main(["prepare", str(tmp_path / "odd.yaml"), *out]) == 2
+        assert sentence in capsys.readouterr().err
     for arguments, sentence in (
         ([str(sources)], "Two sources have the name c"),
         ([str(tmp_path / "lost.yaml")], "is absent"),
         ([str(sources), "--allow", "duplicates"], "no kind of problem duplicates"),
         ([str(sources), "--boxes", "detector"], "--weights"),
     ):
-        with pytest.raises(SystemExit, match=sentence):
-            main(["prepare", *arguments, *out])
+        assert main(["prepare", *arguments, *out]) == 2
+        assert sentence in capsys.readouterr().err
 
 
 def test_an_earlier_data_set_is_removed_when_the_data_is_refused(tmp_path):
@@ -270,3 +272,15 @@ def test_the_boxes_command_prints_how_the_overlaps_lie(tmp_path, capsys):
     counts = [[int(part) for part in row[1:]] for row in rows if row and row[0][1:2] == "."]
     assert len(counts) == 10
     assert [sum(column) for column in zip(*counts)] == [6, 2, 2, 2]
+
+
+def test_a_source_without_a_scale_is_measured_by_its_red_cells_or_refused_and_never_guessed(tmp_path, capsys):
+    source = crops(tmp_path / "c", [("A", "LYT", True), ("B", "LYT", True)])
+    del source["um_per_px"]
+    with pytest.raises(DatasetRefused, match="no-scale"):
+        prepare(written(tmp_path, source), tmp_path / "out")
+    field = draw_field(500, 500, um_per_px=0.2, seed=2, leukocytes={"LYT": 1})
+    cv2.imwrite(str(tmp_path / "c" / "0.png"), field.image[..., ::-1])
+    views = read_dataset(prepare(written(tmp_path, source), tmp_path / "out"))
+    assert [view.um_per_px for view in views] == [pytest.approx(0.2, rel=0.12)] * 2
+    assert "their red cells measure" in capsys.readouterr().err

@@ -176,6 +176,7 @@ TABLE = {
     "api_report_pdf": (OWN, "no"),
     "api_report_pdf_below": (OWN, "no"),
     "api_slide": (OWN, "no"),
+    "api_slide_scale": ("no", OWN),
     "api_slide_cells": (OWN, "no"),
     "api_cell_decisions": (OWN, OWN),
     "token_list": (SIGNED_IN, SIGNED_IN),

@@ -382,14 +382,14 @@ def test_a_release_is_a_detector_that_the_product_loads_with_figures_and_evidenc
     detector = Detector.load(
         tmp_path / "weights" / "lab.pt", tmp_path / "weights" / "lab.json", device="cpu", backend="torch"
     )
-    rows = {row["code"]: row for row in detector.card["classes"]}
+    rows = {row["code"]: row for row in detector.card.facts["classes"]}
     assert rows["LYT"]["evidence"] == "good"
     assert rows["LYT"]["val"]["recall"] == [0.8, 0.5, 1.0]
     assert rows["MYO"]["evidence"] == "none"
     assert rows["MYO"]["score_threshold"] is None
-    assert detector.card["training"]["manifest_sha256"] == json.loads(dataset.read_text())["manifest_sha256"]
-    assert detector.card["default_score_threshold"] == 0.4  # the middle one: this evaluation has no common one
-    sha256 = detector.card["sha256"]
+    assert detector.card.facts["training"]["manifest_sha256"] == json.loads(dataset.read_text())["manifest_sha256"]
+    assert detector.card.default_score_threshold == 0.4  # the middle one: this evaluation has no common one
+    sha256 = detector.card.sha256
     (tmp_path / "evaluation.json").write_text(json.dumps(result | {"common_threshold": 0.22, "weights_sha256": sha256}))
     main(command)
     assert json.loads((tmp_path / "weights" / "lab.json").read_text())["default_score_threshold"] == 0.22

@@ -2,7 +2,6 @@
 It knows the card, scales, tiles and thresholds; it knows no users, cases or files other than its own two.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from detection.card import Card, DetectorRefused
 from detection.cell_types import BY_CODE, CODES
 from detection.images import UM_PER_PX_RANGE
 from detection.inference.networks import (
@@ -24,7 +24,14 @@ from detection.inference.networks import (
     load_module,
     machine_name,
 )
-from detection.inference.nuclei import FAINTEST_NUCLEUS, least_erythroblast_stain, without_nucleus
+from detection.inference.nuclei import (
+    FAINTEST_NUCLEUS,
+    glass_of,
+    least_erythroblast_stain,
+    nuclear_stain,
+    without_nucleus,
+)
+from detection.inference.scale import refuse_enlargement
 from detection.inference.stain_transfer import recolour
 from detection.inference.tiling import merge_over_seams, own_cells, tile_grid
 
@@ -36,10 +43,6 @@ PADDING_GREY = 114  # what ultralytics pads with in training
 NMS_CANDIDATES = 3000
 SEVERAL_TYPES_IOU = 0.7  # what articles suppress at where a box may carry several types
 ERYTHROBLAST = BY_CODE["EBO"].index
-
-
-class DetectorRefused(Exception):
-    """Say why a pair of weights and card is not used: changed weights, other classes, missing files."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,10 @@ class FoundCell:
 class Detector:
     """A network with its card; `backend`, `precision` and `device` say how it runs and belong to every stored run."""
 
-    def __init__(self, card, network):
+    def __init__(self, card: Card, network: "TorchNetwork | OpenVinoNetwork") -> None:
         self.card, self.network = card, network
-        self.thresholds = score_thresholds(card)
-        self.colour = None
-        self.merge_iou = card.get("merge_iou", 0.5)
+        self.thresholds = card.score_thresholds()
+        self.colour: dict | None = None
 
     @classmethod
     def of_network(cls, module, um_per_px: float) -> "Detector":
@@ -72,14 +74,12 @@ class Detector:
             Scale that it was trained at.
         """
         torch = import_torch()
-        classes = [{"code": code} for code in CODES]
-        card = {"name": "unreleased", "version": "", "sha256": "", "um_per_px": um_per_px, "classes": classes}
-        card["default_score_threshold"] = 0.25
         if torch.cuda.is_available():
             device, precision = f"cuda ({torch.cuda.get_device_name()})", "f16"
         else:
             device, precision = "cpu", "bf16" if has_fast_bfloat16() else "f32"
-        return cls(card, TorchNetwork(module.float().eval(), device=device, precision=precision))
+        network = TorchNetwork(module.float().eval(), device=device, precision=precision)
+        return cls(Card.draft(um_per_px), network)
 
     @property
     def backend(self):
@@ -109,7 +109,7 @@ class Detector:
         DetectorRefused
             If it was fitted for other weights.
         """
-        if site["weights_sha256"] != self.card["sha256"]:
+        if site["weights_sha256"] != self.card.sha256:
             raise DetectorRefused("The calibration was made for other weights: make it again for this version.")
         own = copy(self)
         own.thresholds = np.array([site["thresholds"][code] for code in CODES], np.float32)
@@ -123,8 +123,8 @@ class Detector:
         Parameters
         ----------
         weights_path : str or Path
-        card : str, Path or dict
-            The card's file, or the card itself.
+        card : str, Path, dict or Card
+            The card's file, its JSON object, or the card itself.
         device : {"auto", "cpu", "cuda"}
             "auto" takes CUDA where it is.
         backend : {"auto", "torch", "openvino"}
@@ -141,7 +141,9 @@ class Detector:
             If a file is missing, the SHA-256 differs from the card's, or the classes are not ours in our order.
         """
         weights_path = Path(weights_path)
-        card = read_card(weights_path, card)
+        if not isinstance(card, Card):
+            card = Card.of(card) if isinstance(card, dict) else Card.read(card)
+        card.check_weights(weights_path)
         torch = import_torch()
         if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
             name = f"cuda ({torch.cuda.get_device_name()})"
@@ -211,26 +213,31 @@ class Detector:
         Raises
         ------
         ValueError
-            If the scale is outside the range or the image is not (H, W, 3) uint8.
+            If the scale is outside the range or the image is not (H, W, 3) uint8; ScaleUnknown, if the scale would
+            enlarge the image beyond what a worker can read.
 
         Notes
         -----
-        Tiles overlap by 25 um and each answers for the cells with centres in its part, so that cells are seen whole and
-        with surroundings. A box is of the type that scores highest; it counts where that score reaches the type's
-        threshold. Non-maximum suppression is class-agnostic, inside tiles and over seams: one cell, one type.
-        Boxes in which nothing is stained like a nucleus are left out (`nuclei.without_nucleus`); where the box says
-        erythroblast it must be as dark as the nuclei of the image.
+        Tiles in which nothing is stained like a nucleus are not shown to the network: every box there would be left
+        out afterwards. Tiles overlap by 25 um and each answers for the cells with centres in its part, so that cells
+        are seen whole and with surroundings. A box is of the type that scores highest; it counts where that score
+        reaches the type's threshold. Non-maximum suppression is class-agnostic, inside tiles and over seams: one cell,
+        one type. Boxes in which nothing is stained like a nucleus are left out (`nuclei.without_nucleus`); where the
+        box says erythroblast it must be as dark as the nuclei of the image.
         """
         check_image(image, um_per_px)
+        refuse_enlargement(image.shape[1], image.shape[0], um_per_px, self.card.um_per_px)
         least = np.broadcast_to(
             self.thresholds if thresholds is None else np.asarray(thresholds, np.float32), len(CODES)
         )
-        tiles = Tiles(image, um_per_px, self.card["um_per_px"], tile_px, self.colour)
+        tiles = Tiles(image, um_per_px, self.card.um_per_px, tile_px, self.colour)
         choose = self._boxes_of_several_types if several_types else self._boxes
         xyxy, scores, classes, cut = self._look_at(tiles, lambda output: choose(output, least), on_progress)
         # Types that may share a box are moved apart, so that the boxes of each are merged by themselves.
         apart = classes[:, None] * 2.0 * max(image.shape[:2]) if several_types else 0.0
-        kept = merge_over_seams(xyxy + apart, scores, cut, iou=SEVERAL_TYPES_IOU if several_types else self.merge_iou)
+        kept = merge_over_seams(
+            xyxy + apart, scores, cut, iou=SEVERAL_TYPES_IOU if several_types else self.card.merge_iou
+        )
         kept = kept[np.argsort(-scores[kept], kind="stable")]
         kept = kept[~self._lacks_nucleus(image, xyxy[kept], classes[kept])]
         return [FoundCell(CODES[classes[i]], float(scores[i]), tuple(float(v) for v in xyxy[i])) for i in kept]
@@ -244,13 +251,16 @@ class Detector:
         """Return xyxy in px of the image, scores, classes and `cut` of what the network finds on all tiles."""
         found = [(np.empty((0, 4)), np.empty(0), np.empty(0, int), np.empty(0, bool))]
         batch = max(1, self.network.batch_tiles * 640**2 // tiles.tile_px**2)
-        for start in range(0, len(tiles), batch):
-            numbers = range(start, min(start + batch, len(tiles)))
-            outputs = self.network(np.stack([tiles.pixels(number) for number in numbers]))  # (N, 4 + 15, anchors)
-            for number, output in zip(numbers, outputs):
-                found.append(tiles.in_image(number, *choose(output)))
-            if on_progress:
-                on_progress(numbers[-1] + 1, len(tiles))
+        waiting: list[int] = []
+        for number in range(len(tiles)):
+            if not tiles.is_empty(number):
+                waiting.append(number)
+            if waiting and (len(waiting) == batch or number + 1 == len(tiles)):
+                outputs = self.network(np.stack([tiles.pixels(own) for own in waiting]))  # (N, 4 + 15, anchors)
+                found += [tiles.in_image(own, *choose(output)) for own, output in zip(waiting, outputs)]
+                waiting = []
+            if on_progress and not waiting:
+                on_progress(number + 1, len(tiles))
         xyxy, scores, classes, cut = (np.concatenate(parts) for parts in zip(*found))
         return xyxy, scores, classes, cut
 
@@ -266,7 +276,7 @@ class Detector:
         classes = output[4:].argmax(0)
         scores = output[4:].max(0)
         anchors = np.flatnonzero(scores >= least[classes])
-        return suppress(output, anchors, classes[anchors], scores[anchors], iou=self.merge_iou, per_type=False)
+        return suppress(output, anchors, classes[anchors], scores[anchors], iou=self.card.merge_iou, per_type=False)
 
     def _boxes_of_several_types(
         self, output: np.ndarray, least: np.ndarray
@@ -324,7 +334,7 @@ class Tiles:
     """An image cut into tiles of the network's size at the scale of its training, made when asked for."""
 
     def __init__(self, image, um_per_px, trained_um_per_px, tile_px, colour=None):
-        self.image, self.colour = image, colour
+        self.image, self.colour, self.glass = image, colour, glass_of(image)
         height_px, width_px = image.shape[:2]
         wanted = um_per_px / trained_um_per_px
         # Tiles begin at whole steps of a grid of 64 px (two strides of the network) that is a whole number of px of the
@@ -343,7 +353,13 @@ class Tiles:
     def __len__(self):
         return len(self.corners)
 
-    def pixels(self, number):
+    def is_empty(self, number: int) -> bool:
+        """Tell whether nothing on a tile is stained like even the faintest nucleus."""
+        x, y = self.corners[number]
+        source = self.image[y : y + self.source_px : 2, x : x + self.source_px : 2]
+        return bool(nuclear_stain(np.ascontiguousarray(source), self.glass).max() < FAINTEST_NUCLEUS)
+
+    def pixels(self, number: int) -> np.ndarray:
         """Return one tile (tile_px, tile_px, 3) uint8, padded with grey beyond the right and lower end of the image."""
         x, y = self.corners[number]
         # A slice beyond the end is shorter.
@@ -368,40 +384,11 @@ class Tiles:
         return xyxy[owned], scores[owned], classes[owned], cut[owned]
 
 
-def score_thresholds(card):
-    """Return the least score for each class, shape (15,), at which a box is a cell.
-
-    It is the class's threshold on the card, the card's default where a class has none, and never more than the card's
-    `cell_score_threshold`: below its own threshold a type is uncertain, yet the cell is there and a reader types it.
-    """
-    default = card["default_score_threshold"]
-    by_code = {entry["code"]: entry.get("score_threshold") for entry in card["classes"]}
-    thresholds = np.array([default if by_code[code] is None else by_code[code] for code in CODES], np.float32)
-    return np.minimum(thresholds, card.get("cell_score_threshold", 1.0))
-
-
-def read_card(weights_path, card):
-    """Return a card, given as a path or itself, once it fits the weights and our classes; raise DetectorRefused."""
-    try:
-        card = card if isinstance(card, dict) else json.loads(Path(card).read_text())
-        sha256 = hashlib.sha256(Path(weights_path).read_bytes()).hexdigest()
-    except (OSError, ValueError) as error:
-        raise DetectorRefused("The weights or the card of the detector cannot be read.") from error
-    missing = {"name", "version", "sha256", "um_per_px", "classes", "default_score_threshold"} - card.keys()
-    if missing:
-        raise DetectorRefused(f"The detector's card lacks {', '.join(sorted(missing))}.")
-    if sha256 != card["sha256"]:
-        raise DetectorRefused("The detector's weights are not those of its card: their SHA-256 differs.")
-    if tuple(entry["code"] for entry in card["classes"]) != CODES:
-        raise DetectorRefused(f"The detector's classes are not the 15 types in their order: {', '.join(CODES)}.")
-    return card
-
-
 def export_folder(cache_folder, card):
     """Return where the export and gate result of this version and kind of processor are kept; None without a cache."""
     if cache_folder is None:
         return None
-    return Path(cache_folder) / f"{card['name']}-{card['sha256'][:12]}" / f"{machine_name()}-{EXPORT_FORM}"
+    return Path(cache_folder) / f"{card.name}-{card.sha256[:12]}" / f"{machine_name()}-{EXPORT_FORM}"
 
 
 def _gate_passed(folder, backend):

@@ -111,7 +111,7 @@ def without_nucleus(image, boxes, least=FAINTEST_NUCLEUS):
     A twentieth of the box must reach that stain. On pale foreign stains nuclei reach 0.42 and more, red cells that
     overlap 0.25; an erythroblast whose nucleus is no darker in red than its haemoglobin would be lost.
     """
-    glass = _background(image)
+    glass = glass_of(image)
     boxes = np.asarray(boxes, float).reshape(-1, 4)
     least = np.broadcast_to(least, len(boxes))
     bare = np.zeros(len(boxes), bool)
@@ -143,13 +143,13 @@ def nuclear_stain(image, glass=None):
     """
     density = -np.log(np.maximum(np.arange(256, dtype=np.float32), 4))
     red, blue = density[image[..., 0]], density[image[..., 2]]
-    red_of_glass, blue_of_glass = _background(image) if glass is None else glass
+    red_of_glass, blue_of_glass = glass_of(image) if glass is None else glass
     red -= density[red_of_glass]
     blue -= density[blue_of_glass]
     return 1.5 * red - blue
 
 
-def _background(image):
+def glass_of(image):
     """Return red and blue of the glass: the median of the brightest fifth by green, which all cells absorb."""
     some = image[:: max(1, image.shape[0] // 400), :: max(1, image.shape[1] // 400)].reshape(-1, 3)
     bright = some[some[:, 1] >= np.quantile(some[:, 1], 0.8)]

@@ -10,11 +10,11 @@ import numpy as np
 
 from detection.inference.detector import Detector, FoundCell
 from detection.inference.nuclei import find_nuclei, uncovered_nuclei
-from detection.inference.scale import um_per_px_from_red_cells
+from detection.inference.scale import ScaleUnknown, um_per_px_from_red_cells
+from detection.inference.surround import without_surround
 
-
-class ScaleUnknown(ValueError):
-    """Say that neither a person, the file nor the red cells tell the scale of an image."""
+MANY_NUCLEI = 3  # of one field without any box: specks of stain are fewer
+LEAST_CONTRAST = 12  # grey levels of green; noise and compression of empty glass have less
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class FieldReading:
     """What was read on one image.
 
     `cells`, best score first; `scale_method`, "stated" or "red cells"; `uncovered`, shape (k, 4), xyxy px of stained
-    nuclei of which no single box covers half; `nuclei`, how many stained nuclei there are.
+    nuclei of which no single box covers half; `nuclei`, how many stained nuclei there are; `is_unreadable`, whether
+    nothing was found although the picture shows more than glass.
     """
 
     cells: list[FoundCell]
@@ -30,6 +31,7 @@ class FieldReading:
     scale_method: str
     uncovered: np.ndarray
     nuclei: int
+    is_unreadable: bool = False
 
     @property
     def boxes(self) -> np.ndarray:
@@ -72,6 +74,7 @@ def read_field(
     ValueError
         Where the scale is out of range or `pixels` is no (H, W, 3) uint8 array.
     """
+    pixels = without_surround(pixels)
     um_per_px, method = stated_scale, "stated"
     if um_per_px is None:
         um_per_px, method = um_per_px_from_red_cells(pixels), "red cells"
@@ -84,4 +87,12 @@ def read_field(
     )
     nuclei = find_nuclei(pixels, um_per_px)
     boxes = np.array([cell.xyxy for cell in cells], float).reshape(-1, 4)
-    return FieldReading(cells, um_per_px, method, uncovered_nuclei(nuclei, boxes), len(nuclei))
+    is_unreadable = not cells and (len(nuclei) >= MANY_NUCLEI or shows_more_than_glass(pixels))
+    return FieldReading(cells, um_per_px, method, uncovered_nuclei(nuclei, boxes), len(nuclei), is_unreadable)
+
+
+def shows_more_than_glass(pixels: np.ndarray) -> bool:
+    """Tell whether a picture shows structure without red cells that can be measured: no field of a stained smear."""
+    some = pixels[:: max(1, pixels.shape[0] // 400), :: max(1, pixels.shape[1] // 400), 1]
+    contrast = np.quantile(some, 0.98) - np.quantile(some, 0.02)
+    return bool(contrast >= LEAST_CONTRAST) and um_per_px_from_red_cells(pixels) is None

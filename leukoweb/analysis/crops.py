@@ -17,14 +17,17 @@ AROUND_UM = 60.0
 LEAST_PX, MOST_PX = 160, 480
 
 
-def crop_path(cell, *, um_per_px: float, around: bool = False) -> Path | None:
+def crop_path(cell, *, um_per_px: float | None, around: bool = False) -> Path | None:
     """The JPEG of a cell, made on first use; None while the tiles of its image do not exist.
 
-    A picture is at least as wide as the box with some margin; `around` shows the neighbours too.
+    A picture is at least as wide as the box with some margin, and of unknown scale only that; `around` shows the
+    neighbours too.
     """
     image = cell.image
     box_px = max(cell.x2 - cell.x1, cell.y2 - cell.y1)
-    side_px = max((AROUND_UM if around else CELL_UM) / um_per_px, box_px * (2.5 if around else 1.15))
+    side_px = box_px * (2.5 if around else 1.15)
+    if um_per_px:
+        side_px = max(side_px, (AROUND_UM if around else CELL_UM) / um_per_px)
     side_px = round(min(side_px, 4 * TILE_PX))
     left = round((cell.x1 + cell.x2 - side_px) / 2)
     top = round((cell.y1 + cell.y2 - side_px) / 2)

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 
 from detection import SHIPPED_CARD
+from detection.card import Card
 from detection.cell_types import CODES
 from leukoweb.analysis.models import DetectorVersion, SiteCalibration
 from leukoweb.audit.services import record
@@ -21,20 +22,20 @@ from leukoweb.refusals import Refused
 
 def register_detector(card_path: Path, *, by=None) -> DetectorVersion:
     """Register weights by their card; the same weights are registered once."""
-    card = json.loads(Path(card_path).read_text())
-    weights = Path(card_path).with_name(card["weights"])
+    card = Card.read(card_path)
+    weights = Path(card_path).with_name(card.facts["weights"])
     with transaction.atomic():
         detector, is_new = DetectorVersion.objects.get_or_create(
-            sha256=card["sha256"],
+            sha256=card.sha256,
             defaults={
-                "name": card["name"],
-                "version": card["version"],
+                "name": card.name,
+                "version": card.version,
                 "weights_path": str(weights.resolve()),
-                "card": card,
+                "card": card.facts,
             },
         )
         if is_new:
-            record("detector.register", actor=by, obj=detector, changes={"sha256": card["sha256"]})
+            record("detector.register", actor=by, obj=detector, changes={"sha256": card.sha256})
     return detector
 
 
@@ -42,13 +43,13 @@ def adopt_detector(card_path: Path, *, by=None) -> DetectorVersion:
     """Load a detector once to prove its card, copy both files into this installation, and register the version."""
     from detection.inference.detector import Detector
 
-    card = json.loads(Path(card_path).read_text())
-    weights = Path(card_path).with_name(card["weights"])
+    card = Card.read(card_path)
+    weights = Path(card_path).with_name(card.facts["weights"])
     Detector.load(weights, card_path, device="cpu", backend="torch")
-    known = DetectorVersion.objects.filter(sha256=card["sha256"]).first()
-    if known and known.card != card:
+    known = DetectorVersion.objects.filter(sha256=card.sha256).first()
+    if known and known.card != card.facts:
         raise ValueError(f"These weights are registered with another card, as {known}. Release them as a new version.")
-    folder = settings.DATA_DIR / "detectors" / card["sha256"]
+    folder = settings.DATA_DIR / "detectors" / card.sha256
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, folder / weights.name)
     shutil.copyfile(card_path, folder / Path(card_path).name)
@@ -159,5 +160,5 @@ def computed_on(detector, site=None) -> dict:
         "device": detector.device,
         "backend": detector.backend,
         "precision": detector.precision,
-        "weights_sha256": detector.card["sha256"],
+        "weights_sha256": detector.card.sha256,
     }

@@ -6,7 +6,8 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from detection import SHIPPED_CARD
+from detection import FAR_APART, SHIPPED_CARD
+from detection.card import Card
 from leukoweb.accounts.models import Laboratory
 from leukoweb.cases.models import Slide, SlideImage
 
@@ -42,10 +43,7 @@ class DetectorVersion(models.Model):
 
     def evidence(self, code: str) -> str:
         """How well this version is proven on a type: none, weak, fair or good."""
-        for entry in self.card["classes"]:
-            if entry["code"] == code:
-                return entry["evidence"]
-        return "none"
+        return Card.of(self.card).type_card(code).evidence
 
 
 class SiteCalibration(models.Model):
@@ -109,6 +107,11 @@ class Run(models.Model):
     tiles_done = models.PositiveIntegerField(default=0, help_text="Of the image at work.")
     tiles_total = models.PositiveIntegerField(default=0, help_text="Of the image at work.")
     error = models.TextField(blank=True)
+    scale_choices = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="Set where the run waits for a person's scale: um per px that each source says, perhaps none.",
+    )
     computed_on = models.JSONField(default=dict, help_text="Device, backend, precision and weights hash of this run.")
 
     objects = RunQuerySet.as_manager()
@@ -121,6 +124,11 @@ class Run(models.Model):
                 fields=["slide"], condition=models.Q(is_shadow=False), name="one_counted_run_per_slide"
             )
         ]
+
+    @property
+    def asks_scale(self) -> bool:
+        """Whether the run ended because a person must state the scale first."""
+        return self.state == self.State.FAILED and self.scale_choices is not None
 
     @property
     def progress(self) -> float:
@@ -137,11 +145,18 @@ class ImageResult(models.Model):
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="image_results")
     image = models.ForeignKey(SlideImage, on_delete=models.PROTECT, related_name="results")
     um_per_px = models.FloatField()
-    scale_method = models.CharField(max_length=20, help_text="file, uploader, red cells, assumed")
+    scale_method = models.CharField(max_length=20, help_text="uploader, file, red cells; before 1.3 also: assumed")
+    red_cells_um_per_px = models.FloatField(null=True, help_text="What the red cells of this image alone measure.")
     uncovered_nuclei = models.JSONField(default=list, help_text="xyxy px of stained nuclei that no box covers.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "image"], name="one_result_per_image_and_run")]
+
+    @property
+    def is_scale_doubtful(self) -> bool:
+        """Whether the image's own red cells say another scale than that of its slide (C13)."""
+        own = self.red_cells_um_per_px
+        return own is not None and max(own, self.um_per_px) > FAR_APART * min(own, self.um_per_px)
 
 
 class CellQuerySet(models.QuerySet):

@@ -125,6 +125,7 @@ def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
         tiles_done=0,
         tiles_total=0,
         error="",
+        scale_choices=None,
     )
     return Run.objects.select_related("slide__case__laboratory").get(pk=run_id) if taken == 1 else None
 
@@ -192,10 +193,14 @@ def store_result(run, *, detector, computed_on, results) -> bool:
     return True
 
 
-def fail_run(run, reason: str) -> None:
-    """End a run with a sentence that a technologist can act on, if it is still ours."""
+def fail_run(run, reason: str, *, scale_choices: dict[str, float] | None = None) -> None:
+    """End a run with a sentence that a technologist can act on, if it is still ours.
+
+    `scale_choices` says that the run waits for a person's scale: what each source says, by its name, perhaps nothing.
+    """
     with transaction.atomic():
-        if _ours(run).update(state=Run.State.FAILED, finished_at=timezone.now(), error=reason):
+        ended = {"state": Run.State.FAILED, "finished_at": timezone.now(), "error": reason}
+        if _ours(run).update(**ended, scale_choices=scale_choices):
             record("run.failed", obj=run, case=run.slide.case, changes={"reason": reason})
 
 

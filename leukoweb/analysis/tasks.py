@@ -33,6 +33,21 @@ NOTE_EVERY_S = 0.5
 DATABASE_PATIENCE_S = 60
 
 
+KEPT_BYTES = 2 << 30  # of unpacked pixels of one run; what does not fit is unpacked again when it is read
+UNREADABLE = (
+    "The picture could not be read as a stained smear: it shows structure, but no cell that the detector knows. Check "
+    "that it is a coloured picture of a stained smear in focus and that its scale is right, then upload it again."
+)
+
+
+class ScaleAsked(Exception):
+    """A person must state the scale: `choices` holds what each source says."""
+
+    def __init__(self, sentence: str, choices: dict[str, float]) -> None:
+        super().__init__(sentence)
+        self.choices = choices
+
+
 class NotOurs(Exception):
     """Another attempt has the run: what we found is worth nothing."""
 
@@ -42,7 +57,7 @@ def run_detection(self, run_id: int) -> None:
     """Find the cells of one slide.
 
     1. claim the row: not ours, return
-    2. unpack each image in a limited child process
+    2. unpack each image in a limited child process, and decide the one scale of the slide
     3. detect outside any transaction, writing progress
     4. store everything at once behind the fence
     """
@@ -53,7 +68,7 @@ def run_detection(self, run_id: int) -> None:
         with _signs_of_life(run):
             version = run.detector or active_detector()
             detector, site = load_for(version, run.slide.case.laboratory)
-            results = [_read_image(run, image, detector, n) for n, image in enumerate(run.slide.images.all())]
+            results = _read_slide(run, detector)
             _store(run, detector=version, computed_on=computed_on(detector, site), results=results)
     except NotOurs:
         log.warning("run %s was taken over, attempt %s ends", run.pk, run.attempt)
@@ -63,6 +78,8 @@ def run_detection(self, run_id: int) -> None:
         connection.close()
     except ImageRefused as refused:
         services.fail_run(run, f"An image of this slide could not be read: {refused}")
+    except ScaleAsked as asked:
+        services.fail_run(run, str(asked), scale_choices=asked.choices)
     except SoftTimeLimitExceeded:
         services.fail_run(run, "The analysis took longer than allowed. Try again when the worker is less busy.")
     except Exception as error:
@@ -167,29 +184,71 @@ def _progress_of(run, images_done):
     return note
 
 
-def _read_image(run, image, detector, images_done):
-    """Return (image, ImageResult fields, cells) of one image."""
-    from detection.inference.detector import UM_PER_PX_RANGE
-    from detection.inference.reading import read_field
-    from detection.inference.scale import um_per_px_from_red_cells
+class _Unpacked:
+    """Pixels of a run's images in one scratch folder, which goes when the run ends."""
 
-    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="run-") as scratch:
-        unpack_image(original_path(image.sha256), scratch, limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES))
-        _keep_pyramid(Path(scratch) / "pyramid", derived_folder(image.sha256))
-        pixels = np.load(f"{scratch}/pixels.npy", mmap_mode="r")
-        um_per_px, method = image.um_per_px, image.um_per_px_source
-        if um_per_px is None:
-            um_per_px, method = um_per_px_from_red_cells(pixels), "red cells"
-        if um_per_px is None:
-            um_per_px, method = detector.card["um_per_px"], "assumed"
-        if not UM_PER_PX_RANGE[0] <= um_per_px <= UM_PER_PX_RANGE[1]:
-            raise ImageRefused(
-                f"its scale of {um_per_px:.3g} um per px cannot be right. Upload it again and enter the scale."
-            )
-        reading = read_field(pixels, detector, um_per_px, on_progress=_progress_of(run, images_done))
-        del pixels
-    uncovered = np.round(reading.uncovered, 1).tolist()
-    return image, {"um_per_px": um_per_px, "scale_method": method, "uncovered_nuclei": uncovered}, reading.cells
+    def __init__(self) -> None:
+        settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
+        self.folder = tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="run-")
+        self.bytes = 0
+
+    def pixels(self, image) -> np.ndarray:
+        """Return the memory-mapped pixels of an image, unpacked by a limited child process on first use."""
+        place = Path(self.folder.name) / str(image.pk)
+        if not (place / "pixels.npy").exists():
+            unpack_image(original_path(image.sha256), place, limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES))
+            _keep_pyramid(place / "pyramid", derived_folder(image.sha256))
+            self.bytes += (place / "pixels.npy").stat().st_size
+        return np.load(place / "pixels.npy", mmap_mode="r")
+
+    def forget(self, image) -> None:
+        """Remove the pixels of an image."""
+        place = Path(self.folder.name) / str(image.pk)
+        self.bytes -= (place / "pixels.npy").stat().st_size
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _read_slide(run, detector) -> list[tuple]:
+    """Return (image, ImageResult fields, cells) of each image, all read at the one scale of the slide."""
+    from detection.inference.reading import read_field
+    from detection.inference.scale import ScaleUnknown, decide_scale, um_per_px_from_red_cells
+
+    images, own, results = list(run.slide.images.all()), {}, []
+    unpacked = _Unpacked()
+    with unpacked.folder:
+        if any(image.um_per_px_source != "uploader" for image in images):
+            for image in images:
+                own[image.pk] = um_per_px_from_red_cells(unpacked.pixels(image))
+                if unpacked.bytes > KEPT_BYTES:  # large images have red cells enough: the scale follows from these
+                    unpacked.forget(image)
+                    break
+        try:
+            scale = decide_scale(_said(images, "uploader"), _said(images, "file"), list(own.values()))
+            for number, image in enumerate(images):
+                pixels = unpacked.pixels(image)
+                if image.pk not in own:
+                    own[image.pk] = um_per_px_from_red_cells(pixels)
+                reading = read_field(pixels, detector, scale.um_per_px, on_progress=_progress_of(run, number))
+                measured = {
+                    "um_per_px": scale.um_per_px,
+                    "scale_method": scale.method,
+                    "red_cells_um_per_px": own[image.pk],
+                    "uncovered_nuclei": np.round(reading.uncovered, 1).tolist(),
+                }
+                results.append((image, measured, reading))
+                del pixels
+                unpacked.forget(image)
+        except ScaleUnknown as unknown:
+            raise ScaleAsked(str(unknown), unknown.choices) from unknown
+    readings = [reading for *_, reading in results]
+    if any(reading.is_unreadable for reading in readings) and not any(reading.cells for reading in readings):
+        raise ScaleAsked(UNREADABLE, {})
+    return [(image, measured, reading.cells) for image, measured, reading in results]
+
+
+def _said(images, source: str) -> list[float]:
+    """The scales that the images carry from a source."""
+    return [image.um_per_px for image in images if image.um_per_px_source == source]
 
 
 def _keep_pyramid(made: Path, folder: Path) -> None:

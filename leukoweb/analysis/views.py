@@ -160,7 +160,7 @@ def _crop(request, pk, around):
     scale = ImageResult.objects.filter(run=OuterRef("run"), image=OuterRef("image"))
     cells = Cell.objects.visible_to(request.user).select_related("image")
     cell = get_object_or_404(cells.annotate(um_per_px=Subquery(scale.values("um_per_px")[:1])), pk=pk)
-    return _picture(crop_path(cell, um_per_px=cell.um_per_px or 0.2, around=around))
+    return _picture(crop_path(cell, um_per_px=cell.um_per_px, around=around))
 
 
 def _picture(path, content_type="image/jpeg"):

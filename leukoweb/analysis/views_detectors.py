@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
+from detection.card import Card, TypeCard
 from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.detectors import activate_detector, switch_calibration
@@ -29,19 +30,20 @@ def detector_list(request):
 def detector_detail(request, pk):
     """One version with its card: what it was trained on, how well it is proven, where it is weak."""
     detector = get_object_or_404(DetectorVersion, pk=pk)
+    card = Card.of(detector.card)
     return render(
         request,
         "analysis/detector_detail.html",
         {
             "detector": detector,
-            "tests": _tests(detector.card),
-            "means": _means(detector.card),
-            "recipe": _recipe(detector.card),
+            "tests": card.tests(),
+            "means": _means(card),
+            "recipe": _recipe(card),
             "was_active": Event.objects.filter(action="detector.activate", object_id=pk).exists(),
-            "rows": _rows(detector.card),
-            "facts": [(name.replace("_", " "), detector.card[name]) for name in _FACTS if detector.card.get(name)],
-            "curves": _curves(detector.card),
-            "reliability": _reliability(detector.card),
+            "rows": _rows(card),
+            "facts": [(name.replace("_", " "), card.facts[name]) for name in _FACTS if card.facts.get(name)],
+            "curves": _curves(card),
+            "reliability": _reliability(card),
             "calibrations": detector.calibrations.select_related("laboratory"),
             "others": DetectorVersion.objects.exclude(pk=pk),
         },
@@ -80,58 +82,56 @@ def calibration_switch(request, pk):
 _FACTS = ("architecture", "input_px", "um_per_px", "default_score_threshold", "temperature", "evidence_rule", "licence")
 
 
-def _tests(card) -> list[str]:
-    """The names of the data sets that the card gives figures for."""
-    return list(dict.fromkeys(name for entry in card["classes"] for name, v in entry.items() if isinstance(v, dict)))
-
-
-def _means(card) -> list[dict]:
-    """The means over the types, in the order of `_tests`; empty for a card without them."""
-    means = [card.get("macro", {}).get(test, {}).get("macro_n10") for test in _tests(card)]
+def _means(card: Card) -> list[dict]:
+    """The means over the types, in the order of its tests; empty for a card without them."""
+    means = [card.facts.get("macro", {}).get(test, {}).get("macro_n10") for test in card.tests()]
     return means if all(means) else []
 
 
-def _recipe(card) -> list[tuple]:
+def _recipe(card: Card) -> list[tuple]:
     """Name and value of what the training was told; colours by the names of their folders alone."""
-    recipe = card.get("training", {}).get("recipe", {})
+    recipe = card.facts.get("training", {}).get("recipe", {})
     return [
         (name, ", ".join(Path(one).name for one in value) if isinstance(value, list) else value)
         for name, value in recipe.items()
     ]
 
 
-def _rows(card) -> list[dict]:
-    """One row a type: the card's entry and its figures in the order of `_tests`."""
-    tests = _tests(card)
+def _rows(card: Card) -> list[dict]:
+    """One row a type: the card's entry and its figures in the order of its tests."""
     return [
-        {"type": BY_CODE[entry["code"]], "card": entry, "figures": [entry.get(test) for test in tests]}
-        for entry in card["classes"]
+        {"type": BY_CODE[own.code], "card": own, "figures": [_facts_of(own, test) for test in card.tests()]}
+        for own in card.types
     ]
 
 
-def _curves(card) -> list[dict]:
+def _facts_of(own: TypeCard, test: str):
+    return own.tests[test].facts if test in own.tests else None
+
+
+def _curves(card: Card) -> list[dict]:
     """Precision over recall of each type, a line a test, as points of an SVG 100 wide and high."""
-    curves = card.get("curves", {})
+    curves = card.facts.get("curves", {})
     numbers = {test: number for number, test in enumerate(curves, 1)}
     return [
         {
-            "type": BY_CODE[entry["code"]],
+            "type": BY_CODE[own.code],
             "lines": [
-                {"test": test, "number": numbers[test], "points": _svg(own["precision_over_recall"][entry["code"]])}
-                for test, own in curves.items()
-                if entry["code"] in own["precision_over_recall"]
+                {"test": test, "number": numbers[test], "points": _svg(drawn["precision_over_recall"][own.code])}
+                for test, drawn in curves.items()
+                if own.code in drawn["precision_over_recall"]
             ],
         }
-        for entry in card["classes"]
-        if any(entry["code"] in own["precision_over_recall"] for own in curves.values())
+        for own in card.types
+        if any(own.code in drawn["precision_over_recall"] for drawn in curves.values())
     ]
 
 
-def _reliability(card) -> list[dict]:
+def _reliability(card: Card) -> list[dict]:
     """Share of right calls over the score, a line a test."""
     return [
         {"test": test, "number": number, "points": _svg(own["reliability"])}
-        for number, (test, own) in enumerate(card.get("curves", {}).items(), 1)
+        for number, (test, own) in enumerate(card.facts.get("curves", {}).items(), 1)
     ]
 
 

@@ -131,6 +131,12 @@ class SlideRequest(serializers.Serializer):
     label = serializers.CharField(required=False, allow_blank=True, max_length=60)
 
 
+class ScaleRequest(serializers.Serializer):
+    """The scale of all images of a slide, as a person states it."""
+
+    um_per_px = serializers.CharField(max_length=20, help_text="Micrometres per pixel, 0.02 to 1.")
+
+
 class FileRefusal(serializers.Serializer):
     name = serializers.CharField()
     error = serializers.CharField()
@@ -165,14 +171,19 @@ class SlideSerializer(serializers.ModelSerializer):
     state = serializers.ChoiceField(Run.State.choices, read_only=True)
     progress = serializers.FloatField(min_value=0, max_value=1)
     error = serializers.CharField(allow_blank=True)
+    scale_choices = serializers.DictField(
+        child=serializers.FloatField(),
+        allow_null=True,
+        help_text="Not null: state the scale (POST to scale/); what the file and the red cells say, where they say it.",
+    )
     queued_before = serializers.IntegerField(help_text="Runs that a worker takes before this one.")
     detector = serializers.CharField(allow_null=True)
 
     class Meta:
         model = Slide
         fields = [
-            "id", "case", "label", "is_drawn", "uploaded_at", "state", "progress", "error", "queued_before",
-            "detector", "images",
+            "id", "case", "label", "is_drawn", "uploaded_at", "state", "progress", "error", "scale_choices",
+            "queued_before", "detector", "images",
         ]  # fmt: skip
 
 

@@ -50,6 +50,7 @@ urlpatterns = [
         name="api_report_pdf_below",
     ),
     path("api/v1/slides/<int:pk>/", views_cases.SlideDetail.as_view(), name="api_slide"),
+    path("api/v1/slides/<int:pk>/scale/", views_cases.SlideScale.as_view(), name="api_slide_scale"),
     path("api/v1/slides/<int:pk>/cells/", views_cells.SlideCells.as_view(), name="api_slide_cells"),
     path("api/v1/cells/<int:pk>/decisions/", views_cells.CellDecisions.as_view(), name="api_cell_decisions"),
     path("account/tokens/", views_pages.token_list, name="token_list"),

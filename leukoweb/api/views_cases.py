@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from leukoweb.accounts.lockout import lock_sentence, locked_until
 from leukoweb.accounts.second_factor import check_code, has_second_factor
 from leukoweb.analysis.models import ImageResult, Run
-from leukoweb.analysis.services import runs_before
+from leukoweb.analysis.services import reread_slide, runs_before
 from leukoweb.analysis.uploads import accept_upload
 from leukoweb.answers import as_json
 from leukoweb.api import serializers as forms
@@ -178,6 +178,26 @@ class SlideDetail(Door):
         return Response(slide_json(slide))
 
 
+class SlideScale(Door):
+    actions = {"POST": "upload_slide"}  # noqa: RUF012
+
+    @extend_schema(
+        request=forms.ScaleRequest,
+        responses={200: forms.SlideSerializer, 400: forms.Refusal, 404: forms.Refusal, 409: forms.Refusal},
+    )
+    def post(self, request, pk):
+        """State the scale of a slide and have it read again, also after its run failed for want of one."""
+        slides = Slide.objects.visible_to(request.user).select_related("case__laboratory")
+        slide = get_object_or_404(slides, pk=pk)
+        asked = _checked(forms.ScaleRequest, request.data)
+        try:
+            um_per_px = plausible_um_per_px(asked["um_per_px"])
+        except ValueError as implausible:
+            raise Refused(str(implausible), "um_per_px") from implausible
+        reread_slide(slide, um_per_px=um_per_px, by=request.user)
+        return Response(slide_json(slide))
+
+
 def visible_case(request, accession_number):
     """The case of the caller's laboratory, or 404: a number names one case there, and perhaps another one elsewhere."""
     cases = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
@@ -189,6 +209,7 @@ def slide_json(slide) -> dict:
     """A slide with the state of its counted run."""
     run = Run.objects.select_related("detector").get(slide=slide, is_shadow=False)
     slide.state, slide.progress, slide.error = run.state, run.progress, run.error
+    slide.scale_choices = run.scale_choices if run.asks_scale else None
     slide.queued_before = runs_before(run) if run.state == Run.State.QUEUED else 0
     slide.detector = str(run.detector) if run.detector else None
     results = ImageResult.objects.filter(run=run).select_related("run")

@@ -48,7 +48,7 @@ def run_command(options: argparse.Namespace) -> int | None:
     return 0
 
 
-def stain_box(image, um_per_px=0.1):
+def stain_box(image: np.ndarray, um_per_px: float) -> tuple[float, float, float, float] | None:
     """Find the leukocyte nearest to the middle of a crop by its stain.
 
     Parameters
@@ -137,7 +137,9 @@ def derive_boxes(view, found=None, image=None):
     if len(view.cells) != 1:
         return view
     if found is None:
-        box = stain_box(read_pixels(view.path) if image is None else image, view.um_per_px or 0.1)
+        if view.um_per_px is None:
+            raise ValueError(f"{Path(view.path).name} has no scale: state um_per_px for its source.")
+        box = stain_box(read_pixels(view.path) if image is None else image, view.um_per_px)
         return replace(view, cells=((view.cells[0][0], box),), boxless=False) if box else view
     box = central_box(found, view, least=LEAST_SCORE)
     if box is None or (box[2] - box[0]) * (box[3] - box[1]) > MOST_OF_PICTURE * view.width_px * view.height_px:

@@ -17,7 +17,7 @@ from detection.lab.data.datasets import PICTURES, View, picture_size
 # What `--allow` may name. Allowed, the thing itself is left out: the name, line, box or view; a box outside is clipped.
 KINDS = (
     "unknown-name", "missing-picture", "unreadable-picture", "bad-label", "no-labels", "no-box", "box-outside",
-    "duplicate", "duplicate-across-splits", "conflicting-labels", "patient-across-splits",
+    "no-scale", "duplicate", "duplicate-across-splits", "conflicting-labels", "patient-across-splits",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from detection.cell_types import CELL_TYPES, CODES
+from detection.inference.scale import um_per_px_from_red_cells
 from detection.lab.data.datasets import View, read_pixels, with_hash, write_dataset
 from detection.lab.data.derive_boxes import derive_boxes
 from detection.lab.data.files import KINDS, Problem, number, read_yaml
@@ -28,6 +30,7 @@ LMU_CELLS = {
 }  # fmt: skip
 
 
+MOST_MEASURED = 60  # pictures of a source whose red cells are measured
 KEYS = {
     "name", "layout", "root", "um_per_px", "class_map", "licence", "min_box_score", "val_patients", "keep_split",
     "patients", "guessed", "data_yaml",
@@ -58,7 +61,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KIND",
         help="let this kind of problem pass: unknown-name, missing-picture, unreadable-picture, bad-label, no-labels, "
-        "no-box, box-outside, duplicate, duplicate-across-splits, conflicting-labels, patient-across-splits",
+        "no-box, no-scale, box-outside, duplicate, duplicate-across-splits, conflicting-labels, patient-across-splits",
     )
     parser.add_argument(
         "--boxes", choices=("stain", "detector"), default="stain", help="where boxes come from that a source lacks"
@@ -257,6 +260,8 @@ def read_source(source, boxes, contents):
     names = read_class_map(source["class_map"])
     extra = {key: source[key] for key in ("min_box_score", "data_yaml") if key in source}
     read, problems = READERS[source["layout"]](source["root"], source["name"], names, source.get("um_per_px"), **extra)
+    read, unmeasured = with_scales(read, source["name"])
+    problems += unmeasured
     views = []
     for view in tqdm(read, desc=source["name"], mininterval=5):
         where = Path(view.path).name
@@ -273,6 +278,33 @@ def read_source(source, boxes, contents):
         contents[view.path] = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
         views.append(with_hash(replace(view, guessed=source["guessed"])))
     return views, problems
+
+
+def with_scales(views: Sequence[View], source: str) -> tuple[list[View], list[Problem]]:
+    """Give views without a scale that of the red cells of their source, whose pictures come from one microscope.
+
+    Returns
+    -------
+    views : list of View
+        Without those whose scale cannot be had.
+    problems : list of Problem
+    """
+    unknown = [view for view in views if view.um_per_px is None]
+    measured = []
+    for view in unknown[:: max(1, len(unknown) // MOST_MEASURED)]:
+        try:
+            um_per_px = um_per_px_from_red_cells(read_pixels(view.path))
+        except OSError:  # told with the other pictures that cannot be read
+            continue
+        measured += [um_per_px] if um_per_px else []
+    if not unknown:
+        return list(views), []
+    if not measured:
+        what = f"{len(unknown)} pictures have no um_per_px, and too few red cells are seen on them to measure it"
+        return [view for view in views if view.um_per_px is not None], [Problem("no-scale", source, what)]
+    scale = round(float(np.median(measured)), 4)
+    print(f"{source}: {len(unknown)} pictures have no um_per_px; their red cells measure {scale:g}.", file=sys.stderr)
+    return [view if view.um_per_px else replace(view, um_per_px=scale) for view in views], []
 
 
 def refuse(problems, allow, report):

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from detection.boxes import pairwise_iou
+from detection.card import Card
 from detection.cell_types import CODES
-from detection.inference.detector import score_thresholds
 from detection.inference.stain_transfer import as_lists, from_lists, typical_stain
 from detection.lab.checkpoints import detector_of, json_at
 from detection.lab.data.datasets import read_dataset, read_pixels
@@ -50,15 +50,15 @@ def add_command(parser: argparse.ArgumentParser) -> None:
 
 def run_command(options: argparse.Namespace) -> int:
     """Run `calibrate`."""
-    card = json_at(options.weights.with_suffix(".json"))
+    facts = json_at(options.weights.with_suffix(".json"))
     if options.reference:
         aim = training_stain(read_dataset(options.reference, "train"))
     else:
-        aim = from_lists(card["look"]) if "look" in card else None
+        aim = from_lists(facts["look"]) if "look" in facts else None
     views = draw_cells(given := read_dataset(options.cells, options.split))
     if views != given:
         print(f"{sum(len(view.cells) for view in views)} cells of {len(views)} views are drawn.", file=sys.stderr)
-    own = dict(zip(CODES, score_thresholds(card).tolist())) if "classes" in card else None
+    own = dict(zip(CODES, Card.of(facts).score_thresholds().tolist())) if "classes" in facts else None
     site = calibrate(detector_of(options.weights), views, aim, thresholds=own)
     write_site(options.out, site, options.weights)
     print(json.dumps({name: site[name] for name in ("typed_right", "at_thresholds")}, indent=1))

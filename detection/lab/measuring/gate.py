@@ -82,7 +82,7 @@ def compare(candidate, reference, labelled, fields):
         "boxes": boxes,
         "reference": [reference.backend, reference.precision],
         "candidate": [candidate.backend, candidate.precision],
-        "sha256": reference.card["sha256"],
+        "sha256": reference.card.sha256,
     }
 
 

@@ -6,11 +6,11 @@ It knows the card's format and the rules of evidence; it measures nothing itself
 import argparse
 import hashlib
 import json
-import re
 import shutil
 from collections import Counter
 from pathlib import Path
 
+from detection.card import Card
 from detection.cell_types import CODES
 from detection.inference.stain_transfer import as_lists
 from detection.lab.data.datasets import read_dataset
@@ -246,7 +246,5 @@ def write_release(weights, card, folder):
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / card["weights"]
     shutil.copyfile(weights, target)
-    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    text = re.sub(r"\[[\s\d.,-]+\]", lambda numbers: " ".join(numbers[0].split()), text)  # a list of numbers, a line
-    target.with_suffix(".json").write_text(text)
+    Card.of(card).write(target.with_suffix(".json"))
     return target, target.with_suffix(".json")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from detection.card import Card
 from detection.cell_types import BY_CODE, CODES
-from detection.inference.detector import score_thresholds
 from detection.inference.networks import import_torch, machine_name
-from detection.lab.checkpoints import detector_of, json_at
+from detection.lab.checkpoints import detector_of, json_at, training_scale
 from detection.lab.data.datasets import read_dataset
 from detection.lab.measuring import calibration, evaluation
 from detection.lab.measuring.pictures import draw_confusion, draw_curves, draw_errors, draw_reliability, worst_errors
@@ -43,20 +43,21 @@ def add_command(parser: argparse.ArgumentParser) -> None:
 
 def run_command(options: argparse.Namespace) -> int:
     """Run `evaluate`."""
-    card, thresholds = json.loads(options.card.read_text()) if options.card else {}, None
-    if card:  # as the product shows cells; a card in the making has no common threshold yet
-        levels = score_thresholds({"default_score_threshold": 0.25} | card)
+    facts, thresholds = json.loads(options.card.read_text()) if options.card else {}, None
+    um_per_px = facts.get("um_per_px") or training_scale(options.weights)
+    if facts:  # as the product shows cells; a card in the making has no common threshold yet
+        levels = Card.draft(um_per_px, facts).score_thresholds()
         thresholds = {code: float(level) for code, level in zip(CODES, levels)}
     views = [view for view in read_dataset(options.dataset, options.split) if options.source in (None, view.source)]
     if not views:
         raise ValueError("There is no view in this split and source.")
     result = evaluate(
-        detector_of(options.weights, card.get("um_per_px")),
+        detector_of(options.weights, um_per_px),
         views,
         options.out,
         thresholds=thresholds,
-        common_threshold=card.get("default_score_threshold"),
-        temperature=card.get("temperature"),
+        common_threshold=facts.get("default_score_threshold"),
+        temperature=facts.get("temperature"),
         repeats=options.bootstrap,
         fields=options.fields,
         name=options.weights.stem,
@@ -189,7 +190,7 @@ def speed_facts(detector, views, images_per_s):
     return {
         "images_per_s": round(images_per_s, 1),
         "threads": torch.get_num_threads(),
-        "input_px": input_px(views, detector.card["um_per_px"]),
+        "input_px": input_px(views, detector.card.um_per_px),
         "device": detector.device,
         "machine": machine,
         "precision": detector.precision,
@@ -198,8 +199,11 @@ def speed_facts(detector, views, images_per_s):
 
 def input_px(views, um_per_px):
     """Return the width and height, in px, of the middle one of the views as the network sees them."""
-    factors = np.array([(view.um_per_px or um_per_px) / um_per_px for view in views])
-    sizes = np.array([(view.width_px, view.height_px) for view in views]) * factors[:, None]  # (views, 2)
+    known = [view for view in views if view.um_per_px]
+    if not known:
+        return []
+    sizes = np.array([(view.width_px, view.height_px) for view in known], float)  # (views, 2)
+    sizes *= np.array([[view.um_per_px] for view in known]) / um_per_px
     return [int(-(-edge // 32) * 32) for edge in np.median(sizes, 0)]
 
 

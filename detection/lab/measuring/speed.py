@@ -82,7 +82,7 @@ def _print_backends(field, options):
     }
     if torch.cuda.is_available():
         ours["torch cuda f16"] = _load(options, device="cuda")
-    tiles = Tiles(field, FIELD_UM_PER_PX, next(iter(ours.values())).card["um_per_px"], 640)
+    tiles = Tiles(field, FIELD_UM_PER_PX, next(iter(ours.values())).card.um_per_px, 640)
     batch = np.stack([tiles.pixels(number) for number in range(16)])
     ways = {"ultralytics predict": _plain_predict(options.weights, batch)}
     for name, detector in ours.items():
@@ -129,7 +129,7 @@ def _print_worker_path(path, options):
         unpack_image(path, folder)
         unpacking = time.perf_counter() - start
         pixels = np.load(Path(folder) / "pixels.npy", mmap_mode="r")
-        tiles = Tiles(pixels, FIELD_UM_PER_PX, detector.card["um_per_px"], 1280)
+        tiles = Tiles(pixels, FIELD_UM_PER_PX, detector.card.um_per_px, 1280)
         batch = max(1, detector.network.batch_tiles // 4)
         batches = [
             np.stack([tiles.pixels(number) for number in range(start, min(start + batch, len(tiles)))])
@@ -180,14 +180,12 @@ def _work(options):
 
     from detection.images import unpack_image
     from detection.inference.reading import read_field
-    from detection.inference.scale import um_per_px_from_red_cells
 
     detector = _load(options)
     with tempfile.TemporaryDirectory() as folder:
         unpack_image(options.worker_on, folder)
         pixels = np.load(Path(folder) / "pixels.npy", mmap_mode="r")
-        um_per_px = um_per_px_from_red_cells(pixels) or FIELD_UM_PER_PX
-        cells = read_field(pixels, detector, um_per_px).cells
+        cells = read_field(pixels, detector, FIELD_UM_PER_PX).cells
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(json.dumps({"cells": len(cells), "peak_gb": max(own, child) / 2**20}))

@@ -93,6 +93,10 @@ class Canvases(Dataset):
         self.canvas_px, self.um_per_px, self.seed = canvas_px, um_per_px, seed
         self.composed, self.strong = composed, strong
         self.views = list(views)
+        if unknown := sum(view.um_per_px is None for view in self.views):
+            raise ValueError(
+                f"{unknown} training views have no scale: state um_per_px for their source and run `prepare`."
+            )
         groups = defaultdict(list)  # (source, code): [(number of the view, which of its cells), ...]
         for number, view in enumerate(self.views):
             for index, (code, _) in enumerate(view.cells):
@@ -216,7 +220,7 @@ class Canvases(Dataset):
 
     def factor(self, view, zoom):
         """Canvas px per view px."""
-        return (view.um_per_px or self.um_per_px) / self.um_per_px * zoom
+        return view.um_per_px / self.um_per_px * zoom
 
 
 def draw_zoom(rng):

@@ -4,6 +4,7 @@ from collections import Counter
 
 from django.urls import reverse
 
+from detection.card import Card, TypeCard
 from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import DetectorVersion, ImageResult
@@ -172,21 +173,19 @@ def evidence_cards(case) -> dict:
         "runs__detector", flat=True
     )[:1]  # fmt: skip
     detector = DetectorVersion.objects.filter(pk__in=list(run)).first()
-    return {} if detector is None else {e["code"]: _card(e, str(detector)) for e in detector.card["classes"]}
+    return {} if detector is None else {own.code: _card(own, str(detector)) for own in Card.of(detector.card).types}
 
 
-def _card(entry, detector):
+def _card(own: TypeCard, detector: str) -> dict:
     tests = []
-    for name, figures in entry.items():
-        if not isinstance(figures, dict):
-            continue
-        test = {"name": name.replace("_", " "), "n": figures.get("n"), "ap50": figures.get("ap50")}
+    for name, figures in own.tests.items():
+        test = {"name": name.replace("_", " "), "n": figures.n, "ap50": figures.ap50}
         for figure in ("precision", "recall"):
-            if isinstance(figures.get(figure), list):  # value, and its exact 95 % interval
-                test[figure] = [round(100 * value) for value in figures[figure]]
-        right, _, shown = str(figures.get("central_cell_typed_right", "")).partition("/")
+            if share := getattr(figures, figure):  # value, and its exact 95 % interval
+                test[figure] = [round(100 * value) for value in share]
+        right, _, shown = str(figures.facts.get("central_cell_typed_right", "")).partition("/")
         if right.isdigit() and shown.isdigit() and int(shown):
             low, high = clopper_pearson(int(right), int(shown))
             test |= {"right": int(right), "of": int(shown), "low": round(100 * low), "high": round(100 * high)}
         tests.append(test)
-    return {"level": entry["evidence"], "n_train": entry.get("n_train"), "tests": tests, "detector": detector}
+    return {"level": own.evidence, "n_train": own.n_train, "tests": tests, "detector": detector}

@@ -80,7 +80,7 @@ def _embedded_pictures(content):
     shown = []
     for chosen in _chosen(content):
         cell = cells.get(chosen["id"])
-        path = crop_path(cell, um_per_px=scales.get(cell.image_id) or 0.1) if cell else None
+        path = crop_path(cell, um_per_px=scales.get(cell.image_id)) if cell else None
         if path:
             shown.append({**chosen, "src": "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()})
     return shown

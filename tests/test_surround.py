@@ -1,0 +1,81 @@
+"""Round pictures on black: the surround takes no part in scale, stain or detection; scale functions never raise."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from detection.inference import scale
+from detection.inference.nuclei import find_nuclei
+from detection.inference.reading import read_field
+from detection.inference.scale import um_per_px_from_red_cells
+from detection.inference.surround import surround_mask, without_surround
+from detection.phantom import draw_field
+
+
+def on_black(image, *, rim_px=0):
+    """Show a picture through a round opening, its rim sharp or soft."""
+    height_px, width_px = image.shape[:2]
+    y, x = np.mgrid[:height_px, :width_px]
+    away = np.hypot(y - height_px / 2, x - width_px / 2)
+    light = np.clip((min(height_px, width_px) / 2 - away) / max(rim_px, 1), 0, 1)
+    return (image * light[..., None]).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def field():
+    return draw_field(900, 900, um_per_px=0.2, seed=5, leukocytes={"NGS": 5, "MYO": 4, "LYT": 4})
+
+
+@pytest.mark.parametrize("rim_px", [0, 30])
+def test_a_round_picture_on_black_is_measured_like_its_inside(field, rim_px):
+    assert um_per_px_from_red_cells(on_black(field.image, rim_px=rim_px)) == pytest.approx(0.2, rel=0.12)
+
+
+def test_the_surround_holds_no_nuclei_and_no_cells(field, shipped_detector):
+    picture = on_black(field.image, rim_px=30)
+    reading = read_field(picture, shipped_detector, 0.2)
+    centres = (reading.boxes[:, :2] + reading.boxes[:, 2:]) / 2
+    assert len(centres) >= 4
+    assert (np.hypot(*(centres - 450).T) < 450).all()
+    nuclei = find_nuclei(without_surround(picture), 0.2)
+    assert (np.hypot(*((nuclei[:, :2] + nuclei[:, 2:]) / 2 - 450).T) < 450).all()
+
+
+def test_a_picture_without_a_surround_is_not_copied(field):
+    assert without_surround(field.image) is field.image
+    dark_corner = field.image.copy()
+    dark_corner[:20, :20] = 0  # a mark, not a surround
+    assert without_surround(dark_corner) is dark_corner
+    black = np.zeros((64, 64, 3), np.uint8)
+    assert without_surround(black) is black
+
+
+def test_the_round_picture_of_a_phone_on_the_eyepiece_is_read(real_images, shipped_detector, field):
+    picture = on_black(field.image, rim_px=40)
+    if real_images:
+        picture = np.asarray(Image.open(real_images / "odd" / "round_black_vignette.jpg").convert("RGB"))
+    measured = um_per_px_from_red_cells(picture)
+    assert measured is None or 0.02 <= measured <= 1
+    assert read_field(picture, shipped_detector, 0.05 if real_images else 0.2).cells
+    assert 0.1 < surround_mask(picture[::2, ::2]).mean() < 0.6
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0]))
+def test_the_scale_functions_never_raise_on_any_mask(height, width, seed, share):
+    rng = np.random.default_rng(seed)
+    dark = (rng.random((height, width)) < share).astype(np.uint8)
+    nuclear = (rng.random((height, width)) < 0.2).astype(np.uint8)
+    for diameters in ([*scale._single(dark.copy(), nuclear)], scale._inscribed(dark.copy(), nuclear)):
+        assert all(np.isfinite(diameters))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 80), st.integers(1, 80), st.integers(0, 2**32 - 1), st.integers(0, 255), st.integers(0, 255))
+def test_a_scale_is_measured_or_not_on_any_picture_and_lies_in_the_range(height, width, seed, low, high):
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(min(low, high), max(low, high) + 1, (height, width, 3), dtype=np.uint8)
+    measured = um_per_px_from_red_cells(np.kron(picture, np.ones((5, 5, 1), np.uint8)))
+    assert measured is None or 0.02 <= measured <= 1
