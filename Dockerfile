@@ -15,10 +15,11 @@ FROM python:3.11-slim-bookworm AS web
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 # Pango, HarfBuzz and fonts of many scripts: PDF reports draw every name. postgresql-client: backup and restore.
+# libgl1, libglib2.0-0: OpenCV, which says what libjpeg found wrong with a picture.
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends \
       libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core fonts-noto-core fonts-noto-cjk \
-      postgresql-client-15 \
+      postgresql-client-15 libgl1 libglib2.0-0 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --create-home --shell /usr/sbin/nologin leukoweb \
  && install --directory --owner leukoweb --group leukoweb --mode 0700 /data
@@ -37,7 +38,7 @@ ENV LEUKOWEB_DATA_DIR=/data
 USER leukoweb
 VOLUME /data
 EXPOSE 8000
-CMD ["gunicorn", "leukoweb.wsgi", "--worker-class", "gthread", "--workers", "3", "--threads", "8", "--bind", "0.0.0.0:8000", "--no-control-socket", "--max-requests", "2000", "--max-requests-jitter", "500", "--limit-request-line", "0"]
+CMD ["gunicorn", "leukoweb.wsgi", "--worker-class", "leukoweb.serving.Worker", "--workers", "3", "--threads", "8", "--bind", "0.0.0.0:8000", "--no-control-socket", "--max-requests", "2000", "--max-requests-jitter", "500", "--limit-request-line", "0"]
 
 
 FROM web AS worker
@@ -45,10 +46,6 @@ FROM web AS worker
 # alone (200 MB): https://download.pytorch.org/whl/cpu
 ARG TORCH_INDEX=
 USER root
-# libgl1, libglib2.0-0: OpenCV.
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 \
- && rm -rf /var/lib/apt/lists/*
 RUN if [ -n "$TORCH_INDEX" ]; then pip install --no-deps --index-url "$TORCH_INDEX" "torch>=2.9,<3" "torchvision>=0.24,<1"; fi \
  && pip install "$(ls /wheels/*.whl)[worker]"
 

@@ -182,7 +182,7 @@ def test_nginx_finds_the_web_process_and_lets_the_largest_image_through():
     port = re.search(r"EXPOSE (\d+)", DOCKERFILE)[1]
     assert f"0.0.0.0:{port}" in DOCKERFILE
     assert f"server web:{port};" in NGINX
-    largest = int(re.search(r"client_max_body_size (\d+)g;", NGINX)[1]) * 2**30
+    largest = max(int(size) for size in re.findall(r"client_max_body_size (\d+)m;", NGINX)) * 2**20
     assert largest > settings.MAX_IMAGE_BYTES
     assert "X-Forwarded-Proto https" in NGINX
     assert "$remote_addr" in NGINX

@@ -1,0 +1,149 @@
+"""The web server's worker: a request takes a thread only when its head, and its small body, have come whole.
+
+Slow senders wait in the main loop, which costs no thread; a large body must keep a least rate. nginx does the same
+where it is in front. What bodies are allowed is decided in bodies.py.
+"""
+
+import errno
+import os
+import re
+import selectors
+import socket
+import struct
+import time
+from functools import partial
+from typing import Any
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from leukoweb.bodies import ANONYMOUS_BYTES
+
+REQUEST_LIMIT_S = float(os.environ.get("LEUKOWEB_REQUEST_LIMIT_S", "10"))  # for head and small body together
+LOOK_AGAIN_S = 0.2
+MOST_HEAD_BYTES = 32_768
+MOST_WAITING_BY_ADDRESS = 100
+SILENCE_LIMIT_S = 20
+LEAST_BYTES_PER_S, GRACE_S = 4096, 30
+HEAD_END = b"\r\n\r\n"
+LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,15})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
+
+
+class PacedSocket:
+    """A connection whose request must come at a least rate, so that nobody holds a thread by sending slowly."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection, self.began_at, self.came = connection, time.monotonic(), 0
+
+    def recv(self, size: int) -> bytes:
+        """Receive what comes; TimeoutError where the sender is too slow."""
+        try:
+            piece = self.connection.recv(size)
+        except BlockingIOError as silent:
+            raise TimeoutError(errno.ETIMEDOUT, "the body stopped coming") from silent
+        self.came += len(piece)
+        if piece and self.came < LEAST_BYTES_PER_S * (time.monotonic() - self.began_at - GRACE_S):
+            raise TimeoutError(errno.ETIMEDOUT, "the body comes too slowly")
+        return piece
+
+
+class Worker(ThreadWorker):
+    """Gunicorn's threads behind a main loop that waits for whole requests."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.waiting: dict[TConn, float] = {}  # connections whose request is not whole, and when each must be
+        self.watched: set[TConn] = set()  # those of them that the poller listens to
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection and wait for its request in the main loop."""
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return
+        self.nr_conns += 1
+        conn = TConn(self.cfg, client, address, listener.getsockname())
+        host = address[0] if isinstance(address, tuple) else address
+        if sum(_host(other) == host for other in self.waiting) >= MOST_WAITING_BY_ADDRESS:
+            self._close(conn)
+            return
+        self._wait(conn)
+
+    def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
+        """Wait for the next request of a kept-alive connection as for its first."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self._wait(conn)
+
+    def murder_pending(self) -> None:
+        """Look again at the connections whose request has come in part, and close those whose time is over."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn, until in list(self.waiting.items()):
+            if now > until:
+                self._forget(conn)
+                self._close(conn)
+            elif conn not in self.watched:
+                self._look(conn, conn.sock)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Return sooner while a request has come in part."""
+        partly = len(self.waiting) > len(self.watched)
+        super().wait_for_and_dispatch_events(min(timeout, LOOK_AGAIN_S) if partly else timeout)
+
+    def handle_request(self, req: Any, conn: TConn) -> bool:
+        """Answer a request whose body must keep coming."""
+        seconds = struct.pack("ll", SILENCE_LIMIT_S, 0)
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+        conn.parser.unreader.sock = PacedSocket(conn.sock)
+        return super().handle_request(req, conn)
+
+    def _wait(self, conn: TConn) -> None:
+        conn.sock.setblocking(False)
+        self.waiting[conn] = time.monotonic() + REQUEST_LIMIT_S
+        self.watched.add(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._look, conn))
+
+    def _look(self, conn: TConn, client: socket.socket) -> None:
+        """Give the connection to a thread if its request is whole; else stop listening and look again soon."""
+        try:
+            came = client.recv(MOST_HEAD_BYTES + ANONYMOUS_BYTES, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            came = b""
+        if not came or is_whole(came):
+            self._forget(conn)
+            if came:
+                conn.data_ready = True
+                self.enqueue_req(conn)
+            else:
+                self._close(conn)
+        elif conn in self.watched:
+            self.watched.discard(conn)
+            self.poller.unregister(client)
+
+    def _forget(self, conn: TConn) -> None:
+        del self.waiting[conn]
+        if conn in self.watched:
+            self.watched.discard(conn)
+            self.poller.unregister(conn.sock)
+
+    def _close(self, conn: TConn) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
+
+def is_whole(came: bytes) -> bool:
+    """Tell whether a request can be given to a thread: its head is whole, and its body too where that is small."""
+    head, end, body = came.partition(HEAD_END)
+    if not end:
+        return len(came) >= MOST_HEAD_BYTES  # refused by the parser
+    length = LENGTH.search(head + b"\r\n")
+    expected = int(length[1]) if length else 0
+    return expected > ANONYMOUS_BYTES or len(body) >= expected
+
+
+def _host(conn: TConn) -> str:
+    return conn.client[0] if isinstance(conn.client, tuple) else conn.client
