@@ -1,6 +1,7 @@
-"""The 15 leukocyte types in the order of the detector's class index.
+"""The 15 leukocyte types in the order of the detector's class index, with the one table of their names.
 
-Codes and names follow AML-Cytomorphology_LMU; this module imports nothing of ours and knows no figures of any detector.
+Codes follow AML-Cytomorphology_LMU; pages and paper show `label` or `short`, exports and the API the code. This module
+imports nothing of ours and knows no figures of any detector.
 
 References
 ----------
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CellType:
-    """One of the 15 types; `color` is an sRGB hex string that never stands without the code beside it."""
+    """One of the 15 types; `color` is an sRGB hex string that is never shown without a name."""
 
     index: int
     code: str
@@ -20,7 +21,13 @@ class CellType:
     lineage: str
     stage: int | None
     color: str
+    short: str
     in_differential: bool = True
+
+    @property
+    def label(self) -> str:
+        """Return the name as a heading or a line of a table begins: "Segmented neutrophil"."""
+        return self.name[0].upper() + self.name[1:]
 
     @property
     def is_blast(self) -> bool:
@@ -40,21 +47,21 @@ class CellType:
 
 # MYO is the myeloBLAST, MYB the myelOCYTE: a swap turns acute leukaemia into a left shift.
 CELL_TYPES = (
-    CellType(0, "BAS", "basophil", "granulocyte", None, "#4b3fbb"),
-    CellType(1, "EBO", "erythroblast", "red", None, "#c2410c", in_differential=False),
-    CellType(2, "EOS", "eosinophil", "granulocyte", None, "#dd6b20"),
-    CellType(3, "KSC", "smudge cell", "damaged", None, "#6b7280", in_differential=False),
-    CellType(4, "LYA", "lymphocyte, atypical", "lymphoid", None, "#0e7490"),
-    CellType(5, "LYT", "lymphocyte, typical", "lymphoid", None, "#0284c7"),
-    CellType(6, "MMZ", "metamyelocyte", "neutrophil", 4, "#65a30d"),
-    CellType(7, "MOB", "monoblast", "blast", None, "#9f1239"),
-    CellType(8, "MON", "monocyte", "monocyte", None, "#0f766e"),
-    CellType(9, "MYB", "myelocyte", "neutrophil", 3, "#a16207"),
-    CellType(10, "MYO", "myeloblast", "blast", 1, "#dc2626"),
-    CellType(11, "NGB", "neutrophil, band", "neutrophil", 5, "#16a34a"),
-    CellType(12, "NGS", "neutrophil, segmented", "neutrophil", 6, "#15803d"),
-    CellType(13, "PMB", "promyelocyte, bilobed", "promyelocyte", None, "#c026d3"),
-    CellType(14, "PMO", "promyelocyte", "neutrophil", 2, "#a21caf"),
+    CellType(0, "BAS", "basophil", "granulocyte", None, "#4b3fbb", "Baso"),
+    CellType(1, "EBO", "erythroblast", "red", None, "#c2410c", "NRBC", in_differential=False),
+    CellType(2, "EOS", "eosinophil", "granulocyte", None, "#dd6b20", "Eos"),
+    CellType(3, "KSC", "smudge cell", "damaged", None, "#6b7280", "Smudge", in_differential=False),
+    CellType(4, "LYA", "atypical lymphocyte", "lymphoid", None, "#0e7490", "Atyp lymph"),
+    CellType(5, "LYT", "lymphocyte", "lymphoid", None, "#0284c7", "Lymph"),
+    CellType(6, "MMZ", "metamyelocyte", "neutrophil", 4, "#65a30d", "Meta"),
+    CellType(7, "MOB", "monoblast", "blast", None, "#9f1239", "Monoblast"),
+    CellType(8, "MON", "monocyte", "monocyte", None, "#0f766e", "Mono"),
+    CellType(9, "MYB", "myelocyte", "neutrophil", 3, "#a16207", "Myelocyte"),
+    CellType(10, "MYO", "myeloblast", "blast", 1, "#dc2626", "Myeloblast"),
+    CellType(11, "NGB", "band neutrophil", "neutrophil", 5, "#16a34a", "Band"),
+    CellType(12, "NGS", "segmented neutrophil", "neutrophil", 6, "#15803d", "Seg"),
+    CellType(13, "PMB", "bilobed promyelocyte", "promyelocyte", None, "#c026d3", "Promyelo bi"),
+    CellType(14, "PMO", "promyelocyte", "neutrophil", 2, "#a21caf", "Promyelo"),
 )
 CODES = tuple(cell_type.code for cell_type in CELL_TYPES)
 BY_CODE = {cell_type.code: cell_type for cell_type in CELL_TYPES}

@@ -48,8 +48,7 @@ def test_the_case_opens_for_reading_and_only_in_this_session(outsider, case, ask
 def test_nothing_can_be_changed_in_an_emergency(outsider, case, ask, client):
     client.force_login(outsider)
     ask(client)
-    cell = case.slides.get().images.get().cells.first()
-    assert client.post(reverse("cell_decide", args=[cell.pk]), {"to": "MYO"}).status_code == 404
+    assert client.post(reverse("case_decisions", args=[case.pk]), {}).status_code == 404
     for form in ("case_sign", "case_edit", "case_reject", "slide_upload"):
         assert client.get(reverse(form, args=[case.pk])).status_code == 404
     assert client.post(reverse("case_sign", args=[case.pk]), {"act": "sign"}).status_code == 404

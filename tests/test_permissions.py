@@ -123,11 +123,8 @@ TABLE = {
     "slide_cells": (OWN, "no"),
     "case_cells": (OWN, "no"),
     "case_presence": ("no", OWN),
-    "cell_decide": ("no", OWN),
-    "cells_decide": ("no", READERS),  # the cells come in the body: those of others are not found there
-    "cell_add": ("no", OWN),
-    "cell_undo": ("no", OWN),
-    "cell_redo": ("no", OWN),
+    "case_decisions": ("no", OWN),
+    "case_scanned": ("no", READERS),  # of other cases it says that there is none
     "reference_cells": (READERS, "no"),
     "reader_keys": ("no", READERS),
     "atlas_list": (SIGNED_IN, ADMINS),

@@ -40,13 +40,13 @@ def test_the_workbench_shows_the_case_and_its_opening_is_recorded(case, reader, 
     assert Event.objects.filter(action="case.read", case_id=case.pk, actor=pathologist).count() == 1
 
 
-def test_the_page_carries_how_far_the_detector_is_proven_on_each_type(case, reader):
+def test_the_cells_come_with_how_far_the_detector_is_proven_on_each_type(case, reader):
     """Counts that were typed right get their exact interval: 7 of 10 -> 35 to 93 %."""
     detector = active_detector()
     entry = next(e for e in detector.card["classes"] if e["code"] == "MON")
     entry["ward"] = {"n": 10, "ap50": 0.6, "precision": [0.9, 0.8, 0.95], "central_cell_typed_right": "7/10"}
     detector.save()
-    shown = reader.get(reverse("workbench", args=[case.pk])).context["page"]["evidence"]["MON"]
+    shown = reader.get(reverse("case_cells", args=[case.pk])).json()["evidence"]["MON"]
     test = next(t for t in shown["tests"] if t["name"] == "ward")
     assert (test["right"], test["of"], test["low"], test["high"]) == (7, 10, 35, 93)
     assert test["precision"] == [90, 80, 95]
@@ -60,7 +60,7 @@ def test_the_workbench_of_another_laboratory_does_not_exist(case, sign_in, outsi
 def test_the_workbench_of_a_signed_case_says_that_labels_are_only_read(case, reader, pathologist):
     Report.objects.create(case=case, state=Report.State.SIGNED, created_by=pathologist)
     page = reader.get(reverse("workbench", args=[case.pk])).content.decode()
-    assert "labels can be read, not changed" in page
+    assert "Read-only" in page
 
 
 def test_cells_that_could_change_a_flag_come_first(case, reader):

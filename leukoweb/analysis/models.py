@@ -138,6 +138,14 @@ class Run(models.Model):
         within_image = self.tiles_done / self.tiles_total if self.tiles_total else 0.0
         return min((self.images_done + within_image) / max(self.images_total, 1), 0.99)
 
+    @property
+    def seconds_left(self) -> int | None:
+        """How long a running analysis will take yet at its pace so far; None while too little is done to tell."""
+        done = self.progress
+        if self.state != self.State.RUNNING or self.started_at is None or done < 0.05:
+            return None
+        return round((timezone.now() - self.started_at).total_seconds() * (1 - done) / done)
+
 
 class ImageResult(models.Model):
     """What a run measured on one image besides its cells."""

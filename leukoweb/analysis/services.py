@@ -227,6 +227,18 @@ def runs_before(run) -> int:
     return waiting.filter(first).count() + Run.objects.filter(state=Run.State.RUNNING).count()
 
 
+def progress_sentence(run) -> str:
+    """Say how far an analysis is that has not ended, and how long it will take."""
+    if run.state == Run.State.QUEUED:
+        before = runs_before(run)
+        return f"queued, {before} slide{'' if before == 1 else 's'} before it." if before else "queued, next in line."
+    left = run.seconds_left
+    if left is None:
+        return "analysing."
+    time_left = f"{left} s" if left < 90 else f"{round(left / 60)} min"
+    return f"analysing, {round(100 * run.progress)}% done, about {time_left} left."
+
+
 _BOX = ("x1", "y1", "x2", "y2")
 
 

@@ -69,7 +69,7 @@ def slide_progress(request, pk):
     shown = progress_of(slide)
     answer = render(request, "analysis/_slide_progress.html", shown)
     if shown["run"].state == Run.State.DONE:
-        answer["HX-Trigger"] = "slide-done"  # the page fetches its results then, without being loaded again
+        answer["HX-Trigger"] = "slide-done"  # the page then exchanges its live part, without being loaded again
     return answer
 
 
@@ -148,6 +148,7 @@ def progress_of(slide) -> dict:
         "run": run,
         "is_waiting": is_waiting,
         "percent": round(100 * run.progress),
+        "sentence": services.progress_sentence(run) if is_waiting else "",
         "before": services.runs_before(run) if run.state == Run.State.QUEUED else 0,
     }
 

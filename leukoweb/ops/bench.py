@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import uuid
 from datetime import timedelta
 from pathlib import Path
 
@@ -162,9 +163,12 @@ def median_of_decisions_s(address, cookie, times) -> float:
     token = "b" * 32
     headers = {"Cookie": f"{cookie}; csrftoken={token}", "X-CSRFToken": token, "Content-Type": "application/json"}
     taken = []
-    for cell in Cell.objects.filter(detector_code="NGS").order_by("-id")[: times + 2]:
-        asked = json.dumps({"cells": {cell.pk: 0}, "code": "NGB"}).encode()
-        request = urllib.request.Request(address + reverse("cells_decide"), asked, headers)  # noqa: S310
+    cells = Cell.objects.filter(detector_code="NGS").select_related("run__slide").order_by("-id")
+    for cell in cells[: times + 2]:
+        decision = {"key": str(uuid.uuid4()), "act": "label", "cells": {cell.pk: 0}, "code": "NGB"}
+        asked = json.dumps({"decisions": [decision]}).encode()
+        page = reverse("case_decisions", args=[cell.run.slide.case_id])
+        request = urllib.request.Request(address + page, asked, headers)  # noqa: S310
         started = time.perf_counter()
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             answer.read()

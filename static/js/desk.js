@@ -1,207 +1,365 @@
 // The cells of a case as this page holds them: what is selected, and the one way to change a label.
-// Knows the server's JSON doors; knows nothing of how cells are drawn.
+// It asks the server and keeps the queue of decisions; it does not know how cells are drawn.
+
+import { Pending } from "./pending.js";
+
+/** @typedef {import("./pending.js").Cell} Cell */
+/** @typedef {import("./pending.js").Outcome} Outcome */
+
+const SEND_AFTER_MS = 90; // longer than a scanner needs for its next character: until then a decision can be retracted
+const RETRY_AFTER_MS = [1000, 2000, 4000, 8000, 15000];
+const KEPT_ALIVE_BYTES = 60_000; // of what a request may carry that outlives its page
 
 export class Refused extends Error {}
+export class Unreachable extends Error {}
 
 export class Desk extends EventTarget {
+  /**
+   * @param {Record<string, string>} urls
+   * @param {string} csrfToken
+   */
   constructor(urls, csrfToken) {
     super();
     this.urls = urls;
     this.csrfToken = csrfToken;
+    this.pending = new Pending();
+    /** @type {Map<number, Cell>} */
     this.cells = new Map();
+    /** @type {Map<number, any>} */
     this.images = new Map();
+    /** @type {Set<number>} */
     this.selected = new Set();
+    /** @type {number | null} */
     this.current = null;
+    /** @type {any} */
     this.summary = null;
+    /** @type {Record<string, any>} */
+    this.evidence = {};
     this.lastDecision = 0;
-    this.queue = Promise.resolve();
-    this.waiting = 0;
+    /** @type {"saved" | "saving" | "offline" | "signed out"} */
+    this.state = "saved";
+    this.isSending = false;
+    this.enqueuedAt = 0;
+    this.failures = 0;
+    this.sendTimer = 0;
+    /** @type {Set<string>} */
+    this.sent = new Set();
+    /** @type {Map<string, (outcome: Outcome) => void>} */
+    this.waiters = new Map();
+    addEventListener("online", () => this.#send());
   }
 
-  async load() {
-    const loaded = await this.#ask(this.urls.cells);
-    this.images = new Map(loaded.images.map((image) => [image.id, image]));
-    this.cells = new Map(loaded.cells.map((cell) => [cell.id, cell]));
+  /** @param {boolean} isPoll nobody asked for it: no activity of a person */
+  async load(isPoll = false) {
+    const loaded = await this.#ask(this.urls.cells, undefined, isPoll ? { "X-LeukoWeb-Poll": "1" } : {});
+    this.images = new Map(loaded.images.map((/** @type {any} */ image) => [image.id, image]));
+    this.pending.store(loaded.cells);
+    this.cells = new Map(loaded.cells.map((/** @type {Cell} */ cell) => [cell.id, cell]));
     this.#noteLast(loaded.cells);
     this.summary = loaded.summary;
+    this.evidence = loaded.evidence;
     this.#say("loaded");
     this.#say("summary");
   }
 
+  /** @param {number | null} id */
   get(id) {
-    return this.cells.get(id);
+    return id === null ? undefined : this.cells.get(id);
   }
 
+  /** @param {number} id */
   crop(id) {
     return this.urls.crop.replace("/0/", `/${id}/`);
   }
 
+  /** @param {number} id */
   around(id) {
     return this.urls.around.replace("/0/", `/${id}/`);
   }
 
+  /**
+   * @param {number[]} ids
+   * @param {number | null} current
+   */
   select(ids, current = ids.at(-1) ?? null) {
     this.selected = new Set(ids);
     this.current = current;
     this.#say("selected");
   }
 
-  // Cells that need a person's look, in the server's order by what they could change.
+  /** Cells that a person must see alone, in the server's order by what they could change. */
   needingLook() {
-    return (this.summary?.order ?? []).filter((id) => {
+    return /** @type {number[]} */ (this.summary?.order ?? []).filter((id) => {
       const cell = this.cells.get(id);
       return cell && !cell.decided;
     });
   }
 
-  // The page shows the label at once; the server's answer is the truth. Requests go out one after the other, so each
-  // carries the decision that its cell really had.
-  decide(ids, code, reason = "") {
-    const before = ids.map((id) => ({ ...this.cells.get(id) }));
-    const changed = ids.map((id) => {
-      const cell = this.cells.get(id);
-      return { ...cell, code: code ?? cell.code, decided: true, look: [] };
-    });
-    this.#take(changed);
-    return this.#inTurn(async () => {
-      const cells = Object.fromEntries(ids.map((id) => [id, this.cells.get(id).seen]));
-      try {
-        this.#receive(await this.#ask(this.urls.decide, { cells, code, reason }));
-      } catch (problem) {
-        this.#take(before.map((cell) => ({ ...cell, seen: this.cells.get(cell.id).seen })));
-        this.#fail(problem, ids, code);
-      }
-    });
+  /** How many decisions the server has not confirmed yet. */
+  get waiting() {
+    return this.pending.acts.length;
   }
 
-  add(image, box, code) {
-    return this.#inTurn(async () => {
-      try {
-        const answer = await this.#ask(this.urls.add.replace("/0/", `/${image}/`), { box, code });
-        this.#receive(answer);
-        this.select([answer.changed[0].id]);
-      } catch (problem) {
-        this.#fail(problem, [], code);
-      }
-    });
+  /**
+   * Label cells, or confirm them with code null. The page shows it at once; the server's answer is the truth.
+   * @param {number[]} ids
+   * @param {string | null} code
+   * @returns {() => void} takes the decision back, as long as it was not sent
+   */
+  decide(ids, code) {
+    const key = this.#enqueue({ act: "label", ids, code });
+    this.#show(ids);
+    return () => {
+      if (!this.#isUnsent(key)) return void this.undo();
+      this.pending.retract(key);
+      this.#show(ids);
+      this.#settleState();
+    };
   }
 
+  /**
+   * Add a cell that the detector missed.
+   * @param {number} image
+   * @param {number[]} box
+   * @param {string} code
+   * @returns {Promise<boolean>} whether it was stored
+   */
+  async add(image, box, code) {
+    const outcome = await this.#outcomeOf({ act: "add", ids: [], image, box, code });
+    if (outcome.state === "saved") this.select(outcome.cells);
+    return outcome.state === "saved";
+  }
+
+  /** Take back this reader's last step; returns how to take that back while it is not sent. */
   undo() {
-    return this.#turnBack(this.urls.undo, "Undone");
+    return this.#turnBack("undo", "Undone");
   }
 
   redo() {
-    return this.#turnBack(this.urls.redo, "Done again");
+    return this.#turnBack("redo", "Done again");
   }
 
-  // Tell the server that this reader is here; take what others changed meanwhile.
+  /** Wait until every decision is stored. */
+  async settled() {
+    clearTimeout(this.sendTimer);
+    this.#send();
+    while (this.waiting) await new Promise((resolve) => this.addEventListener("saving", resolve, { once: true }));
+  }
+
+  /** Tell the server that this reader is here; take what others changed meanwhile. */
   async present() {
     if (this.waiting) return null;
     const answer = await this.#ask(this.urls.presence, { since: this.lastDecision }, { "X-LeukoWeb-Poll": "1" });
-    if (answer.changed) this.#receive(answer);
+    if (answer.changed && !this.waiting) this.#receive(answer);
     return answer;
   }
 
-  #turnBack(url, word) {
-    return this.#inTurn(async () => {
-      try {
-        const answer = await this.#ask(url, {});
-        if (answer.sentence) return this.#say("told", { sentence: answer.sentence });
-        this.#receive(answer);
-        const ids = answer.changed.map((cell) => cell.id);
-        this.select(ids);
-        return this.#say("told", { sentence: `${word}: ${ids.length === 1 ? "one cell" : `${ids.length} cells`}.` });
-      } catch (problem) {
-        return this.#fail(problem, [], null);
+  /**
+   * @param {"undo" | "redo"} act
+   * @param {string} word
+   */
+  #turnBack(act, word) {
+    const key = this.#enqueue({ act, ids: [], code: null });
+    this.waiters.set(key, (outcome) => {
+      if (outcome.state === "nothing") this.#say("told", { sentence: outcome.sentence });
+      if (outcome.state !== "saved") return;
+      this.select(outcome.cells);
+      const many = outcome.cells.length === 1 ? "one cell" : `${outcome.cells.length} cells`;
+      this.#say("told", { sentence: `${word}: ${many}.` });
+    });
+    return () => {
+      if (!this.#isUnsent(key)) return void (act === "undo" ? this.redo() : this.undo());
+      this.pending.retract(key);
+      this.waiters.delete(key);
+      this.#settleState();
+    };
+  }
+
+  /** @param {string} key */
+  #isUnsent(key) {
+    return !this.sent.has(key) && this.pending.acts.some((act) => act.key === key);
+  }
+
+  /**
+   * @param {Omit<import("./pending.js").Act, "key">} act
+   * @returns {Promise<Outcome>}
+   */
+  #outcomeOf(act) {
+    return new Promise((resolve) => this.waiters.set(this.#enqueue(act), resolve));
+  }
+
+  /** @param {Omit<import("./pending.js").Act, "key">} act */
+  #enqueue(act) {
+    const key = crypto.randomUUID?.() ?? randomKey();
+    this.pending.push({ ...act, key });
+    this.enqueuedAt = performance.now();
+    this.#settleState();
+    clearTimeout(this.sendTimer);
+    this.sendTimer = setTimeout(() => this.#send(), SEND_AFTER_MS);
+    return key;
+  }
+
+  // One request at a time carries all that waits: each decision is sent with what its cells were shown with.
+  async #send() {
+    clearTimeout(this.sendTimer);
+    if (this.isSending || !this.waiting) return;
+    const early = this.enqueuedAt + SEND_AFTER_MS - performance.now();
+    if (early > 1) {
+      this.sendTimer = setTimeout(() => this.#send(), early);
+      return;
+    }
+    this.isSending = true;
+    const batch = this.pending.batch();
+    this.sent = new Set(batch.map(({ key }) => key));
+    try {
+      const answer = await this.#ask(this.urls.decisions, { decisions: batch });
+      this.failures = 0;
+      this.#settle(answer.outcomes, answer.changed, answer.summary);
+    } catch (problem) {
+      if (problem instanceof Unreachable) this.#retryLater(problem);
+      else this.#refuseAll(batch, problem instanceof Error ? problem.message : String(problem));
+    }
+    this.isSending = false;
+    this.#settleState();
+    if (this.waiting && this.failures === 0) this.#send();
+  }
+
+  /**
+   * @param {Outcome[]} outcomes
+   * @param {Cell[]} changed
+   * @param {any} summary
+   */
+  #settle(outcomes, changed, summary) {
+    const acts = new Map(this.pending.acts.map((act) => [act.key, act]));
+    const labelled = outcomes.flatMap((outcome) => acts.get(outcome.key)?.ids ?? []);
+    const dropped = this.pending.settle(outcomes, changed);
+    this.#noteLast(changed);
+    this.summary = summary;
+    this.#show([...new Set([...labelled, ...changed.map((cell) => cell.id)])]);
+    this.#say("summary");
+    for (const outcome of outcomes) {
+      const act = acts.get(outcome.key);
+      if (outcome.state === "refused") this.#say("told", { sentence: outcome.sentence, isRefusal: true });
+      if (outcome.state === "collided" && act) {
+        const cells = outcome.cells.map((id) => this.cells.get(id));
+        this.#say("collided", { sentence: outcome.sentence, cells, ids: act.ids, code: act.code });
       }
-    });
+      this.waiters.get(outcome.key)?.(outcome);
+      this.waiters.delete(outcome.key);
+    }
+    for (const key of dropped) this.waiters.delete(key);
   }
 
-  #inTurn(work) {
-    this.waiting += 1;
-    this.#say("busy");
-    this.queue = this.queue.then(work).finally(() => {
-      this.waiting -= 1;
-      this.#say("busy");
-    });
-    return this.queue;
+  /** @param {Unreachable} problem */
+  #retryLater(problem) {
+    this.failures += 1;
+    this.state = problem.cause === "signed out" ? "signed out" : "offline";
+    const after = RETRY_AFTER_MS[Math.min(this.failures, RETRY_AFTER_MS.length) - 1];
+    this.sendTimer = setTimeout(() => this.#send(), after);
   }
 
+  /**
+   * The server could not read the request at all: nothing of it is shown as decided any longer.
+   * @param {{ key: string }[]} batch
+   * @param {string} sentence
+   */
+  #refuseAll(batch, sentence) {
+    const outcomes = batch.map(({ key }) => /** @type {Outcome} */ ({ key, state: "refused", sentence: "", cells: [] }));
+    this.#settle(outcomes, [], this.summary);
+    this.#say("told", { sentence, isRefusal: true });
+  }
+
+  #settleState() {
+    if (!this.waiting) this.state = "saved";
+    else if (this.failures === 0) this.state = "saving";
+    this.#say("saving");
+  }
+
+  /** @param {{ changed: Cell[], summary: any }} answer */
   #receive(answer) {
     this.#noteLast(answer.changed);
+    this.pending.store(answer.changed);
     this.summary = answer.summary;
-    this.#take(answer.changed);
+    this.#show(answer.changed.map((cell) => cell.id));
     this.#say("summary");
   }
 
-  #take(cells) {
-    for (const cell of cells) this.cells.set(cell.id, cell);
-    this.#say("changed", { ids: cells.map((cell) => cell.id) });
+  /** @param {number[]} ids */
+  #show(ids) {
+    for (const id of ids) {
+      const cell = this.pending.shown(id);
+      if (cell) this.cells.set(id, cell);
+    }
+    this.#say("changed", { ids });
   }
 
+  /** @param {Cell[]} cells */
   #noteLast(cells) {
     for (const cell of cells) this.lastDecision = Math.max(this.lastDecision, cell.seen);
   }
 
-  #fail(problem, ids, code) {
-    if (!(problem instanceof Refused)) throw problem;
-    if (problem.cells) {
-      this.#noteLast(problem.cells);
-      this.#take(problem.cells);
-      return this.#say("collided", { sentence: problem.message, cells: problem.cells, ids, code });
-    }
-    return this.#say("told", { sentence: problem.message, isRefusal: true });
-  }
-
+  /**
+   * @param {string} url
+   * @param {object} [body]
+   * @param {Record<string, string>} headers
+   * @returns {Promise<any>}
+   */
   async #ask(url, body, headers = {}) {
+    const text = body ? JSON.stringify(body) : undefined;
     const answer = await fetch(url, {
       method: body ? "POST" : "GET",
       headers: { Accept: "application/json", "X-CSRFToken": this.csrfToken, ...headers },
-      body: body ? JSON.stringify(body) : undefined,
+      body: text,
       credentials: "same-origin",
+      keepalive: Boolean(text) && /** @type {string} */ (text).length < KEPT_ALIVE_BYTES,
     }).catch(() => {
-      throw new Refused("The server did not answer. Nothing was changed; try again.");
+      throw new Unreachable("Connection lost.");
     });
     const isJson = answer.headers.get("Content-Type")?.includes("json");
+    if (answer.ok && isJson) return answer.json();
+    if (answer.status === 401 || answer.redirected) {
+      throw new Unreachable("You were signed out. Sign in again in another tab.", { cause: "signed out" });
+    }
+    if (answer.status >= 500 || answer.status === 429) throw new Unreachable("The server did not answer.");
     const content = isJson ? await answer.json() : {};
-    if (answer.ok && isJson) return content;
-    const refused = new Refused(
-      content.detail ??
-        (answer.status === 401 || answer.redirected
-          ? "You were signed out. Load the page again and sign in."
-          : "The server could not do that. Nothing was changed; load the page again."),
-    );
-    refused.cells = content.cells;
-    throw refused;
+    throw new Refused(content.detail ?? "The server could not do that. Nothing was changed; load the page again.");
   }
 
+  /**
+   * @param {string} name
+   * @param {object} detail
+   */
   #say(name, detail = {}) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }
 
-export function readJson(id) {
-  return JSON.parse(document.getElementById(id).textContent);
+// For pages that are served without TLS, where the browser has no randomUUID.
+function randomKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
-// One element with properties and children; text only, never markup.
+/** @param {string} id */
+export function readJson(id) {
+  return JSON.parse(/** @type {HTMLElement} */ (document.getElementById(id)).textContent ?? "");
+}
+
+/**
+ * One element with properties and children; text only, never markup.
+ * @param {string} tag
+ * @param {Record<string, any>} properties
+ * @param {...(Node | string)} children
+ * @returns {any}
+ */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name === "dataset") Object.assign(element.dataset, value);
-    else if (name in element && name !== "role" && name !== "list") element[name] = value;
+    else if (name in element && name !== "role" && name !== "list") /** @type {any} */ (element)[name] = value;
     else element.setAttribute(name, value);
   }
   element.append(...children);
   return element;
-}
-
-export function describe(cell, types) {
-  const parts = [`${cell.code} ${types.get(cell.code)?.name ?? ""}`];
-  if (cell.added) parts.push("added by a reader");
-  else if (cell.score !== null) parts.push(`score ${cell.score.toFixed(2)}`);
-  if (cell.said && cell.said !== cell.code) parts.push(`detector said ${cell.said}`);
-  if (cell.decided) parts.push(cell.by ? `decided by ${cell.by}` : "decided");
-  if (cell.look.length) parts.push(`must be looked at: ${cell.look.join(", ")}`);
-  return parts.join(", ");
 }

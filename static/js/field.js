@@ -1,5 +1,5 @@
 // The field view: one image of a smear in OpenSeadragon with the boxes of its cells on a canvas above it.
-// Knows boxes, codes and colours; knows nothing of decisions or the server's doors.
+// It knows boxes, types and colours; it does not know decisions.
 
 const NUCLEUS = "#b8860b";
 
@@ -238,7 +238,8 @@ export class Field extends EventTarget {
     if (w < 9 && !isSelected) return;
     const size = isSelected ? 13 : w < 26 ? 9 : 11;
     pen.font = `600 ${size}px system-ui, sans-serif`;
-    const text = cell.decided ? `${cell.code} ✓` : cell.code;
+    const short = this.types.get(cell.code)?.short ?? cell.code;
+    const text = cell.decided ? `${short} ✓` : short;
     const wide = pen.measureText(text).width + 6;
     const high = size + 4;
     const below = y - high < 0 ? y + h : y - high;
@@ -250,7 +251,7 @@ export class Field extends EventTarget {
   }
 
   #scaleBar(pen, scale, height) {
-    if (!this.image.um_per_px) return;
+    if (!this.image.um_per_px) return this.#label(pen, "scale unknown", height);
     const perUm = scale / this.image.um_per_px;
     const um = [5, 10, 20, 50, 100, 200, 500].find((value) => value * perUm >= 50) ?? 1000;
     const wide = um * perUm;
@@ -263,13 +264,28 @@ export class Field extends EventTarget {
     pen.fillText(`${um} µm`, 14, height - 17);
   }
 
+  #label(pen, text, height) {
+    pen.font = "600 12px system-ui, sans-serif";
+    pen.fillStyle = "rgba(255,255,255,.85)";
+    pen.fillRect(8, height - 28, pen.measureText(text).width + 12, 20);
+    pen.fillStyle = "#1c1a20";
+    pen.textBaseline = "middle";
+    pen.fillText(text, 14, height - 18);
+  }
+
   #placeDraft() {
     const view = this.viewer.viewport;
     const seen = view.viewportToImageRectangle(view.getBounds());
-    const side = 12 / (this.image.um_per_px || 0.2);
+    const side = this.#sideOfACell(seen);
     const [x, y] = [seen.x + seen.width / 2, seen.y + seen.height / 2];
     this.draft ??= [x - side / 2, y - side / 2, x + side / 2, y + side / 2];
     this.draw();
+  }
+
+  // As wide as the cells that are boxed on this image already; else an eighth of what is seen.
+  #sideOfACell(seen) {
+    const sides = this.cells.map(({ box }) => Math.max(box[2] - box[0], box[3] - box[1])).sort((a, b) => a - b);
+    return sides.length ? sides[Math.floor(sides.length / 2)] : Math.min(seen.width, seen.height) / 8;
   }
 
   #transform() {
@@ -320,9 +336,9 @@ export class Field extends EventTarget {
     this.tip.hidden = !cell;
     this.viewer.canvas.classList.toggle("is-on-cell", Boolean(cell));
     if (!cell) return;
-    const name = this.types.get(cell.code)?.name ?? "";
+    const name = this.types.get(cell.code)?.label ?? cell.code;
     const score = cell.score === null ? "added by a reader" : `score ${cell.score.toFixed(2)}`;
-    this.tip.textContent = `${cell.code} ${name} · ${score}${cell.look.length ? ` · ${cell.look.join(", ")}` : ""}`;
+    this.tip.textContent = `${name} · ${score}${cell.look.length ? ` · ${cell.look.join(", ")}` : ""}`;
     this.tip.style.left = `${Math.max(Math.min(position.x + 14, frame.width - this.tip.offsetWidth - 4), 0)}px`;
     this.tip.style.top = `${Math.min(position.y + 16, frame.height - 30)}px`;
   }

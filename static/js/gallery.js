@@ -1,10 +1,11 @@
 // The gallery: pictures of all cells, grouped by type; selection by mouse, rubber band and keys, dragging between types.
-// Knows the desk's cells and selection; knows nothing of fields or reports.
+// It knows the desk's cells and selection; it does not know fields or reports.
 
-import { describe, make } from "./desk.js";
+import { make } from "./desk.js";
 import { Pictures } from "./pictures.js";
 
 const SEEN_AFTER_MS = 600; // a page may be confirmed only after it stood before the reader for a moment
+const STOOD_MS = 150; // a cell among several is decided only after its picture was on the screen for so long
 const SEEN_PART = 0.6; // of a picture, below the heading of its type
 const LETTERS = [..."asdfghjklqwertyuiopzxcvbnm1234567890"];
 
@@ -22,9 +23,9 @@ const disagrees = (cell) => Number(cell.decided && cell.said !== cell.code);
 const sizeOf = (cell) => (cell.box[2] - cell.box[0]) * (cell.box[3] - cell.box[1]);
 
 export class Gallery extends EventTarget {
-  constructor(root, desk, types, { canChange = true, evidence = {} } = {}) {
+  constructor(root, desk, types, { canChange = true } = {}) {
     super();
-    Object.assign(this, { root, desk, types, canChange, evidence });
+    Object.assign(this, { root, desk, types, canChange });
     this.sort = "attention";
     this.isOnlyOpen = false;
     this.image = null;
@@ -33,6 +34,7 @@ export class Gallery extends EventTarget {
     this.anchor = null;
     this.hints = null;
     this.seenSince = new Map();
+    this.loadedAt = new Map();
     this.pictures = new Pictures(root);
     this.watcher = new IntersectionObserver((entries) => this.#watch(entries), { root, threshold: [0, SEEN_PART], rootMargin: "-36px 0px 0px" });
     for (const type of types.values()) root.append(this.#group(type));
@@ -51,6 +53,7 @@ export class Gallery extends EventTarget {
 
   // Lay all tiles out anew: on loading, sorting and filtering only.
   fill() {
+    this.#showEvidence();
     const rank = new Map((this.desk.summary?.order ?? []).map((id, index) => [id, index]));
     const cells = [...this.desk.cells.values()].filter((cell) => this.#isShown(cell));
     cells.sort((a, b) => SORTS[this.sort](a, b, rank) || a.id - b.id);
@@ -85,6 +88,18 @@ export class Gallery extends EventTarget {
       if (ids.length) return { code: group.code, ids, isEarly };
     }
     return null;
+  }
+
+  // Whether the picture of a cell has been loaded long enough to have been seen.
+  hasShown(id) {
+    return performance.now() - (this.loadedAt.get(id) ?? Infinity) >= STOOD_MS;
+  }
+
+  // The cell beside another one in the gallery, as long as it is of the same group.
+  neighbour(id) {
+    const tile = this.tiles.get(id);
+    const next = tile?.nextElementSibling ?? tile?.previousElementSibling;
+    return next ? Number(next.dataset.id) : null;
   }
 
   // Bring the next cells that may be confirmed as a page into view; false when there are none.
@@ -124,13 +139,17 @@ export class Gallery extends EventTarget {
     this.typed = "";
   }
 
+  hideHints() {
+    this.hints = null;
+    for (const hint of this.root.querySelectorAll(".tile-hint")) hint.remove();
+  }
+
   // One key while the letters are shown; they vanish when a tile is chosen or none can be any more.
   typeHint(key) {
     this.typed += key.toLowerCase();
     const tile = this.hints.get(this.typed);
     if (!tile && [...this.hints.keys()].some((text) => text.startsWith(this.typed))) return;
-    this.hints = null;
-    for (const hint of this.root.querySelectorAll(".tile-hint")) hint.remove();
+    this.hideHints();
     if (!tile) return;
     this.anchor = Number(tile.dataset.id);
     this.desk.select([this.anchor]);
@@ -204,27 +223,36 @@ export class Gallery extends EventTarget {
       "header",
       { className: "group-head" },
       swatch,
-      make("h2", { className: "group-name" }, make("span", { className: "code" }, type.code), ` ${type.name}`),
+      make("h2", { className: "group-name" }, type.label),
       count,
     );
-    const level = this.evidence[type.code]?.level;
-    if (level === "weak" || level === "none") {
-      head.append(make("span", { className: `evidence evidence-${level}` }, `${level} evidence`));
-    }
-    head.append(open);
-    const list = make("div", { className: "tiles", role: "listbox", "aria-label": `${type.code} ${type.name}` });
+    const evidence = make("span", {});
+    head.append(evidence, open);
+    const list = make("div", { className: "tiles", role: "listbox", "aria-label": type.label });
     list.setAttribute("aria-multiselectable", "true");
     const section = make("section", { className: "group", dataset: { code: type.code } }, head, list);
     section.style.setProperty("--type", type.color);
-    this.groups.set(type.code, { code: type.code, section, list, count, open });
+    this.groups.set(type.code, { code: type.code, section, list, count, open, evidence });
     return section;
+  }
+
+  #showEvidence() {
+    for (const group of this.groups.values()) {
+      const level = this.desk.evidence[group.code]?.level;
+      const isWeak = level === "weak" || level === "none";
+      group.evidence.className = isWeak ? `evidence evidence-${level}` : "";
+      group.evidence.textContent = isWeak ? `${level} evidence` : "";
+    }
   }
 
   #tile(cell) {
     let tile = this.tiles.get(cell.id);
     if (!tile) {
       const picture = make("img", { decoding: "async", alt: "", draggable: false, dataset: { src: this.desk.crop(cell.id) } });
-      picture.addEventListener("load", () => this.#countSoon());
+      picture.addEventListener("load", () => {
+        this.loadedAt.set(cell.id, performance.now());
+        this.#countSoon();
+      });
       picture.addEventListener("error", () => picture.parentElement.classList.add("no-picture"));
       this.pictures.watch(picture);
       tile = make(
@@ -237,16 +265,16 @@ export class Gallery extends EventTarget {
       this.tiles.set(cell.id, tile);
       this.watcher.observe(tile);
     }
-    this.#dress(tile, cell);
+    this.#describe(tile, cell);
     return tile;
   }
 
-  #dress(tile, cell) {
+  #describe(tile, cell) {
     tile.classList.toggle("needs-look", cell.look.length > 0);
     tile.classList.toggle("is-decided", cell.decided);
     tile.classList.toggle("is-changed", cell.decided && cell.said !== cell.code);
     tile.children[1].textContent = cell.added ? "added" : cell.score === null ? "" : cell.score.toFixed(2).replace(/^0/, "");
-    tile.children[2].textContent = cell.decided ? (cell.said === cell.code ? "✓" : `✓ ${cell.said || "+"}→`) : cell.look.length ? "!" : "";
+    tile.children[2].textContent = cell.decided ? (cell.said === cell.code ? "✓" : `✓ ${this.types.get(cell.said)?.short ?? "+"}→`) : cell.look.length ? "!" : "";
     tile.setAttribute("aria-label", describe(cell, this.types));
     tile.title = describe(cell, this.types);
     tile.setAttribute("aria-selected", String(this.desk.selected.has(cell.id)));
@@ -283,7 +311,7 @@ export class Gallery extends EventTarget {
       for (const tile of group.list.children) if (!this.desk.get(Number(tile.dataset.id)).decided) open += 1;
       group.section.hidden = all === 0;
       group.count.textContent = all;
-      group.open.textContent = open ? `${open} not confirmed` : "all confirmed";
+      group.open.textContent = open ? `${open} to review` : "all reviewed";
       group.open.classList.toggle("is-done", open === 0);
     }
     this.#say("counted");
@@ -415,4 +443,14 @@ export class Gallery extends EventTarget {
   #say(name, detail = {}) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
+}
+
+function describe(cell, types) {
+  const parts = [types.get(cell.code)?.label ?? cell.code];
+  if (cell.added) parts.push("added by a reader");
+  else if (cell.score !== null) parts.push(`score ${cell.score.toFixed(2)}`);
+  if (cell.said && cell.said !== cell.code) parts.push(`detector: ${types.get(cell.said)?.label.toLowerCase()}`);
+  parts.push(cell.decided ? (cell.by ? `reviewed by ${cell.by}` : "reviewed") : "not reviewed");
+  if (cell.look.length) parts.push(`needs review: ${cell.look.join(", ")}`);
+  return parts.join(", ");
 }

@@ -1,80 +1,188 @@
-// One cell large, with its neighbours, why it must be looked at, what the detector is proven on, and reference cells.
-// Knows one cell at a time; knows nothing of the order of work.
+// One cell large, with its neighbours, why a person must see it, what the detector is proven on, and reference cells.
+// It knows one cell at a time, and whether its picture has been on the screen; it does not know the order of work.
 
 import { make } from "./desk.js";
 
-const AROUND_UM = 60;
+const AROUND_UM = 60; // of the smear that a large picture shows, as the server cuts it
+const STOOD_MS = 150; // a cell is decided only after its picture was on the screen for so long
+const AHEAD = 3;
+
+/** @typedef {import("./pending.js").Cell} Cell */
 
 export class Inspector {
-  constructor(root, desk, types, evidence) {
-    Object.assign(this, { root, desk, types, evidence, shown: null });
+  /**
+   * @param {HTMLElement} root
+   * @param {import("./desk.js").Desk} desk
+   * @param {Map<string, any>} types
+   */
+  constructor(root, desk, types) {
+    Object.assign(this, { root, desk, types });
+    this.root = root;
+    this.desk = desk;
+    this.types = types;
+    /** @type {number | null} */
+    this.shown = null;
+    this.isReady = false;
+    this.hasFailed = false;
+    /** @type {Map<number, HTMLImageElement>} */
+    this.ahead = new Map();
+    /** @type {Map<string, string[] | null>} */
     this.references = new Map();
-    const part = (name) => root.querySelector(`[data-part="${name}"]`);
-    this.parts = Object.fromEntries(
-      ["picture", "frame", "empty", "code", "name", "score", "said", "look", "card", "references", "refs-title"].map(
-        (name) => [name, part(name)],
-      ),
-    );
+    /** @type {Record<string, any>} */
+    this.parts = {};
+    const names = ["place", "frame", "empty", "code", "name", "score", "said", "look", "card", "references", "refs-title"];
+    for (const name of names) this.parts[name] = root.querySelector(`[data-part="${name}"]`);
   }
 
+  /**
+   * @param {Cell | undefined} cell
+   * @param {number} number how many cells are selected
+   */
   show(cell, number) {
     const p = this.parts;
     this.root.classList.toggle("is-empty", !cell);
-    if (!cell) return;
-    if (this.shown !== cell.id) {
-      p.picture.src = this.desk.around(cell.id);
-      this.shown = cell.id;
+    if (!cell) {
+      this.shown = null;
+      this.#unready();
+      return;
     }
+    if (this.shown !== cell.id) this.#load(cell.id);
     const image = this.desk.images.get(cell.image);
-    const [x1, y1, x2, y2] = cell.box;
-    const side = Math.min(Math.max(AROUND_UM / (image.um_per_px || 0.2), 2.5 * Math.max(x2 - x1, y2 - y1)), 2048);
-    Object.assign(p.frame.style, {
+    this.#frame(cell.box, image.um_per_px);
+    const type = this.types.get(cell.code);
+    p.code.textContent = type.short;
+    p.code.dataset.code = cell.code;
+    p.code.style.backgroundColor = type.color;
+    p.name.textContent = number > 1 ? `${type.label} · ${number} cells selected` : type.label;
+    p.score.textContent = this.#facts(cell, image).join(" · ");
+    const said = cell.said && cell.said !== cell.code ? ` (detector: ${this.types.get(cell.said).label.toLowerCase()})` : "";
+    p.said.textContent = cell.decided ? `${cell.by || "You"}: ${type.label.toLowerCase()}${said}` : "Not reviewed";
+    p.said.classList.toggle("is-decided", cell.decided);
+    p.look.hidden = !cell.look.length;
+    p.look.textContent = cell.look.length ? `Needs review: ${cell.look.join(", ")}.` : "";
+    this.#card(cell);
+    this.#showReferences(cell.code);
+  }
+
+  /** Whether this cell's own picture has been on the screen long enough to decide it. */
+  /** @param {number} id */
+  stood(id) {
+    return this.shown === id && this.isReady;
+  }
+
+  /** Ask again for a picture that could not be loaded. */
+  retry() {
+    if (this.shown !== null && this.hasFailed) this.#load(this.shown);
+  }
+
+  /**
+   * Load the pictures of the cells that come next.
+   * @param {number[]} ids
+   */
+  prefetch(ids) {
+    const wanted = ids.slice(0, AHEAD);
+    for (const id of this.ahead.keys()) if (!wanted.includes(id)) this.ahead.delete(id);
+    for (const id of wanted) if (!this.ahead.has(id)) this.ahead.set(id, this.#picture(id));
+  }
+
+  /** @param {number} id */
+  #picture(id) {
+    const picture = new Image();
+    picture.alt = "The chosen cell with its neighbours";
+    picture.src = this.desk.around(id);
+    return picture;
+  }
+
+  // The place is empty until the picture of this very cell is decoded: no name ever stands beside another cell.
+  /** @param {number} id */
+  async #load(id) {
+    this.shown = id;
+    this.#unready();
+    const picture = this.ahead.get(id) ?? this.#picture(id);
+    this.ahead.delete(id);
+    try {
+      await picture.decode();
+    } catch {
+      if (this.shown !== id) return;
+      this.hasFailed = true;
+      this.parts.place.classList.add("has-failed");
+      return;
+    }
+    if (this.shown !== id) return;
+    this.parts.place.replaceChildren(picture);
+    requestAnimationFrame(() =>
+      setTimeout(() => {
+        if (this.shown !== id) return;
+        this.isReady = true;
+        this.root.dataset.ready = String(id);
+      }, STOOD_MS),
+    );
+  }
+
+  #unready() {
+    this.isReady = false;
+    this.hasFailed = false;
+    delete this.root.dataset.ready;
+    this.parts.place.classList.remove("has-failed");
+    this.parts.place.replaceChildren();
+  }
+
+  /**
+   * The server cuts a square around the cell; without a scale its side is not known here and no frame is drawn.
+   * @param {number[]} box
+   * @param {number | null} umPerPx
+   */
+  #frame([x1, y1, x2, y2], umPerPx) {
+    const { frame } = this.parts;
+    frame.hidden = !umPerPx;
+    if (!umPerPx) return;
+    const side = Math.min(Math.max(AROUND_UM / umPerPx, 2.5 * Math.max(x2 - x1, y2 - y1)), 2048);
+    Object.assign(frame.style, {
       width: `${(100 * (x2 - x1)) / side}%`,
       height: `${(100 * (y2 - y1)) / side}%`,
       left: `${50 - (50 * (x2 - x1)) / side}%`,
       top: `${50 - (50 * (y2 - y1)) / side}%`,
     });
-    const type = this.types.get(cell.code);
-    p.code.textContent = cell.code;
-    p.code.style.backgroundColor = type.color;
-    p.name.textContent = number > 1 ? `${type.name} · ${number} cells selected` : type.name;
-    const size = ((x2 - x1 + y2 - y1) / 2) * (image.um_per_px || 0);
+  }
+
+  /**
+   * @param {Cell} cell
+   * @param {any} image
+   */
+  #facts(cell, image) {
+    const [x1, y1, x2, y2] = cell.box;
     const facts = [];
     if (cell.added) facts.push("added by a reader");
     else if (cell.score !== null) facts.push(`score ${cell.score.toFixed(2)}`);
-    if (size) facts.push(`${size.toFixed(1)} µm`);
+    facts.push(image.um_per_px ? `${(((x2 - x1 + y2 - y1) / 2) * image.um_per_px).toFixed(1)} µm` : "scale unknown, no size");
     facts.push(`${image.slide}, ${image.name}`);
-    p.score.textContent = facts.join(" · ");
-    p.said.textContent = cell.decided
-      ? `${cell.by || "You"}: ${cell.code}${cell.said && cell.said !== cell.code ? ` (the detector said ${cell.said})` : ""}`
-      : "Preliminary: nobody has confirmed this cell.";
-    p.said.classList.toggle("is-decided", cell.decided);
-    p.look.hidden = !cell.look.length;
-    p.look.textContent = cell.look.length ? `Look at this one: ${cell.look.join(", ")}.` : "";
-    this.#card(cell.said || cell.code);
-    this.#showReferences(cell.code);
+    return facts;
   }
 
-  // How far the detector is proven on the type it named.
-  #card(code) {
-    const card = this.evidence[code];
+  // How far the detector is proven on the type that it named itself, whatever a reader decided since.
+  /** @param {Cell} cell */
+  #card(cell) {
+    const card = this.desk.evidence[cell.said];
     if (!card) {
-      this.parts.card.replaceChildren();
+      const why = cell.said ? "The detector has no figures for this type." : "Added by a reader: the detector has no opinion on this cell.";
+      this.parts.card.replaceChildren(make("p", { className: "card-head" }, why));
       return;
     }
+    const name = this.types.get(cell.said).label;
     const lines = [
       make(
         "p",
         { className: "card-head" },
+        `Detector’s opinion: ${name.toLowerCase()} `,
         make("span", { className: `evidence evidence-${card.level}` }, `${card.level} evidence`),
-        ` for ${code} · trained on ${card.n_train ?? 0}`,
+        ` trained on ${card.n_train ?? 0}`,
       ),
     ];
     for (const test of card.tests) {
       const figures = [];
-      if (test.right !== undefined) figures.push(`${test.right}/${test.of} right (95 % ${test.low}–${test.high} %)`);
-      for (const name of ["precision", "recall"]) {
-        if (test[name]) figures.push(`${name} ${test[name][0]} % (95 % ${test[name][1]}–${test[name][2]} %)`);
+      if (test.right !== undefined) figures.push(`${test.right}/${test.of} right (95% ${test.low}–${test.high}%)`);
+      for (const figure of ["precision", "recall"]) {
+        if (test[figure]) figures.push(`${figure} ${test[figure][0]}% (95% ${test[figure][1]}–${test[figure][2]}%)`);
       }
       if (typeof test.ap50 === "number") figures.push(`AP ${test.ap50.toFixed(2)}, n ${test.n}`);
       if (figures.length) lines.push(make("p", {}, `${test.name}: ${figures.join(" · ")}`));
@@ -83,21 +191,22 @@ export class Inspector {
     this.parts.card.replaceChildren(...lines);
   }
 
+  /** @param {string} code */
   async #showReferences(code) {
-    this.parts["refs-title"].textContent = `${code}: atlas and signed cells`;
+    this.parts["refs-title"].textContent = `${this.types.get(code).label}: atlas and signed cells`;
     if (!this.references.has(code)) {
       this.references.set(code, null);
       const answer = await fetch(this.desk.urls.references.replace("/CODE.", `/${code}.`), {
         headers: { Accept: "application/json" },
       }).catch(() => null);
       const { cells, atlas } = answer?.ok ? await answer.json() : { cells: [], atlas: [] };
-      this.references.set(code, [...atlas, ...cells.map((id) => this.desk.crop(id))]);
+      this.references.set(code, [...atlas, ...cells.map((/** @type {number} */ id) => this.desk.crop(id))]);
     }
     const pictures = this.references.get(code);
-    if (pictures === null || this.desk.get(this.shown)?.code !== code) return;
+    if (!pictures || this.shown === null || this.desk.get(this.shown)?.code !== code) return;
     this.parts.references.replaceChildren(
       ...(pictures.length
-        ? pictures.map((src) => make("img", { src, alt: `reference ${code}`, width: 52, height: 52 }))
+        ? pictures.map((src) => make("img", { src, alt: `Reference: ${this.types.get(code).label}`, width: 52, height: 52 }))
         : [make("p", { className: "refs-none" }, "None yet.")]),
     );
   }

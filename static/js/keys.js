@@ -11,7 +11,7 @@ export function keysDialog(dialog, opener, page, csrfToken, onChange) {
     input.autocomplete = "off";
     input.addEventListener("focus", () => input.select());
     inputs.set(type.code, input);
-    const label = make("label", { htmlFor: input.id }, make("span", { className: "code" }, type.code), ` ${type.name}`);
+    const label = make("label", { htmlFor: input.id }, type.label);
     list.append(make("div", { className: "key-choice" }, label, input));
   }
   opener.addEventListener("click", () => {

@@ -1,5 +1,5 @@
 // The live differential beside the workbench: counts, percentages with intervals, flags, and what the count can say.
-// Knows the server's summary; counts nothing itself.
+// It shows the server's summary; until the server has counted what was just decided, its figures are grey.
 
 import { make } from "./desk.js";
 
@@ -22,13 +22,13 @@ export class Tally {
         "button",
         { type: "button", className: "tally-row", dataset: { code: type.code } },
         swatch,
-        make("span", { className: "code" }, type.code),
+        make("span", { className: "tally-name" }, type.label),
         bar,
         parts.count,
         parts.percent,
         parts.call,
       );
-      row.title = type.name;
+      row.title = type.label;
       row.addEventListener("click", () => onJump(type.code));
       if (canChange) gallery.acceptDrops(row, type.code);
       this.rows.set(type.code, { row, bar, ...parts });
@@ -36,6 +36,7 @@ export class Tally {
     }
     desk.addEventListener("summary", () => this.show(desk.summary));
     desk.addEventListener("changed", () => this.#countHere());
+    desk.addEventListener("saving", () => this.#markStale());
   }
 
   show(summary) {
@@ -43,7 +44,7 @@ export class Tally {
       const row = this.rows.get(figures.code);
       const isPer100 = figures.per_100 !== null && figures.percent === null;
       const value = isPer100 ? figures.per_100 : figures.percent;
-      row.percent.textContent = value === null || !figures.count ? "" : isPer100 ? `${value.toFixed(1)}/100` : `${value.toFixed(1)} %`;
+      row.percent.textContent = value === null || !figures.count ? "" : isPer100 ? `${value.toFixed(1)}/100` : `${value.toFixed(1)}%`;
       row.call.textContent = figures.call === "high" ? "▲" : figures.call === "low" ? "▼" : "";
       row.call.title = figures.call ? `${figures.call}${figures.certain ? "" : ", but the interval does not settle it"}` : "";
       row.call.classList.toggle("is-uncertain", !figures.certain);
@@ -56,9 +57,9 @@ export class Tally {
         span.style.width = `${figures.high - figures.low}%`;
       }
       const type = this.types.get(figures.code);
-      const interval = hasSpan ? `, 95 % interval ${figures.low.toFixed(1)} to ${figures.high.toFixed(1)} %` : "";
-      row.row.title = `${type.name}: ${figures.count}${value === null ? "" : `, ${row.percent.textContent}`}${interval}`;
-      row.row.setAttribute("aria-label", `${figures.code} ${row.row.title}`);
+      const interval = hasSpan ? `, 95% interval ${figures.low.toFixed(1)} to ${figures.high.toFixed(1)}%` : "";
+      row.row.title = `${type.label}: ${figures.count}${value === null ? "" : `, ${row.percent.textContent}`}${interval}`;
+      row.row.setAttribute("aria-label", row.row.title);
     }
     this.root.querySelector("[data-part=total]").textContent = summary.total;
     const mark = this.root.querySelector("[data-part=preliminary]");
@@ -85,6 +86,12 @@ export class Tally {
       .querySelector("[data-part=sentences]")
       .replaceChildren(...summary.sentences.map((sentence) => make("li", {}, sentence)));
     this.#countHere();
+  }
+
+  // What the server has not counted yet is not shown as if it had.
+  #markStale() {
+    this.root.classList.toggle("is-stale", this.desk.waiting > 0);
+    this.root.setAttribute("aria-busy", String(this.desk.waiting > 0));
   }
 
   // The counts follow at once; percentages and flags come with the server's answer.

@@ -1,25 +1,28 @@
 // The workbench: gallery, field and single cell of a case linked by one selection, and the keys that drive them.
-// Knows the page; what a decision does to a case is the server's business.
+// It knows the page; what a decision does to a case is the server's business.
 
-import { Desk, make, readJson } from "./desk.js";
-import { Field, uncovered } from "./field.js";
-import { Gallery } from "./gallery.js";
-import { Inspector } from "./inspector.js";
+import { make, readJson } from "./desk.js";
+import { uncovered } from "./field.js";
+import { listenToKeys, SCAN_GAP_MS } from "./keyboard.js";
 import { keysDialog } from "./keys.js";
+import { guardQueue } from "./saving.js";
+import { openScanned } from "./scanned.js";
 import { Tally } from "./tally.js";
+import { lookingKeys, Views } from "./views.js";
+
+/** @typedef {import("./keyboard.js").Action} Action */
 
 const PRESENT_EVERY_MS = 8000;
+const LOOK_FOR_CELLS_EVERY_MS = 2000;
 
-const root = document.getElementById("workbench");
+const root = /** @type {HTMLElement} */ (document.getElementById("workbench"));
 const page = readJson("workbench-page");
-const types = new Map(page.types.map((type) => [type.code, type]));
 const canChange = root.dataset.closed !== "yes";
-const desk = new Desk(page.urls, root.dataset.csrf);
-const part = (name) => root.querySelector(`[data-part="${name}"]`);
-const gallery = new Gallery(document.getElementById("gallery"), desk, types, { canChange, evidence: page.evidence });
-const field = new Field(document.getElementById("field"), types);
-const inspector = new Inspector(document.getElementById("inspector"), desk, types, page.evidence);
-new Tally(document.getElementById("tally"), desk, types, gallery, {
+const views = new Views(root, page, canChange);
+const { desk, field, gallery, inspector, types } = views;
+const part = (/** @type {string} */ name) => views.part(name);
+const tell = views.tell.bind(views);
+new Tally(/** @type {HTMLElement} */ (document.getElementById("tally")), desk, types, gallery, {
   canChange,
   onJump: (code) => {
     gallery.showGroup(code);
@@ -27,139 +30,144 @@ new Tally(document.getElementById("tally"), desk, types, gallery, {
     if (first) desk.select([Number(first.dataset.id)]);
   },
 });
-let typeOf = new Map(page.types.map((type) => [type.key, type.code]));
-let toldTimer = null;
+/** @type {Map<string, string>} */
+let typeOf = new Map(page.types.map((/** @type {any} */ type) => [type.key, type.code]));
 
 // --- what the page says ---------------------------------------------------------------------------------------------
-
-function tell(sentence, isRefusal = false) {
-  const line = part("told");
-  line.textContent = sentence;
-  line.classList.toggle("is-refusal", isRefusal);
-  line.classList.add("is-on");
-  clearTimeout(toldTimer);
-  toldTimer = setTimeout(() => line.classList.remove("is-on"), isRefusal ? 9000 : 3500);
-}
 
 function showProgress() {
   const cells = [...desk.cells.values()];
   const done = cells.filter((cell) => cell.decided).length;
   const look = desk.needingLook().length;
-  part("done").textContent = `${done} of ${cells.length} confirmed`;
+  part("done").textContent = `${done} of ${cells.length} reviewed`;
   part("bar").value = done;
   part("bar").max = Math.max(cells.length, 1);
-  part("looks").textContent = look ? `${look} need a look` : "none needs a look";
+  part("looks").textContent = look ? `${look} to review singly` : "none to review singly";
   part("looks").classList.toggle("is-done", !look);
   part("next").disabled = !look;
   const isReady = cells.length > 0 && done === cells.length;
   part("report").classList.toggle("btn-primary", isReady);
   part("report").classList.toggle("btn-outline-primary", !isReady);
-  part("settled").textContent = !cells.length
-    ? ""
-    : done === cells.length
-      ? "Every cell is confirmed."
-      : desk.summary?.settled
-        ? "No remaining cell can change any flag, range call or blast decision."
-        : look
-          ? "Cells that could change a call come first."
-          : "Some cells not yet confirmed could still change a call.";
+  part("settled").textContent = whatIsOpen(cells.length, done, look);
+}
+
+/**
+ * @param {number} all
+ * @param {number} done
+ * @param {number} look
+ */
+function whatIsOpen(all, done, look) {
+  if (!all) return "";
+  if (done === all) return "All cells reviewed.";
+  if (desk.summary?.settled) return "Remaining cells cannot change the result.";
+  return look ? "Sorted by impact on the result." : "Unreviewed cells could still change the result.";
 }
 
 function showPageButton() {
-  const seen = gallery.seenPage();
-  const button = part("confirm-page");
-  const label = part("confirm-page-label");
   if (!canChange) return;
-  button.disabled = !seen || seen.isEarly;
-  label.textContent = !seen
-    ? "No page"
+  const seen = gallery.seenPage();
+  part("confirm-page").disabled = !seen || seen.isEarly;
+  part("confirm-page-label").textContent = !seen
+    ? "Nothing to confirm"
     : seen.isEarly
-      ? `Look at the ${seen.code} …`
-      : `Confirm ${seen.ids.length} ${seen.code}`;
+      ? "Loading…"
+      : `Confirm ${seen.ids.length} ${types.get(seen.code).short}`;
+  part("confirm-page").dataset.code = seen?.code ?? "";
 }
 
-function showSelected() {
+function showPressed() {
   const cell = desk.get(desk.current);
-  inspector.show(cell, desk.selected.size);
-  field.select(desk.selected);
   for (const button of part("palette").querySelectorAll("button")) {
     button.setAttribute("aria-pressed", String(cell?.code === button.dataset.code && desk.selected.size === 1));
   }
-  if (cell) showInField(cell);
-}
-
-function cellsOf(image) {
-  return [...desk.cells.values()].filter((cell) => cell.image === image);
-}
-
-function showInField(cell) {
-  const image = desk.images.get(cell.image);
-  part("image").value = String(image.id);
-  const isNew = field.image?.id !== image.id;
-  field.show(image, cellsOf(image.id), () => (isNew ? field.centre(cell.box, { isImmediate: true }) : field.reveal(cell.box)));
 }
 
 // --- decisions --------------------------------------------------------------------------------------------------------
 
-function decide(ids, code) {
-  if (!canChange) return tell("This case is closed: its cells can be read, not changed.", true);
-  if (!ids.length) return tell("Choose a cell first: an arrow key, N, or a click.");
-  const only = ids.length === 1 ? desk.get(ids[0]) : null;
+function refuseClosed() {
+  tell("This case is closed: its cells are read-only.", true);
+}
+
+/**
+ * Why these cells may not be decided now; "" where they may: each has been on the screen, with a picture of its own.
+ * @param {number[]} ids
+ * @param {boolean} isInGallery the reader sees the tiles, not the large picture
+ */
+function unseen(ids, isInGallery) {
+  if (!ids.length) return "Choose a cell first: an arrow key, N, or a click.";
+  if (ids.length === 1 && !isInGallery) {
+    if (inspector.stood(ids[0])) return "";
+    if (!inspector.hasFailed) return "Loading the picture…";
+    inspector.retry();
+    return "The picture of this cell could not be loaded; loading it again. A cell is not decided unseen.";
+  }
+  const missing = ids.filter((id) => !gallery.hasShown(id)).length;
+  return missing ? `${missing} of ${ids.length} pictures are not loaded yet: scroll to them first.` : "";
+}
+
+/**
+ * Label cells, or confirm them with code null, and go to the next one.
+ * @param {number[]} ids
+ * @param {string | null} code
+ * @param {boolean} isInGallery
+ * @returns {(() => void) | undefined} takes the decision back while it is not sent
+ */
+function decide(ids, code, isInGallery = false) {
+  if (!canChange) return void refuseClosed();
+  const problem = unseen(ids, isInGallery);
+  if (problem) return void tell(problem);
+  const [selected, current] = [[...desk.selected], desk.current];
+  const only = ids.length === 1 ? desk.get(ids[0]) : undefined;
   const wasLook = only && !only.decided && only.look.length > 0;
   const order = desk.needingLook();
-  const after = !only ? null : wasLook ? order[order.indexOf(only.id) + 1] ?? order[0] : neighbour(only.id);
-  const name = code ?? only?.code ?? "their types";
-  desk.decide(ids, code);
+  const after = !only ? null : wasLook ? (order[order.indexOf(only.id) + 1] ?? order[0]) : gallery.neighbour(only.id);
+  const retract = desk.decide(ids, code);
   if (wasLook && order.length === 1) gallery.showNextPage(); // the last single look: now the pages
-  else if (only) goTo(after);
+  else if (only) views.goTo(after);
   else desk.select([], null);
-  if (ids.length > 1) tell(code ? `${ids.length} cells are ${name} now. U takes it back.` : `${ids.length} cells confirmed. U takes it back.`);
-  return null;
+  if (ids.length > 1) tellUndo(code ? `${ids.length} cells: ${types.get(code).label.toLowerCase()}.` : `${ids.length} cells confirmed.`);
+  return () => {
+    retract();
+    desk.select(selected, current);
+  };
 }
 
-// The cell that stands after one in the gallery, as long as it is of the same group.
-function neighbour(id) {
-  const tile = gallery.tiles.get(id);
-  const next = tile?.nextElementSibling ?? tile?.previousElementSibling;
-  return next ? Number(next.dataset.id) : null;
-}
-
-function goTo(id) {
-  if (id === null || id === undefined) return;
-  desk.select([id]);
-  gallery.anchor = id;
-  gallery.focus(id);
+/** @param {string} sentence */
+function tellUndo(sentence) {
+  tell(sentence, false, { name: "Undo", run: () => desk.undo() });
 }
 
 function confirmPage() {
-  if (!canChange) return decide([], null);
+  if (!canChange) return void refuseClosed();
   const seen = gallery.seenPage();
   if (!seen) {
-    if (!gallery.showNextPage()) tell(desk.needingLook().length ? "The cells left are looked at one by one: press N." : "Nothing is left to confirm.");
-    return null;
+    if (!gallery.showNextPage()) tell(desk.needingLook().length ? "The cells left are reviewed one by one: press N." : "Nothing to confirm.");
+    return undefined;
   }
-  if (seen.isEarly) return tell("Look at the page first: it has only just come into view.");
-  desk.decide(seen.ids, null);
-  tell(`${seen.ids.length} ${seen.code} confirmed. U takes it back.`);
+  if (seen.isEarly) return void tell("Loading…");
+  const retract = desk.decide(seen.ids, null);
+  tellUndo(`${seen.ids.length} confirmed: ${types.get(seen.code).label.toLowerCase()}.`);
   gallery.showNextPage();
-  return null;
+  return retract;
 }
 
+/** @param {number} direction */
 function step(direction) {
   const order = desk.needingLook();
-  if (!order.length) return tell("No cell is left that needs a look.");
-  const at = order.indexOf(desk.current);
-  return goTo(order[at < 0 ? (direction > 0 ? 0 : order.length - 1) : (at + direction + order.length) % order.length]);
+  if (!order.length) return tell("All cells that need a single review are reviewed.");
+  const at = order.indexOf(/** @type {number} */ (desk.current));
+  return views.goTo(order[at < 0 ? (direction > 0 ? 0 : order.length - 1) : (at + direction + order.length) % order.length]);
 }
 
 // --- adding a cell ----------------------------------------------------------------------------------------------------
 
+/** @param {number[] | null} box */
 function startAdding(box = null) {
-  if (!canChange) return decide([], null);
-  if (!field.image) return tell("Choose an image first.");
+  if (!canChange) return void refuseClosed();
+  if (!field.image) return void tell("Choose an image first.");
   field.startDraft(box);
   part("adding").hidden = false;
-  return null;
+  return stopAdding;
 }
 
 function stopAdding() {
@@ -168,67 +176,95 @@ function stopAdding() {
   return field.endDraft();
 }
 
-async function give(code) {
-  if (!field.isDrawing) {
-    decide([...desk.selected], code);
-    return;
-  }
-  if (!field.draft) return; // the image is not open yet
-  const nucleus = field.nucleus;
-  await desk.add(field.image.id, stopAdding(), code);
-  if (nucleus < 0 || !field.nuclei.length) return;
-  field.nucleus = nucleus - 1; // the added one is no longer in the list
-  nextNucleus(1);
+/**
+ * A type's key or button: the type of the chosen cells, or of the cell that is being added.
+ * @param {string} code
+ */
+function give(code) {
+  if (!field.isDrawing) return decide([...desk.selected], code);
+  if (!field.draft) return undefined; // the image is not open yet
+  // A scanner's next character comes before this, and then nothing is added.
+  const timer = setTimeout(() => add(code), SCAN_GAP_MS);
+  return () => clearTimeout(timer);
 }
 
-function nextNucleus(direction) {
-  if (!field.nuclei.length) return tell("The stain check found no nucleus without a box here.");
-  const index = (field.nucleus + direction + field.nuclei.length) % field.nuclei.length;
-  field.showNucleus(index);
-  const [x1, y1, x2, y2] = field.nuclei[index];
-  const margin = 2.5 / (field.image.um_per_px || 0.2);
-  tell(`Nucleus ${index + 1} of ${field.nuclei.length} without a box. Press its type's key to add it, Esc to leave.`);
-  return startAdding([x1 - margin, y1 - margin, x2 + margin, y2 + margin]);
+/** @param {string} code */
+async function add(code) {
+  const nucleus = field.nucleus;
+  if (!(await desk.add(field.image.id, stopAdding(), code)) || nucleus < 0 || !field.nuclei.length) return;
+  field.nucleus = nucleus - 1; // the added one is no longer in the list
+  nextMissed(1);
+}
+
+/** @param {number} direction */
+function nextMissed(direction) {
+  const isThere = views.stepMissed(direction, () => {
+    tell(`Possible missed cell ${field.nucleus + 1} of ${field.nuclei.length}. Press its type’s key to add it, Esc to leave.`);
+    startAdding(views.missedBox());
+  });
+  if (!isThere) tell("No possible missed cells.");
+  return isThere ? stopAdding : undefined;
 }
 
 // --- keys -------------------------------------------------------------------------------------------------------------
 
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const LOOKING = lookingKeys(views);
 
-function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (event.target.closest?.("input, textarea, select, .dropdown-menu, .navbar")) return;
-  const isOnControl = event.target.closest?.("button, a, summary");
-  const done = () => event.preventDefault();
-  if (gallery.hints && event.key !== "Shift") return done(gallery.typeHint(event.key));
-  if (field.isDrawing) {
-    if (ARROWS[event.key]) return done(field.moveDraft(...ARROWS[event.key], event.shiftKey));
-    if (event.key === "Escape") return done(stopAdding());
-    if (event.key === "Enter") return done(tell("Press the key of its type."));
-  } else if (ARROWS[event.key] || event.key === "Home" || event.key === "End") {
-    return done(gallery.move(event.key, event.shiftKey));
-  }
-  if (event.key === "Enter" && !isOnControl) {
-    return done(event.shiftKey ? confirmPage() : decide([...desk.selected], null));
-  }
-  if (event.key === "Escape") return done(desk.select([], null));
-  if (event.key === "?") return done(part("help").showModal());
-  if (event.key === "[" || event.key === "]") return done(gallery.nextGroup(event.key === "]" ? 1 : -1));
-  if (event.key === "+" || event.key === "-") return done(field.zoom(event.key === "+" ? 1.4 : 1 / 1.4));
-  const key = event.key.toLowerCase();
-  const act = {
-    n: () => step(event.shiftKey ? -1 : 1),
-    u: () => (event.shiftKey ? desk.redo() : desk.undo()),
-    z: () => desk.get(desk.current) && field.centre(desk.get(desk.current).box),
-    j: () => gallery.showHints(),
-    a: () => startAdding(),
-    c: () => nextNucleus(event.shiftKey ? -1 : 1),
-    w: () => part("report").click(),
-  }[key];
-  if (act) return done(act());
-  if (!event.shiftKey && typeOf.has(key)) return done(give(typeOf.get(key)));
-  return null;
-}
+/** @type {Record<string, Action>} */
+const KEYS = {
+  ...LOOKING,
+  Enter: { retracts: true, run: () => decide([...desk.selected], null) },
+  "Shift+Enter": { retracts: true, run: confirmPage },
+  Escape: { run: () => desk.select([], null) },
+  "?": { run: () => part("help").showModal() },
+  n: { run: () => step(1) },
+  "Shift+n": { run: () => step(-1) },
+  u: { retracts: true, run: () => desk.undo() },
+  "Shift+u": { retracts: true, run: () => desk.redo() },
+  z: { run: () => views.centre() },
+  j: {
+    retracts: true,
+    run: () => {
+      gallery.showHints();
+      return () => gallery.hideHints();
+    },
+  },
+  a: { retracts: true, run: () => startAdding() },
+  c: { retracts: true, run: () => nextMissed(1) },
+  "Shift+c": { retracts: true, run: () => nextMissed(-1) },
+  w: {
+    retracts: true,
+    run: () => {
+      const timer = setTimeout(() => part("report").click(), SCAN_GAP_MS);
+      return () => clearTimeout(timer);
+    },
+  },
+};
+
+const moveDraft = {
+  repeats: true,
+  run: (/** @type {KeyboardEvent} */ event) => {
+    const [dx, dy] = /** @type {Record<string, number[]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] })[event.key];
+    field.moveDraft(dx, dy, event.shiftKey);
+  },
+};
+
+/** While a box is placed, these come first. @type {Record<string, Action>} */
+const DRAWING = {
+  ...Object.fromEntries(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"].flatMap((key) => [[key, moveDraft], [`Shift+${key}`, moveDraft]])),
+  Escape: { run: stopAdding },
+  Enter: { run: () => tell("Press the key of its type.") },
+};
+
+listenToKeys(
+  (name, event) => {
+    if (gallery.hints && event.key !== "Shift") return { run: () => gallery.typeHint(event.key) };
+    const code = typeOf.get(name);
+    if (code) return { retracts: true, run: () => give(code) };
+    return (field.isDrawing && DRAWING[name]) || KEYS[name];
+  },
+  (text) => openScanned(text, page.urls.scanned, desk.csrfToken, part("scanned"), tell),
+);
 
 // --- the page ---------------------------------------------------------------------------------------------------------
 
@@ -237,12 +273,12 @@ function fillPalette() {
     ...[...types.values()].map((type) => {
       const button = make(
         "button",
-        { type: "button", className: "type-key", dataset: { code: type.code }, title: `${type.name}, key ${type.key.toUpperCase()}` },
-        make("span", { className: "code" }, type.code),
+        { type: "button", className: "type-key", dataset: { code: type.code }, title: `${type.label}, key ${type.key.toUpperCase()}` },
+        make("span", {}, type.short),
         make("kbd", {}, type.key.toUpperCase()),
       );
       button.style.setProperty("--type", type.color);
-      button.setAttribute("aria-label", `${type.code} ${type.name}`);
+      button.setAttribute("aria-label", type.label);
       button.disabled = !canChange;
       button.addEventListener("click", () => give(type.code));
       if (canChange) gallery.acceptDrops(button, type.code);
@@ -254,10 +290,9 @@ function fillPalette() {
 function nameImages() {
   for (const option of part("image").options) {
     const image = desk.images.get(Number(option.value));
-    const cells = cellsOf(image.id);
-    const without = uncovered(image, cells).length;
-    const nuclei = without ? `, ${without} nuclei without a box` : "";
-    option.textContent = `${image.slide}, ${image.name} (${cells.length} cells${nuclei})`;
+    const cells = views.cellsOf(image.id);
+    const missed = uncovered(image, cells).length;
+    option.textContent = `${image.slide}, ${image.name} (${cells.length} cells${missed ? `, ${missed} possible missed` : ""})`;
   }
 }
 
@@ -266,32 +301,35 @@ function fillImages() {
   part("image").replaceChildren(...[...desk.images.keys()].map((id) => make("option", { value: String(id) })));
   nameImages();
   part("where").replaceChildren(
-    make("option", { value: "" }, many ? "All slides" : "The slide"),
+    make("option", { value: "" }, many ? "All slides" : "Whole slide"),
     ...(many ? [...desk.images.values()].map((image) => make("option", { value: String(image.id) }, `${image.slide}, ${image.name}`)) : []),
   );
 }
 
-function showCollision({ sentence, cells, ids, code }) {
+/** @param {CustomEvent} event */
+function showCollision({ detail: { sentence, cells, ids, code } }) {
   const dialog = part("collision");
+  const label = (/** @type {string} */ each) => types.get(each).label.toLowerCase();
   dialog.querySelector("[data-part=sentence]").textContent = sentence;
   dialog.querySelector("[data-part=both]").replaceChildren(
-    ...cells.map((cell) =>
+    ...cells.map((/** @type {any} */ cell) =>
       make(
         "li",
         {},
         make("img", { src: desk.crop(cell.id), alt: "", width: 88, height: 88 }),
-        make("span", {}, make("strong", {}, cell.by || "Another reader"), " says ", make("span", { className: "code" }, cell.code)),
-        make("span", {}, make("strong", {}, "You"), " said ", make("span", { className: "code" }, code ?? "the same as before")),
+        make("span", {}, make("strong", {}, cell.by || "Another reader"), `: ${label(cell.code)}`),
+        make("span", {}, make("strong", {}, "You"), code ? `: ${label(code)}` : ": the same as before"),
       ),
     ),
   );
   const again = dialog.querySelector("[data-part=again]");
   again.hidden = code === null || !ids.length;
-  again.textContent = `Make it ${code} all the same`;
+  again.textContent = code ? `Change to ${label(code)}` : "";
   again.onclick = () => {
     dialog.close();
     desk.decide(ids, code);
   };
+  dialog.querySelector("[data-part=keep]").textContent = cells.length === 1 ? `Keep ${label(cells[0].code)}` : "Keep";
   dialog.showModal();
 }
 
@@ -303,25 +341,42 @@ async function present() {
     part("readers").hidden = !answer.readers.length;
     part("readers-names").textContent = answer.readers.join(", ");
     if (answer.is_signed && canChange) location.reload();
-  } catch (problem) {
-    tell(problem.message, true);
+  } catch {
+    // The saving chip says that the connection is lost, as soon as there is something to save.
   }
 }
 
+// While the detector works there is nothing to review yet: the cells come by themselves when a slide is read.
+function showAnalysis() {
+  const analysing = desk.summary?.analysing ?? [];
+  part("analysing").hidden = !analysing.length;
+  part("analysing-text").textContent = analysing.join(" ");
+  part("nothing").hidden = desk.cells.size > 0 || analysing.length > 0;
+  root.classList.toggle("is-analysing", analysing.length > 0 && !desk.cells.size);
+  if (analysing.length) setTimeout(() => (desk.waiting ? showAnalysis() : desk.load(true).catch(showAnalysis)), LOOK_FOR_CELLS_EVERY_MS);
+}
+
+let isOpened = false;
 desk.addEventListener("loaded", () => {
-  fillImages();
   part("loading").hidden = true;
-  part("nothing").hidden = desk.cells.size > 0;
+  fillImages();
+  showAnalysis();
+  if (isOpened) return;
   const asked = new URLSearchParams(location.search).getAll("code");
-  const ofAsked = [...desk.needingLook(), ...gallery.order()].find((id) => asked.includes(desk.get(id).code));
+  const ofAsked = [...desk.needingLook(), ...gallery.order()].find((id) => asked.includes(desk.get(id)?.code ?? ""));
   const first = ofAsked ?? desk.needingLook()[0] ?? gallery.order()[0];
-  if (first !== undefined) goTo(first);
-  else if (desk.images.size) field.show([...desk.images.values()][0], []);
+  isOpened = first !== undefined;
+  if (isOpened) views.goTo(first);
+  else if (desk.images.size && !field.image) views.open([...desk.images.values()][0]);
 });
-desk.addEventListener("selected", showSelected);
+desk.addEventListener("selected", () => {
+  showPressed();
+  const order = desk.needingLook();
+  const at = order.indexOf(desk.current ?? -1);
+  inspector.prefetch([...order.slice(at + 1, at + 4)]);
+});
 desk.addEventListener("changed", () => {
-  if (field.image) field.setCells(cellsOf(field.image.id));
-  showSelected();
+  showPressed();
   showProgress();
   showPageButton();
 });
@@ -329,50 +384,36 @@ desk.addEventListener("summary", () => {
   showProgress();
   nameImages();
 });
-desk.addEventListener("busy", () => root.classList.toggle("is-busy", desk.waiting > 0));
-desk.addEventListener("told", (event) => tell(event.detail.sentence, event.detail.isRefusal));
-desk.addEventListener("collided", (event) => showCollision(event.detail));
+desk.addEventListener("saving", () => root.classList.toggle("is-busy", desk.waiting > 0));
+desk.addEventListener("collided", (event) => showCollision(/** @type {CustomEvent} */ (event)));
 gallery.addEventListener("counted", showPageButton);
-gallery.addEventListener("dropped", (event) => decide(event.detail.ids, event.detail.code));
-field.addEventListener("pick", (event) => {
-  const ids = event.detail.isMore ? [...desk.selected, event.detail.id] : [event.detail.id];
-  desk.select(ids, event.detail.id);
-  gallery.focus(event.detail.id);
+gallery.addEventListener("dropped", (event) => {
+  const { ids, code } = /** @type {CustomEvent} */ (event).detail;
+  decide(ids, code, true);
 });
 field.addEventListener("drawn", () => tell("Now press the key of its type, or draw again."));
-document.addEventListener("keydown", onKey);
 part("next").addEventListener("click", () => step(1));
 part("confirm-page").addEventListener("click", confirmPage);
 part("undo").addEventListener("click", () => desk.undo());
 part("redo").addEventListener("click", () => desk.redo());
 part("add").addEventListener("click", () => (field.isDrawing ? stopAdding() : startAdding()));
-part("nucleus").addEventListener("click", () => nextNucleus(1));
-part("whole").addEventListener("click", () => field.whole());
+part("nucleus").addEventListener("click", () => nextMissed(1));
 part("help-open").addEventListener("click", () => part("help").showModal());
-part("image").addEventListener("change", (event) => {
-  const image = desk.images.get(Number(event.target.value));
-  field.show(image, cellsOf(image.id), () => field.whole());
-});
-part("sort").addEventListener("change", (event) => {
-  gallery.sort = event.target.value;
+part("where").addEventListener("change", () => {
+  gallery.image = part("where").value ? Number(part("where").value) : null;
   gallery.fill();
 });
-part("where").addEventListener("change", (event) => {
-  gallery.image = event.target.value ? Number(event.target.value) : null;
+part("open-only").addEventListener("change", () => {
+  gallery.isOnlyOpen = part("open-only").checked;
   gallery.fill();
 });
-part("open-only").addEventListener("change", (event) => {
-  gallery.isOnlyOpen = event.target.checked;
-  gallery.fill();
-});
-part("size").addEventListener("input", (event) => {
-  gallery.root.style.setProperty("--tile", `${event.target.value}px`);
-});
-keysDialog(part("keys"), part("keys-open"), page, root.dataset.csrf, (changed) => {
+part("size").addEventListener("input", () => gallery.root.style.setProperty("--tile", `${part("size").value}px`));
+keysDialog(part("keys"), part("keys-open"), page, desk.csrfToken, (/** @type {any[]} */ changed) => {
   for (const type of changed) types.get(type.code).key = type.key;
   typeOf = new Map(changed.map((type) => [type.key, type.code]));
   fillPalette();
 });
+guardQueue(desk, part("saving"), tell);
 fillPalette();
 part("confirm-page").hidden = !canChange;
 part("add").hidden = !canChange;

@@ -89,7 +89,7 @@ def test_smears_are_uploaded_read_reviewed_signed_and_printed(
     sign_in(page, live_server, technologist)
     register(page)
     upload(page, smears)
-    expect(page.locator("#slide-progress")).to_contain_text(re.compile("Waiting for the detector|detector is at work"))
+    expect(page.locator("#slide-progress")).to_contain_text(re.compile("Queued|Analysing"))
     expect(page.locator("#slide")).to_be_visible(timeout=READING_LIMIT_MS)  # it follows without being loaded again
     expect(page.locator("#preliminary")).to_be_visible()
     case = Case.objects.get(accession_number="J-2026-1")

@@ -21,7 +21,7 @@ def open_slide(slide, browse_as, technologist):
 def test_the_page_follows_the_analysis_to_its_end_without_being_loaded_again(slide, open_slide):
     Run.objects.update(state=Run.State.QUEUED)
     page = open_slide()
-    expect(page.locator("#slide-progress")).to_contain_text("This slide is next.")
+    expect(page.locator("#slide-progress")).to_contain_text("Queued, next in line.")
     page.evaluate("window.isSamePage = true")
     Run.objects.update(state=Run.State.RUNNING, tiles_done=3, tiles_total=12)
     expect(page.locator("#slide-progress")).to_contain_text("tile 3 of 12")
@@ -37,7 +37,7 @@ def test_a_failure_appears_with_its_reason_and_a_way_on(slide, open_slide):
     Run.objects.update(state=Run.State.FAILED, error="The image is cut off: export it again.")
     expect(page.get_by_role("alert")).to_contain_text("The image is cut off: export it again.")
     page.get_by_role("button", name="Try again").click()
-    expect(page.locator("#slide-progress")).to_contain_text("Waiting for the detector")
+    expect(page.locator("#slide-progress")).to_contain_text("Queued")
 
 
 def test_field_and_gallery_are_one_selection_and_keys_go_on(open_slide):
@@ -45,19 +45,19 @@ def test_field_and_gallery_are_one_selection_and_keys_go_on(open_slide):
     page.locator(".group[data-code=NGS] .tile").nth(1).click()
     chosen = page.locator('.tile[aria-selected="true"]')
     first = chosen.get_attribute("data-id")
-    expect(page.locator("#inspector [data-part=code]")).to_have_text("NGS")
+    expect(page.locator("#inspector [data-part=name]")).to_have_text("Segmented neutrophil")
     page.keyboard.press("n")
     assert chosen.get_attribute("data-id") != first
     page.keyboard.press("z")
     page.wait_for_timeout(900)
     frame = page.locator("#field").bounding_box()
     page.mouse.move(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2)
-    expect(page.locator(".field-tip")).to_contain_text("NGS neutrophil, segmented · score 0.90")
+    expect(page.locator(".field-tip")).to_contain_text("Segmented neutrophil · score 0.90")
 
 
 def test_types_are_switched_off_and_on(open_slide):
     page = open_slide()
-    toggle = page.get_by_role("button", name="NGS")
+    toggle = page.locator(".toggle[data-code=NGS]")
     toggle.click()
     expect(toggle).to_have_attribute("aria-pressed", "false")
     page.locator(".group[data-code=NGS] .tile").first.click()
@@ -73,13 +73,11 @@ def test_types_are_switched_off_and_on(open_slide):
 def test_missed_nuclei_are_shown_one_by_one_and_added(slide, open_slide):
     ImageResult.objects.update(uncovered_nuclei=[[1000, 1000, 1040, 1040], [1500, 1200, 1540, 1240]])
     page = open_slide()
-    expect(page.locator("[data-part=nuclei-text]")).to_have_text("The stain check found 2 nuclei that no box covers.")
-    page.get_by_role("button", name="Show them one by one").click()
+    expect(page.locator("[data-part=nuclei-text]")).to_have_text("2 possible missed cells.")
+    page.get_by_role("button", name="Review", exact=True).click()
     page.get_by_label("is a").select_option("MYO")
     page.get_by_role("button", name="Add as a cell").click()
-    expect(page.locator("[data-part=nuclei-text]")).to_contain_text(
-        "found 1 nucleus that no box covers. Shown: 1 of 1."
-    )
+    expect(page.locator("[data-part=nuclei-text]")).to_contain_text("1 possible missed cell. Shown: 1 of 1.")
     assert current_cells(slide.case).filter(added_by__isnull=False, code="MYO").count() == 1
 
 

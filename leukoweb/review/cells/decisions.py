@@ -68,23 +68,25 @@ def relabel_cell(cell, *, to, by, reason="", seen_decision_id=None) -> Decision:
     return relabel_cells([cell], to=to, by=by, reason=reason, seen=_seen_alone(cell, seen_decision_id))[0]
 
 
-def relabel_cells(cells, *, to, by, reason="", seen=None) -> list[Decision]:
+def relabel_cells(cells, *, to, by, reason="", seen=None, step=None) -> list[Decision]:
     """Give cells of one case a label, in one step that is undone as one; all or none.
 
     `to` is a code, or None to confirm each cell's label. `seen` maps a cell's key to the last decision its reader saw
-    (0: none); a cell that is not in it is not compared.
+    (0: none); a cell that is not in it is not compared. A `step` that is stored already is returned, not made again.
     Before: the case is not signed. After: one Decision for each cell.
     """
     if to is not None and to not in LABELS:
         raise Refused(f"“{to}” is no cell type. Choose one of {', '.join(LABELS)}.")
     with transaction.atomic():
         case = _open_case(cells)
+        if made := _made(step, by, case):
+            return made
         labelled = _labelled(cells)
         _refuse_collision(labelled, seen)
         if any(not (to or cell.code) for cell in labelled):
             raise Refused("A cell without a label cannot be confirmed. Give it a type.")
         _refuse_unseen(labelled, to)
-        step = uuid.uuid4()
+        step = step or uuid.uuid4()
         decisions = [
             Decision(cell=cell, from_code=cell.code, to_code=to or cell.code, reason=reason, decided_by=by, step=step)
             for cell in labelled
@@ -92,8 +94,8 @@ def relabel_cells(cells, *, to, by, reason="", seen=None) -> list[Decision]:
         return _write(decisions, "cell.confirm" if to is None else "cell.relabel", by, case)
 
 
-def add_cell(image, *, xyxy, code, by) -> Cell:
-    """Add a cell that the detector missed; its box is cut to the image.
+def add_cell(image, *, xyxy, code, by, step=None) -> Cell:
+    """Add a cell that the detector missed; its box is cut to the image. The cell of a stored `step` is returned.
 
     Before: the image's analysis is done. After: a Cell with `added_by` and its first Decision.
     """
@@ -106,30 +108,34 @@ def add_cell(image, *, xyxy, code, by) -> Cell:
         raise Refused("The box is too small or lies outside of the image. Draw it around the whole cell.")
     with transaction.atomic():
         case = _lock(image.slide.case_id)
+        if made := _made(step, by, case):
+            return made[0].cell
         run = Run.objects.filter(slide=image.slide, is_shadow=False, state=Run.State.DONE).first()
         if run is None:
             raise Refused("The analysis of this slide is not finished. Add the cell when it is.", code="wrong_state")
         cell = Cell.objects.create(run=run, image=image, x1=x1, y1=y1, x2=x2, y2=y2, added_by=by)
-        Decision.objects.create(cell=cell, to_code=code, decided_by=by)
+        Decision.objects.create(cell=cell, to_code=code, decided_by=by, step=step or uuid.uuid4())
         box = [round(value, 1) for value in (x1, y1, x2, y2)]
         record("cell.add", actor=by, obj=cell, case=case, changes={"code": code, "xyxy": box})
     return cell
 
 
-def undo_last(case, *, by) -> list[Decision]:
-    """Take back this reader's last step on a case that still stands; [] when there is none."""
-    return _turn_back(case, by, depth=0, action="cell.undo")
+def undo_last(case, *, by, step=None) -> list[Decision]:
+    """Take back this reader's last step on a case that is not undone yet; [] when there is none."""
+    return _turn_back(case, by, step, depth=0, action="cell.undo")
 
 
-def redo(case, *, by) -> list[Decision]:
+def redo(case, *, by, step=None) -> list[Decision]:
     """Make this reader's last undone step again, as long as no new one was made since; [] when there is none."""
-    return _turn_back(case, by, depth=1, action="cell.redo")
+    return _turn_back(case, by, step, depth=1, action="cell.redo")
 
 
-def _turn_back(case, by, *, depth, action):
+def _turn_back(case, by, new_step, *, depth, action):
     """Reverse the reader's latest step whose chain of reversals is of even (0: it stands) or odd (1: undone) length."""
     with transaction.atomic():
         case = _lock(case.pk)
+        if made := _made(new_step, by, case):
+            return made
         mine = list(Decision.objects.filter(cell__run__slide__case=case, decided_by=by).order_by("id"))
         depth_of, reversed_ids = {}, {d.undoes_id for d in mine}
         for decision in mine:
@@ -142,7 +148,7 @@ def _turn_back(case, by, *, depth, action):
         _refuse_others_since(step, by)
         cells = Cell.objects.in_bulk([d.cell_id for d in step])
         before = _codes_before(step)
-        new_step = uuid.uuid4()
+        new_step = new_step or uuid.uuid4()
         decisions = []
         for d in step:
             cell = cells[d.cell_id]
@@ -153,6 +159,11 @@ def _turn_back(case, by, *, depth, action):
                 Decision(cell=cell, from_code=from_code, to_code=to_code, undoes=d, decided_by=by, step=new_step)
             )
         return _write(decisions, action, by, case)
+
+
+def _made(step, by, case):
+    """The decisions stored under a step, read under the case's lock; a request that is sent twice makes them once."""
+    return list(Decision.objects.filter(cell__run__slide__case=case, decided_by=by, step=step)) if step else []
 
 
 def _refuse_others_since(step, by):

@@ -7,7 +7,8 @@ from django.urls import reverse
 from detection.card import Card, TypeCard
 from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.accounts.models import User
-from leukoweb.analysis.models import DetectorVersion, ImageResult
+from leukoweb.analysis.models import DetectorVersion, ImageResult, Run
+from leukoweb.analysis.services import progress_sentence
 from leukoweb.cases.models import SlideImage
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import cells_to_change, in_order, is_settled, reasons_to_look, together
@@ -30,9 +31,9 @@ TAKEN_KEYS = {
 def types_for(user) -> list[dict]:
     """Every label that a reader can give, in the order of the pages: by maturation, with its colour and key."""
     keys = {**DEFAULT_KEYS, **user.preferences.get("cell_keys", {})}
-    by_code = {t.code: {"code": t.code, "name": t.name, "color": t.color, "lineage": t.lineage} for t in CELL_TYPES}
-    by_code[UNIDENTIFIED] = {"code": UNIDENTIFIED, "name": "unidentified", "color": "#b45309", "lineage": ""}
-    by_code[NOT_A_CELL] = {"code": NOT_A_CELL, "name": "not a cell", "color": "#57534e", "lineage": ""}
+    by_code = {t.code: {"code": t.code, "label": t.label, "short": t.short, "color": t.color} for t in CELL_TYPES}
+    by_code[UNIDENTIFIED] = {"code": UNIDENTIFIED, "label": "Unidentified", "short": "Unident.", "color": "#b45309"}
+    by_code[NOT_A_CELL] = {"code": NOT_A_CELL, "label": "Not a cell", "short": "No cell", "color": "#57534e"}
     return [{**by_code[code], "key": keys[code]} for code in DEFAULT_KEYS]
 
 
@@ -114,6 +115,7 @@ def summary_of(case, cells, evidence) -> dict:
     undecided = Counter(cell.code for cell in cells if not cell.decided_code)
     least = cells_to_change(counts, undecided, calls)
     d = differential(counts)
+    waiting = analysing(case)
     return {
         "total": d.total,
         "cells": len(cells),
@@ -127,9 +129,16 @@ def summary_of(case, cells, evidence) -> dict:
             {"key": f.key, "title": f.title, "sentence": f.sentence, "urgency": f.urgency, "codes": f.codes}
             for f in flags_of(d)
         ],
-        "sentences": limits_of_the_count(d),
+        "sentences": limits_of_the_count(d) if d.total or not waiting else [],
+        "analysing": waiting,
         "is_limited": d.is_limited,
     }
+
+
+def analysing(case) -> list[str]:
+    """Say of each slide that the detector has not finished how far it is; [] when there is nothing to wait for."""
+    runs = Run.objects.filter(slide__case=case, is_shadow=False, state__in=(Run.State.QUEUED, Run.State.RUNNING))
+    return [f"{run.slide}: {progress_sentence(run)}" for run in runs.select_related("slide").order_by("slide")]
 
 
 def _row(row):
@@ -151,6 +160,7 @@ def whole_case(case) -> dict:
     cells = list(current_cells(case))
     return {
         "images": images_of(case.slides.all()),
+        "evidence": evidence_cards(case),
         "cells": cells_for_json(cells, evidence),
         "summary": summary_of(case, cells, evidence),
     }

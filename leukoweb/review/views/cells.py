@@ -1,4 +1,4 @@
-"""The JSON doors of slide page and workbench: lists of cells, decisions, undo, and who else reads.
+"""The JSON that slide page and workbench ask for: lists of cells, batches of decisions, and who else reads.
 
 Thin over review.cells, which decides what may be done.
 """
@@ -14,11 +14,19 @@ from django.views.decorators.http import require_GET, require_POST
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import Cell
 from leukoweb.answers import json_answer
-from leukoweb.cases.models import Case, Slide, SlideImage
+from leukoweb.cases.models import Case, Slide
 from leukoweb.given import json_of
 from leukoweb.refusals import Refused
 from leukoweb.review.cells import decisions as doors
-from leukoweb.review.cells.lists import after_change, cells_for_json, images_of, summary_of, whole_case
+from leukoweb.review.cells.batches import AskedBatch, make_decisions
+from leukoweb.review.cells.lists import (
+    after_change,
+    cells_for_json,
+    evidence_cards,
+    images_of,
+    summary_of,
+    whole_case,
+)
 from leukoweb.review.models import AtlasPicture, Decision, Presence, Report
 
 PRESENT_FOR = timedelta(seconds=25)
@@ -44,6 +52,7 @@ def slide_cells(request, pk):
     return JsonResponse(
         {
             "images": images_of([slide]),
+            "evidence": evidence_cards(slide.case),
             "cells": cells_for_json(cells, evidence),
             "summary": summary_of(slide.case, cells, evidence),
         }
@@ -52,48 +61,43 @@ def slide_cells(request, pk):
 
 @requires("relabel_cell")
 @require_POST
-def cell_decide(request, pk):
-    """Label one cell: {"code": code or null to confirm, "seen": last decision shown, "reason": optional}."""
-    asked = asked_of(request)
-    return _decide(request, {str(pk): asked.get("seen")}, asked)
+def case_decisions(request, pk):
+    """Make a batch of decisions on a case: {"decisions": [{"key", "act", ...}]}; what each came to is in `outcomes`."""
+    case = _case(request, pk)
+    asked = AskedBatch(data=asked_of(request))
+    if not asked.is_valid():
+        return _refused("The decisions could not be read, and none was stored. Load the page again.")
+    outcomes = make_decisions(case, asked.validated_data["decisions"], by=request.user)
+    changed = {key for outcome in outcomes for key in outcome.changed}
+    collided = {cell.pk for outcome in outcomes for cell in outcome.labelled}
+    answer = after_change(case, changed | collided)
+    return JsonResponse(
+        {
+            "outcomes": [
+                {
+                    "key": str(outcome.key),
+                    "state": outcome.state,
+                    "sentence": outcome.sentence,
+                    "cells": outcome.changed or [cell.pk for cell in outcome.labelled],
+                }
+                for outcome in outcomes
+            ]
+        }
+        | answer
+    )
 
 
-@requires("relabel_cell")
+@requires("read_cases")
 @require_POST
-def cells_decide(request):
-    """Label several cells of a case at once: {"cells": {key: last decision shown}, "code": code or null to confirm}."""
-    asked = asked_of(request)
-    return _decide(request, asked.get("cells"), asked)
-
-
-@requires("relabel_cell")
-@require_POST
-def cell_add(request, pk):
-    """Add a cell that a reader drew: {"box": [x1, y1, x2, y2], "code": code}."""
-    image = get_object_or_404(SlideImage.objects.visible_to(request.user).select_related("slide"), pk=pk)
-    asked = asked_of(request)
-    box = asked.get("box")
-    if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
-        return _refused("The box of the new cell is not four numbers. Draw it again.")
-    try:
-        cell = doors.add_cell(image, xyxy=box, code=str(asked.get("code", "")), by=request.user)
-    except Refused as refused:
-        return json_answer(refused)
-    return JsonResponse(after_change(_case(request, image.slide.case_id), [cell.pk]), status=201)
-
-
-@requires("relabel_cell")
-@require_POST
-def cell_undo(request, pk):
-    """Take back the reader's last step on a case."""
-    return _turn_back(request, pk, doors.undo_last, "There is nothing of yours to undo.")
-
-
-@requires("relabel_cell")
-@require_POST
-def cell_redo(request, pk):
-    """Make the reader's last undone step again."""
-    return _turn_back(request, pk, doors.redo, "There is nothing to redo.")
+def case_scanned(request):
+    """Find the case of a scanned barcode: {"text": accession number}; the address of its cells, or a sentence."""
+    text = str(asked_of(request).get("text", "")).strip()
+    found = Case.objects.visible_to(request.user).filter(accession_number__iexact=text[:100])[:2]
+    if len(found) != 1:
+        return JsonResponse({"sentence": f"Scanned {text[:40]}: no such case. No cell was changed."})
+    return JsonResponse(
+        {"accession_number": found[0].accession_number, "url": reverse("workbench", args=[found[0].pk])}
+    )
 
 
 @requires("read_cases")
@@ -135,45 +139,6 @@ def reference_cells(request, code):
     return JsonResponse({"cells": sorted(still, key=keys.index)[:REFERENCES], "atlas": atlas})
 
 
-def _decide(request, seen, asked):
-    if not isinstance(seen, dict) or not seen:
-        return _refused("No cell was chosen.")
-    try:
-        seen = {int(key): None if value is None else int(value) for key, value in seen.items()}
-    except (TypeError, ValueError):
-        return _refused("The choice of cells could not be read. Load the page again.")
-    cells = list(Cell.objects.visible_to(request.user).counted().filter(pk__in=seen).select_related("run__slide"))
-    if len(cells) != len(seen):
-        return json_answer(Refused("A chosen cell does not exist.", code="not_found"))
-    code = asked.get("code")
-    try:
-        doors.relabel_cells(
-            cells,
-            to=None if code is None else str(code),
-            by=request.user,
-            reason=str(asked.get("reason") or "")[:500],
-            seen={key: value for key, value in seen.items() if value is not None},
-        )
-    except doors.Collision as collision:
-        return _collided(collision)
-    except Refused as refused:
-        return json_answer(refused)
-    return JsonResponse(after_change(_case(request, cells[0].run.slide.case_id), seen))
-
-
-def _turn_back(request, pk, door, nothing):
-    case = _case(request, pk)
-    try:
-        decisions = door(case, by=request.user)
-    except doors.Collision as collision:
-        return _collided(collision)
-    except Refused as refused:
-        return json_answer(refused)
-    if not decisions:
-        return JsonResponse({"changed": [], "sentence": nothing})
-    return JsonResponse(after_change(case, [d.cell_id for d in decisions]))
-
-
 def _case(request, pk):
     return get_object_or_404(Case.objects.visible_to(request.user).select_related("patient", "laboratory"), pk=pk)
 
@@ -189,15 +154,5 @@ def asked_of(request) -> dict:
     return asked if isinstance(asked, dict) else {}
 
 
-def _is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
-
-
 def _refused(sentence):
     return json_answer(Refused(sentence))
-
-
-def _collided(collision):
-    """Nothing was written: show the reader the cells as the other reader left them."""
-    evidence = doors.evidence_of(collision.cells[0].run.slide.case)
-    return json_answer(collision, cells=cells_for_json(collision.cells, evidence))

@@ -13,7 +13,7 @@ from leukoweb.audit.services import record_read
 from leukoweb.cases.models import STATES, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import CLOSED
-from leukoweb.review.cells.lists import DEFAULT_KEYS, TAKEN_KEYS, evidence_cards, types_for
+from leukoweb.review.cells.lists import DEFAULT_KEYS, TAKEN_KEYS, types_for
 from leukoweb.review.views.cells import asked_of
 
 
@@ -33,7 +33,6 @@ def workbench(request, pk):
             "is_closed": case.state in CLOSED,
             "page": {
                 "types": types_for(request.user),
-                "evidence": evidence_cards(case),
                 "default_keys": DEFAULT_KEYS,
                 "taken_keys": TAKEN_KEYS,
                 "urls": _urls(reverse("case_cells", args=[pk]), case),
@@ -45,7 +44,7 @@ def workbench(request, pk):
 @requires("read_cases")
 @require_GET
 def slide_detail(request, pk):
-    """One slide: how far its analysis is, its images with boxes, and its cells."""
+    """One slide: how far its analysis is, its images with boxes, and its cells; to htmx the part that then changes."""
     slide = get_object_or_404(
         Slide.objects.visible_to(request.user).select_related("case__patient", "uploaded_by"), pk=pk
     )
@@ -55,7 +54,7 @@ def slide_detail(request, pk):
     results = {result.image_id: result for result in shown["run"].image_results.all()}
     return render(
         request,
-        "review/slide_detail.html",
+        "review/_slide_live.html" if request.htmx else "review/slide_detail.html",
         shown
         | {
             "case": case,
@@ -65,7 +64,6 @@ def slide_detail(request, pk):
             "is_outdated": is_outdated(shown["run"], case.laboratory),
             "page": {
                 "types": types_for(request.user),
-                "evidence": evidence_cards(case),
                 "urls": _urls(reverse("slide_cells", args=[pk]), case),
             },
         },
@@ -76,15 +74,13 @@ def _urls(cells, case) -> dict:
     """The addresses that a page of cells calls; it puts a key in the place of 0."""
     return {
         "cells": cells,
-        "decide": reverse("cells_decide"),
-        "add": reverse("cell_add", args=[0]),
-        "undo": reverse("cell_undo", args=[case.pk]),
-        "redo": reverse("cell_redo", args=[case.pk]),
+        "decisions": reverse("case_decisions", args=[case.pk]),
         "presence": reverse("case_presence", args=[case.pk]),
         "crop": reverse("cell_crop", args=[0]),
         "around": reverse("cell_around", args=[0]),
         "references": reverse("reference_cells", args=["CODE"]),
         "keys": reverse("reader_keys"),
+        "scanned": reverse("case_scanned"),
     }
 
 

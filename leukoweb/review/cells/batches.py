@@ -1,0 +1,135 @@
+"""A batch of one reader's decisions on one case, each with a key under which it is stored at most once.
+
+What may be decided is the business of decisions.py; here is only the order, the retry and what each decision came to.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from rest_framework import serializers
+
+from leukoweb.accounts.models import User
+from leukoweb.analysis.models import Cell
+from leukoweb.cases.models import Case, SlideImage
+from leukoweb.refusals import Refused
+from leukoweb.review.cells import decisions
+from leukoweb.review.models import Decision
+
+MOST_DECISIONS = 200
+LABEL, ADD, UNDO, REDO = "label", "add", "undo", "redo"
+BIGGEST_KEY = 2**63 - 1
+
+
+class Asked(serializers.Serializer):
+    """One decision as the page sends it; `key` is chosen by the page and sent again when an answer is lost."""
+
+    key = serializers.UUIDField()
+    act = serializers.ChoiceField((LABEL, ADD, UNDO, REDO))
+    code = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=20)
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=500)
+    cells = serializers.DictField(
+        child=serializers.IntegerField(min_value=0, max_value=BIGGEST_KEY, allow_null=True),
+        required=False,
+        help_text="The key of each cell, and the last decision that was shown with it (0: none).",
+    )
+    image = serializers.IntegerField(required=False, min_value=1, max_value=BIGGEST_KEY)
+    box = serializers.ListField(
+        child=serializers.FloatField(min_value=-1e6, max_value=1e6), required=False, min_length=4, max_length=4
+    )
+
+    def validate_cells(self, cells: dict[str, int | None]) -> dict[int, int | None]:
+        """Read the keys of the cells as numbers."""
+        if not all(key.isascii() and key.isdigit() and int(key) <= BIGGEST_KEY for key in cells):
+            raise serializers.ValidationError("A key of a cell is a number.")
+        return {int(key): seen for key, seen in cells.items()}
+
+
+class AskedBatch(serializers.Serializer):
+    """The decisions of a request, in the order in which they were made."""
+
+    decisions = serializers.ListField(child=Asked(), min_length=1, max_length=MOST_DECISIONS)
+
+
+@dataclass
+class Outcome:
+    """What became of one decision: `saved`, `nothing` (to undo), `refused`, or `collided` with another reader."""
+
+    key: UUID
+    state: str
+    sentence: str = ""
+    changed: list[int] = field(default_factory=list)
+    labelled: list[Cell] = field(default_factory=list)
+
+
+def make_decisions(case: Case, asked: Iterable[dict], *, by: User) -> list[Outcome]:
+    """Make decisions one after the other, each all or none; one that is stored already is only answered again.
+
+    A refused decision stops none of the others, but for the undo and redo that follow it: they would reverse another
+    step than the one that the reader saw.
+    """
+    asked = list(asked)
+    stored = _stored(case, [each["key"] for each in asked], by)
+    outcomes, last, is_refused = [], {}, False
+    for each in asked:
+        made = stored.get(each["key"])
+        if made is None and is_refused and each["act"] in (UNDO, REDO):
+            outcomes.append(Outcome(each["key"], "refused", "Not undone: the step before it was refused."))
+            continue
+        try:
+            made = made or _make(case, each, last, by)
+        except decisions.Collision as collision:
+            outcomes.append(Outcome(each["key"], "collided", str(collision), labelled=collision.cells))
+            is_refused = True
+        except Refused as refusal:
+            outcomes.append(Outcome(each["key"], "refused", str(refusal)))
+            is_refused = True
+        else:
+            # What the page has not seen yet of its own earlier decisions is no collision.
+            last |= {decision.cell_id: decision.pk for decision in made}
+            sentence = "" if made else f"Nothing to {each['act']}"
+            changed = [decision.cell_id for decision in made]
+            outcomes.append(Outcome(each["key"], "saved" if made else "nothing", sentence, changed))
+    return outcomes
+
+
+def _stored(case: Case, keys: list[UUID], by: User) -> dict[UUID, list[Decision]]:
+    """The decisions that an earlier request stored under these keys."""
+    found: dict[UUID, list[Decision]] = {}
+    for decision in Decision.objects.filter(cell__run__slide__case=case, decided_by=by, step__in=keys).order_by("id"):
+        found.setdefault(decision.step, []).append(decision)
+    return found
+
+
+def _make(case: Case, asked: dict, last: dict[int, int], by: User) -> list[Decision]:
+    if asked["act"] == UNDO:
+        return decisions.undo_last(case, by=by, step=asked["key"])
+    if asked["act"] == REDO:
+        return decisions.redo(case, by=by, step=asked["key"])
+    if asked["act"] == ADD:
+        return _add(case, asked, by)
+    seen = asked.get("cells")
+    if not seen:
+        raise Refused("No cell was chosen.")
+    cells = list(Cell.objects.counted().filter(run__slide__case=case, pk__in=seen))
+    if len(cells) != len(seen):
+        raise Refused("A chosen cell is not part of this case any more. Load the page again.")
+    seen = {key: last.get(key, value) for key, value in seen.items()}
+    return decisions.relabel_cells(
+        cells,
+        to=asked.get("code"),
+        by=by,
+        reason=asked.get("reason", ""),
+        seen={key: value for key, value in seen.items() if value is not None},
+        step=asked["key"],
+    )
+
+
+def _add(case: Case, asked: dict, by: User) -> list[Decision]:
+    image = SlideImage.objects.filter(slide__case=case, pk=asked.get("image")).select_related("slide").first()
+    if image is None:
+        raise Refused("The image of the new cell is not part of this case. Load the page again.")
+    if "box" not in asked:
+        raise Refused("The box of the new cell is not four numbers. Draw it again.")
+    cell = decisions.add_cell(image, xyxy=asked["box"], code=asked.get("code") or "", by=by, step=asked["key"])
+    return list(Decision.objects.filter(cell=cell, step=asked["key"]))

@@ -1,0 +1,120 @@
+"""The queue of decisions that a page sends as one batch: nothing is lost, and a retry stores nothing twice (C7)."""
+
+import json
+import uuid
+
+import pytest
+from django.urls import reverse
+
+from leukoweb.audit.models import Event
+from leukoweb.review.cells.decisions import current_cells, relabel_cell
+from leukoweb.review.models import Decision, Report
+
+pytestmark = pytest.mark.usefixtures("known_evidence")
+
+
+@pytest.fixture
+def case(make_case, make_slide):
+    case = make_case()
+    make_slide(case, {"NGS": 14, "LYT": 3})
+    return case
+
+
+@pytest.fixture
+def reader(sign_in, technologist):
+    return sign_in(technologist)
+
+
+def _cells(case, code):
+    return list(current_cells(case).filter(detector_code=code).order_by("id"))
+
+
+def _label(cell, code, seen=0):
+    return {"key": str(uuid.uuid4()), "act": "label", "cells": {str(cell.pk): seen}, "code": code}
+
+
+def _act(act, **more):
+    return {"key": str(uuid.uuid4()), "act": act, **more}
+
+
+def _send(client, case, decisions):
+    body = json.dumps({"decisions": decisions})
+    return client.post(reverse("case_decisions", args=[case.pk]), body, content_type="application/json")
+
+
+def _states(answer):
+    return [outcome["state"] for outcome in answer.json()["outcomes"]]
+
+
+def test_twelve_decisions_in_one_request_are_stored_and_audited_each(case, reader, technologist):
+    answer = _send(reader, case, [_label(cell, "NGB") for cell in _cells(case, "NGS")[:12]])
+    assert _states(answer) == ["saved"] * 12
+    assert Decision.objects.filter(to_code="NGB", decided_by=technologist).count() == 12
+    assert Event.objects.filter(action="cell.relabel", actor=technologist).count() == 12
+    assert answer.json()["summary"]["undecided"] == 5
+
+
+def test_a_retry_with_the_same_keys_stores_nothing_twice_and_answers_the_same(case, reader):
+    image = case.slides.get().images.get().pk
+    cell = _cells(case, "NGS")[0]
+    batch = [
+        _label(cell, "NGB"),
+        _act("add", image=image, box=[900, 900, 960, 960], code="MYO"),
+        _act("undo"),
+        _act("redo"),
+    ]
+    first = _send(reader, case, batch).json()
+    stored = list(Decision.objects.order_by("id").values())
+    events = Event.objects.count()
+    assert _send(reader, case, batch).json() == first
+    assert list(Decision.objects.order_by("id").values()) == stored
+    assert Event.objects.count() == events
+
+
+def test_a_retry_after_the_case_was_signed_says_that_the_decision_is_stored(case, reader, pathologist):
+    batch = [_label(_cells(case, "NGS")[0], "NGB")]
+    _send(reader, case, batch)
+    Report.objects.create(case=case, state=Report.State.SIGNED, created_by=pathologist)
+    assert _states(_send(reader, case, batch)) == ["saved"]
+
+
+def test_a_retry_may_carry_new_decisions_behind_the_stored_ones(case, reader):
+    """The page has not seen the first decision of the same cell yet: that is no collision."""
+    cell = _cells(case, "NGS")[0]
+    first = _label(cell, "NGB")
+    _send(reader, case, [first])
+    assert _states(_send(reader, case, [first, _label(cell, "MMZ")])) == ["saved", "saved"]
+    assert current_cells(case).get(pk=cell.pk).code == "MMZ"
+
+
+def test_one_cell_may_be_decided_twice_in_a_batch(case, reader):
+    cell = _cells(case, "NGS")[0]
+    assert _states(_send(reader, case, [_label(cell, "NGB"), _label(cell, "MMZ"), _act("undo")])) == ["saved"] * 3
+    assert current_cells(case).get(pk=cell.pk).code == "NGB"
+
+
+def test_a_refused_decision_stops_none_but_the_undo_behind_it(case, reader, pathologist):
+    mine, theirs, other = _cells(case, "NGS")[:3]
+    _send(reader, case, [_label(mine, "NGB")])
+    relabel_cell(theirs, to="MMZ", by=pathologist)
+    answer = _send(reader, case, [_label(theirs, "MYB"), _label(other, "NGB"), _act("undo")])
+    assert _states(answer) == ["collided", "saved", "refused"]
+    assert {cell["id"] for cell in answer.json()["changed"]} == {theirs.pk, other.pk}
+    assert current_cells(case).get(pk=mine.pk).code == "NGB"
+    assert current_cells(case).get(pk=other.pk).code == "NGB"
+
+
+def test_a_key_of_one_reader_says_nothing_of_another_readers_decisions(case, reader, pathologist):
+    cell = _cells(case, "NGS")[0]
+    decision = _label(cell, "NGB")
+    _send(reader, case, [decision])
+    reader.force_login(pathologist)
+    assert _states(_send(reader, case, [decision])) == ["collided"]
+
+
+@pytest.mark.parametrize("count", [0, 201])
+def test_an_empty_or_endless_batch_is_refused_whole(case, reader, count):
+    cell = _cells(case, "NGS")[0]
+    answer = _send(reader, case, [_label(cell, "NGB") for _ in range(count)])
+    assert answer.status_code == 400
+    assert not Decision.objects.exists()
