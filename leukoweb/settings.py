@@ -164,6 +164,15 @@ else:
     DATABASES["default"]["CONN_MAX_AGE"] = env.int("LEUKOWEB_DB_CONN_MAX_AGE", 60)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
+# Limits by address and used codes count over all web processes: the folder is theirs in common.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": str(DATA_DIR / "cache"),
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    }
+}
+
 # --- accounts ---------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
@@ -192,7 +201,8 @@ PROXIES = 1 if env.bool("LEUKOWEB_BEHIND_PROXY", False) else 0
 
 AXES_FAILURE_LIMIT = env.int("LEUKOWEB_LOCKOUT_FAILURES", 5)  # S6
 AXES_COOLOFF_TIME = timedelta(minutes=env.int("LEUKOWEB_LOCKOUT_MINUTES", 30))
-AXES_LOCKOUT_PARAMETERS = ["username"]
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # whoever guesses from elsewhere locks nobody out
+LOCKOUT_FAILURES_BY_NAME = env.int("LEUKOWEB_LOCKOUT_FAILURES_BY_NAME", 50)  # from all addresses together
 AXES_USERNAME_CALLABLE = "leukoweb.accounts.lockout.name_of_credentials"
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True  # the audit has it
@@ -212,9 +222,11 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_LOGOUT_REDIRECT_URL = LOGOUT_REDIRECT_URL
-ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "100/10m/ip,10/30m/key"}  # beside the lock-out
+ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "100/10m/ip"}  # beside the lock-out, which counts by name
 ALLAUTH_TRUSTED_PROXY_COUNT = PROXIES
+USERSESSIONS_ADAPTER = "leukoweb.accounts.sign_in.SessionsAdapter"
 MFA_ADAPTER = "leukoweb.accounts.second_factor.SecondFactorAdapter"
+MFA_FORMS = {"authenticate": "leukoweb.accounts.second_factor.CodeForm"}
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # accounts are made by administrators
 MFA_TOTP_ISSUER = "LeukoWeb"
@@ -374,5 +386,8 @@ LOGGING = {
     },
 }
 
-if not DEBUG and "insecure" in SECRET_KEY:
-    raise ImproperlyConfigured("LEUKOWEB_SECRET_KEY looks like an example: give this installation a key of its own.")
+if not DEBUG and ("insecure" in SECRET_KEY or len(SECRET_KEY) < 32 or len(set(SECRET_KEY)) < 10):
+    raise ImproperlyConfigured(
+        "LEUKOWEB_SECRET_KEY is an example or easy to guess: give this installation a key of its own, at least 32 "
+        "random characters, such as from `openssl rand -hex 32`; or leave it out, then one is made and kept."
+    )

@@ -165,7 +165,7 @@ def test_an_exported_head_proves_that_the_table_was_not_written_anew(five_events
     assert "holds" in verify(head=head)
     tamper("DELETE FROM audit_event")
     for n in range(6):
-        record(f"invented {n}")
+        record("case.read", changes={"n": n})
     with connection.cursor() as cursor:  # SQLite keeps counting, so the tamperer resets its counter as well
         if connection.vendor == "sqlite":
             lift_guard()

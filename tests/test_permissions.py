@@ -76,6 +76,8 @@ TABLE = {
     "user_reset_factor": ("no", ADMINS),
     "user_unlock": ("no", ADMINS),
     "user_end_sessions": ("no", ADMINS),
+    "all_tokens": (ADMINS, "no"),
+    "any_token_revoke": ("no", "in 403 403 404 403"),  # there is none of this key
     "emergency_list": (ADMINS, "no"),
     "emergency_follow_up": ("no", "in 403 403 404 403"),  # there is none
     "laboratory_list": (ADMINS, "no"),
@@ -196,6 +198,7 @@ OBJECTS = [
     ("account/invitation/", lambda c: {"uidb64": "MQ", "token": "set-password"}),
     ("account/tokens/", lambda c: {"pk": 10**6}),
     ("manage/users/", lambda c: {"pk": c.newcomer.pk}),
+    ("manage/tokens/", lambda c: {"pk": 10**6}),
     ("manage/emergencies/", lambda c: {"pk": 10**6}),
     ("manage/laboratories/", lambda c: {"pk": c.case.laboratory_id}),
     ("manage/phrases/", lambda c: {"pk": c.phrase.pk}),

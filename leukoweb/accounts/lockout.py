@@ -6,15 +6,18 @@ django-axes counts; whoever asks for a password outside the sign-in page calls c
 import unicodedata
 from datetime import datetime
 
+from axes.helpers import get_client_ip_address
 from axes.models import AccessAttempt
 from axes.utils import reset
 from django.conf import settings
-from django.contrib.auth import authenticate
+from django.contrib.auth.signals import user_login_failed
 from django.db.models import Max, Sum
 from django.http import HttpRequest
 from django.utils import timezone
 
 from leukoweb.refusals import Refused
+
+ANYWHERE = "anywhere"  # the lock of a name itself, from every address
 
 
 def name_of(username: str) -> str:
@@ -27,19 +30,49 @@ def name_of_credentials(request, credentials) -> str:
     return name_of((credentials or {}).get("username", ""))
 
 
-def locked_until(username: str) -> datetime | None:
-    """When the lock of an account ends, or None when it is not locked."""
-    return locks([username]).get(name_of(username))
+def address_of(request: HttpRequest) -> str | None:
+    """Return the address that somebody signs in from; None where it is not known."""
+    return str(get_client_ip_address(request) or "") or None
 
 
-def locks(usernames=None) -> dict[str, datetime]:
-    """The locked names (see name_of) with the end of each lock, in one query."""
+def locked_until(username: str, address: str | None) -> datetime | None:
+    """Return when the lock of an account ends for an address, or None when it is open there.
+
+    Failures inside live sessions lock everything; without an address only these count, so that nobody stops
+    somebody else's session by guessing at the sign-in page.
+    """
+    found = [
+        until
+        for at, until in _locks_of([username]).get(name_of(username), [])
+        if at is None or at == address or (at == ANYWHERE and address)
+    ]
+    return max(found, default=None)
+
+
+def locks(usernames: list[str] | None = None) -> dict[str, datetime]:
+    """Return the names (see name_of) that are locked from anywhere, with the end of the longest lock."""
+    return {name: max(until for _, until in found) for name, found in _locks_of(usernames).items()}
+
+
+def _locks_of(usernames: list[str] | None) -> dict[str, list[tuple[str | None, datetime]]]:
+    """Return each locked name with (address, end): an address, None for live sessions, or ANYWHERE; in one query."""
     recent = AccessAttempt.objects.filter(attempt_time__gt=timezone.now() - settings.AXES_COOLOFF_TIME)
     if usernames is not None:
         recent = recent.filter(username__in=[name_of(name) for name in usernames])
-    counted = recent.values("username").annotate(failures=Sum("failures_since_start"), last=Max("attempt_time"))
-    full = counted.filter(failures__gte=settings.AXES_FAILURE_LIMIT).order_by()
-    return {row["username"]: row["last"] + settings.AXES_COOLOFF_TIME for row in full}
+    rows = recent.order_by().values("username", "ip_address").annotate(
+        failures=Sum("failures_since_start"), last=Max("attempt_time"))  # fmt: skip
+    found: dict[str, list[tuple[str | None, datetime]]] = {}
+    outside: dict[str, list[tuple[int, datetime]]] = {}
+    for row in rows:
+        if row["failures"] >= settings.AXES_FAILURE_LIMIT:
+            found.setdefault(row["username"], []).append((row["ip_address"], row["last"] + settings.AXES_COOLOFF_TIME))
+        if row["ip_address"]:
+            outside.setdefault(row["username"], []).append((row["failures"], row["last"]))
+    for name, tries in outside.items():
+        if sum(failures for failures, _ in tries) >= settings.LOCKOUT_FAILURES_BY_NAME:
+            until = max(last for _, last in tries) + settings.AXES_COOLOFF_TIME
+            found.setdefault(name, []).append((ANYWHERE, until))
+    return found
 
 
 def lock_sentence(until: datetime) -> str:
@@ -56,17 +89,18 @@ def unlock(username: str) -> bool:
     return bool(reset(username=name_of(username)))
 
 
-def confirm_password(user, password: str, *, request=None) -> bool:
-    """Say whether this is the person's own password; a wrong one counts towards the lock-out.
+def confirm_password(user, password: str) -> bool:
+    """Say whether this is the password of the person whose live session asks.
 
-    Call it outside the transaction of what it guards, or a rollback forgets the failure.
+    Wrong ones lock the account's sessions, and failures outside of them do not: nobody ends another one's work by
+    guessing at the sign-in page. Call it outside the transaction of what it guards, or a rollback forgets the failure.
     Refused as `locked_out` while the account is locked.
     """
-    if until := locked_until(user.username):
+    if until := locked_until(user.username, None):
         raise Refused(lock_sentence(until), code="locked_out")
-    found = authenticate(request or HttpRequest(), username=user.username, password=password or "")
-    if found is None or found.pk != user.pk:
-        if until := locked_until(user.username):
+    if not user.is_active or not user.check_password(password or ""):
+        user_login_failed.send(__name__, credentials={"username": user.username}, request=HttpRequest())
+        if until := locked_until(user.username, None):
             raise Refused(lock_sentence(until), code="locked_out")
         return False
     return True  # without forgetting failures: whoever knows the password could guess at the second factor for ever

@@ -80,7 +80,10 @@ class AccountGates:
         self.get_response = get_response
 
     def __call__(self, request):
-        return self.get_response(request)
+        response = self.get_response(request)
+        if "Cache-Control" not in response and request.user.is_authenticated:
+            response["Cache-Control"] = "no-store"  # after sign-out, Back shows nothing of a patient
+        return response
 
     def process_view(self, request, view, args, kwargs):
         name = request.resolver_match.url_name or ""

@@ -29,6 +29,9 @@ class User(AbstractUser):
     role = models.CharField(max_length=20, choices=list(ROLES.items()), default=TECHNOLOGIST)
     must_change_password = models.BooleanField(default=False)
     statement_accepted_at = models.DateTimeField(null=True, blank=True)
+    sessions_ended_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Sessions and access tokens from before are no longer taken."
+    )
     last_seen_at = models.DateTimeField(null=True, blank=True)
     preferences = models.JSONField(default=dict, blank=True, help_text="Keys and view settings of this reader.")
 
@@ -46,6 +49,24 @@ class User(AbstractUser):
     def can(self, action: str) -> bool:
         """Say whether this person's role allows `action` (see roles.PERMISSIONS)."""
         return self.is_active and allows(self.role, action)
+
+
+class Reset(models.Model):
+    """A password or second factor that administrators reset: asked by one and, for who signs, confirmed by another."""
+
+    class Kind(models.TextChoices):
+        PASSWORD = "password", "password"
+        SECOND_FACTOR = "second_factor", "second factor"
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="resets")
+    kind = models.CharField(max_length=15, choices=Kind)
+    asked_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+", help_text="None: server.")
+    asked_at = models.DateTimeField(auto_now_add=True)
+    done_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    done_at = models.DateTimeField(null=True, db_index=True)
+
+    class Meta:
+        ordering = ["-id"]
 
 
 class EmergencyAccess(models.Model):

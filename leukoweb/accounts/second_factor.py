@@ -3,12 +3,18 @@
 import base64
 import hashlib
 
+from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.contrib.auth.signals import user_login_failed
+from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest
+
+from leukoweb.accounts.lockout import address_of, lock_sentence, locked_until
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
@@ -21,24 +27,44 @@ class SecondFactorAdapter(DefaultMFAAdapter):
         return _box().decrypt(encrypted_text.encode()).decode()
 
 
+class CodeForm(AuthenticateForm):
+    """The code at sign-in: taken once in all processes, and a wrong one counts towards the lock-out."""
+
+    def clean_code(self) -> str:
+        if until := locked_until(self.user.username, address_of(context.request)):
+            raise ValidationError(lock_sentence(until), code="locked")
+        try:
+            with transaction.atomic():
+                list(Authenticator.objects.select_for_update(no_key=True).filter(user=self.user).order_by("pk"))
+                return super().clean_code()
+        except ValidationError:
+            credentials = {"username": self.user.username}
+            user_login_failed.send(__name__, credentials=credentials, request=context.request)
+            raise
+
+
 def has_second_factor(user) -> bool:
     """Say whether the person has an authenticator app or a security key."""
     kinds = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
     return Authenticator.objects.filter(user=user, type__in=kinds).exists()
 
 
-def check_code(user, code: str) -> bool:
+def check_code(user, code: str, *, request: HttpRequest | None = None) -> bool:
     """Say whether `code` is the current code of the person's authenticator app or an unused recovery code.
 
-    A wrong one counts towards the lock-out, as a wrong password does (see lockout.py).
+    A wrong one counts towards the lock-out, as a wrong password does (see lockout.py): that of the address where a
+    `request` signs in, else that of the person's live sessions.
     """
     code = "".join((code or "").split())
     if not code:
         return False
     kinds = (Authenticator.Type.TOTP, Authenticator.Type.RECOVERY_CODES)
-    is_good = any(a.wrap().validate_code(code) for a in Authenticator.objects.filter(user=user, type__in=kinds))
+    with transaction.atomic():
+        # The rows are the lock: of two processes that get one code at once, the second finds it used.
+        own = Authenticator.objects.select_for_update(no_key=True).filter(user=user, type__in=kinds)
+        is_good = any(authenticator.wrap().validate_code(code) for authenticator in own)
     if not is_good:
-        user_login_failed.send(__name__, credentials={"username": user.username}, request=HttpRequest())
+        user_login_failed.send(__name__, credentials={"username": user.username}, request=request or HttpRequest())
     return is_good
 
 

@@ -4,7 +4,6 @@ Administrators manage the accounts of every laboratory of the installation. Nobo
 and the last active administrator stays one.
 """
 
-import secrets
 from datetime import timedelta
 
 from allauth.usersessions.models import UserSession
@@ -18,7 +17,6 @@ from django.utils.http import urlsafe_base64_encode
 from leukoweb.accounts import lockout
 from leukoweb.accounts.models import EmergencyAccess, Laboratory, User
 from leukoweb.accounts.roles import ADMIN
-from leukoweb.accounts.second_factor import forget_second_factor
 from leukoweb.audit.services import record
 from leukoweb.refusals import Refused
 
@@ -53,14 +51,14 @@ def change_account(user, changes: dict, *, by) -> None:
         if not written:
             return
         if "role" in written:
-            _refuse_own(user, by, "You cannot change your own role: ask another administrator.")
+            refuse_own(user, by, "You cannot change your own role: ask another administrator.")
             if changes["role"] != ADMIN:
                 _refuse_last_administrator(user)
         for name, value in changes.items():
             setattr(user, name, value)
         user.save()
         if {"role", "laboratory"} & written.keys():
-            _end_sessions(user)
+            close_sessions(user)
         record("account.change", actor=by, obj=user, laboratory=user.laboratory, changes=written)
 
 
@@ -69,29 +67,16 @@ def set_active(user, is_active: bool, *, by) -> None:
     with transaction.atomic():
         _lock_administrators()
         user = User.objects.get(pk=user.pk)
-        _refuse_own(user, by, "You cannot deactivate your own account: ask another administrator.")
+        refuse_own(user, by, "You cannot deactivate your own account: ask another administrator.")
         if user.is_active == is_active:
             return
         if not is_active:
             _refuse_last_administrator(user)
-            _end_sessions(user)
+            close_sessions(user)
         user.is_active = is_active
         user.save(update_fields=["is_active"])
         action = "account.activate" if is_active else "account.deactivate"
         record(action, actor=by, obj=user, laboratory=user.laboratory, changes={"account": user.username})
-
-
-def reset_password(user, *, by) -> str:
-    """Give the account a temporary password, returned once; its owner must change it at the next sign-in (S3)."""
-    _refuse_own(user, by, "Change your own password on its page.")
-    password = secrets.token_urlsafe(12)
-    with transaction.atomic():
-        user.set_password(password)
-        user.must_change_password = True
-        user.save(update_fields=["password", "must_change_password"])
-        _end_sessions(user)
-        record("password.reset", actor=by, obj=user, laboratory=user.laboratory, changes={"account": user.username})
-    return password
 
 
 def choose_password(user, password: str) -> None:
@@ -100,16 +85,8 @@ def choose_password(user, password: str) -> None:
         user.set_password(password)
         user.must_change_password = False
         user.save(update_fields=["password", "must_change_password"])
+        end_tokens(user)
         record("password.change", actor=user, obj=user)
-
-
-def reset_second_factor(user, *, by) -> None:
-    """Remove the second factor of somebody who lost it; their sessions end."""
-    with transaction.atomic():
-        forget_second_factor(user)
-        _end_sessions(user)
-        record("second_factor.reset", actor=by, obj=user, laboratory=user.laboratory,
-               changes={"account": user.username})  # fmt: skip
 
 
 def unlock(user, *, by) -> None:
@@ -123,7 +100,7 @@ def unlock(user, *, by) -> None:
 def end_sessions(user, *, by) -> None:
     """Sign an account out everywhere."""
     with transaction.atomic():
-        _end_sessions(user)
+        close_sessions(user)
         record("session.end_all", actor=by, obj=user, laboratory=user.laboratory, changes={"account": user.username})
 
 
@@ -166,9 +143,17 @@ def save_laboratory(laboratory, *, by, changed) -> None:
         record(action, actor=by, obj=laboratory, laboratory=laboratory, changes=changes)
 
 
-def _end_sessions(user):
+def close_sessions(user):
+    """End the sessions of an account, and with them its access tokens."""
     for session in UserSession.objects.filter(user=user):
         session.end()
+    end_tokens(user)
+
+
+def end_tokens(user) -> None:
+    """End the access tokens that an account has now."""
+    user.sessions_ended_at = timezone.now()
+    User.objects.filter(pk=user.pk).update(sessions_ended_at=user.sessions_ended_at)
 
 
 def _lock_administrators():
@@ -181,7 +166,7 @@ def _lock_administrators():
     )
 
 
-def _refuse_own(user, by, sentence):
+def refuse_own(user, by, sentence):
     if user.pk == by.pk:
         raise Refused(sentence, code="wrong_state")
 

@@ -7,14 +7,14 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.forms import ChangePasswordForm, LoginForm
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
-from axes.helpers import get_client_ip_address
+from allauth.usersessions.adapter import DefaultUserSessionsAdapter
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.shortcuts import redirect
 
-from leukoweb.accounts.lockout import lock_sentence, locked_until, name_of
+from leukoweb.accounts.lockout import address_of, lock_sentence, locked_until, name_of
 from leukoweb.accounts.models import User
-from leukoweb.accounts.services import choose_password
+from leukoweb.accounts.services import choose_password, end_tokens
 from leukoweb.audit.services import record
 
 
@@ -40,7 +40,7 @@ class SignInForm(LoginForm):
             raise
 
     def _refuse_locked(self):
-        if until := locked_until(self.cleaned_data.get("login", "")):
+        if until := locked_until(self.cleaned_data.get("login", ""), address_of(self.request)):
             raise ValidationError(lock_sentence(until), code="locked")
 
 
@@ -70,6 +70,15 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_password_change_redirect_url(self, request):
         return "/"
+
+
+class SessionsAdapter(DefaultUserSessionsAdapter):
+    """Who signs out everywhere else ends the access tokens too."""
+
+    def end_sessions(self, sessions):
+        super().end_sessions(sessions)
+        if self.request is not None and self.request.user.is_authenticated:
+            end_tokens(self.request.user)
 
 
 class HospitalAdapter(DefaultSocialAccountAdapter):
@@ -130,5 +139,5 @@ def note_sign_out(sender, request, user, **kwargs):
 
 def _from(request) -> dict:
     """The address somebody came from, as far as it is known."""
-    address = get_client_ip_address(request) if request is not None and request.META else None
-    return {"address": str(address)} if address else {}
+    address = address_of(request) if request is not None and request.META else None
+    return {"address": address} if address else {}

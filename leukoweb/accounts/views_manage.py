@@ -9,14 +9,19 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from leukoweb.accounts import lockout, services
+from leukoweb.accounts import lockout, resets, services
 from leukoweb.accounts.access import requires
 from leukoweb.accounts.forms import AccountForm, ImportForm, LaboratoryForm, UserFilter, read_accounts
-from leukoweb.accounts.models import EmergencyAccess, Laboratory, User
+from leukoweb.accounts.models import EmergencyAccess, Laboratory, Reset, User
 from leukoweb.accounts.second_factor import has_second_factor
+from leukoweb.answers import back_with
 from leukoweb.audit.models import Event
 from leukoweb.refusals import Refused
 
+ASKED = (
+    "Asked. The account signs or administers, so another administrator must confirm it within a day, on this page. "
+    "Where there is no other one: `leukoweb reset_account NAME` on the server."
+)
 SIGN_IN_EVENTS = ("sign_in", "sign_in.refused", "sign_in.locked", "sign_out", "password.reset", "password.change")
 
 
@@ -67,8 +72,9 @@ def user_detail(request, pk):
         {
             "person": person,
             "form": form,
-            "locked_until": lockout.locked_until(person.username),
+            "locked_until": lockout.locks([person.username]).get(lockout.name_of(person.username)),
             "has_second_factor": has_second_factor(person),
+            "waiting": resets.waiting_for(person),
             "sign_ins": history.filter(action__in=SIGN_IN_EVENTS)[:30],
             "changes": history.exclude(action__in=SIGN_IN_EVENTS).select_related("actor")[:30],
         },
@@ -80,8 +86,8 @@ def user_detail(request, pk):
 def user_invitation(request, pk):
     """Show a new one-time address for somebody who never came in."""
     person = get_object_or_404(User, pk=pk, is_active=True)
-    if person.has_usable_password():
-        messages.error(request, "This account has a password already: reset it instead.")
+    if person.has_usable_password() or person.last_login:
+        messages.error(request, "This account has been used already: reset its password instead.")
         return redirect("user_detail", pk)
     return _shown_once(request, person, invitation=services.invitation_path(person))
 
@@ -103,15 +109,27 @@ def user_active(request, pk):
 def user_reset_password(request, pk):
     """Show a temporary password once; its owner must change it at the next sign-in (S3)."""
     person = get_object_or_404(User, pk=pk)
-    password = _done(request, services.reset_password, person)
-    return _shown_once(request, person, password=password) if password else redirect("user_detail", pk)
+    try:
+        password = resets.reset(person, Reset.Kind.PASSWORD, by=request.user)
+    except Refused as refused:
+        return back_with(request, refused, "user_detail", pk)
+    if password:
+        return _shown_once(request, person, password=password)
+    messages.info(request, ASKED)
+    return redirect("user_detail", pk)
 
 
 @requires("manage_accounts")
 @require_POST
 def user_reset_factor(request, pk):
     """Remove the second factor of somebody who lost theirs."""
-    if _done(request, services.reset_second_factor, get_object_or_404(User, pk=pk)):
+    try:
+        done = resets.reset(get_object_or_404(User, pk=pk), Reset.Kind.SECOND_FACTOR, by=request.user)
+    except Refused as refused:
+        return back_with(request, refused, "user_detail", pk)
+    if done is None:
+        messages.info(request, ASKED)
+    else:
         messages.success(request, "The second factor is removed; the person can set up a new one.")
     return redirect("user_detail", pk)
 

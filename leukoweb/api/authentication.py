@@ -25,7 +25,9 @@ class TokenAuthentication(BaseAuthentication):
             raise AuthenticationFailed("This token is wrong, expired or revoked: get a new one at /api/v1/token/.")
         if duty := duty_of(token.user):
             raise Refused(duty, code="account_duty")
-        if token.scope == ApiToken.Scope.READ and request.method not in READING:
+        view = request.parser_context.get("view")
+        may_send = request.method in READING or getattr(view, "is_open_to_reading_tokens", False)
+        if token.scope == ApiToken.Scope.READ and not may_send:
             raise Refused("This token may only read: get one with the scope “write”.", code="read_only_token")
         now = timezone.now()
         if token.last_used_at is None or now - token.last_used_at > LAST_USED_EVERY:

@@ -36,8 +36,10 @@ class ApiToken(models.Model):
 
     @property
     def is_alive(self) -> bool:
-        """Whether the token still opens a door."""
-        return self.revoked_at is None and self.expires_at > timezone.now()
+        """Whether the token is still taken: not revoked, not expired, its owner not signed out everywhere since."""
+        ended_at = self.user.sessions_ended_at
+        is_ended = ended_at is not None and self.created_at <= ended_at
+        return self.revoked_at is None and self.expires_at > timezone.now() and not is_ended
 
 
 def digest_of(token: str) -> str:

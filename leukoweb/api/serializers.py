@@ -234,7 +234,8 @@ class DecisionRequest(serializers.Serializer):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=2000)
     seen_decision = serializers.IntegerField(
         required=False, min_value=0, max_value=2**63 - 1,
-        help_text="The last decision you saw (0: none): refused with 409 when another one was made since.",
+        help_text="The last decision you saw (0: none); refused with 409 when another one was made since. Left out, "
+        "only a cell that nobody else decided on is labelled.",
     )  # fmt: skip
 
 

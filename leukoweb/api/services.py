@@ -30,4 +30,10 @@ def revoke_token(token, *, by) -> None:
     """End a token at once; a second time changes nothing."""
     with transaction.atomic():
         if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
-            record("token.revoke", actor=by, obj=token, changes={"of": token.user.username})
+            record(
+                "token.revoke",
+                actor=by,
+                obj=token,
+                laboratory=token.user.laboratory,
+                changes={"of": token.user.username},
+            )

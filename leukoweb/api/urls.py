@@ -54,5 +54,7 @@ urlpatterns = [
     path("api/v1/slides/<int:pk>/cells/", views_cells.SlideCells.as_view(), name="api_slide_cells"),
     path("api/v1/cells/<int:pk>/decisions/", views_cells.CellDecisions.as_view(), name="api_cell_decisions"),
     path("account/tokens/", views_pages.token_list, name="token_list"),
+    path("manage/tokens/", views_pages.all_tokens, name="all_tokens"),
+    path("manage/tokens/<int:pk>/revoke/", views_pages.any_token_revoke, name="any_token_revoke"),
     path("account/tokens/<int:pk>/revoke/", views_pages.token_revoke, name="token_revoke"),
 ]

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
-from leukoweb.accounts.lockout import lock_sentence, locked_until
+from leukoweb.accounts.lockout import address_of, lock_sentence, locked_until
 from leukoweb.accounts.second_factor import check_code, has_second_factor
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.analysis.services import reread_slide, runs_before
@@ -64,12 +64,12 @@ class TokenDoor(APIView):
     def post(self, request):
         """Get a token for a user name and password; send it as `Authorization: Token <token>`."""
         asked = _checked(forms.TokenRequest, request.data)
-        if until := locked_until(asked["username"]):
+        if until := locked_until(asked["username"], address_of(request._request)):
             raise Refused(lock_sentence(until), code="locked_out")
         user = authenticate(request._request, username=asked["username"], password=asked["password"])
         if user is None:
             raise Refused("User name or password is wrong.", code="wrong_password")
-        if has_second_factor(user) and not check_code(user, asked.get("code", "")):
+        if has_second_factor(user) and not check_code(user, asked.get("code", ""), request=request._request):
             raise Refused("Send `code`: the current code of your authenticator app.", code="wrong_password")
         if duty := duty_of(user):
             raise Refused(duty, code="account_duty")
@@ -79,6 +79,8 @@ class TokenDoor(APIView):
 
 
 class TokenEnd(APIView):
+    is_open_to_reading_tokens = True
+
     @extend_schema(request=None, responses={204: None, 400: forms.Refusal})
     def post(self, request):
         """Revoke the token that this request carries."""

@@ -56,12 +56,17 @@ class CellDecisions(Door):
         """Give a cell a label; the label it has already confirms it."""
         cell = _visible_cell(request, pk)
         asked = _checked(forms.DecisionRequest, request.data)
+        seen = asked.get("seen_decision")
+        if seen is None:
+            # Nothing was said to be seen: another reader's decision is not overwritten unseen.
+            last = Decision.objects.filter(cell=cell).order_by("pk").last()
+            seen = last.pk if last and last.decided_by_id == request.user.pk else 0
         decision = relabel_cell(
             cell,
             to=asked["code"],
             by=request.user,
             reason=asked.get("reason", ""),
-            seen_decision_id=asked.get("seen_decision"),
+            seen_decision_id=seen,
         )
         return Response(forms.DecisionSerializer(decision).data, status=201)
 

@@ -1,12 +1,14 @@
-"""The page on which people make and revoke their own tokens; it shows a secret once and knows no cases."""
+"""The page on which people make and revoke their own tokens; administrators see and revoke all."""
 
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from leukoweb.accounts.access import requires
 from leukoweb.api.models import ApiToken
 from leukoweb.api.services import give_token, revoke_token
 
@@ -34,7 +36,7 @@ def token_list(request):
     if request.method == "POST" and form.is_valid():
         _, secret = give_token(request.user, **form.cleaned_data)
         form = TokenForm()
-    tokens = ApiToken.objects.filter(user=request.user)[:50]
+    tokens = ApiToken.objects.filter(user=request.user).select_related("user")[:50]
     return render(request, "api/token_list.html", {"form": form, "tokens": tokens, "secret": secret})
 
 
@@ -46,3 +48,22 @@ def token_revoke(request, pk):
     revoke_token(token, by=request.user)
     messages.success(request, "The token is revoked: whatever used it is signed out.")
     return redirect("token_list")
+
+
+@requires("manage_accounts")
+@require_safe
+def all_tokens(request):
+    """Show administrators every token that is still taken, its owner first."""
+    tokens = ApiToken.objects.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True)
+    alive = [token for token in tokens.select_related("user__laboratory").order_by("user__username") if token.is_alive]
+    return render(request, "api/all_tokens.html", {"tokens": alive})
+
+
+@requires("manage_accounts")
+@require_POST
+def any_token_revoke(request, pk):
+    """End somebody's token."""
+    token = get_object_or_404(ApiToken.objects.select_related("user"), pk=pk)
+    revoke_token(token, by=request.user)
+    messages.success(request, f"The token of {token.user.username} is revoked.")
+    return redirect("all_tokens")

@@ -74,6 +74,7 @@ class Action(models.TextChoices):
     REPORT_SIGN = "report.sign", "signed the report"
     REPORT_CANCEL_AMENDMENT = "report.cancel_amendment", "withdrew an amendment"
     REPORT_WITHDRAW = "report.withdraw", "withdrew the report"
+    RESET_ASK = "reset.ask", "asked another administrator to confirm a reset"
     RUN_DONE = "run.done", "detector finished"
     RUN_FAILED = "run.failed", "detector failed"
     RUN_RETRY = "run.retry", "asked for the analysis again"

@@ -40,5 +40,9 @@ document.getElementById("idle-stay").addEventListener("click", async () => {
   dialog.close();
   return again(Number(limitS) - warnS);
 });
+// A page that the browser kept whole is asked for again: after sign-out it would show a patient.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
 dialog.addEventListener("cancel", (event) => event.preventDefault());
 again(Number(limitS) - warnS);

@@ -6,6 +6,7 @@ It reads the case as it is now; a signed report is never rebuilt here, its store
 from django.conf import settings
 from django.utils import timezone
 
+from leukoweb.accounts.resets import note_of_reset
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.cases.models import Slide, SlideImage
 from leukoweb.review.counting.flags import flags_of, limits_of_the_count
@@ -96,7 +97,7 @@ def signature_of(by, meaning: str, at) -> dict:
         "role": by.get_role_display(),
         "meaning": meaning,
         "signed_at": at.isoformat(timespec="seconds"),
-    }
+    } | ({"reset": note} if (note := note_of_reset(by, at)) else {})
 
 
 def chosen_pictures(report, cells, flags) -> list[int]:
