@@ -373,3 +373,17 @@ def test_a_signed_report_is_what_the_interface_gives(caller, pathologist, make_c
     upload = client.post("/api/v1/cases/A-1/slides/", {"images": [picture()]})
     assert upload.status_code == 409
     assert "signed" in upload.json()["detail"]
+
+
+def test_a_case_is_found_by_its_number_and_addressed_by_its_id(caller, technologist, make_case):
+    """H53: an accession number in an address stands in the logs of every server on the way."""
+    case = make_case("H26-0042")
+    client = caller(technologist)
+    found = client.post("/api/v1/cases/find/", {"accession_number": "H26-0042"}, "json").json()
+    assert found["id"] == case.pk
+    for below in ("", "differential/", "report/"):
+        by_id = client.get(f"/api/v1/cases/id/{case.pk}/{below}")
+        assert (by_id.status_code, by_id.json()) == (200, client.get(f"/api/v1/cases/H26-0042/{below}").json())
+    assert client.post("/api/v1/cases/find/", {"accession_number": "H26-9"}, "json").json()["code"] == "not_found"
+    listed = client.get("/api/v1/cases/").json()
+    assert "H26-0042" not in str(listed["next"])

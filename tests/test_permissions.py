@@ -168,6 +168,12 @@ TABLE = {
     "api_token": ("no", ALL),  # name and password decide
     "api_token_revoke": ("no", SIGNED_IN),
     "api_cases": (READERS, READERS),
+    "api_case_find": ("no", READERS),  # the number comes in the body
+    "api_case_by_id": (OWN, "no"),
+    "api_case_slides_by_id": ("no", OWN),
+    "api_differential_by_id": (OWN, "no"),
+    "api_report_by_id": (OWN, "no"),
+    "api_report_pdf_by_id": (OWN, "no"),
     "api_case": (OWN, "no"),
     "api_case_slides": ("no", OWN),
     "api_differential": (OWN, "no"),
@@ -215,6 +221,7 @@ OBJECTS = [
     ("reports/", lambda c: {"pk": c.report.pk}),
     ("uploads/", lambda c: {"pk": "00000000-0000-4000-8000-000000000000"}),
     ("cases/", lambda c: {"pk": c.case.pk}),
+    ("api/v1/cases/id/", lambda c: {"pk": c.case.pk}),
     ("api/v1/cases/", lambda c: {"accession_number": c.case.accession_number}),
     ("api/v1/slides/", lambda c: {"pk": c.slide.pk}),
     ("api/v1/cells/", lambda c: {"pk": c.cell.pk}),

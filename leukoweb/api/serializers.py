@@ -80,6 +80,12 @@ class CaseSerializer(serializers.ModelSerializer):
         ]  # fmt: skip
 
 
+class CaseNumber(serializers.Serializer):
+    """Which case of the caller's laboratory."""
+
+    accession_number = serializers.CharField(max_length=64)
+
+
 class CasePage(serializers.Serializer):
     """One page of cases, newest first."""
 

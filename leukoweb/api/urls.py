@@ -29,6 +29,15 @@ urlpatterns = [
     path("api/v1/token/", views_cases.TokenDoor.as_view(), name="api_token"),
     path("api/v1/token/revoke/", views_cases.TokenEnd.as_view(), name="api_token_revoke"),
     path("api/v1/cases/", views_cases.CaseList.as_view(), name="api_cases"),
+    path("api/v1/cases/find/", views_cases.CaseFind.as_view(), name="api_case_find"),
+    # By id: an accession number in an address would stand in the logs of every server on the way.
+    path("api/v1/cases/id/<int:pk>/", views_cases.CaseDetail.as_view(), name="api_case_by_id"),
+    path("api/v1/cases/id/<int:pk>/slides/", views_cases.SlideUpload.as_view(), name="api_case_slides_by_id"),
+    path(
+        "api/v1/cases/id/<int:pk>/differential/", views_cells.CaseDifferential.as_view(), name="api_differential_by_id"
+    ),
+    path("api/v1/cases/id/<int:pk>/report/", views_cells.CaseReport.as_view(), name="api_report_by_id"),
+    path("api/v1/cases/id/<int:pk>/report.pdf", views_cells.CaseReportPdf.as_view(), name="api_report_pdf_by_id"),
     path("api/v1/cases/<accession:accession_number>/", views_cases.CaseDetail.as_view(), name="api_case"),
     path(
         "api/v1/cases/<accession:accession_number>/slides/", views_cases.SlideUpload.as_view(), name="api_case_slides"

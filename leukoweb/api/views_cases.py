@@ -128,12 +128,26 @@ class CaseList(Door):
         return Response(forms.CaseSerializer(case).data, status=201)
 
 
+class CaseFind(Door):
+    actions = Door.actions | {"POST": "read_cases"}
+    is_open_to_reading_tokens = True
+
+    @extend_schema(request=forms.CaseNumber, responses={200: forms.CaseSerializer, 404: forms.Refusal})
+    def post(self, request):
+        """Find a case by its accession number, sent in the body: numbers in addresses end up in logs."""
+        asked = _checked(forms.CaseNumber, request.data)
+        own = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
+        case = get_object_or_404(_shown_cases(own), **asked)
+        record_read(request, case, case)
+        return Response(forms.CaseSerializer(case).data)
+
+
 class CaseDetail(Door):
     @extend_schema(responses={200: forms.CaseSerializer, 404: forms.Refusal})
-    def get(self, request, accession_number):
+    def get(self, request, **case):
         """One case with its patient and slides."""
         own = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
-        case = get_object_or_404(_shown_cases(own), accession_number=accession_number)
+        case = get_object_or_404(_shown_cases(own), **case)
         record_read(request, case, case)
         return Response(forms.CaseSerializer(case).data)
 
@@ -148,9 +162,9 @@ class SlideUpload(Door):
         request={"multipart/form-data": forms.SlideRequest},
         responses={201: forms.SlideAnswer, 400: forms.NothingTaken, 404: forms.Refusal, 409: forms.Refusal},
     )
-    def post(self, request, accession_number):
+    def post(self, request, **case):
         """Upload the images of one slide; its analysis is queued at once. Files that are refused stand in `errors`."""
-        case = visible_case(request, accession_number)
+        case = visible_case(request, **case)
         files = request.FILES.getlist("images")
         stopped = getattr(request._request, "stopped_files", [])
         asked = _checked(forms.SlideRequest, request.data, partial=True)
@@ -200,11 +214,11 @@ class SlideScale(Door):
         return Response(slide_json(slide))
 
 
-def visible_case(request, accession_number):
+def visible_case(request, **case):
     """The case of the caller's laboratory, or 404: a number names one case there, and perhaps another one elsewhere."""
     cases = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
     cases = cases.select_related("patient", "laboratory")
-    return get_object_or_404(cases, accession_number=accession_number)
+    return get_object_or_404(cases, **case)
 
 
 def slide_json(slide) -> dict:

@@ -73,9 +73,9 @@ class CellDecisions(Door):
 
 class CaseDifferential(Door):
     @extend_schema(responses={200: forms.DifferentialSerializer, 404: forms.Refusal})
-    def get(self, request, accession_number):
+    def get(self, request, **case):
         """The differential of a case as its cells are labelled now, by the laboratory's policy."""
-        case = visible_case(request, accession_number)
+        case = visible_case(request, **case)
         if case.rejected_at:
             raise Refused("The specimen of this case was rejected: there is no differential.", code="case_closed")
         record_read(request, case, case)
@@ -84,9 +84,9 @@ class CaseDifferential(Door):
 
 class CaseReport(Door):
     @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: forms.Refusal})
-    def get(self, request, accession_number):
+    def get(self, request, **case):
         """The newest report of a case: as it was signed, or as the case is now and then marked preliminary."""
-        case = visible_case(request, accession_number)
+        case = visible_case(request, **case)
         if case.rejected_at:
             record("report.export", actor=request.user, obj=case, case=case, changes={"format": "json"})
             return Response(rejection_of(case))
@@ -114,9 +114,9 @@ class CaseReportPdf(Door):
             (503, "application/json"): forms.Refusal,
         }
     )
-    def get(self, request, accession_number):
+    def get(self, request, **case):
         """The same report as a PDF."""
-        case = visible_case(request, accession_number)
+        case = visible_case(request, **case)
         report = Report(case=case) if case.rejected_at else _newest_report(case)
         place = f"/reports/{report.pk}/" if report.pk else f"/cases/{case.pk}/"
         if case.rejected_at:
