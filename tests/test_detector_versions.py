@@ -175,11 +175,11 @@ def test_a_registered_version_keeps_its_card(tmp_path, db):
     (tmp_path / "card.json").write_text(json.dumps(card | {"um_per_px": 0.2}))
     call_command("register_detector", tmp_path / "card.json")
     detector = DetectorVersion.objects.get()
-    assert load_detector(detector).card["um_per_px"] == 0.2
+    assert load_detector(detector).card.um_per_px == 0.2
     (tmp_path / "card.json").write_text(json.dumps(card | {"um_per_px": 0.3}))
     with pytest.raises(CommandError, match="registered with another card"):
         call_command("register_detector", tmp_path / "card.json")
-    assert load_detector(DetectorVersion.objects.get()).card["um_per_px"] == 0.2
+    assert load_detector(DetectorVersion.objects.get()).card.um_per_px == 0.2
 
 
 def test_a_newly_shipped_version_is_listed_and_not_yet_active(sign_in, admin, newer_detector):
