@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def pairwise_iou(a, b):
+def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the intersection over union of every box of one set with every box of another.
 
     Parameters

@@ -2,7 +2,9 @@
 It knows how cells look, roughly; nothing drawn here says how good a detector is on real blood.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +61,7 @@ class Phantom:
     cells: list
 
 
-def draw_field(width_px, height_px, *, um_per_px, seed, leukocytes):
+def draw_field(width_px: int, height_px: int, *, um_per_px: float, seed: int, leukocytes: Mapping[str, int]) -> Phantom:
     """Draw a smear field with red cells, platelets and the wanted leukocytes.
 
     Parameters
@@ -97,7 +99,7 @@ def draw_field(width_px, height_px, *, um_per_px, seed, leukocytes):
 class Brush:
     """A canvas of light, float32 (H, W, 3) from 0 to 255, and shapes given in um."""
 
-    def __init__(self, width_px, height_px, um_per_px, random):
+    def __init__(self, width_px: int, height_px: int, um_per_px: float, random: np.random.Generator) -> None:
         self.um_per_px, self.random = um_per_px, random
         self.width_um, self.height_um = width_px * um_per_px, height_px * um_per_px
         self.light = np.empty((height_px, width_px, 3), np.float32)
@@ -106,13 +108,13 @@ class Brush:
         coarse, fine = (self._noise(size_um) for size_um in (0.75, 0.3))
         self.texture = 0.7 * coarse + 0.5 * fine
 
-    def _noise(self, size_um):
+    def _noise(self, size_um: float) -> np.ndarray:
         white = self.random.standard_normal((512, 512)).astype(np.float32)
         around = np.pad(white, 64, mode="wrap")  # so that the sheet can be laid edge to edge
         sheet = cv2.GaussianBlur(around, (0, 0), size_um / self.um_per_px)[64:-64, 64:-64]
         return (sheet - sheet.mean()) / max(sheet.std(), 1e-6)
 
-    def patch(self, x_um, y_um, reach_um):
+    def patch(self, x_um: float, y_um: float, reach_um: float) -> Any:
         """Return the slice of the canvas around a point, and um coordinates of its pixels from that point."""
         height_px, width_px = self.light.shape[:2]
         x1, y1 = (max(0, int((at - reach_um) / self.um_per_px)) for at in (x_um, y_um))
@@ -122,18 +124,18 @@ class Brush:
         y = (np.arange(y1, y2, dtype=np.float32) + 0.5) * self.um_per_px - y_um
         return self.light[y1:y2, x1:x2], x[None, :], y[:, None]
 
-    def edge(self, distance_um, soft_um=0.22):
+    def edge(self, distance_um: np.ndarray, soft_um: float = 0.22) -> np.ndarray:
         """Return coverage 0..1 of a signed distance (negative inside), with the blur of the optics."""
         soft_um = max(soft_um, self.um_per_px)
         return np.clip(0.5 - distance_um / (2 * soft_um), 0, 1)
 
-    def grain(self, shape):
+    def grain(self, shape: Any) -> np.ndarray:
         """Return a piece of the noise sheet; tiled where the patch is larger."""
         top, left = self.random.integers(0, 512, 2)
         rows, columns = (np.arange(start, start + length) % 512 for start, length in zip((top, left), shape))
         return self.texture[np.ix_(rows, columns)]
 
-    def photograph(self):
+    def photograph(self) -> np.ndarray:
         """Return uint8 after lamp, lens and camera: uneven light, a little blur and noise."""
         height_px, width_px = self.light.shape[:2]
         small = self.random.normal(1, 0.012, (3, 3)).astype(np.float32)
@@ -143,7 +145,7 @@ class Brush:
         return np.clip(image + (grain - 127.5) * (4 / 255), 0, 255).astype(np.uint8)
 
 
-def _places(wanted, brush):
+def _places(wanted: Any, brush: "Brush") -> Any:
     """Return (x, y, radius) in um for each leukocyte, none overlapping another, most of them whole in the field."""
     random, places = brush.random, []
     for code in wanted:
@@ -161,7 +163,7 @@ def _places(wanted, brush):
     return places
 
 
-def _draw_red_cells(brush, places):
+def _draw_red_cells(brush: "Brush", places: Any) -> None:
     """Draw red cells on a jittered lattice, thinner in places, none under a leukocyte."""
     random = brush.random
     leukocytes = np.array(places).reshape(-1, 3)
@@ -184,7 +186,7 @@ def _draw_red_cells(brush, places):
             light *= np.exp(-thickness[..., None] * RED_CELL_DENSITY)
 
 
-def _draw_platelet(brush, x, y):
+def _draw_platelet(brush: "Brush", x: float, y: float) -> None:
     radius = brush.random.uniform(0.8, 1.5)
     light, dx, dy = brush.patch(x, y, radius * 2)
     if light.size:
@@ -194,7 +196,7 @@ def _draw_platelet(brush, x, y):
         light += cover[..., None] * (np.array(PLATELET, np.float32) - light)
 
 
-def _draw_leukocyte(brush, looks, x, y, radius):
+def _draw_leukocyte(brush: "Brush", looks: Any, x: float, y: float, radius: float) -> Any:
     """Draw one leukocyte and return its box xyxy in px."""
     random = brush.random
     light, dx, dy = brush.patch(x, y, radius * 1.5)
@@ -223,7 +225,7 @@ def _draw_leukocyte(brush, looks, x, y, radius):
     return _box(brush, nucleus if looks.lobes == "smudge" else cell, x, y, dx, dy)
 
 
-def _box(brush, cover, x, y, dx, dy):
+def _box(brush: "Brush", cover: np.ndarray, x: float, y: float, dx: np.ndarray, dy: np.ndarray) -> Any:
     columns, rows = np.flatnonzero((cover > 0.5).any(0)), np.flatnonzero((cover > 0.5).any(1))
     half = brush.um_per_px / 2
     edges = (
@@ -235,7 +237,9 @@ def _box(brush, cover, x, y, dx, dy):
     return tuple(round(float(edge / brush.um_per_px), 1) for edge in edges)
 
 
-def _nucleus(brush, looks, dx, dy, growth, cell_distance):
+def _nucleus(
+    brush: "Brush", looks: Any, dx: np.ndarray, dy: np.ndarray, growth: float, cell_distance: np.ndarray
+) -> Any:
     """Return coverage and signed distance (um) of the nucleus: discs run together, some bitten by another disc."""
     random = brush.random
     turn = random.uniform(0, 2 * np.pi)
@@ -256,7 +260,7 @@ def _nucleus(brush, looks, dx, dy, growth, cell_distance):
     return brush.edge(distance, 0.2), distance
 
 
-def _lobes(kind, size, random):
+def _lobes(kind: str, size: float, random: np.random.Generator) -> Any:
     """Return discs (u, v, radius) in um, one biting disc or None, and how softly the discs join."""
     if kind == "segments":
         count = random.integers(3, 6)
@@ -284,7 +288,15 @@ def _lobes(kind, size, random):
     return [(shift, 0, size)], None, 0.3
 
 
-def _draw_granules(brush, looks, light, dx, dy, cell_distance, share=1.0):
+def _draw_granules(
+    brush: "Brush",
+    looks: Any,
+    light: np.ndarray,
+    dx: np.ndarray,
+    dy: np.ndarray,
+    cell_distance: np.ndarray,
+    share: float = 1.0,
+) -> None:
     random = brush.random
     reach = looks.diameter_um / 2
     count = int(np.pi * reach**2 * looks.granules_per_um2 * share)

@@ -209,6 +209,19 @@ def test_the_pure_modules_of_review_know_no_django():
     assert wrong == []
 
 
+def test_what_the_worker_needs_of_detection_imports_nothing_of_the_bench_and_the_product_neither():
+    """`detection.lab` trains and measures; `inference`, `images` and the web product stand without it."""
+    below = [p for part in ("inference", "images") for p in sorted((ROOT / "detection" / part).rglob("*.py"))]
+    below += [p for p in sorted((ROOT / "detection").glob("*.py")) if p.name != "__main__.py"]
+    wrong = [
+        f"{name_of(path)} imports {module}"
+        for path in [*below, *sorted((ROOT / "leukoweb").rglob("*.py"))]
+        for module in imports_of(path)
+        if module.startswith("detection.lab")
+    ]
+    assert wrong == []
+
+
 def test_only_the_worker_reaches_the_torch_parts_of_detection_and_only_inside_functions():
     for path in sorted((ROOT / "leukoweb").rglob("*.py")):
         assert TORCH.isdisjoint(module.split(".")[0] for module in imports_of(path)), name_of(path)

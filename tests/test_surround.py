@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from detection.inference import scale
+from detection.inference.detector import Detector
 from detection.inference.nuclei import find_nuclei
 from detection.inference.reading import read_field
 from detection.inference.scale import um_per_px_from_red_cells
@@ -79,3 +80,30 @@ def test_a_scale_is_measured_or_not_on_any_picture_and_lies_in_the_range(height,
     picture = rng.integers(min(low, high), max(low, high) + 1, (height, width, 3), dtype=np.uint8)
     measured = um_per_px_from_red_cells(np.kron(picture, np.ones((5, 5, 1), np.uint8)))
     assert measured is None or 0.02 <= measured <= 1
+
+
+def test_empty_tiles_are_not_shown_to_the_network_and_no_cell_is_lost(field, shipped_detector):
+    """A field on a large white picture: its cells are found as alone, at hardly more than its own tiles."""
+    white = np.full((2700, 3600, 3), field.image.reshape(-1, 3).max(0), np.uint8)
+    white[900:1800, 1400:2300] = field.image
+    shown = []
+
+    class Counted:
+        def __init__(self, network):
+            self.network = network
+
+        def __call__(self, tiles):
+            shown.append(len(tiles))
+            return self.network(tiles)
+
+        def __getattr__(self, name):
+            return getattr(self.network, name)
+
+    counted = Detector(shipped_detector.card, Counted(shipped_detector.network))
+    steps = []
+    found = counted.find_cells(white, 0.2, tile_px=640, on_progress=lambda *step: steps.append(step))
+    assert steps[-1][0] == steps[-1][1] > 2 * sum(shown)
+    alone = shipped_detector.find_cells(field.image, 0.2, tile_px=640)
+    assert abs(len(found) - len(alone)) <= 1
+    assert counted.find_cells(np.full((3000, 3000, 3), 245, np.uint8), 0.2) == []
+    assert counted.find_cells(np.zeros((1500, 1500, 3), np.uint8), 0.2) == []

@@ -73,8 +73,8 @@ def check_image(path: str | Path, *, limits: Limits = Limits()) -> ImageFacts:
     only pictures in colour.
     """
     [answer] = check_images([path], limits=limits)
-    if isinstance(answer, ImageRefused):
-        raise answer
+    if not isinstance(answer, ImageFacts):
+        raise answer or ImageRefused("Reading the image took too long: upload it again.")
     return answer
 
 
@@ -98,7 +98,7 @@ def check_images(
         stands for a file that was not reached in time.
     """
     deadline = time.monotonic() + within_s
-    answers = [_refusal_by_size(path, limits) for path in paths]
+    answers: list[ImageFacts | ImageRefused | None] = [_refusal_by_size(path, limits) for path in paths]
     waiting = [index for index, refusal in enumerate(answers) if refusal is None]
     while waiting and time.monotonic() < deadline:
         lines, reason = _run_child("check", [paths[index] for index in waiting], limits, deadline)
@@ -136,15 +136,15 @@ def unpack_image(path: str | Path, folder: str | Path, *, limits: Limits = Limit
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    refusal = _refusal_by_size(path, limits)
-    if refusal is None:
+    answer: ImageFacts | ImageRefused | None = _refusal_by_size(path, limits)
+    if answer is None:
         lines, reason = _run_child("unpack", [path, folder], limits)
-        refusal = _answer(lines[0]) if lines else ImageRefused(reason)
-    if isinstance(refusal, ImageRefused):
+        answer = _answer(lines[0]) if lines else ImageRefused(reason)
+    if isinstance(answer, ImageRefused):
         (folder / "pixels.npy").unlink(missing_ok=True)
         shutil.rmtree(folder / "pyramid", ignore_errors=True)
-        raise refusal
-    return refusal
+        raise answer
+    return answer
 
 
 def _refusal_by_size(path: str | Path, limits: Limits) -> ImageRefused | None:
@@ -189,6 +189,7 @@ def _run_child(
         ) as child,
     ):
         ready = select.poll()
+        assert child.stdout is not None  # it is a pipe
         ready.register(child.stdout, select.POLLIN)
         while True:
             if not ready.poll(1000 * max(file_ends - time.monotonic(), 0)):

@@ -67,8 +67,9 @@ OTHER_SIGNATURES = (
 
 def main(arguments: list[str]) -> None:
     """Run `check LIMITS FILE...` or `unpack LIMITS FILE FOLDER`; print one JSON line for each file."""
-    command, limits, *paths = arguments
-    limits = Limits(**json.loads(limits))
+    command, given, *paths = arguments
+    limits = Limits(**json.loads(given))
+    jobs: list[tuple[str, Path | None]]
     jobs = [(path, None) for path in paths] if command == "check" else [(paths[0], Path(paths[1]))]
     _limit_this_process(limits, writes=command == "unpack")
     for path, folder in jobs:
@@ -109,7 +110,7 @@ def decode(path: str, limits: Limits, folder: Path | None = None) -> ImageFacts:
         if found == "TIFF":
             from detection.images.tiff import read_tiff as read
         facts, pixels = read(path, found, limits, folder)
-        if folder is not None:
+        if folder is not None and pixels is not None:
             write_pyramid(pixels, folder / "pyramid")
     except MemoryError as error:
         raise ImageRefused(
@@ -180,7 +181,7 @@ def finished(
     facts = replace(facts, warning=warning)
     if orientation > 4:
         facts = replace(facts, width_px=facts.height_px, height_px=facts.width_px)
-    if pixels is None or orientation == 1:
+    if pixels is None or folder is None or orientation == 1:
         return facts, pixels
     sideways = np.swapaxes(pixels, 0, 1)
     turned = {
@@ -190,7 +191,8 @@ def finished(
     lying = folder / "lying.npy"
     (folder / "pixels.npy").rename(lying)
     upright = new_pixels(folder, *turned.shape[:2])
-    upright[:] = turned
+    if upright is not None:
+        upright[:] = turned
     lying.unlink()
     return facts, upright
 
@@ -207,7 +209,7 @@ def _read_with_pillow(
     if found == "JPEG":
         jpeg.refuse_unread_kind(path)
     try:
-        image = Image.open(path, formats=[found])
+        image: Image.Image = Image.open(path, formats=[found])
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageRefused(
             f"The image has more than {limits.max_pixels / 1e6:.0f} megapixels: upload a smaller part of the slide."
@@ -269,9 +271,9 @@ def _transparency(image: Image.Image) -> tuple[bool, str]:
     lows, highs = [], []
     for y in range(0, image.height, STRIP_ROWS):
         strip = image.crop((0, y, image.width, min(y + STRIP_ROWS, image.height)))
-        low, high = strip.convert("RGBA").getchannel("A").getextrema()
-        lows.append(low)
-        highs.append(high)
+        alpha = np.asarray(strip.convert("RGBA").getchannel("A"))
+        lows.append(int(alpha.min()))
+        highs.append(int(alpha.max()))
     return alpha_means_something(min(lows), max(highs))
 
 

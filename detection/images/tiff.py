@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -75,7 +76,7 @@ def read_tiff(path: str, found: str, limits: Limits, folder: Path | None) -> tup
         return finished(facts, said, survey, pixels, int(orientation), folder)
 
 
-def _pages(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+def _pages(file: tifffile.TiffFile) -> list[Any]:
     """Return the pages of a file with their sub-pages, as far as they can be read; the first is always there."""
     pages = [file.pages[0]]
     with suppress(Exception):  # a broken later page leaves the first as it is

@@ -4,10 +4,11 @@ It knows the card, scales, tiles and thresholds; it knows no users, cases or fil
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -63,7 +64,7 @@ class Detector:
         self.colour: dict | None = None
 
     @classmethod
-    def of_network(cls, module, um_per_px: float) -> "Detector":
+    def of_network(cls, module: Any, um_per_px: float) -> "Detector":
         """Return a detector of a network that has no card yet, for training and measuring.
 
         Parameters
@@ -82,21 +83,21 @@ class Detector:
         return cls(Card.draft(um_per_px), network)
 
     @property
-    def backend(self):
+    def backend(self) -> str:
         """torch or openvino."""
         return self.network.backend
 
     @property
-    def precision(self):
+    def precision(self) -> str:
         """f32, bf16 or f16."""
         return self.network.precision
 
     @property
-    def device(self):
+    def device(self) -> str:
         """cpu, or cuda with the name of the card."""
         return self.network.device
 
-    def calibrated(self, site):
+    def calibrated(self, site: Mapping[str, Any]) -> "Detector":
         """Return this detector fitted to one laboratory; the network is shared, the card stays as it is.
 
         Parameters
@@ -117,7 +118,16 @@ class Detector:
         return own
 
     @classmethod
-    def load(cls, weights_path, card, *, device="auto", backend="auto", precision="auto", cache_folder=None):
+    def load(
+        cls,
+        weights_path: str | Path,
+        card: str | Path | dict | Card,
+        *,
+        device: str = "auto",
+        backend: str = "auto",
+        precision: str = "auto",
+        cache_folder: str | Path | None = None,
+    ) -> "Detector":
         """Load a detector after comparing weights and classes with its card.
 
         Parameters
@@ -240,7 +250,7 @@ class Detector:
         )
         kept = kept[np.argsort(-scores[kept], kind="stable")]
         kept = kept[~self._lacks_nucleus(image, xyxy[kept], classes[kept])]
-        return [FoundCell(CODES[classes[i]], float(scores[i]), tuple(float(v) for v in xyxy[i])) for i in kept]
+        return [FoundCell(CODES[classes[i]], float(scores[i]), (*map(float, xyxy[i]),)) for i in kept]  # type: ignore[arg-type]
 
     def _look_at(
         self,
@@ -333,7 +343,9 @@ def suppress(
 class Tiles:
     """An image cut into tiles of the network's size at the scale of its training, made when asked for."""
 
-    def __init__(self, image, um_per_px, trained_um_per_px, tile_px, colour=None):
+    def __init__(
+        self, image: np.ndarray, um_per_px: float, trained_um_per_px: float, tile_px: int, colour: dict | None = None
+    ) -> None:
         self.image, self.colour, self.glass = image, colour, glass_of(image)
         height_px, width_px = image.shape[:2]
         wanted = um_per_px / trained_um_per_px
@@ -350,7 +362,7 @@ class Tiles:
         self.margin_px = min(MARGIN_UM / um_per_px, self.overlap_px / 4)
         self.corners = [(x * step_px, y * step_px) for x, y in tile_grid(columns, rows, tile_steps, overlap_steps)]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.corners)
 
     def is_empty(self, number: int) -> bool:
@@ -373,7 +385,9 @@ class Tiles:
         tile[: size[1], : size[0]] = resized
         return tile
 
-    def in_image(self, number, xyxy, scores, classes):
+    def in_image(
+        self, number: int, xyxy: np.ndarray, scores: np.ndarray, classes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return the boxes that a tile answers for in pixels of the image, with scores, classes, and which were cut."""
         x, y = self.corners[number]
         height_px, width_px = self.image.shape[:2]
@@ -384,21 +398,21 @@ class Tiles:
         return xyxy[owned], scores[owned], classes[owned], cut[owned]
 
 
-def export_folder(cache_folder, card):
+def export_folder(cache_folder: str | Path | None, card: Card) -> Path | None:
     """Return where the export and gate result of this version and kind of processor are kept; None without a cache."""
     if cache_folder is None:
         return None
     return Path(cache_folder) / f"{card.name}-{card.sha256[:12]}" / f"{machine_name()}-{EXPORT_FORM}"
 
 
-def _gate_passed(folder, backend):
+def _gate_passed(folder: Path | None, backend: str) -> bool:
     """Whether bf16 of this backend passed the gate here."""
     path = folder / "gate.json" if folder else None
-    result = json.loads(path.read_text()) if path and path.exists() else {"passed": False}
+    result: dict[str, Any] = json.loads(path.read_text()) if path and path.exists() else {"passed": False}
     return result["passed"] and result["candidate"][0] == backend
 
 
-def _has_openvino():
+def _has_openvino() -> bool:
     import importlib.util
 
     return importlib.util.find_spec("openvino") is not None

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 EXPORT_FORM = 2  # raise it when `export_openvino` writes another form: a result of the gate holds for one form alone
 
 
-def import_torch():
+def import_torch() -> Any:
     """Import torch and ultralytics so that they leave the network, the installation and the home folder alone."""
     os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false")
     os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"leukoweb-yolo-{os.getuid()}"))
@@ -29,15 +30,15 @@ def import_torch():
     return torch
 
 
-def import_openvino():
+def import_openvino() -> Any:
     """Import OpenVINO without its usage statistics, which its import would otherwise send."""
-    sys.modules.setdefault("openvino_telemetry", None)  # OpenVINO then takes the silent stand-in that it ships
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO then takes the silent stand-in that it ships
     import openvino
 
     return openvino
 
 
-def cores():
+def cores() -> int:
     """Return the number of cores that this process may use; DETECTION_THREADS lowers it.
 
     OMP_NUM_THREADS is not asked: ultralytics sets it to 1 when it is imported.
@@ -45,7 +46,7 @@ def cores():
     return min(len(os.sched_getaffinity(0)), int(os.environ.get("DETECTION_THREADS") or 1024))
 
 
-def machine_name():
+def machine_name() -> str:
     """Return a short name of the processor kind: exports and precision trials of another kind are not ours."""
     lines = {"model name": platform.machine(), "flags": ""}
     if Path("/proc/cpuinfo").exists():
@@ -57,7 +58,7 @@ def machine_name():
     return "-".join([*lines["model name"].split()[:4], digest]).replace("/", "-").lower()
 
 
-def load_network(path):
+def load_network(path: str | Path) -> Any:
     """Return the network of an ultralytics checkpoint as float32 on the CPU, as it was stored.
 
     The file is unpickled and can run code: load only files of our own making, or whose SHA-256 is that of their card.
@@ -66,7 +67,7 @@ def load_network(path):
     return (checkpoint.get("ema") or checkpoint["model"]).float()
 
 
-def load_module(weights_path):
+def load_module(weights_path: str | Path) -> Any:
     """Return the network of a checkpoint to read with: evaluation mode, batch norms folded in; as `load_network`."""
     return load_network(weights_path).eval().requires_grad_(False).fuse(verbose=False)
 
@@ -83,14 +84,14 @@ class TorchNetwork:
     backend = "torch"
     batch_tiles = 8
 
-    def __init__(self, module, *, device, precision):
+    def __init__(self, module: Any, *, device: str, precision: str) -> None:
         self.torch = import_torch()
         self.device, self.precision = device, precision
         self._device = self.torch.device("cuda" if device.startswith("cuda") else "cpu")
         module = module.to(self._device, memory_format=self.torch.channels_last)
         self.module = module.half() if precision == "f16" else module
 
-    def __call__(self, tiles):
+    def __call__(self, tiles: np.ndarray) -> np.ndarray:
         """Return (N, 4 + classes, anchors) float32 of tiles (N, H, W, 3) uint8 RGB."""
         torch = self.torch
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
@@ -107,7 +108,7 @@ class OpenVinoNetwork:
     device = "cpu"
     batch_tiles = 16
 
-    def __init__(self, weights_path, export_path, *, precision):
+    def __init__(self, weights_path: str | Path, export_path: Path, *, precision: str) -> None:
         self.openvino = import_openvino()
         self.precision = precision
         self.core = self.openvino.Core()
@@ -116,10 +117,10 @@ class OpenVinoNetwork:
         self.model = self.core.read_model(export_path)
         self._queues = {}
 
-    def __call__(self, tiles):
+    def __call__(self, tiles: np.ndarray) -> np.ndarray:
         """Return (N, 4 + classes, anchors) float32 of tiles (N, H, W, 3) uint8 RGB."""
         queue = self._queue(*tiles.shape[1:3])
-        outputs = [None] * len(tiles)
+        outputs: list[Any] = [None] * len(tiles)
         queue.set_callback(
             lambda request, index: outputs.__setitem__(index, request.get_output_tensor(0).data[0].copy())
         )
@@ -128,7 +129,7 @@ class OpenVinoNetwork:
         queue.wait_all()
         return np.stack(outputs)
 
-    def _queue(self, height_px, width_px):
+    def _queue(self, height_px: int, width_px: int) -> Any:
         """Compile once for each size of tile; the processor's own choice of precision is never taken."""
         if (height_px, width_px) not in self._queues:
             model = self.model.clone()
@@ -150,7 +151,7 @@ class OpenVinoNetwork:
         return self._queues[height_px, width_px]
 
 
-def export_openvino(module, path):
+def export_openvino(module: Any, path: Path) -> None:
     """Write a network as OpenVINO XML and BIN for tiles of any size; float32, whole or not at all."""
     torch, openvino = import_torch(), import_openvino()
     head = module.model[-1]
@@ -173,7 +174,7 @@ def export_openvino(module, path):
         os.replace(written, path)
 
 
-def exact_convolutions(module):
+def exact_convolutions(module: Any) -> set[str]:
     """Name the convolutions of a network that stay in float32 under bfloat16.
 
     Notes
@@ -188,11 +189,11 @@ def exact_convolutions(module):
     return {names[0], *(name for name in names if not name.endswith(".conv"))}
 
 
-def keep_exact(path, names):
+def keep_exact(path: Path, names: set[str]) -> None:
     """Mark convolutions in an OpenVINO XML as `precise`, which its CPU plugin obeys; ValueError names a missing one."""
     tree, left = ElementTree.parse(path), set(names)  # noqa: S314  written a moment ago by OpenVINO itself
     for layer in tree.getroot().iter("layer"):
-        name = layer.get("name").partition("/")[0].removeprefix("__module.")
+        name = layer.get("name", "").partition("/")[0].removeprefix("__module.")
         if layer.get("type") == "Convolution" and name in left:
             left.remove(name)
             facts = layer.find("rt_info")

@@ -2,6 +2,9 @@
 It knows colours, sizes in um and rectangles; it knows no network and cannot tell one type of cell from another.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 import numpy as np
 from skimage.measure import label, regionprops
@@ -22,7 +25,7 @@ PALE_RADIUS_UM = 2.5
 THREAD_UM = 0.9  # lobes of one nucleus hang together over gaps up to here
 
 
-def find_nuclei(image, um_per_px):
+def find_nuclei(image: np.ndarray, um_per_px: float) -> np.ndarray:
     """Find the nuclei of leukocytes and erythroblasts by their colour.
 
     Parameters
@@ -48,8 +51,8 @@ def find_nuclei(image, um_per_px):
     stain = nuclear_stain(small)
     threshold = _threshold(stain)
     stain = cv2.GaussianBlur(stain, (0, 0), 0.25 / um)
-    dark = (stain > threshold).astype(np.uint8)
-    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, _disc(0.6 / um))
+    dark: np.ndarray = (stain > threshold).astype(np.uint8)
+    dark = np.asarray(cv2.morphologyEx(dark, cv2.MORPH_OPEN, _disc(0.6 / um)))
     joined = cv2.morphologyEx(dark, cv2.MORPH_CLOSE, _disc(THREAD_UM / um))
     boxes = [
         box
@@ -62,7 +65,7 @@ def find_nuclei(image, um_per_px):
     return np.array(boxes, float).reshape(-1, 4) * scale
 
 
-def uncovered_nuclei(nuclei, boxes):
+def uncovered_nuclei(nuclei: np.ndarray, boxes: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
     """Return the nuclei that no box covers.
 
     Parameters
@@ -91,7 +94,7 @@ def uncovered_nuclei(nuclei, boxes):
     return nuclei[~covered]
 
 
-def without_nucleus(image, boxes, least=FAINTEST_NUCLEUS):
+def without_nucleus(image: np.ndarray, boxes: np.ndarray, least: float | np.ndarray = FAINTEST_NUCLEUS) -> np.ndarray:
     """Tell which boxes hold nothing that is stained like a nucleus: red cells taken for leukocytes.
 
     Parameters
@@ -121,7 +124,7 @@ def without_nucleus(image, boxes, least=FAINTEST_NUCLEUS):
     return bare
 
 
-def least_erythroblast_stain(image):
+def least_erythroblast_stain(image: np.ndarray) -> float:
     """Return the stain that the nucleus of an erythroblast has at least, measured on the image that it lies on.
 
     Notes
@@ -132,7 +135,7 @@ def least_erythroblast_stain(image):
     return ERYTHROBLAST_SHARE * _threshold(nuclear_stain(np.ascontiguousarray(some)))
 
 
-def nuclear_stain(image, glass=None):
+def nuclear_stain(image: np.ndarray, glass: np.ndarray | None = None) -> np.ndarray:
     """Return how much each pixel is stained like a nucleus, shape (H, W), float32; background near 0.
 
     Notes
@@ -149,14 +152,14 @@ def nuclear_stain(image, glass=None):
     return 1.5 * red - blue
 
 
-def glass_of(image):
+def glass_of(image: np.ndarray) -> np.ndarray:
     """Return red and blue of the glass: the median of the brightest fifth by green, which all cells absorb."""
     some = image[:: max(1, image.shape[0] // 400), :: max(1, image.shape[1] // 400)].reshape(-1, 3)
     bright = some[some[:, 1] >= np.quantile(some[:, 1], 0.8)]
     return np.median(bright[:, [0, 2]], axis=0).astype(np.uint8)
 
 
-def _threshold(stain):
+def _threshold(stain: np.ndarray) -> float:
     """Return where nuclei begin: Otsu's cut between cytoplasm and nuclei, kept inside what four laboratories showed."""
     stained = stain[(stain > 0.3) & (stain < 1.5)]
     low, high = LEAST_NUCLEAR_STAIN
@@ -167,7 +170,7 @@ def _threshold(stain):
     return float(np.clip(0.3 + cut * 1.2 / 255, low, high))
 
 
-def _at_working_scale(image, um_per_px):
+def _at_working_scale(image: np.ndarray, um_per_px: float) -> np.ndarray:
     """Return the image at 0.3 um per px, in bands so that a memory-mapped slide never lies in memory whole."""
     factor = um_per_px / WORKING_UM_PER_PX
     height_px, width_px = (max(8, round(edge * factor)) for edge in image.shape[:2])
@@ -183,28 +186,28 @@ def _at_working_scale(image, um_per_px):
     return small
 
 
-def _disc(radius_px):
+def _disc(radius_px: float) -> np.ndarray:
     radius_px = max(1, round(radius_px))
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1, 2 * radius_px + 1))
 
 
-def _pale_nuclei(stain, boxes, um):
+def _pale_nuclei(stain: np.ndarray, boxes: Sequence[Sequence[float]], um: float) -> list[tuple[int, int, int, int]]:
     """Return the boxes xyxy (working px) of pale nuclei: round patches of PALE_STAIN beside all that was found."""
     pale = (stain > PALE_STAIN).astype(np.uint8)
     for left, top, right, bottom in boxes:
         pale[top:bottom, left:right] = 0
     # The opening takes away the rims of cytoplasm that the found nuclei leave, and threads.
-    pale = cv2.morphologyEx(pale, cv2.MORPH_CLOSE, _disc(THREAD_UM / um))
-    pale = cv2.morphologyEx(pale, cv2.MORPH_OPEN, _disc(PALE_RADIUS_UM / um))
+    joined = cv2.morphologyEx(pale, cv2.MORPH_CLOSE, _disc(THREAD_UM / um))
+    patches = cv2.morphologyEx(joined, cv2.MORPH_OPEN, _disc(PALE_RADIUS_UM / um))
     return [
         (left, top, right, bottom)
-        for patch in regionprops(cv2.connectedComponents(pale)[1])
+        for patch in regionprops(cv2.connectedComponents(patches)[1])
         for top, left, bottom, right in [patch.bbox]
         if patch.area * um**2 >= PALE_AREA_UM2
     ]
 
 
-def _nuclei_of_patch(patch, dark, um):
+def _nuclei_of_patch(patch: Any, dark: np.ndarray, um: float) -> list[tuple[int, int, int, int]]:
     """Return the boxes xyxy (working px) of the nuclei in one patch; `dark` has the seams that joining closed."""
     top, left, bottom, right = patch.bbox
     whole = cv2.distanceTransform(np.pad(patch.image_filled.astype(np.uint8), 1), cv2.DIST_L2, 5)  # px to the edge

@@ -120,10 +120,10 @@ def transfer_stain(
     matrix = (end @ start.T + HOLD * np.eye(3)) @ np.linalg.inv(start @ start.T + HOLD * np.eye(3))
     matrix = (matrix * np.asarray(gain)[:, None]).astype(np.float32)
     levels = np.arange(256, dtype=np.float32)
-    density = np.empty(image.shape, np.float32)
+    density: np.ndarray = np.empty(image.shape, np.float32)
     for c in range(3):
         density[..., c] = -np.log(np.clip((levels + 1) / (own.glass[c] + 1), LEAST_LIGHT, 1.6))[image[..., c]]
-    density = cv2.transform(density, matrix)
+    density = np.asarray(cv2.transform(density, matrix))
     glass = own.glass + share * (aim.glass - own.glass)
     out = cv2.exp(-np.clip(density, -0.4, 5)) * (glass.astype(np.float32) + 1) - 1
     return np.clip(out, 0, 255).astype(np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 
-def tile_starts(length_px, tile_px, overlap_px):
+def tile_starts(length_px: int, tile_px: int, overlap_px: int) -> list[int]:
     """Return the first pixels of equally spread tiles along one edge.
 
     Parameters
@@ -25,13 +25,22 @@ def tile_starts(length_px, tile_px, overlap_px):
     return [round(step * (length_px - tile_px) / steps) for step in range(steps + 1)]
 
 
-def tile_grid(width_px, height_px, tile_px, overlap_px):
+def tile_grid(width_px: int, height_px: int, tile_px: int, overlap_px: int) -> list[tuple[int, int]]:
     """Return the (x, y) corners of all tiles, row by row; see `tile_starts`."""
     columns = tile_starts(width_px, tile_px, overlap_px)
     return [(x, y) for y in tile_starts(height_px, tile_px, overlap_px) for x in columns]
 
 
-def own_cells(xyxy, tile_x, tile_y, tile_px, width_px, height_px, overlap_px, margin_px):
+def own_cells(
+    xyxy: np.ndarray,
+    tile_x: float,
+    tile_y: float,
+    tile_px: float,
+    width_px: float,
+    height_px: float,
+    overlap_px: float,
+    margin_px: float,
+) -> tuple[np.ndarray, np.ndarray]:
     """Tell which boxes a tile answers for, and which of them an inner edge of the tile may have cut.
 
     Parameters
@@ -67,7 +76,7 @@ def own_cells(xyxy, tile_x, tile_y, tile_px, width_px, height_px, overlap_px, ma
     return owned, cut
 
 
-def merge_over_seams(xyxy, scores, cut, *, iou=0.5):
+def merge_over_seams(xyxy: np.ndarray, scores: np.ndarray, cut: np.ndarray, *, iou: float = 0.5) -> np.ndarray:
     """Choose among overlapping boxes, whatever their types: whole ones before cut ones, then by score.
 
     Parameters

@@ -8,7 +8,13 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from detection.inference.detector import FoundCell
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +28,12 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def default_cache():
+def default_cache() -> Path:
     """Return a folder of this user's for exports outside the product."""
     return Path(tempfile.gettempdir()) / f"leukoweb-detector-cache-{os.getuid()}"
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Find, print, draw; exit code 1 with one sentence where the image or its scale is refused."""
     import numpy as np
 
@@ -67,11 +73,11 @@ def run(options):
     return 0
 
 
-def _progress(done, total):
+def _progress(done: int, total: int) -> None:
     print(f"\rtile {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def draw(pixels, cells, missed, um_per_px):
+def draw(pixels: np.ndarray, cells: Sequence[FoundCell], missed: np.ndarray, um_per_px: float) -> Image.Image:
     """Return a PIL image with each cell's box, code and score, and uncovered nuclei in thin black."""
     from PIL import Image, ImageDraw
 

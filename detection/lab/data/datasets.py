@@ -6,8 +6,10 @@ It knows pictures, boxes and codes; it does not know networks, and foreign folde
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,7 +46,7 @@ class View:
     unlabelled: tuple = ()
 
 
-def read_pixels(path):
+def read_pixels(path: str | Path) -> np.ndarray:
     """Read a trusted training picture as RGB; a JPEG that ends some bytes early is read as far as it goes.
 
     Parameters
@@ -72,7 +74,7 @@ def read_pixels(path):
     return rgb
 
 
-def _read_jpeg(stored):
+def _read_jpeg(stored: np.ndarray) -> np.ndarray | None:
     bgr = cv2.imdecode(stored, cv2.IMREAD_COLOR)
     if bgr is None:  # it ends early: give it the end marker that it lacks
         bgr = cv2.imdecode(np.concatenate([stored, JPEG_END]), cv2.IMREAD_COLOR)
@@ -84,9 +86,9 @@ def _read_jpeg(stored):
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def _read_other(stored):
+def _read_other(stored: np.ndarray) -> np.ndarray | None:
     try:
-        with Image.open(io.BytesIO(stored)) as picture:
+        with Image.open(io.BytesIO(stored.tobytes())) as picture:
             turned_tiff = picture.format == "TIFF" and orientation(picture) != 1  # OpenCV does not read these
             if not picture.has_transparency_data and not turned_tiff:
                 bgr = cv2.imdecode(stored, cv2.IMREAD_COLOR)
@@ -99,16 +101,16 @@ def _read_other(stored):
     return np.array(white.convert("RGB"))
 
 
-def orientation(picture):
+def orientation(picture: Image.Image) -> int:
     """Return the EXIF orientation of an open Pillow picture, 1 (upright) where it has none, without decoding it."""
     try:
         turn = Image.Image.getexif(picture).get(ORIENTATION)  # that of PNG files would decode
     except DAMAGED:
         turn = None
-    return turn if turn in range(1, 9) else 1
+    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
 
-def picture_size(path):
+def picture_size(path: str | Path) -> tuple[int, int] | None:
     """Return (width, height) in px of the upright picture without decoding, or None when the file is no picture."""
     try:
         with Image.open(path) as picture:
@@ -118,7 +120,7 @@ def picture_size(path):
         return None
 
 
-def write_dataset(path, views, **facts):
+def write_dataset(path: str | Path, views: Sequence[View], **facts: Any) -> str:
     """Write views and facts (seed, sources, how it was split) as one JSON file and return the hash of its views.
 
     Parameters
@@ -143,7 +145,7 @@ def write_dataset(path, views, **facts):
     return manifest
 
 
-def manifest_hash(views):
+def manifest_hash(views: Sequence[View]) -> str:
     """Hash what a data set teaches: contents, splits, boxes, scales and patients, not where the files lie."""
     lines = []
     for view in views:
@@ -155,7 +157,7 @@ def manifest_hash(views):
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def read_dataset(path, split=None):
+def read_dataset(path: str | Path, split: str | None = None) -> list[View]:
     """Read the views of a data set file, of one split ("train", "val") or all.
 
     Parameters
@@ -180,6 +182,6 @@ def read_dataset(path, split=None):
     return views
 
 
-def with_hash(view):
+def with_hash(view: View) -> View:
     """Return the view with the SHA-256 of its file filled in."""
     return replace(view, sha256=hashlib.sha256(Path(view.path).read_bytes()).hexdigest())

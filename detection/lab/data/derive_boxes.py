@@ -6,8 +6,10 @@ It knows the one cell in the middle of a crop; crops with several labelled cells
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,10 +17,13 @@ import numpy as np
 from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
 from detection.inference.stain_transfer import background_rgb
-from detection.lab.data.datasets import read_dataset, read_pixels
+from detection.lab.data.datasets import View, read_dataset, read_pixels
+from detection.lab.measuring.evaluation import Found
 
 LEAST_SCORE = 0.1  # of a detector whose box is taken
 MOST_OF_PICTURE = 0.92  # a box that covers more has missed the border of its cell
+
+Box = tuple[float, float, float, float]  # xyxy px
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +39,7 @@ def run_command(options: argparse.Namespace) -> int | None:
     views = [view for view in read_dataset(options.dataset, options.split) if len(view.cells) == 1]
     if unknown := [view for view in views if view.um_per_px is None]:
         raise ValueError(f"{len(unknown)} of {len(views)} views have no scale: state um_per_px for their source.")
-    boxes = [stain_box(read_pixels(view.path), view.um_per_px) for view in views]
+    boxes: list[Box | None] = [stain_box(read_pixels(view.path), view.um_per_px or 0.0) for view in views]
     print("stain   ", json.dumps(box_agreement(views, boxes)))
     print(agreement_histogram(views, boxes))
     if options.weights:
@@ -48,7 +53,7 @@ def run_command(options: argparse.Namespace) -> int | None:
     return 0
 
 
-def stain_box(image: np.ndarray, um_per_px: float) -> tuple[float, float, float, float] | None:
+def stain_box(image: np.ndarray, um_per_px: float) -> Box | None:
     """Find the leukocyte nearest to the middle of a crop by its stain.
 
     Parameters
@@ -93,29 +98,30 @@ def stain_box(image: np.ndarray, um_per_px: float) -> tuple[float, float, float,
     return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)
 
 
-def disk(radius_px):
+def disk(radius_px: float) -> np.ndarray:
     """Round structuring element of about this radius, at least 3 px wide."""
     size = max(3, int(round(radius_px)) * 2 + 1)
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
-def central_box(found, view, *, least=0.0):
+def central_box(found: Found, view: View, *, least: float = 0.0) -> Box | None:
     """Return the surest detected box, of at least that score, that holds the middle of a view, or None."""
     middle = np.array([view.width_px, view.height_px]) / 2
     holding = (found.boxes[:, :2] < middle).all(1) & (found.boxes[:, 2:] > middle).all(1) & (found.scores >= least)
     if not holding.any():
         return None
-    return tuple(float(v) for v in found.boxes[np.where(holding, found.scores, -1).argmax()])
+    x0, y0, x1, y1 = (float(v) for v in found.boxes[np.where(holding, found.scores, -1).argmax()])
+    return x0, y0, x1, y1
 
 
-def neighbours_of(box, found):
+def neighbours_of(box: Sequence[float], found: Found) -> tuple:
     """Return the boxes of other leukocytes that a detector found beside a cell (overlap below .4)."""
     overlaps = pairwise_iou(np.array([box], float), found.boxes)[0]
     kept = (found.scores >= LEAST_SCORE) & (overlaps < 0.4)
     return tuple(tuple(float(v) for v in other) for other in found.boxes[kept])
 
 
-def derive_boxes(view, found=None, image=None):
+def derive_boxes(view: View, found: Found | None = None, image: np.ndarray | None = None) -> View:
     """Return the view with its cell's box derived from what a detector found, or else from the stain.
 
     Parameters
@@ -147,7 +153,7 @@ def derive_boxes(view, found=None, image=None):
     return replace(view, cells=((view.cells[0][0], box),), boxless=False, unlabelled=neighbours_of(box, found))
 
 
-def box_overlaps(views, boxes):
+def box_overlaps(views: Sequence[View], boxes: Sequence[Sequence[float] | None]) -> tuple[list[str], np.ndarray]:
     """Return the codes and the IoU, shape (n,), of derived and drawn boxes; a missing box counts as 0.
 
     Views and boxes are as in `box_agreement`; views without exactly one cell are passed over.
@@ -161,7 +167,7 @@ def box_overlaps(views, boxes):
     return codes, np.array(overlaps, float)
 
 
-def box_agreement(views, boxes):
+def box_agreement(views: Sequence[View], boxes: Sequence[Sequence[float] | None]) -> dict[str, Any]:
     """Compare derived boxes with drawn ones.
 
     Parameters
@@ -189,7 +195,7 @@ def box_agreement(views, boxes):
     }
 
 
-def agreement_histogram(views, boxes):
+def agreement_histogram(views: Sequence[View], boxes: Sequence[Sequence[float] | None]) -> str:
     """Print the IoU of derived and drawn boxes in ten bins, of all and of each type, as text.
 
     Parameters are as in `box_agreement`; a missing box falls into the lowest bin.

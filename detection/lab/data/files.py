@@ -7,8 +7,10 @@ import csv
 import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -30,7 +32,7 @@ class Problem:
     what: str
 
 
-def read_yaml(path):
+def read_yaml(path: str | Path) -> Any:
     """Read a YAML file with every value as text, so that `No` and `06` stay what they are.
 
     Raises
@@ -44,11 +46,12 @@ def read_yaml(path):
     except OSError as error:
         raise ValueError(f"{path} is absent or cannot be read.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        at = f" in line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        mark = getattr(error, "problem_mark", None)
+        at = f" in line {mark.line + 1}" if mark else ""
         raise ValueError(f"{path} is no valid YAML{at}: write lines of the form `name: value`.") from error
 
 
-def read_rows(path, column):
+def read_rows(path: str | Path, column: str) -> list[tuple[int, dict[str, str]]]:
     """Read a table (CSV with commas or semicolons) that must have this column as (line number, row) pairs.
 
     Raises
@@ -67,7 +70,7 @@ def read_rows(path, column):
     return [(rows.line_num, row) for row in rows if row[column]]
 
 
-def number(text):
+def number(text: str) -> float:
     """Read a finite number, with a decimal point or comma; ValueError for anything else."""
     value = float(text.replace(",", "."))
     if not math.isfinite(value):
@@ -75,17 +78,26 @@ def number(text):
     return value
 
 
-def shown(path, root):
+def shown(path: Path, root: Path) -> str:
     """Return a path as a report shows it: below the root where it lies there."""
     return str(path.relative_to(root)) if root and path.is_relative_to(root) else str(path)
 
 
-def pictures_in(folder):
+def pictures_in(folder: Path) -> list[Path]:
     """Return the pictures below a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
 
 
-def make_view(path, source, labelled, problems, *, patient="", um_per_px=None, root=None):
+def make_view(
+    path: Path,
+    source: str,
+    labelled: Sequence[tuple],
+    problems: list[Problem],
+    *,
+    patient: str = "",
+    um_per_px: float | None = None,
+    root: Path | None = None,
+) -> View | None:
     """Build one view from (code, box) pairs, noting what is wrong; None when there is no picture.
 
     A box None stands for the whole picture, until `datasets_boxes.derive_boxes` finds a better one.

@@ -8,9 +8,10 @@ import hashlib
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -72,7 +73,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
 
 def run_command(options: argparse.Namespace) -> int | None:
     """Run `prepare`."""
-    boxes = derive_boxes
+    boxes: Callable[..., View] = derive_boxes
     if options.boxes == "detector":
         if not options.weights:
             raise ValueError("--boxes detector needs --weights FILE.")
@@ -81,8 +82,10 @@ def run_command(options: argparse.Namespace) -> int | None:
 
         detector = detector_of(options.weights)
 
-        def boxes(view: View, image: np.ndarray) -> View:
+        def detected_boxes(view: View, image: np.ndarray) -> View:
             return derive_boxes(view, find_on_views(detector, [view])[0][0], image)
+
+        boxes = detected_boxes
 
     path = prepare(
         options.sources, options.out, seed=options.seed, val_share=options.val_share, allow=options.allow, boxes=boxes
@@ -92,7 +95,15 @@ def run_command(options: argparse.Namespace) -> int | None:
     return 0
 
 
-def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
+def prepare(
+    sources_file: Path,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    val_share: float = 0.1,
+    allow: Sequence[str] = (),
+    boxes: Callable[..., View] | None = None,
+) -> Path:
     """Read every source, check, split, and write `dataset.json`, `problems.txt`, `balance.txt` and `balance.png`.
 
     Parameters
@@ -158,7 +169,7 @@ def prepare(sources_file, out, *, seed=0, val_share=0.1, allow=(), boxes=None):
     return out / "dataset.json"
 
 
-def read_sources(path):
+def read_sources(path: Path) -> list[dict[str, Any]]:
     """Read the sources file as dicts, with roots and class maps found from its folder and numbers as numbers.
 
     Raises
@@ -178,7 +189,7 @@ def read_sources(path):
     return sources
 
 
-def checked_source(source, title, folder):
+def checked_source(source: dict[str, Any], title: str, folder: Path) -> dict[str, Any]:
     """Return one source with its paths and numbers; ValueError, beginning with its title, says what is wrong."""
     if strangers := sorted(set(source) - KEYS):
         raise ValueError(f"{title} has unknown keys: {', '.join(strangers)}. There are {', '.join(sorted(KEYS))}.")
@@ -216,7 +227,9 @@ def checked_source(source, title, folder):
     return source | {"root": root, "class_map": class_map} | data_yaml
 
 
-def gather(sources, boxes, *, seed, val_share):
+def gather(
+    sources: Sequence[dict[str, Any]], boxes: Callable[..., View] | None, *, seed: int, val_share: float
+) -> tuple[list[View], list[Problem]]:
     """Read and split all sources, then part patients and pictures on both sides. Returns (views, problems)."""
     views, problems, contents, decided = [], [], {}, {}
     for source in sources:
@@ -248,7 +261,9 @@ def gather(sources, boxes, *, seed, val_share):
     return views, problems + parted + doubles
 
 
-def read_source(source, boxes, contents):
+def read_source(
+    source: dict[str, Any], boxes: Callable[..., View] | None, contents: dict[str, str]
+) -> tuple[list[View], list[Problem]]:
     """Read the views of one source, each picture once, and note the hash of its pixels in `contents` by path.
 
     Returns
@@ -307,7 +322,7 @@ def with_scales(views: Sequence[View], source: str) -> tuple[list[View], list[Pr
     return [view if view.um_per_px else replace(view, um_per_px=scale) for view in views], []
 
 
-def refuse(problems, allow, report):
+def refuse(problems: Sequence[Problem], allow: Sequence[str], report: Path) -> None:
     """Raise DatasetRefused for problems whose kind is not allowed."""
     refused = defaultdict(list)
     for problem in problems:
@@ -322,7 +337,7 @@ def refuse(problems, allow, report):
         )
 
 
-def balance_table(views):
+def balance_table(views: Sequence[View]) -> str:
     """Print cells per type and split beside the public LMU collection's, as text."""
     counts = {
         split: Counter(code for view in views if view.split == split for code, _ in view.cells)
@@ -344,7 +359,7 @@ def balance_table(views):
     return "\n".join(lines) + "\n"
 
 
-def draw_balance(views, path):
+def draw_balance(views: Sequence[View], path: Path) -> None:
     """Draw cells per type and split as bars on a logarithmic axis."""
     from matplotlib.figure import Figure
 

@@ -5,6 +5,7 @@ It knows tiles, boxes and nuclei; guessed types teach crowding, not typing, and 
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Write `images/train`, `labels/train`, `data.yaml` and print what was kept; exit code 1 for an empty result."""
     import cv2
     import yaml
@@ -78,7 +79,7 @@ def run(options):
     return 0 if kept["with cells"] else 1
 
 
-def tiles(shape, um_per_px):
+def tiles(shape: Sequence[int], um_per_px: float) -> Iterator[tuple[int, int, int]]:
     """Yield (x, y, edge) in px of overlapping square tiles that lie whole in a picture of this shape."""
     edge, step = round(TILE_UM / um_per_px), round(STEP_UM / um_per_px)
     for y in range(0, shape[0] - edge + 1, step):
@@ -86,7 +87,7 @@ def tiles(shape, um_per_px):
             yield x, y, edge
 
 
-def on_tile(boxes, x, y, edge):
+def on_tile(boxes: np.ndarray, x: float, y: float, edge: float) -> tuple[np.ndarray, np.ndarray]:
     """Choose the boxes of which enough lies on a tile.
 
     Parameters

@@ -7,11 +7,13 @@ import os
 import re
 import xml.etree.ElementTree as ElementTree  # local training data only, never an upload
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from detection.cell_types import BY_CODE
-from detection.lab.data.datasets import picture_size
+from detection.lab.data.datasets import View, picture_size
 from detection.lab.data.files import Problem, make_view, number, pictures_in, read_rows, read_yaml, shown
 
 LEAVE_OUT = "-"  # a class map sends a name here when it is no leukocyte
@@ -25,7 +27,7 @@ KNOWN_NAMES = {
 }  # fmt: skip
 
 
-def read_class_map(path):
+def read_class_map(path: Path | None) -> dict[str, str]:
     """Read a class map file on top of the known names.
 
     Parameters
@@ -55,12 +57,14 @@ def read_class_map(path):
     return KNOWN_NAMES | own
 
 
-def translate(name, names):
+def translate(name: str, names: dict[str, str]) -> str | None:
     """Turn a foreign class name into a code, LEAVE_OUT, or None when nobody knows it."""
     return names.get(name, name if name in BY_CODE else None)
 
 
-def read_yolo(root, source, names, um_per_px, *, data_yaml=None):
+def read_yolo(
+    root: str | Path, source: str, names: dict[str, str], um_per_px: float | None, *, data_yaml: Any | None = None
+) -> tuple[list[View], list[Problem]]:
     """Read a YOLO folder: the pictures that `data.yaml` names, or all below folders `images`, with their labels.
 
     Labels lie in `labels` where pictures lie in `images`, else beside them. Where there is an `images.csv` (file,
@@ -126,7 +130,7 @@ def read_yolo(root, source, names, um_per_px, *, data_yaml=None):
     return views, problems
 
 
-def codes_by_number(root, card, names, problems):
+def codes_by_number(root: Path, card: Any, names: dict[str, str], problems: list[Problem]) -> dict[int, str | None]:
     """Return the code of each class number, noting names that nobody knows."""
     listed = card.get("names") if isinstance(card, dict) else None
     if not isinstance(listed, (list, dict)) or not listed:
@@ -142,10 +146,10 @@ def codes_by_number(root, card, names, problems):
     return codes
 
 
-def named_pictures(root, card, problems):
+def named_pictures(root: Path, card: Any, problems: list[Problem]) -> dict[Path, str]:
     """Return picture -> split of all pictures of a YOLO folder, sorted by path."""
     base = root / card.get("path", "")
-    splits = defaultdict(set)
+    splits: dict[Path, set[str]] = defaultdict(set)
     for key, split in SPLITS.items():
         entries = card.get(key) or ()
         for entry in [entries] if isinstance(entries, str) else entries:
@@ -164,16 +168,16 @@ def named_pictures(root, card, problems):
                         path = first_there(place.parent / line, base / line, root / line) or place.parent / line
                         splits[path].add(split)
     if not splits:
-        splits = {path: () for path in pictures_in(root) if "images" in path.relative_to(root).parts[:-1]}
+        splits = {path: set() for path in pictures_in(root) if "images" in path.relative_to(root).parts[:-1]}
     return {path: one_split(own, path, root) for path, own in sorted(splits.items())}
 
 
-def first_there(*paths):
+def first_there(*paths: Path) -> Path | None:
     """Return the first of the paths that exists, without its `..`, or None."""
     return next((Path(os.path.normpath(path)) for path in paths if path.exists()), None)
 
 
-def one_split(own, path, root):
+def one_split(own: Collection[str], path: Path, root: Path) -> str:
     """Return the only split that `data.yaml` gives a picture, else that of its folder, else nothing."""
     if len(own) == 1:
         return next(iter(own))
@@ -181,7 +185,7 @@ def one_split(own, path, root):
     return next((SPLITS[folder] for folder in folders if folder in SPLITS), "")
 
 
-def label_path(path, root, *, given="images", wanted="labels", ending=".txt"):
+def label_path(path: Path, root: Path, *, given: str = "images", wanted: str = "labels", ending: str = ".txt") -> Path:
     """Return where the label file of a picture lies: in `labels` for `images`, else beside the picture."""
     top = root if path.is_relative_to(root) else Path(path.anchor)
     parts = list(path.relative_to(top).parts)
@@ -191,7 +195,7 @@ def label_path(path, root, *, given="images", wanted="labels", ending=".txt"):
     return top.joinpath(*parts).with_suffix(ending)
 
 
-def labels_without_picture(root):
+def labels_without_picture(root: Path) -> list[Path]:
     """Return the label files below folders `labels` that have no picture in `images`."""
     stems = {path.with_suffix("") for path in pictures_in(root)}
     return [
@@ -203,7 +207,9 @@ def labels_without_picture(root):
     ]
 
 
-def read_labels(path, size, codes, where, problems):
+def read_labels(
+    path: Path, size: tuple[int, int], codes: dict[int, str | None], where: str, problems: list[Problem]
+) -> list[tuple]:
     """Read the lines of a label file as (code, box in px) pairs, noting those that cannot be read."""
     width, height = size
     labelled = []
@@ -228,7 +234,7 @@ def read_labels(path, size, codes, where, problems):
     return labelled
 
 
-def box_of(at):
+def box_of(at: Sequence[float]) -> Sequence[float]:
     """Return centre and size of what follows the class number: a box (perhaps with a score) or a polygon's corners."""
     if len(at) in (4, 5):
         return at[:4]
@@ -238,7 +244,9 @@ def box_of(at):
     return (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
 
 
-def read_crops(root, source, names, um_per_px, *, min_box_score=0.0):
+def read_crops(
+    root: str | Path, source: str, names: dict[str, str], um_per_px: float | None, *, min_box_score: float = 0.0
+) -> tuple[list[View], list[Problem]]:
     """Read labelled crops: `cells.csv` with file, patient, code (or source_label), x0 y0 x1 y1, a cell a row.
 
     Rows whose `box_score` is below `min_box_score` are left out; a picture's only row may lack its box, which then is
@@ -273,7 +281,9 @@ def read_crops(root, source, names, um_per_px, *, min_box_score=0.0):
     return views, problems
 
 
-def read_code_folders(root, source, names, um_per_px):
+def read_code_folders(
+    root: str | Path, source: str, names: dict[str, str], um_per_px: float | None
+) -> tuple[list[View], list[Problem]]:
     """Read the TCIA layout `CODE/CODE_NNNN.tiff`: one central cell a picture, no box.
 
     Each view carries its cell with the whole picture as box until `datasets_boxes.derive_boxes` finds a better one.
@@ -293,7 +303,9 @@ def read_code_folders(root, source, names, um_per_px):
     return views, problems
 
 
-def read_voc(root, source, names, um_per_px):
+def read_voc(
+    root: str | Path, source: str, names: dict[str, str], um_per_px: float | None
+) -> tuple[list[View], list[Problem]]:
     """Read Pascal VOC (`Annotations/*.xml`, `JPEGImages/`).
 
     The picture is the one that `<filename>` names, else that of the same stem. Parameters and returns as in

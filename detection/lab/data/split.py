@@ -4,16 +4,27 @@ It knows views, patients and contents; it reads no files.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from detection.cell_types import CODES
+from detection.lab.data.datasets import View
 from detection.lab.data.files import Problem
 
 
-def split_views(views, *, seed, val_share, val_patients=None, keep=False, decided=None):
+def split_views(
+    views: Sequence[View],
+    *,
+    seed: int,
+    val_share: float,
+    val_patients: Sequence[str] | None = None,
+    keep: bool = False,
+    decided: dict[str, str] | None = None,
+) -> list[View]:
     """Divide views into "train" and "val", never one patient on both sides unless their source says so.
 
     Parameters
@@ -75,7 +86,9 @@ def split_views(views, *, seed, val_share, val_patients=None, keep=False, decide
     ]
 
 
-def draw_patients(views, patients, val_share, rng):
+def draw_patients(
+    views: Sequence[View], patients: Sequence[str], val_share: float, rng: np.random.Generator
+) -> set[str]:
     """Draw patients until every type has about its share on the validation side, best fitting first."""
     counts = {name: Counter() for name in patients}
     for view in views:
@@ -96,7 +109,7 @@ def draw_patients(views, patients, val_share, rng):
     return chosen
 
 
-def part_patients(views, shared=()):
+def part_patients(views: Sequence[View], shared: Sequence[str] = ()) -> tuple[list[View], list[Problem]]:
     """Drop the training views of patients who sit on both sides.
 
     Parameters
@@ -124,7 +137,7 @@ def part_patients(views, shared=()):
     return [view for view in views if id(view) not in dropped], problems
 
 
-def drop_doubles(views, contents):
+def drop_doubles(views: Sequence[View], contents: dict[str, str]) -> tuple[list[View], list[Problem]]:
     """Keep one view of each content: the validation one where both sides have it.
 
     Parameters
@@ -154,11 +167,11 @@ def drop_doubles(views, contents):
     return list(kept.values()), problems
 
 
-def types_of(view):
+def types_of(view: View) -> Any:
     """Return the sorted codes of a view's cells."""
     return sorted(code for code, _ in view.cells)
 
 
-def named(codes):
+def named(codes: Any) -> str:
     """Return codes as words of a sentence."""
     return " ".join(codes) or "no cell"

@@ -161,13 +161,13 @@ def choose_thresholds(views, found, *, common=None, most=1.0):
     """
     matches = match_views(views, found)
     if common is None:
-        scores = np.concatenate([match["scores"] for match in matches])
-        hits = np.concatenate([match["hits"][:, 0] for match in matches])
-        common = best_f1(scores, hits, sum(int(match["labels"].sum()) for match in matches))
+        scores = np.concatenate([match.scores for match in matches])
+        hits = np.concatenate([match.hits[:, 0] for match in matches])
+        common = best_f1(scores, hits, sum(int(match.labels.sum()) for match in matches))
     thresholds = {}
     for code, match in zip(CODES, matches):
-        labels = int(match["labels"].sum())
-        own = best_f1(match["scores"], match["hits"][:, 0], labels) if labels >= LEAST_CELLS else common
+        labels = int(match.labels.sum())
+        own = best_f1(match.scores, match.hits[:, 0], labels) if labels >= LEAST_CELLS else common
         thresholds[code] = min(own, most)
     return thresholds, min(common, most)
 

@@ -5,7 +5,9 @@ It knows fields, boxes and nuclei; it cannot tell whether a type is right.
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def count(boxes, nuclei):
+def count(boxes: np.ndarray, nuclei: np.ndarray) -> dict[str, int]:
     """Count how boxes and nuclei agree on one field.
 
     Parameters
@@ -54,7 +56,7 @@ def count(boxes, nuclei):
     return {"nuclei": len(nuclei), "covered": covered, "boxes": len(boxes), "bare": int(bare)}
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Print the counts of each field and their sums; exit code 1 where no field could be read."""
     from detection import SHIPPED
     from detection.inference.detector import Detector
@@ -90,12 +92,12 @@ def run(options):
     return 0 if rows else 1
 
 
-def in_words(row):
+def in_words(row: Mapping[str, Any]) -> str:
     """Write the counts of `count` as one line."""
     covered, bare = share(row["covered"], row["nuclei"]), share(row["bare"], row["boxes"])
     return f"nuclei {row['nuclei']:4}, in a box {covered:6}   boxes {row['boxes']:4}, without nucleus {bare:6}"
 
 
-def share(part, whole):
+def share(part: int, whole: int) -> str:
     """Write a share as a percentage; a dash for nothing of nothing."""
     return f"{part / whole:.1%}" if whole else "-"

@@ -4,9 +4,10 @@ It knows boxes, types and figures; pages are made in `evaluation_report`, thresh
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -33,7 +34,21 @@ class Found:
     scores: np.ndarray
 
 
-def truth(view):
+@dataclass(frozen=True)
+class Match:
+    """Detections of one type held against its labels, best score first.
+
+    `scores` (n,); `hits` (n, 10), bool, for each IoU of .5 to .95; `view` (n,), number of the view; `labels` (views,),
+    labelled cells of each view.
+    """
+
+    scores: np.ndarray
+    hits: np.ndarray
+    view: np.ndarray
+    labels: np.ndarray
+
+
+def truth(view: View) -> tuple[np.ndarray, np.ndarray]:
     """Return the labelled boxes (n, 4) and class indices (n,) of a view."""
     boxes = np.array([box for _, box in view.cells], float).reshape(-1, 4)
     return boxes, np.array([BY_CODE[code].index for code, _ in view.cells], int)
@@ -94,7 +109,7 @@ def found_of(cells: Sequence[FoundCell]) -> Found:
     )
 
 
-def match_views(views, found):
+def match_views(views: Sequence[View], found: Sequence[Found]) -> list[Match]:
     """Match detections to labels as COCO does, per type and IoU.
 
     Parameters
@@ -105,47 +120,49 @@ def match_views(views, found):
 
     Returns
     -------
-    list of dict
-        One for each of the 15 types: `scores` (n,), `hits` (n, 10) bool for each IoU of .5 to .95, `view` (n,) number
-        of the view, and `labels` (number of views,) count of labelled cells.
+    list of Match
+        One for each of the 15 types.
     """
-    matches = [{"scores": [], "hits": [], "view": [], "labels": np.zeros(len(views), int)} for _ in CODES]
+    return [_match_type(index, views, found) for index in range(len(CODES))]
+
+
+def _match_type(index: int, views: Sequence[View], found: Sequence[Found]) -> Match:
+    """Match the detections of one type to its labels on all views."""
+    labels = np.zeros(len(views), int)
+    parts = [(np.zeros(0), np.zeros((0, len(IOUS)), bool), np.zeros(0, int))]
     for number, (view, cells) in enumerate(zip(views, found)):
         boxes, types = truth(view)
-        for index in range(len(CODES)):
-            own, mine = boxes[types == index], np.flatnonzero(cells.types == index)
-            mine = mine[np.argsort(-cells.scores[mine], kind="stable")][:MAX_FOUND]
-            matches[index]["labels"][number] = len(own)
-            if not len(mine):
-                continue
-            hits = np.zeros((len(mine), len(IOUS)), bool)
-            if len(own):
-                iou = pairwise_iou(cells.boxes[mine], own)
-                for t, least in enumerate(IOUS):
-                    free = np.ones(len(own), bool)
-                    for d in range(len(mine)):
-                        best = np.where(free, iou[d], -1).argmax()
-                        if free[best] and iou[d, best] >= least:
-                            free[best], hits[d, t] = False, True
-            matches[index]["scores"].append(cells.scores[mine])
-            matches[index]["hits"].append(hits)
-            matches[index]["view"].append(np.full(len(mine), number))
-    for match in matches:
-        match["scores"] = np.concatenate(match["scores"]) if match["scores"] else np.zeros(0)
-        match["hits"] = np.concatenate(match["hits"]) if match["hits"] else np.zeros((0, len(IOUS)), bool)
-        match["view"] = np.concatenate(match["view"]) if match["view"] else np.zeros(0, int)
-        order = np.argsort(-match["scores"], kind="stable")
-        for key in ("scores", "hits", "view"):
-            match[key] = match[key][order]
-    return matches
+        own, mine = boxes[types == index], np.flatnonzero(cells.types == index)
+        mine = mine[np.argsort(-cells.scores[mine], kind="stable")][:MAX_FOUND]
+        labels[number] = len(own)
+        if len(mine):
+            parts.append((cells.scores[mine], _hits(cells.boxes[mine], own), np.full(len(mine), number)))
+    scores, hits, view_numbers = (np.concatenate(part) for part in zip(*parts))
+    order = np.argsort(-scores, kind="stable")
+    return Match(scores[order], hits[order], view_numbers[order], labels)
 
 
-def average_precisions(match, weights=None):
+def _hits(boxes: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """Tell which boxes, best first, take a labelled cell that is still free, at each IoU: (n, 10), bool."""
+    hits = np.zeros((len(boxes), len(IOUS)), bool)
+    if not len(labelled):
+        return hits
+    iou = pairwise_iou(boxes, labelled)
+    for t, least in enumerate(IOUS):
+        free = np.ones(len(labelled), bool)
+        for d in range(len(boxes)):
+            best = np.where(free, iou[d], -1).argmax()
+            if free[best] and iou[d, best] >= least:
+                free[best], hits[d, t] = False, True
+    return hits
+
+
+def average_precisions(match: Match, weights: np.ndarray | None = None) -> np.ndarray:
     """Compute the AP of one type at each IoU with COCO's 101 recall points.
 
     Parameters
     ----------
-    match : dict
+    match : Match
         One entry of `match_views`.
     weights : ndarray, shape (views,), or None
         How often each view counts (for the bootstrap).
@@ -155,12 +172,12 @@ def average_precisions(match, weights=None):
     ndarray, shape (10,)
         NaN where the type has no labelled cell.
     """
-    weights = np.ones(len(match["labels"])) if weights is None else weights
-    labels = float((match["labels"] * weights).sum())
+    weights = np.ones(len(match.labels)) if weights is None else weights
+    labels = float((match.labels * weights).sum())
     if not labels:
         return np.full(len(IOUS), np.nan)
-    w = weights[match["view"]][:, None]
-    true, false = np.cumsum(match["hits"] * w, 0), np.cumsum(~match["hits"] * w, 0)
+    w = weights[match.view][:, None]
+    true, false = np.cumsum(match.hits * w, 0), np.cumsum(~match.hits * w, 0)
     out = np.zeros(len(IOUS))
     for t in range(len(IOUS)):
         recall = true[:, t] / labels
@@ -175,13 +192,13 @@ def average_precisions(match, weights=None):
     return out
 
 
-def ap_table(views, matches, *, repeats=200, seed=0):
+def ap_table(views: Sequence[View], matches: Sequence[Match], *, repeats: int = 200, seed: int = 0) -> dict[str, Any]:
     """Tabulate AP per type with bootstrap intervals by patient, or by view where no patient is known.
 
     Parameters
     ----------
     views : sequence of View
-    matches : list of dict
+    matches : list of Match
         Of `match_views`.
     repeats : int
         Bootstrap draws; 0 gives no interval.
@@ -196,7 +213,7 @@ def ap_table(views, matches, *, repeats=200, seed=0):
     """
     groups = sample_numbers(views)
     rng = np.random.default_rng(seed)
-    present = [k for k, match in enumerate(matches) if match["labels"].sum()]
+    present = [k for k, match in enumerate(matches) if match.labels.sum()]
     base = {k: average_precisions(matches[k]) for k in present}
     draws = {k: [] for k in present}
     for _ in range(repeats):
@@ -205,7 +222,7 @@ def ap_table(views, matches, *, repeats=200, seed=0):
             draws[k].append(average_precisions(matches[k], weights))
     types = {}
     for k in present:
-        row = {"n": int(matches[k]["labels"].sum()), "ap50": round4(base[k][0]), "ap50_95": round4(base[k].mean())}
+        row = {"n": int(matches[k].labels.sum()), "ap50": round4(base[k][0]), "ap50_95": round4(base[k].mean())}
         if repeats:
             row["ap50_low"], row["ap50_high"] = interval([draw[0] for draw in draws[k]])
             row["ap50_95_low"], row["ap50_95_high"] = interval([draw.mean() for draw in draws[k]])
@@ -214,7 +231,7 @@ def ap_table(views, matches, *, repeats=200, seed=0):
     by = "patient or view" if len(known) == 2 else "patient" if known == {True} else "view"
     table = {"types": types, "by": by, "bootstrap": repeats}
     for name, least in (("macro", 1), ("macro_n10", 10)):
-        chosen = [k for k in present if matches[k]["labels"].sum() >= least]
+        chosen = [k for k in present if matches[k].labels.sum() >= least]
         if chosen:
             row = {
                 "types": len(chosen),
@@ -232,35 +249,35 @@ def ap_table(views, matches, *, repeats=200, seed=0):
     return table
 
 
-def sample_names(views):
+def sample_names(views: Sequence[View]) -> list[tuple[str, str | int]]:
     """Name the sample of each view: (source, patient), as two sources may number alike, or the view by itself."""
     return [(view.source, view.patient) if view.patient else (view.source, k) for k, view in enumerate(views)]
 
 
-def sample_numbers(views):
+def sample_numbers(views: Sequence[View]) -> np.ndarray:
     """Number the samples from 0 in the order of their first views; the number of each view's sample, shape (n,)."""
     names = sample_names(views)
     places = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([places[name] for name in names], int)
 
 
-def interval(values):
+def interval(values: Any) -> tuple[float | None, ...]:
     """Middle 95 % of bootstrap values."""
     return tuple(round4(v) for v in np.nanpercentile(values, [2.5, 97.5]))
 
 
-def round4(value):
+def round4(value: float | None) -> float | None:
     """Round for a table; NaN becomes None, which JSON knows."""
     return None if value is None or np.isnan(value) else round(float(value), 4)
 
 
-def as_one_type(views, found):
+def as_one_type(views: Sequence[View], found: Sequence[Found]) -> tuple[list[View], list[Found]]:
     """Return views and findings with every type replaced by the first: for labels that only say "leukocyte"."""
     views = [replace(view, cells=tuple((CODES[0], box) for _, box in view.cells)) for view in views]
     return views, [Found(own.boxes, np.zeros(len(own.boxes), int), own.scores) for own in found]
 
 
-def confusion(views, found, thresholds, *, iou=0.5):
+def confusion(views: Sequence[View], found: Sequence[Found], thresholds: np.ndarray, *, iou: float = 0.5) -> np.ndarray:
     """Count what each labelled cell was called, by place alone.
 
     Parameters
@@ -296,18 +313,18 @@ def confusion(views, found, thresholds, *, iou=0.5):
     return table
 
 
-def stages_apart(table):
+def stages_apart(table: np.ndarray) -> dict[int, int]:
     """Count the neutrophil line of a confusion table by how many stages the call was off: {0: n, 1: n, ...}."""
     counts = {}
     line = [cell_type for cell_type in CELL_TYPES if cell_type.stage]
     for own in line:
         for called in line:
-            apart = abs(own.stage - called.stage)
+            apart = abs((own.stage or 0) - (called.stage or 0))
             counts[apart] = counts.get(apart, 0) + int(table[own.index, called.index])
     return dict(sorted(counts.items()))
 
 
-def precision_recall(table):
+def precision_recall(table: np.ndarray) -> dict[str, dict[str, Any]]:
     """Precision and recall of each labelled type of a confusion table with exact (Clopper-Pearson) 95 % intervals."""
     rows = {}
     for k, code in enumerate(CODES):
@@ -322,7 +339,7 @@ def precision_recall(table):
     return rows
 
 
-def proportion(hits, count):
+def proportion(hits: int, count: int) -> list[float | None] | None:
     """A share with its exact 95 % interval: [value, low, high], or None for an empty count."""
     if not count:
         return None
@@ -330,7 +347,7 @@ def proportion(hits, count):
     return [round4(hits / count), round4(ci.low), round4(ci.high)]
 
 
-def macro_ap50(network, views, recipe):
+def macro_ap50(network: Any, views: Sequence[View], recipe: Mapping[str, Any]) -> float | None:
     """Return the figure of merit of a run: macro AP@.5 of the types with n >= 10, else of all; None without a cell."""
     if not any(view.cells for view in views):
         return None

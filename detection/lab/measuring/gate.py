@@ -5,12 +5,15 @@ It knows two detectors and pictures with and without truth; it knows no tiles, u
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from detection.boxes import pairwise_iou
 from detection.cell_types import BLASTS, CODES, PROMYELOCYTES
+from detection.inference.detector import Detector, FoundCell
 from detection.inference.reading import read_field
 
 MOST_RECALL_LOST = 0.005
@@ -18,7 +21,9 @@ NO_RECALL_LOST = (*BLASTS, *PROMYELOCYTES)  # a blast or promyelocyte overlooked
 LEAST_EQUAL = 0.99
 
 
-def compare(candidate, reference, labelled, fields):
+def compare(
+    candidate: Detector, reference: Detector, labelled: Iterable[tuple], fields: Iterable[tuple]
+) -> dict[str, Any]:
     """Compare two detectors picture by picture.
 
     Parameters
@@ -51,7 +56,7 @@ def compare(candidate, reference, labelled, fields):
         for code, _ in cells:
             truth[code] += 1
         for name, ours in found.items():
-            is_hit = (_overlap_of_same_type(cells, _pairs(ours)) >= 0.5).any(1)
+            is_hit = np.asarray((_overlap_of_same_type(cells, _pairs(ours)) >= 0.5).any(1))
             for (code, _), hit in zip(cells, is_hit, strict=True):
                 hits[name][code] += bool(hit)
     equal = boxes = 0
@@ -86,11 +91,11 @@ def compare(candidate, reference, labelled, fields):
     }
 
 
-def _pairs(cells):
+def _pairs(cells: Sequence[FoundCell]) -> list[tuple]:
     return [(cell.code, cell.xyxy) for cell in cells]
 
 
-def _overlap_of_same_type(cells, others):
+def _overlap_of_same_type(cells: Sequence[tuple], others: Sequence[tuple]) -> np.ndarray:
     """Intersection over union of two lists of (code, box), 0 where the types differ: (n, m)."""
     codes, other_codes = (np.array([code for code, _ in some], str) for some in (cells, others))
     boxes, other_boxes = (np.array([box for _, box in some], float).reshape(-1, 4) for some in (cells, others))
@@ -110,7 +115,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Try both precisions, print and store the result; exit code 1 where the gate stays shut."""
     from detection import SHIPPED
     from detection.inference.detector import Detector, export_folder
@@ -118,11 +123,11 @@ def run(options):
     from detection.lab.data.readers import read_class_map, read_yolo
 
     weights = options.weights or SHIPPED[0]
-    pair = [
+    candidate, reference = (
         Detector.load(weights, weights.with_suffix(".json"), device="cpu", backend="openvino", precision=precision,
                       cache_folder=options.cache)
         for precision in ("bf16", "f32")
-    ]  # fmt: skip
+    )  # fmt: skip
     if options.labelled.suffix == ".json":
         views = read_dataset(options.labelled, "val")
     else:
@@ -130,11 +135,12 @@ def run(options):
         views = [view for view in views if view.split == "val"]
     pictures = sorted(path for path in options.fields.iterdir() if path.suffix.lower() in PICTURES)
     result = compare(
-        *pair,
+        candidate,
+        reference,
         ((read_pixels(view.path), view.um_per_px, view.cells) for view in _counted(views, "labelled")),
         ((read_pixels(path), options.field_um_per_px) for path in _counted(pictures, "field")),
     )
-    path = export_folder(options.cache, pair[0].card) / "gate.json"
+    path = Path(export_folder(options.cache, candidate.card) or options.cache) / "gate.json"
     path.write_text(json.dumps(result, indent=1))
     for code, one in result["recall"].items():
         print(f"{code}  n {one['n']:4}  recall f32 {one['f32']:.3f}  bf16 {one['faster']:.3f}")
@@ -145,7 +151,7 @@ def run(options):
     return 0 if result["passed"] else 1
 
 
-def _counted(things, name):
+def _counted(things: Sequence[Any], name: str) -> Iterator[Any]:
     for number, thing in enumerate(things, 1):
         print(f"\r{name} {number} of {len(things)}", end="", file=sys.stderr, flush=True)
         yield thing

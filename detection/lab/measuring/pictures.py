@@ -5,34 +5,35 @@ It knows figures and pixels; what is drawn was measured in `evaluation` and is p
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from detection.boxes import pairwise_iou
 from detection.cell_types import CODES
-from detection.lab.data.datasets import read_pixels
+from detection.lab.data.datasets import View, read_pixels
 from detection.lab.measuring import calibration
-from detection.lab.measuring.evaluation import truth
+from detection.lab.measuring.evaluation import Found, Match, truth
 
 MOST_ERRORS = 12
 
 
-def as_png(figure):
+def as_png(figure: Figure) -> str:
     """Return a figure as a data address for an <img>."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def draw_curves(matches):
+def draw_curves(matches: Sequence[Match]) -> str:
     """Draw precision over recall at IoU .5 for every type with labelled cells."""
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     for code, match in zip(CODES, matches):
-        labels = match["labels"].sum()
-        if labels and len(match["scores"]):
-            true = np.cumsum(match["hits"][:, 0])
+        labels = match.labels.sum()
+        if labels and len(match.scores):
+            true = np.cumsum(match.hits[:, 0])
             axes.plot(true / labels, true / np.arange(1, len(true) + 1), label=f"{code} (n={labels})", linewidth=1.2)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision and recall, IoU 0.5")
     if axes.lines:
@@ -40,7 +41,7 @@ def draw_curves(matches):
     return as_png(figure)
 
 
-def draw_confusion(table):
+def draw_confusion(table: np.ndarray) -> str:
     """Draw the confusion counts, rows labelled, columns found."""
     names = [*CODES, "none"]
     figure = Figure(figsize=(7.5, 6.5), layout="constrained")
@@ -71,7 +72,7 @@ def draw_confusion(table):
     return as_png(figure)
 
 
-def draw_reliability(scores, hits, temperature):
+def draw_reliability(scores: np.ndarray, hits: np.ndarray, temperature: float) -> str:
     """Draw the share of right calls over the score, before and after the temperature."""
     figure = Figure(figsize=(5, 4.4), layout="constrained")
     axes = figure.subplots()
@@ -90,7 +91,9 @@ def draw_reliability(scores, hits, temperature):
     return as_png(figure)
 
 
-def worst_errors(views, found, levels, *, most=MOST_ERRORS, iou=0.5):
+def worst_errors(
+    views: Sequence[View], found: Sequence[Found], levels: np.ndarray, *, most: int = MOST_ERRORS, iou: float = 0.5
+) -> list[tuple]:
     """Find the cells that were called wrong at the highest scores.
 
     Parameters
@@ -120,7 +123,7 @@ def worst_errors(views, found, levels, *, most=MOST_ERRORS, iou=0.5):
     return [(score, views[number], *rest) for score, number, *rest in errors[:most]]
 
 
-def draw_errors(errors):
+def draw_errors(errors: Sequence[tuple]) -> str | None:
     """Draw cells of `worst_errors` with what lies around them, six in a row; None where there is none."""
     if not errors:
         return None

@@ -8,16 +8,20 @@ import hashlib
 import html
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from detection.card import Card
 from detection.cell_types import BY_CODE, CODES
+from detection.inference.detector import Detector
 from detection.inference.networks import import_torch, machine_name
 from detection.lab.checkpoints import detector_of, json_at, training_scale
-from detection.lab.data.datasets import read_dataset
+from detection.lab.data.datasets import View, read_dataset
 from detection.lab.measuring import calibration, evaluation
+from detection.lab.measuring.evaluation import Found, Match
 from detection.lab.measuring.pictures import draw_confusion, draw_curves, draw_errors, draw_reliability, worst_errors
 
 READING = "the product's own reading of an image (detection.inference.reading.read_field)"
@@ -75,19 +79,19 @@ def run_command(options: argparse.Namespace) -> int:
 
 
 def evaluate(
-    detector,
-    views,
-    out,
+    detector: Detector,
+    views: Sequence[View],
+    out: str | Path,
     *,
-    thresholds=None,
-    common_threshold=None,
-    temperature=None,
-    repeats=200,
-    fields=False,
-    name="detector",
-    most_threshold=1.0,
-    facts=None,
-):
+    thresholds: Mapping[str, float] | None = None,
+    common_threshold: float | None = None,
+    temperature: float | None = None,
+    repeats: int = 200,
+    fields: bool = False,
+    name: str = "detector",
+    most_threshold: float = 1.0,
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Measure a detector on views and write `evaluation.json` and `evaluation.html`.
 
     Parameters
@@ -138,7 +142,7 @@ def evaluate(
     fixed = thresholds is not None
     if not fixed:
         thresholds, common_threshold = calibration.choose_thresholds(views, found, most=most_threshold)
-    levels = np.array([thresholds.get(code) if thresholds.get(code) is not None else 0.25 for code in CODES])
+    levels = np.array([0.25 if (own := (thresholds or {}).get(code)) is None else own for code in CODES])
     shown, speed = evaluation.find_on_views(detector.with_thresholds(levels), views, floor=None)
     scores, hits = calibration.scores_and_hits(views, found)
     fitted = temperature or calibration.fit_temperature(scores, hits)
@@ -183,7 +187,7 @@ def evaluate(
     return result
 
 
-def speed_facts(detector, views, images_per_s):
+def speed_facts(detector: Detector, views: Sequence[View], images_per_s: float) -> dict[str, Any]:
     """Return what the speed was measured with: input size, threads, device, processor and precision."""
     torch = import_torch()
     machine = torch.cuda.get_device_name() if detector.device.startswith("cuda") else machine_name()
@@ -197,7 +201,7 @@ def speed_facts(detector, views, images_per_s):
     }
 
 
-def input_px(views, um_per_px):
+def input_px(views: Sequence[View], um_per_px: float) -> list[int]:
     """Return the width and height, in px, of the middle one of the views as the network sees them."""
     known = [view for view in views if view.um_per_px]
     if not known:
@@ -207,19 +211,19 @@ def input_px(views, um_per_px):
     return [int(-(-edge // 32) * 32) for edge in np.median(sizes, 0)]
 
 
-def one_type(views, found):
+def one_type(views: Sequence[View], found: Sequence[Found]) -> tuple[list[View], list[Match]]:
     """Return views and matches of leukocytes whatever their type."""
     views, found = evaluation.as_one_type(views, found)
     return views, evaluation.match_views(views, found)
 
 
-def precision_curves(matches, *, points=21):
+def precision_curves(matches: Sequence[Match], *, points: int = 21) -> dict[str, list[list[float]]]:
     """Return {code: [[recall, precision], ...]} at IoU .5 for a card: precision as COCO interpolates it."""
     curves, at = {}, np.linspace(0, 1, points)
     for code, match in zip(CODES, matches):
-        labels = match["labels"].sum()
-        if labels and len(match["scores"]):
-            true = np.cumsum(match["hits"][:, 0])
+        labels = match.labels.sum()
+        if labels and len(match.scores):
+            true = np.cumsum(match.hits[:, 0])
             recall, precision = true / labels, true / np.arange(1, len(true) + 1)
             best = np.maximum.accumulate(precision[::-1])[::-1]
             place = np.searchsorted(recall, at)
@@ -229,7 +233,7 @@ def precision_curves(matches, *, points=21):
     return curves
 
 
-def reliability_points(scores, hits, *, bins=10):
+def reliability_points(scores: np.ndarray, hits: np.ndarray, *, bins: int = 10) -> list[list[float]]:
     """Return [[mean score, share right, n], ...] over equal score bins that hold any call."""
     place = np.minimum((np.asarray(scores) * bins).astype(int), bins - 1)
     return [
@@ -238,7 +242,7 @@ def reliability_points(scores, hits, *, bins=10):
     ]
 
 
-def percentage_errors(views, found, levels):
+def percentage_errors(views: Sequence[View], found: Sequence[Found], levels: np.ndarray) -> dict[str, Any]:
     """Compare each sample's percentages, as a report prints them, with the truth.
 
     Parameters
@@ -280,17 +284,17 @@ def percentage_errors(views, found, levels):
     return {"samples": len(samples), "types": rows}
 
 
-def leukocytes(counts):
+def leukocytes(counts: Counter[str]) -> int:
     """Count the cells that make the 100 % of a differential."""
     return sum(count for code, count in counts.items() if BY_CODE[code].in_differential)
 
 
-def per_hundred(counts, code):
+def per_hundred(counts: Counter[str], code: str) -> float:
     """Return how many cells of a type come on 100 leukocytes of the differential; 0.0 where there is none of these."""
     return 100 * counts[code] / leukocytes(counts) if leukocytes(counts) else 0.0
 
 
-def show(value):
+def show(value: Any) -> str:
     """Write a table cell: shares with three places, intervals in brackets."""
     if value is None:
         return "-"
@@ -299,19 +303,19 @@ def show(value):
     return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
 
 
-def with_interval(row, figure):
+def with_interval(row: Mapping[str, Any], figure: str) -> Any:
     """Return a figure of `evaluation.ap_table` with its interval, where one was drawn, as `show` writes it."""
     return [row[figure], row[f"{figure}_low"], row[f"{figure}_high"]] if f"{figure}_low" in row else row[figure]
 
 
-def rows_of(head, rows):
+def rows_of(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Write an HTML table."""
     lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
     lines += ["<tr>" + "".join(f"<td>{show(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     return "<table>" + "".join(lines) + "</table>"
 
 
-def page(result, pictures):
+def page(result: Mapping[str, Any], pictures: Mapping[str, str | None]) -> str:
     """Write the HTML page of an evaluation."""
     one, several = result["one_type_a_cell"], result["several_types_a_cell"]
     marks = result["precision_recall"]
@@ -342,7 +346,7 @@ def page(result, pictures):
             ("type", "mean absolute", "bias", "worst"),
             [(code, row["mean_abs"], row["bias"], row["worst"]) for code, row in own["types"].items()],
         )
-    figures = ("AP@.5", "AP@[.5,.95]", "several: AP@.5", "several: AP@[.5,.95]")
+    heads = ("AP@.5", "AP@[.5,.95]", "several: AP@.5", "several: AP@[.5,.95]")
     stages = [(str(apart), count) for apart, count in result["stages_apart"].items()]
     reliability = (
         f"Expected calibration error {result['ece_before']:.3f}, after temperature {result['temperature']:.2f}: "
@@ -357,9 +361,9 @@ def page(result, pictures):
         f"{speed['precision']}, {speed['threads']} threads, {html.escape(speed['machine'])}.</p>{note}",
         "<h2>By type</h2><p>AP: each cell carries one type, as in the product; <em>several</em>: a box may carry more "
         "types, as papers measure.</p>",
-        rows_of(("type", "n", *figures, "threshold", "precision", "recall"), types),
+        rows_of(("type", "n", *heads, "threshold", "precision", "recall"), types),
         "<h2>Means over types</h2>",
-        rows_of(("over", "types", *figures), macros),
+        rows_of(("over", "types", *heads), macros),
         f"<p>Typing left aside: AP@.5 {show(aside['ap50'])}, AP@[.5,.95] {show(aside['ap50_95'])}. Cells whose best "
         f"box names their type, at any score: {show(result['typed_right'])}.</p>",
         "<h2>Neutrophil line: stages apart</h2>",

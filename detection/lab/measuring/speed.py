@@ -9,8 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from detection.inference.detector import Detector
 from detection.lab.finding import default_cache
 
 FIELD_PX, FIELD_UM_PER_PX = 2900, 0.205
@@ -28,7 +34,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Print the tables; exit code 0 always, since a figure is no verdict."""
     from detection import SHIPPED
 
@@ -61,13 +67,13 @@ def run(options):
     return 0
 
 
-def _load(options, **how):
+def _load(options: argparse.Namespace, **how: Any) -> Detector:
     from detection.inference.detector import Detector
 
     return Detector.load(options.weights, options.weights.with_suffix(".json"), cache_folder=options.cache, **how)
 
 
-def _print_backends(field, options):
+def _print_backends(field: np.ndarray, options: argparse.Namespace) -> None:
     """Time every way to run the network on the same 16 tiles of 640 px, turn by turn, against plain `YOLO.predict`."""
     import numpy as np
 
@@ -85,11 +91,7 @@ def _print_backends(field, options):
     tiles = Tiles(field, FIELD_UM_PER_PX, next(iter(ours.values())).card.um_per_px, 640)
     batch = np.stack([tiles.pixels(number) for number in range(16)])
     ways = {"ultralytics predict": _plain_predict(options.weights, batch)}
-    for name, detector in ours.items():
-        network = detector.network
-        ways[name] = lambda network=network: [
-            network(batch[start : start + network.batch_tiles]) for start in range(0, len(batch), network.batch_tiles)
-        ]
+    ways |= {name: partial(_in_batches, detector.network, batch) for name, detector in ours.items()}
     seconds = {name: [] for name in ways}
     for _ in range(options.rounds + 1):
         for name, way in ways.items():
@@ -105,7 +107,13 @@ def _print_backends(field, options):
         print(f"  {name:20} {rate:6.1f}  {rate / best['ultralytics predict']:5.2f} x")
 
 
-def _plain_predict(weights, batch):
+def _in_batches(network: Any, tiles: np.ndarray) -> None:
+    """Run a network over tiles in batches of its own size."""
+    for start in range(0, len(tiles), network.batch_tiles):
+        network(tiles[start : start + network.batch_tiles])
+
+
+def _plain_predict(weights: Path, batch: np.ndarray) -> Callable[[], Any]:
     from ultralytics import YOLO
     from ultralytics.utils import SETTINGS
 
@@ -115,7 +123,7 @@ def _plain_predict(weights, batch):
     return lambda: model.predict(pictures, imgsz=640, device="cpu", verbose=False, batch=8)
 
 
-def _print_worker_path(path, options):
+def _print_worker_path(path: Path, options: argparse.Namespace) -> None:
     """Time what a worker does with a field against the bare forward of the same tiles, turn by turn."""
     import numpy as np
 
@@ -155,7 +163,7 @@ def _print_worker_path(path, options):
     print(f"  with unpacking        {whole:6.2f} s  {whole / min(forward):5.2f} x (limit 1.3)")
 
 
-def _write_large_tiff(field, path):
+def _write_large_tiff(field: np.ndarray, path: Path) -> None:
     import numpy as np
     import tifffile
 
@@ -164,7 +172,7 @@ def _write_large_tiff(field, path):
     tifffile.imwrite(path, large, photometric="rgb", compression="lzw", predictor=True, rowsperstrip=64)
 
 
-def _peak_memory(path, options):
+def _peak_memory(path: Path, options: argparse.Namespace) -> float:
     """Return the peak resident memory in GB of a fresh process that does the worker path on a file."""
     command = [sys.executable, "-m", "detection", "bench", "--worker-on", str(path), "--weights", str(options.weights)]
     command += ["--cache", str(options.cache)]
@@ -173,7 +181,7 @@ def _peak_memory(path, options):
     return json.loads(answer.splitlines()[-1])["peak_gb"]
 
 
-def _work(options):
+def _work(options: argparse.Namespace) -> int:
     import resource
 
     import numpy as np

@@ -11,7 +11,7 @@ from detection.inference.stain_transfer import background_rgb
 MILD, STRONG = 0.35, 1.0
 
 
-def change_stain(image, rng, strength):
+def change_stain(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
     """Re-stain a view: scale and mix its optical densities and give the glass another tint.
 
     Parameters
@@ -49,12 +49,12 @@ def change_stain(image, rng, strength):
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
-def random_glass(rng):
+def random_glass(rng: np.random.Generator) -> np.ndarray:
     """Draw the colour of empty glass: near white, grey, cream, greenish or pinkish."""
     return np.clip(rng.uniform(185, 253) + rng.uniform(-1, 1, 3) * np.array([16, 14, 34]), 120, 255)
 
 
-def jitter_hsv(image, rng, strength):
+def jitter_hsv(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
     """Shift hue up to 12 degrees, saturation up to 60 % and value up to 30 % at strength 1."""
     hue, saturation, value = rng.uniform(-1, 1, 3) * strength * np.array([6, 0.6, 0.3])
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
@@ -69,7 +69,7 @@ def jitter_hsv(image, rng, strength):
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
-def soften(image, rng):
+def soften(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Lose detail as a weaker objective does: go down to 1/2.3 of the size and back, or blur by up to 1.8 px."""
     height, width = image.shape[:2]
     if rng.random() < 0.5:
@@ -79,15 +79,17 @@ def soften(image, rng):
     return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8))
 
 
-def compress(image, rng):
+def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Store as JPEG of quality 35 to 95 and read it back."""
     quality = int(rng.uniform(35, 95))
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # a JPEG keeps less of blue and red than of green
     stored = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.cvtColor(cv2.imdecode(stored, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
 
 
-def change_colours(image, rng, *, strong=0.45, stain=True):
+def change_colours(
+    image: np.ndarray, rng: np.random.Generator, *, strong: float = 0.45, stain: bool = True
+) -> np.ndarray:
     """Apply the changes of stain and colour that a view meets in another laboratory.
 
     Parameters
@@ -114,7 +116,7 @@ def change_colours(image, rng, *, strong=0.45, stain=True):
     return image
 
 
-def change_optics(image, rng):
+def change_optics(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Apply the changes of focus, noise and compression that a picture meets, shape and type as in `change_colours`."""
     if rng.random() < 0.25:
         image = soften(image, rng)

@@ -7,11 +7,13 @@ It knows the list of architectures and the table; training and measuring are don
 import argparse
 import json
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from detection.inference.detector import Detector
 from detection.inference.networks import load_network, machine_name
-from detection.lab.data.datasets import read_dataset
+from detection.lab.data.datasets import View, read_dataset
 from detection.lab.measuring import evaluation
 from detection.lab.training.recipe import SCALES, add_recipe, changes_of
 from detection.lab.training.training import train
@@ -63,7 +65,17 @@ def run_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def compare(dataset, out, *, architectures=None, scale="n", val_source=None, workers=1, repeats=200, **changes):
+def compare(
+    dataset: Path,
+    out: str | Path,
+    *,
+    architectures: Sequence[str] | None = None,
+    scale: str = "n",
+    val_source: str | None = None,
+    workers: int = 1,
+    repeats: int = 200,
+    **changes: Any,
+) -> str:
     """Train each architecture from nothing on the same split and print the table.
 
     Parameters
@@ -131,7 +143,7 @@ def compare(dataset, out, *, architectures=None, scale="n", val_source=None, wor
     return markdown(rows, scale)
 
 
-def speeds(detectors, views):
+def speeds(detectors: Mapping[str, Detector], views: Sequence[View]) -> dict[str, float]:
     """Return the views a second that each detector finds cells on, by name, measured turn by turn."""
     views, measured = views[:SPEED_VIEWS], {name: [] for name in detectors}
     for _ in range(SPEED_ROUNDS):
@@ -140,7 +152,9 @@ def speeds(detectors, views):
     return {name: statistics.median(own) for name, own in measured.items()}
 
 
-def write_table(out, rows, scale, run, views, detector):
+def write_table(
+    out: Path, rows: Mapping[str, Any], scale: str, run: Mapping[str, Any], views: Sequence[View], detector: Detector
+) -> None:
     """Write `comparison.json` and `comparison.md`: what is known so far."""
     facts = {"scale": scale, "recipe": run["recipe"], "device": detector.device, "precision": detector.precision}
     facts |= {"machine": machine_name(), "views": len(views)}
@@ -148,7 +162,7 @@ def write_table(out, rows, scale, run, views, detector):
     (out / "comparison.md").write_text(markdown(rows, scale))
 
 
-def markdown(rows, scale):
+def markdown(rows: Mapping[str, Any], scale: str) -> str:
     """Write the comparison as a Markdown table, the seed's own figures beside it."""
     lines = [
         f"| generation ({scale}) | AP@.5 % (95 %) | AP@[.5,.95] % (95 %) | images/s | parameters "

@@ -5,6 +5,7 @@ It places pixels and boxes; colours are changed in `augment`, and no network is 
 """
 
 from collections import OrderedDict
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,7 +87,7 @@ def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12, slide=0.3)
     boxes = np.array([*(box for _, box in view.cells), *view.unlabelled], float).reshape(-1, 4)
     image, boxes = turn(image, boxes, rng)
     height, width = image.shape[:2]
-    middle = None if about is None else boxes[about].reshape(2, 2).mean(0)
+    middle: Any = None if about is None else boxes[about].reshape(2, 2).mean(0)
     x, y = (
         place_edge(edge * factor, canvas_px, rng, None if about is None else middle[k] * factor, shift, slide)
         for k, edge in enumerate((width, height))
@@ -101,11 +102,10 @@ def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12, slide=0.3)
         image = cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
         factor = 1.0
     outside = rng.random()
-    if outside < 0.5:
-        fill = (GREY,) * 3
-    else:  # frames of cut-out pictures are black
+    fill: tuple[float, ...] = (GREY,) * 3
+    if outside >= 0.5:  # frames of cut-out pictures are black
         fill = tuple(float(v) for v in background_rgb(image)) if outside < 0.9 else (0, 0, 0)
-    matrix = np.float32([[factor, 0, x], [0, factor, y]])
+    matrix = np.array([[factor, 0, x], [0, factor, y]], np.float32)
     canvas = cv2.warpAffine(
         np.ascontiguousarray(image),
         matrix,

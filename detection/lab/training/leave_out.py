@@ -5,7 +5,9 @@ It knows sources and tables; training and measuring are done by their own module
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from detection.inference.detector import Detector
 from detection.inference.networks import load_network
@@ -34,7 +36,15 @@ def run_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def leave_out(dataset, out, *, architecture="yolov5n.yaml", workers=1, repeats=200, **changes):
+def leave_out(
+    dataset: Path,
+    out: str | Path,
+    *,
+    architecture: str = "yolov5n.yaml",
+    workers: int = 1,
+    repeats: int = 200,
+    **changes: Any,
+) -> str:
     """Train once on every source and once without each, by one recipe, and measure each on its own validation views.
 
     Parameters
@@ -96,7 +106,7 @@ def leave_out(dataset, out, *, architecture="yolov5n.yaml", workers=1, repeats=2
     return markdown(rows)
 
 
-def markdown(rows):
+def markdown(rows: Mapping[str, Any]) -> str:
     """Write the table: trained with and without the source, and the loss in points."""
     lines = [
         "| tested on | types | AP@.5 trained with it | without it | loss | AP@[.5,.95] with | without | loss |",

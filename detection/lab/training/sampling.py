@@ -162,7 +162,7 @@ class Canvases(Dataset):
             of_a_kind = rng.random() < 0.4
             cuts = []
             for _ in range(rng.integers(1, 6)):
-                other, which = self.pick(rng, (view.source, codes[index]) if of_a_kind else None)
+                other, which = self.pick(rng, (view.source, codes[index]) if of_a_kind and index is not None else None)
                 cuts.append((other.cells[which][0], self.cut(other, which, zoom * rng.uniform(0.93, 1.07), rng)))
             boxes, codes = add_cells(canvas, boxes, codes, cuts, rng)
             weights += [1.0] * (len(codes) - len(weights))
@@ -220,7 +220,7 @@ class Canvases(Dataset):
 
     def factor(self, view, zoom):
         """Canvas px per view px."""
-        return view.um_per_px / self.um_per_px * zoom
+        return float(view.um_per_px) / self.um_per_px * zoom
 
 
 def draw_zoom(rng):

@@ -12,6 +12,7 @@ import sys
 import time
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
@@ -183,11 +184,11 @@ def train(
     """
     if unknown := set(changes) - set(RECIPE):
         raise ValueError(f"The recipe has no {', '.join(sorted(unknown))}.")
-    recipe = RECIPE | changes
+    recipe: Any = RECIPE | changes
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     facts = device_facts()
-    run = {
+    run: dict[str, Any] = {
         "architecture": str(architecture),
         "scale": scale,
         "recipe": recipe,

@@ -10,7 +10,9 @@ from pathlib import Path
 PICTURES, PICTURE_PX, UM_PER_PX, BATCH = 96, 320, 0.115, 16
 
 
-def measure(*, pictures=PICTURES, picture_px=PICTURE_PX, batch=BATCH, architecture="yolov5n.yaml"):
+def measure(
+    *, pictures: int = PICTURES, picture_px: int = PICTURE_PX, batch: int = BATCH, architecture: str = "yolov5n.yaml"
+) -> dict[str, float]:
     """Train two epochs each way.
 
     Parameters
@@ -29,8 +31,8 @@ def measure(*, pictures=PICTURES, picture_px=PICTURE_PX, batch=BATCH, architectu
         Views a second of the second epoch: `ultralytics` (its defaults: float32, its own choice of threads) and `ours`
         (`training.train`: bfloat16 where that is fast, channels last, every core).
     """
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         draw(folder, pictures, picture_px)
         return {
             "ultralytics": theirs(folder, batch, picture_px, architecture),
@@ -38,7 +40,7 @@ def measure(*, pictures=PICTURES, picture_px=PICTURE_PX, batch=BATCH, architectu
         }
 
 
-def draw(folder, pictures, picture_px):
+def draw(folder: Path, pictures: int, picture_px: int) -> None:
     """Write drawn views as a YOLO folder and as a data set file."""
     import yaml
     from PIL import Image
@@ -66,7 +68,7 @@ def draw(folder, pictures, picture_px):
     write_dataset(folder / "dataset.json", views, seed=0)
 
 
-def theirs(folder, batch, picture_px, architecture):
+def theirs(folder: Path, batch: int, picture_px: int, architecture: str) -> float:
     """Views a second of ultralytics' trainer in its second epoch."""
     from detection.inference.networks import cores, import_torch
 
@@ -93,7 +95,7 @@ def theirs(folder, batch, picture_px, architecture):
     return rates[-1]
 
 
-def ours(folder, batch, picture_px, architecture, pictures):
+def ours(folder: Path, batch: int, picture_px: int, architecture: str, pictures: int) -> float:
     """Views a second of `training.train` in its second epoch."""
     from detection.lab.training.training import train
 

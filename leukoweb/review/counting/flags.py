@@ -93,7 +93,7 @@ def flags_of(differential: Differential) -> list[Flag]:
                  f"{_percent(shifted)} bands and immature neutrophils, above {rules.left_shift_limit:g} %.",
                  NOTE, _present(d, LEFT_SHIFT))
         )  # fmt: skip
-    if d["EBO"].per_100 >= rules.nrbc_limit:
+    if (d["EBO"].per_100 or 0) >= rules.nrbc_limit:
         flags.append(
             Flag("erythroblasts", "Erythroblasts",
                  f"{d['EBO'].per_100:.1f} erythroblasts per 100 WBC, at or above {rules.nrbc_limit:g}.",
