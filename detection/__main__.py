@@ -36,7 +36,7 @@ COMMANDS = {
     "leave-out": ("detection.lab.training.leave_out", "what is lost on each source that was not trained on"),
     "calibrate": (
         "detection.lab.measuring.calibration",
-        "fit a detector to a laboratory's stain from at most 100 labelled cells",
+        "fit a detector to a laboratory's stain from 30 to 500 labelled cells",
     ),
     "release": ("detection.lab.measuring.release", "make a detector version: weights and card"),
 }

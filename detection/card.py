@@ -78,6 +78,7 @@ class Card:
     default_score_threshold: float
     merge_iou: float = 0.5
     cell_score_threshold: float = 1.0
+    temperature: float = 1.0
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -97,14 +98,17 @@ class Card:
             types = tuple(TypeCard.of(entry) for entry in facts["classes"])
             numbers = [float(facts[name]) for name in ("um_per_px", "default_score_threshold")]
             merge_iou, cell = float(facts.get("merge_iou", 0.5)), float(facts.get("cell_score_threshold", 1.0))
+            temperature = float(facts.get("temperature") or 1.0)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise DetectorRefused("The detector's card holds entries of a wrong kind.") from error
         if tuple(own.code for own in types) != CODES:
             raise DetectorRefused(f"The detector's classes are not the 15 types in their order: {', '.join(CODES)}.")
         if not UM_PER_PX_RANGE[0] <= numbers[0] <= UM_PER_PX_RANGE[1]:
             raise DetectorRefused(f"The detector's card says a scale of {numbers[0]:g} um per px, which no image has.")
+        if not 0 < temperature < np.inf:
+            raise DetectorRefused(f"The detector's card says a temperature of {temperature:g}: it is above 0.")
         name, version, sha256 = (str(facts[part]) for part in ("name", "version", "sha256"))
-        return cls(name, version, sha256, numbers[0], types, numbers[1], merge_iou, cell, facts)
+        return cls(name, version, sha256, numbers[0], types, numbers[1], merge_iou, cell, temperature, facts)
 
     @classmethod
     def read(cls, path: str | Path) -> "Card":

@@ -20,6 +20,7 @@ COLOUR = {
     "own": {"glass": [230, 230, 230], "nucleus": [0.5, 0.8, 0.1], "red_cell": [0.1, 0.25, 0.2]},
     "aim": {"glass": [250, 230, 205], "nucleus": [1.3, 2.2, 0.4], "red_cell": [0.2, 0.3, 0.2]},
 }
+NO_CHANGE = {"matrix": np.eye(15).tolist(), "offsets": [0.0] * 15}
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ def test_a_registered_calibration_is_used_only_after_an_administrator_says_why(s
     assert load_for(active_detector(), laboratory)[1] is None
 
 
+def test_a_fit_of_typing_is_used_and_its_types_are_shown(sign_in, admin, site_file, laboratory):
+    offsets = [1.0 if code == "NGB" else 0.0 for code in CODES]
+    typing = {"types": ["NGB", "NGS"], "matrix": NO_CHANGE["matrix"], "offsets": offsets}
+    site_file.write_text(json.dumps(json.loads(site_file.read_text()) | {"typing": typing}))
+    site = register_calibration(site_file, laboratory)
+    switch_calibration(site, is_active=True, by=admin, reason="trial")
+    fitted = load_for(active_detector(), laboratory)[0].typing
+    assert fitted.offsets.tolist() == offsets
+    assert [code for code, shown in zip(CODES, fitted.labelled) if shown] == ["NGB", "NGS"]
+    page = sign_in(admin).get(reverse("detector_detail", args=[site.detector_id])).content.decode()
+    assert "NGB NGS" in page
+
+
 def test_another_laboratory_reads_without_it(laboratory, other_laboratory, site, admin):
     switch_calibration(site, is_active=True, by=admin, reason="trial")
     assert load_for(active_detector(), other_laboratory)[1] is None
@@ -83,6 +97,16 @@ def test_the_command_registers_and_says_what_is_wrong(site_file, laboratory, cap
     (tmp_path / "words.json").write_text("[1]")
     with pytest.raises(CommandError, match="no file of"):
         call_command("register_calibration", tmp_path / "words.json", laboratory=laboratory.name)
+    fitted = json.loads(site_file.read_text())
+    for typing in (
+        {"types": ["NGS"]},
+        {"types": ["XYZ"], **NO_CHANGE},
+        {"types": ["NGS"], **NO_CHANGE, "offsets": [0]},
+        [1],
+    ):
+        (tmp_path / "typing.json").write_text(json.dumps(fitted | {"typing": typing}))
+        with pytest.raises(CommandError, match="no matrix of 15 x 15"):
+            call_command("register_calibration", tmp_path / "typing.json", laboratory=laboratory.name)
     foreign = json.loads(site_file.read_text()) | {"weights_sha256": "0" * 64}
     site_file.write_text(json.dumps(foreign))
     with pytest.raises(CommandError, match="register the version first"):

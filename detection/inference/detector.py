@@ -32,6 +32,7 @@ from detection.inference.nuclei import (
     nuclear_stain,
     without_nucleus,
 )
+from detection.inference.retyping import TypingFit, from_site, logits, retype
 from detection.inference.scale import refuse_enlargement
 from detection.inference.stain_transfer import recolour
 from detection.inference.tiling import merge_over_seams, own_cells, tile_grid
@@ -48,11 +49,17 @@ ERYTHROBLAST = BY_CODE["EBO"].index
 
 @dataclass(frozen=True)
 class FoundCell:
-    """One leukocyte: its type, the network's score 0..1, and its box in pixels of the original image."""
+    """One leukocyte: its type, the network's score 0..1, and its box in pixels of the original image.
+
+    `scores` holds the network's scores of all types in class order, as a laboratory's fit left them; `chances` the
+    three best types, each with its score brought to a chance of being right by the card's temperature.
+    """
 
     code: str
     score: float
     xyxy: tuple[float, float, float, float]
+    scores: tuple[float, ...] = ()
+    chances: tuple[tuple[str, float], ...] = ()
 
 
 class Detector:
@@ -62,6 +69,7 @@ class Detector:
         self.card, self.network = card, network
         self.thresholds = card.score_thresholds()
         self.colour: dict | None = None
+        self.typing: TypingFit | None = None
 
     @classmethod
     def of_network(cls, module: Any, um_per_px: float) -> "Detector":
@@ -115,6 +123,7 @@ class Detector:
         own = copy(self)
         own.thresholds = np.array([site["thresholds"][code] for code in CODES], np.float32)
         own.colour = site["colour"]
+        own.typing = from_site(site.get("typing"))
         return own
 
     @classmethod
@@ -242,7 +251,7 @@ class Detector:
         )
         tiles = Tiles(image, um_per_px, self.card.um_per_px, tile_px, self.colour)
         choose = self._boxes_of_several_types if several_types else self._boxes
-        xyxy, scores, classes, cut = self._look_at(tiles, lambda output: choose(output, least), on_progress)
+        xyxy, scores, classes, rows, cut = self._look_at(tiles, lambda output: choose(output, least), on_progress)
         # Types that may share a box are moved apart, so that the boxes of each are merged by themselves.
         apart = classes[:, None] * 2.0 * max(image.shape[:2]) if several_types else 0.0
         kept = merge_over_seams(
@@ -250,7 +259,23 @@ class Detector:
         )
         kept = kept[np.argsort(-scores[kept], kind="stable")]
         kept = kept[~self._lacks_nucleus(image, xyxy[kept], classes[kept])]
-        return [FoundCell(CODES[classes[i]], float(scores[i]), (*map(float, xyxy[i]),)) for i in kept]  # type: ignore[arg-type]
+        chances = self.best_types(rows[kept])
+        return [
+            FoundCell(
+                CODES[classes[i]],
+                float(scores[i]),
+                (*map(float, xyxy[i]),),  # type: ignore[arg-type]
+                (*map(float, rows[i]),),
+                three,
+            )
+            for i, three in zip(kept, chances)
+        ]
+
+    def best_types(self, scores: np.ndarray) -> list[tuple[tuple[str, float], ...]]:
+        """Return the three best types of each cell with their chances, from scores of all types, shape (n, 15)."""
+        chances = 1 / (1 + np.exp(-logits(scores) / self.card.temperature))
+        order = np.argsort(-chances, axis=1, kind="stable")[:, :3]
+        return [tuple((CODES[k], round(float(own[k]), 4)) for k in best) for own, best in zip(chances, order)]
 
     def _look_at(
         self,
@@ -258,8 +283,8 @@ class Detector:
         choose: Callable[[np.ndarray], tuple[np.ndarray, ...]],
         on_progress: Callable[[int, int], None] | None,
     ) -> tuple[np.ndarray, ...]:
-        """Return xyxy in px of the image, scores, classes and `cut` of what the network finds on all tiles."""
-        found = [(np.empty((0, 4)), np.empty(0), np.empty(0, int), np.empty(0, bool))]
+        """Return xyxy in px of the image, scores, classes, scores of all types and `cut` of what all tiles show."""
+        found = [(np.empty((0, 4)), np.empty(0), np.empty(0, int), np.empty((0, len(CODES))), np.empty(0, bool))]
         batch = max(1, self.network.batch_tiles * 640**2 // tiles.tile_px**2)
         waiting: list[int] = []
         for number in range(len(tiles)):
@@ -271,8 +296,8 @@ class Detector:
                 waiting = []
             if on_progress and not waiting:
                 on_progress(number + 1, len(tiles))
-        xyxy, scores, classes, cut = (np.concatenate(parts) for parts in zip(*found))
-        return xyxy, scores, classes, cut
+        xyxy, scores, classes, rows, cut = (np.concatenate(parts) for parts in zip(*found))
+        return xyxy, scores, classes, rows, cut
 
     def _lacks_nucleus(self, image: np.ndarray, xyxy: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Tell which boxes hold nothing stained like the nucleus that their type has, shape (n,), bool."""
@@ -281,19 +306,28 @@ class Detector:
             least[is_erythroblast] = least_erythroblast_stain(image)
         return without_nucleus(image, xyxy, least)
 
-    def _boxes(self, output: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return xyxy in tile px, scores, classes of one tile's output (4 + 15, anchors), one type a box."""
+    def _boxes(self, output: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return what `suppress` leaves of one tile's output (4 + 15, anchors), one type a box."""
+        output = self._retyped(output, least.min())
         classes = output[4:].argmax(0)
         scores = output[4:].max(0)
         anchors = np.flatnonzero(scores >= least[classes])
         return suppress(output, anchors, classes[anchors], scores[anchors], iou=self.card.merge_iou, per_type=False)
 
-    def _boxes_of_several_types(
-        self, output: np.ndarray, least: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return xyxy in tile px, scores, classes of one tile's output, each box once for each of its types."""
+    def _boxes_of_several_types(self, output: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return what `suppress` leaves of one tile's output, each box once for each of its types."""
+        output = self._retyped(output, least.min())
         classes, anchors = np.nonzero(output[4:] >= least[:, None])
         return suppress(output, anchors, classes, output[4 + classes, anchors], iou=SEVERAL_TYPES_IOU, per_type=True)
+
+    def _retyped(self, output: np.ndarray, lowest: float) -> np.ndarray:
+        """Return one tile's output with the laboratory's typing where a cell can be."""
+        if self.typing is None:
+            return output
+        anchors = np.flatnonzero(output[4:].max(0) >= lowest)
+        output = output.copy()
+        output[4:, anchors] = retype(output[4:, anchors].T, self.typing).T
+        return output
 
 
 def check_image(image: np.ndarray, um_per_px: float) -> None:
@@ -308,7 +342,7 @@ def check_image(image: np.ndarray, um_per_px: float) -> None:
 
 def suppress(
     output: np.ndarray, anchors: np.ndarray, classes: np.ndarray, scores: np.ndarray, *, iou: float, per_type: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     """Suppress overlapping boxes of one tile, whatever their types or within each type.
 
     Parameters
@@ -325,6 +359,8 @@ def suppress(
     -------
     xyxy : ndarray, shape (k, 4)
     scores, classes : ndarray, shape (k,)
+    rows : ndarray, shape (k, 15)
+        Scores of all types.
     """
     import torch
     from torchvision.ops import batched_nms, nms
@@ -337,7 +373,7 @@ def suppress(
     # Our own call: that of ultralytics has a time limit after which the rest comes back empty.
     kept = batched_nms(boxes, values, torch.from_numpy(classes), iou) if per_type else nms(boxes, values, iou)
     kept = kept.numpy()
-    return xyxy[kept], scores[kept], classes[kept]
+    return xyxy[kept], scores[kept], classes[kept], output[4:, anchors[kept]].T
 
 
 class Tiles:
@@ -385,17 +421,15 @@ class Tiles:
         tile[: size[1], : size[0]] = resized
         return tile
 
-    def in_image(
-        self, number: int, xyxy: np.ndarray, scores: np.ndarray, classes: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return the boxes that a tile answers for in pixels of the image, with scores, classes, and which were cut."""
+    def in_image(self, number: int, xyxy: np.ndarray, *facts: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the boxes that a tile answers for in pixels of the image, with their facts, and which were cut."""
         x, y = self.corners[number]
         height_px, width_px = self.image.shape[:2]
         xyxy = xyxy / self.zoom + np.array([x, y, x, y], np.float32)
         owned, cut = own_cells(xyxy, x, y, self.source_px, width_px, height_px, self.overlap_px, self.margin_px)
         xyxy = xyxy.clip(0, [width_px, height_px, width_px, height_px])
         owned &= (xyxy[:, 2:] - xyxy[:, :2]).min(1, initial=np.inf) >= 1
-        return xyxy[owned], scores[owned], classes[owned], cut[owned]
+        return xyxy[owned], *(fact[owned] for fact in facts), cut[owned]
 
 
 def export_folder(cache_folder: str | Path | None, card: Card) -> Path | None:

@@ -15,6 +15,7 @@ from django.db import transaction
 from detection import SHIPPED_CARD
 from detection.card import Card
 from detection.cell_types import CODES
+from detection.inference.retyping import from_site
 from leukoweb.analysis.models import DetectorVersion, SiteCalibration
 from leukoweb.audit.services import record
 from leukoweb.refusals import Refused
@@ -114,6 +115,10 @@ def register_calibration(site_path: Path, laboratory, *, by=None) -> SiteCalibra
         raise Refused(f"{site_path} is no file of `python -m detection calibrate`.") from error
     if missing or set(fitted["thresholds"]) != set(CODES):
         raise Refused(f"{site_path} is no file of `python -m detection calibrate`.")
+    try:
+        from_site(fitted.get("typing"))
+    except ValueError as error:
+        raise Refused(f"{site_path} is no file of `python -m detection calibrate`: {error}") from error
     detector = DetectorVersion.objects.filter(sha256=fitted["weights_sha256"]).first()
     if detector is None:
         raise Refused("No registered detector has these weights: register the version first.")

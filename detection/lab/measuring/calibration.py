@@ -1,7 +1,7 @@
-"""Choose score thresholds and temperature on validation data, and fit a detector to one
-laboratory's stain from a few labelled cells.
+"""Choose score thresholds and temperature on validation data, and fit a detector to one laboratory's stain and typing
+from a few labelled cells.
 
-It knows scores, hits and colours; it never changes weights.
+It knows scores, hits and colours; how typing is fitted is left to `typing_fit`, and weights never change.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from scipy.optimize import minimize_scalar
 from detection.boxes import pairwise_iou
 from detection.card import Card
 from detection.cell_types import CODES
+from detection.inference.retyping import to_site
 from detection.inference.stain_transfer import as_lists, from_lists, typical_stain
 from detection.lab.checkpoints import detector_of, json_at
 from detection.lab.data.datasets import read_dataset, read_pixels
@@ -30,8 +31,9 @@ from detection.lab.measuring.evaluation import (
     sample_numbers,
     truth,
 )
+from detection.lab.measuring.typing_fit import best_findings, fit_to_views, is_better, retyped
 
-MOST_CELLS = 100
+MOST_CELLS = 500
 MOST_THRESHOLD = 0.3  # few cells must not talk a laboratory into hiding the others
 LEAST_CELLS = 10  # a type with fewer labelled cells keeps the common threshold
 
@@ -195,15 +197,8 @@ def colour_change(own, aim, *, stain=True):
 
 def typed_right(views, found):
     """Count cells whose best detection (IoU .3, as derived boxes are rough) names their type: (right, all)."""
-    right = count = 0
-    for view, cells in zip(views, found):
-        boxes, types = truth(view)
-        overlaps = pairwise_iou(boxes, cells.boxes)
-        for k, own in enumerate(types):
-            near = np.flatnonzero(overlaps[k] >= 0.3)
-            count += 1
-            right += bool(len(near)) and cells.types[near[cells.scores[near].argmax()]] == own
-    return int(right), count
+    types, names, _ = best_findings(views, found)
+    return int((types == names).sum()), len(types)
 
 
 def called_right(views, found, thresholds):
@@ -216,32 +211,34 @@ def called_right(views, found, thresholds):
 
 
 def calibrate(detector, views, aim, *, thresholds=None, folds=5, seed=0):
-    """Fit a detector to one laboratory: colour transform and type thresholds, the gain measured on cells left out.
+    """Fit a detector to one laboratory: stain transfer, typing and thresholds, the gain measured on cells left out.
 
     Parameters
     ----------
     detector : Detector
     views : sequence of View
-        Labelled views of the laboratory, at most 100 cells.
+        Labelled views of the laboratory, at most 500 cells.
     aim : Stain or None
         Stain of the training data, which the detector knows; None leaves colours alone.
     thresholds : dict of code to float, optional
         The detector's own, to measure the gain against; without them only typing is measured.
     folds : int
-        Cross-validation folds, a patient in one: transform and thresholds are chosen on the other folds each time.
+        Cross-validation folds, a patient in one: everything is fitted to the other folds each time.
     seed : int
 
     Returns
     -------
     dict
-        `colour` (of `colour_change`, or None), `thresholds`, `common_threshold`, `cells`, and `typed_right` before and
-        after (each [share, low, high] of the left-out cells) - the gain may be nothing, and then `colour` is None;
-        `at_thresholds`, precision and recall of the left-out cells at the thresholds before and after.
+        `colour` (of `colour_change`, or None), `typing` (of `retyping.to_site`, or None), `thresholds`,
+        `common_threshold`, `cells`, and `typed_right` before and after (each [share, low, high] of the left-out cells);
+        `at_thresholds`, precision and recall of the left-out cells at the thresholds before and after. Without a gain
+        on cells left out, or where fewer of their blasts and promyelocytes are called one, typing is None; without any
+        gain colour is None as well.
 
     Raises
     ------
     ValueError
-        When there are no cells or more than 100.
+        When there are no cells or more than 500.
     """
     cells = sum(len(view.cells) for view in views)
     if not 0 < cells <= MOST_CELLS:
@@ -253,25 +250,32 @@ def calibrate(detector, views, aim, *, thresholds=None, folds=5, seed=0):
     results = [find_on_views(detector.with_colour(own), views, pixels=read_pixels)[0] for own in choices]
     samples = sample_numbers(views)
     fold = np.random.default_rng(seed).permutation(samples.max() + 1)[samples] % folds
-    after, called = 0, np.zeros(3, int)
+    parts, counted = [], {False: np.zeros(3, int), True: np.zeros(3, int)}
     for k in np.unique(fold):
         out, rest = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
         rest = rest if len(rest) else out
-        best = best_choice(views, results, rest)
-        after += typed_right(*of(out, views, results[best]))[0]
-        called += called_right(
-            *of(out, views, results[best]),
-            choose_thresholds(*of(rest, views, results[best]), most=MOST_THRESHOLD)[0],
-        )
-    before = typed_right(views, results[0])[0]
+        found = results[best_choice(views, results, rest)]
+        fit = fit_to_views(*of(rest, views, found))
+        fitted = [retyped(cells, fit) for cells in found]
+        types, names, _ = best_findings(*of(out, views, found))
+        parts.append((types, names, best_findings(*of(out, views, fitted))[1]))
+        for is_fitted, own in ((False, found), (True, fitted)):
+            least = choose_thresholds(*of(rest, views, own), most=MOST_THRESHOLD)[0]
+            counted[is_fitted] += called_right(*of(out, views, own), least)
+    types, by_colour, by_fit = (np.concatenate(part) for part in zip(*parts))
+    is_fitted = is_better(types, by_colour, by_fit)
+    before, after = typed_right(views, results[0])[0], int(((by_fit if is_fitted else by_colour) == types).sum())
     best = best_choice(views, results, np.arange(len(views))) if after > before else 0
-    gain = {"after": precision_recall(*called)}
+    fit = fit_to_views(views, results[best]) if is_fitted and after > before else None
+    found = [retyped(cells, fit) for cells in results[best]]
+    gain = {"after": precision_recall(*counted[fit is not None])}
     if thresholds:
         gain = {"before": precision_recall(*called_right(views, results[0], thresholds))} | gain
-    thresholds, common = choose_thresholds(views, results[best], most=MOST_THRESHOLD)
-    macro = ap_table(views, match_views(views, results[best]), repeats=0).get("macro", {})
+    thresholds, common = choose_thresholds(views, found, most=MOST_THRESHOLD)
+    macro = ap_table(views, match_views(views, found), repeats=0).get("macro", {})
     return {
         "colour": choices[best],
+        "typing": to_site(fit) if fit else None,
         "thresholds": thresholds,
         "common_threshold": common,
         "cells": cells,

@@ -27,11 +27,15 @@ LOWEST_SCORE = 0.001
 
 @dataclass(frozen=True)
 class Found:
-    """Findings on one view, best first: `boxes` (n, 4) xyxy in view px, `types` (n,) class indices, `scores` (n,)."""
+    """Findings on one view, best first: `boxes` (n, 4) xyxy in view px, `types` (n,) class indices, `scores` (n,).
+
+    `of_types` (n, 15) holds the scores of all types where they are known.
+    """
 
     boxes: np.ndarray
     types: np.ndarray
     scores: np.ndarray
+    of_types: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ def found_of(cells: Sequence[FoundCell]) -> Found:
         np.array([cell.xyxy for cell in cells], float).reshape(-1, 4),
         np.array([BY_CODE[cell.code].index for cell in cells], int),
         np.array([cell.score for cell in cells], float),
+        np.array([cell.scores for cell in cells], float).reshape(-1, len(CODES)),
     )
 
 
