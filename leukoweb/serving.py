@@ -5,7 +5,6 @@ where it is in front. What bodies are allowed is decided in bodies.py.
 """
 
 import errno
-import os
 import re
 import selectors
 import socket
@@ -18,7 +17,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from leukoweb.bodies import ANONYMOUS_BYTES
 
-REQUEST_LIMIT_S = float(os.environ.get("LEUKOWEB_REQUEST_LIMIT_S", "10"))  # for head and small body together
+REQUEST_LIMIT_S = 10  # for head and small body together
 LOOK_AGAIN_S = 0.2
 MOST_HEAD_BYTES = 32_768
 MOST_WAITING_BY_ADDRESS = 100

@@ -131,7 +131,6 @@ for command, room in get_commands().items():
     if str(room).startswith("leukoweb."): load_command_class(room, command)
 """
     assert "torch" in tops
-    assert "torch" in tops
     env = os.environ | {"LEUKOWEB_DATA_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

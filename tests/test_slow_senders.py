@@ -23,7 +23,7 @@ ANSWER = 503
 def web(tmp_path_factory):
     """A web process of two threads over no database, so that every page answers 503 at once."""
     folder, port = tmp_path_factory.mktemp("web"), free_port()
-    environment = os.environ | {"LEUKOWEB_DATA_DIR": str(folder), "LEUKOWEB_REQUEST_LIMIT_S": "6"}
+    environment = os.environ | {"LEUKOWEB_DATA_DIR": str(folder)}
     environment.pop("DATABASE_URL", None)
     command = [
         sys.executable, "-m", "gunicorn", "leukoweb.wsgi", "--worker-class", "leukoweb.serving.Worker",

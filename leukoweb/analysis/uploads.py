@@ -66,6 +66,7 @@ def _store(
                     known = _hashes(locked)
                     new = [image for sha256, image in images.items() if sha256 not in known]
                     refused = [RefusedFile(f.name, IN_THIS_CASE, f.position) for f in good if f.sha256 in known]
+                    _warn_of_other_patients(locked, new)
                     slide = submit_slide(locked, images=new, label=label, by=by, is_drawn=is_drawn) if new else None
             except BaseException:
                 remove_unused_originals(images)
@@ -75,6 +76,20 @@ def _store(
             raise
         return None, [RefusedFile(file.name, DISK_FULL, file.position) for file in good]
     return slide, refused
+
+
+def _warn_of_other_patients(case: Case, images: list[SlideImage]) -> None:
+    """Say on both sides where a picture is in the case of another patient of this laboratory too."""
+    same = SlideImage.objects.filter(
+        sha256__in=[image.sha256 for image in images], slide__case__laboratory_id=case.laboratory_id
+    ).exclude(slide__case__patient_id=case.patient_id)
+    new = {image.sha256: image for image in images}
+    for other in same.select_related("slide__case"):
+        for image, where in ((new[other.sha256], other.slide.case), (other, case)):
+            sentence = f"The same picture is in case {where} of another patient: check to whom it belongs."
+            if sentence not in image.warning:
+                image.warning = f"{image.warning} {sentence}".strip()
+        other.save(update_fields=["warning"])
 
 
 def require_open(case: Case) -> None:

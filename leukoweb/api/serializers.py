@@ -16,6 +16,8 @@ UNIT_SPELLINGS = {
     "10^9/l": "10*9/L", "10*9/l": "10*9/L", "10⁹/l": "10*9/L", "g/l": "10*9/L", "10e9/l": "10*9/L",
     "10^3/ul": "10*3/uL", "10*3/ul": "10*3/uL", "10³/µl": "10*3/uL", "k/ul": "10*3/uL", "/ul": "/uL", "/µl": "/uL",
 }  # fmt: skip
+# HL7 table 0001 (https://terminology.hl7.org, v2-0001) besides F, M and U, the X of passports, and nothing.
+OTHER_SEXES = {"O", "A", "N", "C", "X", ""}
 ERROR_CODES = [(code, code) for code in CODES]
 
 
@@ -45,10 +47,20 @@ class TokenAnswer(serializers.Serializer):
 
 
 class PatientSerializer(serializers.ModelSerializer):
+    """A patient; `sex` takes every value of HL7 table 0001, and what is neither F nor M is kept as U (unknown)."""
+
     class Meta:
         model = Patient
         fields = ["mrn", "name", "sex", "birth_date"]
         extra_kwargs = {"name": {"required": False}}  # noqa: RUF012
+
+    def to_internal_value(self, given):
+        if isinstance(given, dict) and "sex" in given:
+            sex = given["sex"] if given["sex"] is not None else ""
+            if isinstance(sex, str):
+                sex = sex.strip().upper()
+                given = {**given, "sex": Patient.Sex.UNKNOWN if sex in OTHER_SEXES else sex}
+        return super().to_internal_value(given)
 
 
 class SlideBrief(serializers.ModelSerializer):

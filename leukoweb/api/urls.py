@@ -11,7 +11,7 @@ from leukoweb.api import views_cases, views_cells, views_pages
 class AccessionNumber(StringConverter):
     """Only what can be registered (cases.models.NUMBER) is looked up at all."""
 
-    regex = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+    regex = r"[A-Za-z0-9](?:[A-Za-z0-9._/ -]*[A-Za-z0-9._-])?"
 
 
 register_converter(AccessionNumber, "accession")
@@ -38,7 +38,6 @@ urlpatterns = [
     ),
     path("api/v1/cases/id/<int:pk>/report/", views_cells.CaseReport.as_view(), name="api_report_by_id"),
     path("api/v1/cases/id/<int:pk>/report.pdf", views_cells.CaseReportPdf.as_view(), name="api_report_pdf_by_id"),
-    path("api/v1/cases/<accession:accession_number>/", views_cases.CaseDetail.as_view(), name="api_case"),
     path(
         "api/v1/cases/<accession:accession_number>/slides/", views_cases.SlideUpload.as_view(), name="api_case_slides"
     ),
@@ -48,16 +47,18 @@ urlpatterns = [
         name="api_differential",
     ),
     path("api/v1/cases/<accession:accession_number>/report/", views_cells.CaseReport.as_view(), name="api_report"),
-    path(
-        "api/v1/cases/<accession:accession_number>/report.pdf",
-        views_cells.CaseReportPdf.as_view(),
-        name="api_report_pdf",
-    ),
+    # A number may hold slashes: what is longer comes first.
     path(
         "api/v1/cases/<accession:accession_number>/report/report.pdf",
         views_cells.CaseReportPdf.as_view(schema=None),
         name="api_report_pdf_below",
     ),
+    path(
+        "api/v1/cases/<accession:accession_number>/report.pdf",
+        views_cells.CaseReportPdf.as_view(),
+        name="api_report_pdf",
+    ),
+    path("api/v1/cases/<accession:accession_number>/", views_cases.CaseDetail.as_view(), name="api_case"),
     path("api/v1/slides/<int:pk>/", views_cases.SlideDetail.as_view(), name="api_slide"),
     path("api/v1/slides/<int:pk>/scale/", views_cases.SlideScale.as_view(), name="api_slide_scale"),
     path("api/v1/slides/<int:pk>/cells/", views_cells.SlideCells.as_view(), name="api_slide_cells"),

@@ -1,6 +1,9 @@
 """What people type to register, edit, find and reject cases; rules that bind several fields stand in services.py."""
 
+from datetime import UTC, datetime
+
 from django import forms
+from django.utils import timezone
 
 from leukoweb.cases.models import REJECTIONS, STATES, Case, Patient
 from leukoweb.cases.services import CASE_FIELDS
@@ -14,12 +17,37 @@ SORTS = {
 
 
 class Moment(forms.DateTimeInput):
-    """A date and time picker of the browser's own."""
+    """A date and time picker of the browser's own, to the second: what was sent so stays so."""
 
     input_type = "datetime-local"
 
-    def __init__(self):
-        super().__init__(format="%Y-%m-%dT%H:%M")
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%dT%H:%M:%S", attrs={"step": 1})
+
+
+class LocalMoment(forms.DateTimeField):
+    """A local time; in the doubled hour of autumn the one nearest to what was there, else to now."""
+
+    widget = Moment
+    near: datetime | None = None
+
+    def to_python(self, value: object) -> datetime | None:
+        """Return the time with its offset; a time that the clocks left out is refused."""
+        try:
+            return super().to_python(value)
+        except forms.ValidationError:
+            try:
+                stated = datetime.fromisoformat(str(value).strip())
+            except ValueError:
+                stated = None
+            if stated is None or stated.tzinfo:
+                raise
+        zone = timezone.get_current_timezone()
+        moments = [stated.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
+        if moments[0].astimezone(UTC).astimezone(zone).replace(tzinfo=None) != stated:
+            raise forms.ValidationError("The clocks went forward over this hour: it does not exist. Check the time.")
+        near = self.near or timezone.now()
+        return min(moments, key=lambda moment: abs(moment.astimezone(UTC) - near))
 
 
 class Day(forms.DateInput):
@@ -47,6 +75,9 @@ class PatientForm(forms.ModelForm):
         self.fields["sex"].required = False
 
 
+TIMES = ("collected_at", "received_at", "wbc_at")
+
+
 class CaseForm(forms.ModelForm):
     """The specimen's fields."""
 
@@ -61,13 +92,11 @@ class CaseForm(forms.ModelForm):
             "wbc_at": "Measured",
         }
         help_texts = {
-            "accession_number": "Letters, digits, dot, hyphen and underscore.",
+            "accession_number": "Letters, digits, dot, slash, hyphen, underscore and blanks.",
         }
+        field_classes = dict.fromkeys(TIMES, LocalMoment)
         widgets = {
             "priority": forms.RadioSelect,
-            "collected_at": Moment,
-            "received_at": Moment,
-            "wbc_at": Moment,
             "clinical_note": forms.Textarea(attrs={"rows": 3}),
         }
 
@@ -75,6 +104,17 @@ class CaseForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         self.fields["accession_number"].widget.attrs["autocomplete"] = "off"
         self.fields["clinical_note"].max_length = 4000
+        for name in TIMES:
+            self.fields[name].near = getattr(self.instance, name)
+
+    def clean(self) -> dict:
+        """Leave a time that nobody changed exactly as it is."""
+        cleaned = super().clean()
+        for name in TIMES:
+            known = self.initial.get(name)
+            if known and cleaned.get(name) == known.replace(microsecond=0):  # the form shows no more than seconds
+                cleaned[name] = known
+        return cleaned
 
     def validate_unique(self):
         """The laboratory is not a field here: the service finds a number that is taken."""

@@ -6,6 +6,7 @@ from datetime import datetime, time, timedelta
 from django.db.models import Count, Q
 from django.utils import timezone
 
+from leukoweb.cases.identity import clean_number, name_key
 from leukoweb.cases.models import Case, Patient
 
 PAGE_SIZE = 50
@@ -27,8 +28,9 @@ class Page:
 def found(cases, *, search="", state="", priority="", received_from=None, received_to=None):
     """Return the cases that fit a search and the filters."""
     for word in search.split():
-        patients = Patient.objects.filter(Q(name__icontains=word) | Q(mrn__istartswith=word))
-        cases = cases.filter(Q(accession_number__istartswith=word) | Q(patient__in=patients))
+        number = clean_number(word)
+        patients = Patient.objects.filter(Q(name_key__contains=name_key(word)) | Q(mrn__istartswith=number))
+        cases = cases.filter(Q(accession_number__icontains=number) | Q(patient__in=patients))
     if priority:
         cases = cases.filter(priority=priority)
     if received_from:

@@ -5,6 +5,7 @@ Every read starts at `Model.objects.visible_to(user)`: another laboratory's rows
 
 import uuid
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.core.validators import MinValueValidator, RegexValidator
@@ -14,6 +15,7 @@ from django.db.models import Exists, OuterRef, Value, When
 from django.utils import timezone
 
 from leukoweb.accounts.models import Laboratory, User
+from leukoweb.cases.identity import name_key
 
 ORDERED, REGISTERED, REJECTED = "ordered", "registered", "rejected"
 FAILED, RUNNING, QUEUED = "failed", "running", "queued"
@@ -51,8 +53,8 @@ REJECTIONS = {
 }
 REJECTION_SYSTEM = "http://terminology.hl7.org/CodeSystem/v2-0490"
 NUMBER = RegexValidator(
-    r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z",
-    "Use letters (A to Z), digits, dot, hyphen and underscore only, beginning with a letter or digit.",
+    r"\A[A-Za-z0-9](?:[A-Za-z0-9._/ -]*[A-Za-z0-9._-])?\Z",
+    "Use letters (A to Z), digits, dot, slash, hyphen, underscore and blanks only, beginning with a letter or digit.",
 )
 ONE_LINE = RegexValidator(
     r"\A[^\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]*\Z",
@@ -73,6 +75,7 @@ class Patient(models.Model):
     name = models.CharField(max_length=200, validators=[ONE_LINE])
     sex = models.CharField(max_length=1, choices=Sex, default=Sex.UNKNOWN)
     birth_date = models.DateField(null=True, blank=True)
+    name_key = models.CharField(max_length=400, editable=False, default="", help_text="See identity.py.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["laboratory", "mrn"], name="patient_mrn_once_per_laboratory")]
@@ -80,6 +83,13 @@ class Patient(models.Model):
 
     def __str__(self):
         return f"{self.name} ({self.mrn})"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Keep the key of the name beside it."""
+        self.name_key = name_key(self.name)
+        if kwargs.get("update_fields") and "name" in kwargs["update_fields"]:
+            kwargs["update_fields"] = {*kwargs["update_fields"], "name_key"}
+        super().save(*args, **kwargs)
 
 
 class CaseQuerySet(models.QuerySet):

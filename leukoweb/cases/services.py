@@ -1,11 +1,13 @@
 """The doors that register, edit and reject a case, each with its audit event; they know no page and no detector."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from leukoweb.accounts.models import Laboratory
 from leukoweb.audit.services import record
+from leukoweb.cases.identity import clean_name, clean_number, name_key
 from leukoweb.cases.models import REJECTED, REJECTIONS, SIGNED, WITHDRAWN, Case, Patient
 from leukoweb.refusals import Refused
 
@@ -30,10 +32,13 @@ def register_case(*, by, mrn, patient, case) -> Case:
 
     `patient` and `case` are the cleaned fields of the form. After: Case, perhaps Patient, Events.
     """
+    mrn, patient, case = _cleaned(mrn, patient, case)
     _refuse_contradictions({"stain": "", **case}, patient)
     with transaction.atomic():
+        _refuse_other_case(by.laboratory, case["accession_number"])
         events = []  # written last: they hold the audit's chain until the end of the transaction
         person = _patient_of(by.laboratory, mrn, patient, by=by, events=events)
+        _refuse_born_after(person.birth_date, case)
         try:
             with transaction.atomic():
                 new = Case.objects.create(laboratory=by.laboratory, patient=person, registered_by=by, **case)
@@ -46,8 +51,10 @@ def register_case(*, by, mrn, patient, case) -> Case:
 
 def edit_case(case, *, by, mrn, patient, fields) -> Case:
     """Change what was registered; old and new values go to the audit. Before: neither signed nor rejected."""
+    mrn, patient, fields = _cleaned(mrn, patient, fields)
     with transaction.atomic():
         case = open_case(case)
+        _refuse_other_case(case.laboratory, fields.get("accession_number", case.accession_number), except_for=case)
         events = []
         before = {name: getattr(case, name) for name in CASE_FIELDS + ORDER_FIELDS} | {"mrn": case.patient.mrn}
         if mrn == case.patient.mrn:
@@ -57,6 +64,7 @@ def edit_case(case, *, by, mrn, patient, fields) -> Case:
         for name, value in fields.items():
             setattr(case, name, value)
         _refuse_contradictions({name: getattr(case, name) for name in CASE_FIELDS}, patient)
+        _refuse_born_after(case.patient.birth_date, {name: getattr(case, name) for name in CASE_FIELDS})
         try:
             with transaction.atomic():
                 case.save()
@@ -95,6 +103,41 @@ def reject_case(case, *, by, reason: str, code: str = "") -> None:
         record("case.reject", actor=by, obj=case, case=case, changes={"reason": reason, "code": code})
 
 
+def _cleaned(mrn: str, patient: dict, case: dict) -> tuple[str, dict, dict]:
+    """Return numbers and name as they are kept, whoever sends them."""
+    mrn = clean_number(mrn)
+    if not mrn:
+        raise Refused("Enter the patient's medical record number: it holds no visible character.", "mrn")
+    if patient.get("name"):
+        patient = patient | {"name": clean_name(patient["name"])}
+    if "accession_number" in case:
+        case = case | {"accession_number": clean_number(case["accession_number"])}
+    return mrn, patient, case
+
+
+def _refuse_other_case(laboratory: Laboratory, accession_number: str, *, except_for: Case | None = None) -> None:
+    """Refuse a number that differs from a registered one in capitals only; holds the laboratory until the end."""
+    Laboratory.objects.select_for_update(no_key=True).get(pk=laboratory.pk)
+    others = Case.objects.filter(laboratory=laboratory, accession_number__iexact=accession_number)
+    others = others.exclude(accession_number=accession_number)
+    if except_for is not None:
+        others = others.exclude(pk=except_for.pk)
+    if other := others.first():
+        raise Refused(
+            f"The accession number {other.accession_number} is already registered, and {accession_number} differs from "
+            "it in capital letters only: open that case, or check the scanner's caps lock.",
+            "accession_number",
+            code="taken",
+        )
+
+
+def _refuse_born_after(birth_date: date | None, case: dict) -> None:
+    """Refuse a specimen that was taken before its patient was born."""
+    for name in ("collected_at", "received_at"):
+        if birth_date and case.get(name) and timezone.localdate(case[name]) < birth_date:
+            raise Refused("The patient was born after this specimen: check birth date and times.", "birth_date")
+
+
 def _refuse_contradictions(case, patient):
     """Refuse values that cannot stand together, whoever sends them."""
     now, tomorrow = timezone.now(), timezone.now() + timedelta(days=1)
@@ -121,7 +164,8 @@ def open_case(case):
 def _patient_of(laboratory, mrn, fields, *, by, events):
     """The patient with this MRN: made when new, refused when the MRN stands under another name or birth date."""
     given = {name: fields.get(name) for name in PATIENT_FIELDS if fields.get(name)}
-    patient = Patient.objects.filter(laboratory=laboratory, mrn=mrn).first()
+    known = Patient.objects.filter(laboratory=laboratory)
+    patient = known.filter(mrn=mrn).first() or known.filter(mrn__iexact=mrn).first()
     if patient is None:
         if "name" not in given:
             raise Refused("This MRN is new here: enter the patient's name as well.", "name")
@@ -129,7 +173,7 @@ def _patient_of(laboratory, mrn, fields, *, by, events):
         if is_new:
             events.append(("patient.register", patient, by, None, _as_text({"mrn": mrn, **given})))
             return patient
-    if "name" in given and _plain(given["name"]) != _plain(patient.name):
+    if "name" in given and name_key(given["name"]) != name_key(patient.name):
         raise Refused(
             "This MRN belongs to a patient of another name: compare both with the request form. "
             "To correct a name, edit one of that patient's cases.",
@@ -165,10 +209,6 @@ def _write(events):
 
 def _taken(accession_number):
     return f"The accession number {accession_number} is already registered: open that case, or check the number."
-
-
-def _plain(name):
-    return " ".join(name.casefold().replace(",", " ").split())
 
 
 def _changed(before, after):

@@ -8,6 +8,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record, record_read
 from leukoweb.cases import lists
 from leukoweb.cases.forms import CaseFilter, CaseForm, HoldForm, PatientForm, RejectForm, SearchForm
+from leukoweb.cases.identity import clean_name, clean_number
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.retention import lift_hold, set_hold
 from leukoweb.cases.services import edit_case, register_case, reject_case
@@ -24,9 +25,9 @@ def case_list(request):
     cases = Case.objects.visible_to(request.user)
     if request.method == "POST":
         form = SearchForm(request.POST)
-        search = form.cleaned_data["search"] if form.is_valid() else ""
+        search = clean_name(form.cleaned_data["search"]) if form.is_valid() else ""
         request.session[SEARCH] = search
-        exact = cases.filter(accession_number=search).first() if search else None
+        exact = cases.filter(accession_number__iexact=clean_number(search)).first() if search else None
         return redirect("case_detail", exact.pk) if exact else redirect(request.get_full_path())
     filters = CaseFilter(request.GET)
     chosen = filters.cleaned_data if filters.is_valid() else {}
@@ -73,7 +74,7 @@ def case_register(request):
 @require_POST
 def patient_lookup(request):
     """The patient's fields of the form, filled where the MRN is known."""
-    mrn = request.POST.get("mrn", "").strip()
+    mrn = clean_number(request.POST.get("mrn", ""))
     known = Patient.objects.filter(laboratory=request.user.laboratory, mrn=mrn).first() if mrn else None
     if known:
         record("patient.read", actor=request.user, obj=known)
@@ -91,7 +92,7 @@ def case_edit(request, pk):
     if request.method == "POST" and _are_valid(patient_form, form):
         fields = dict(patient_form.cleaned_data)
         mrn = fields.pop("mrn")
-        if mrn == case.patient.mrn and not fields["name"]:
+        if clean_number(mrn) == case.patient.mrn and not fields["name"]:
             fields.pop("name")
         try:
             edit_case(case, by=request.user, mrn=mrn, patient=fields, fields=form.cleaned_data)
