@@ -284,8 +284,8 @@ CELERY_BROKER_URL = env.str("BROKER_URL", "") or f"redis+socket://{broker_socket
 RUN_HARD_LIMIT_S = env.int("LEUKOWEB_RUN_HARD_LIMIT_S", 1800)
 RUN_MAX_ATTEMPTS = 3
 WORKERS = env.int("LEUKOWEB_WORKERS", 1)  # how many must answer for /health/ to be content
-RUN_SILENT_LIMIT_S = env.int("LEUKOWEB_RUN_SILENT_LIMIT_S", 60)  # a worker that says nothing so long is lost
-SWEEP_AFTER_S = env.int("LEUKOWEB_SWEEP_AFTER_S", 180)
+RUN_SILENT_LIMIT_S = env.int("LEUKOWEB_RUN_SILENT_LIMIT_S", 30)  # a worker that says nothing so long is lost
+SWEEP_AFTER_S = env.int("LEUKOWEB_SWEEP_AFTER_S", 30)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -305,7 +305,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "max_retries": 0,
 }
 CELERY_TASK_PUBLISH_RETRY = False
-SWEEP_EVERY_S = env.int("LEUKOWEB_SWEEP_EVERY_S", 60)
+SWEEP_EVERY_S = env.int("LEUKOWEB_SWEEP_EVERY_S", 15)
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 HOURLY = {"schedule": timedelta(hours=1), "options": {"expires": 3600}}
 CELERY_BEAT_SCHEDULE = {

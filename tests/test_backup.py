@@ -17,6 +17,8 @@ from leukoweb.cases.models import SlideImage
 from leukoweb.cases.store import original_path
 from tests.services import ROOT, another_database
 
+pytestmark = pytest.mark.services  # each command in a process of its own
+
 DATABASES = ["sqlite", *(["postgresql"] if os.environ.get("DATABASE_URL", "").startswith("postgres") else [])]
 
 

@@ -313,6 +313,7 @@ def test_every_address_is_in_the_table_and_every_row_has_an_address():
     assert TABLE.keys() - names == set(), "these rows have no address any more"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_gets_what_the_table_says(role, cast):
     """Each request starts from the same rows: what it changed is taken back."""

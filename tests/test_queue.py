@@ -1,5 +1,7 @@
 """The queue's doors: the row is the truth, the broker only a bell; each door twice, dead half-way, with a slow twin."""
 
+import os
+import signal
 import time
 from datetime import timedelta
 from types import SimpleNamespace
@@ -149,6 +151,38 @@ def test_without_a_broker_a_slide_is_queued_at_once_and_nothing_fails(submit, dj
         run = submit()
     assert time.monotonic() - started < 3
     assert Run.objects.get(pk=run.pk).state == Run.State.QUEUED
+
+
+def test_a_broker_that_hangs_holds_neither_an_upload_nor_the_health_page(
+    submit, broker, django_capture_on_commit_callbacks, client
+):
+    client.get("/health/")  # loads what it needs to look at everything
+    os.kill(broker.process.pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        with django_capture_on_commit_callbacks(execute=True):
+            run = submit()
+        assert time.monotonic() - started < 3
+        assert Run.objects.get(pk=run.pk).state == Run.State.QUEUED
+        started = time.monotonic()
+        checks = client.get("/health/").json()["checks"]
+        assert (checks["broker"]["state"], checks["worker"]["state"]) == ("failed", "failed")
+        assert time.monotonic() - started < 5
+    finally:
+        os.kill(broker.process.pid, signal.SIGCONT)
+
+
+def test_a_lost_run_is_enqueued_by_the_sweep_that_frees_it(submit, broker):
+    run = claim(submit())
+    silence(run)
+    sweep()
+    assert Run.objects.get(pk=run.pk).state == Run.State.QUEUED
+    assert bells() == [run.pk]
+
+
+def test_a_lost_worker_a_wiped_broker_and_an_unheard_message_are_made_good_within_a_minute(settings):
+    assert settings.RUN_SILENT_LIMIT_S + settings.SWEEP_EVERY_S <= 60
+    assert settings.SWEEP_AFTER_S + settings.SWEEP_EVERY_S <= 60
 
 
 def test_the_bell_works_again_after_the_broker_was_restarted(submit, broker):

@@ -4,11 +4,14 @@ Every change of a run's state is one conditional UPDATE, so whoever comes second
 """
 
 import logging
+from datetime import UTC, datetime
 
+from celery import current_app
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
@@ -17,6 +20,8 @@ from leukoweb.cases.services import open_case
 from leukoweb.refusals import Refused
 
 log = logging.getLogger(__name__)
+NEVER_SENT = datetime(1970, 1, 1, tzinfo=UTC)
+BROKER_PATIENCE_S = 1  # of a page: the row is the truth, and the sweep sends what the broker did not take
 
 
 def submit_slide(case, *, images, label="", by, is_drawn=False) -> Slide:
@@ -86,15 +91,14 @@ def ring_worker(run) -> bool:
     """Tell a worker that a run waits; a broker that is away (False) is no failure, the sweep rings again."""
     from leukoweb.analysis.tasks import run_detection
 
-    for attempt in (1, 2):  # the second finds out whether only our kept connection was stale
-        try:
-            run_detection.apply_async((run.pk,), priority=0 if run.is_stat else 9)
-        except (OperationalError, OSError) as error:
-            if attempt == 2:
-                log.warning("run %s stays queued, the broker did not answer: %s", run.pk, type(error).__name__)
-        else:
-            return True
-    return False
+    try:
+        # A connection of its own: a kept one may be stale, and the worker's patience is too long for a page.
+        with current_app.connection_for_write(transport_options={"socket_timeout": BROKER_PATIENCE_S}) as broker:
+            run_detection.apply_async((run.pk,), priority=0 if run.is_stat else 9, connection=broker)
+    except (OperationalError, OSError, RedisError) as error:
+        log.warning("run %s stays queued, the broker did not answer: %s", run.pk, type(error).__name__)
+        return False
+    return True
 
 
 def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
@@ -144,7 +148,8 @@ def note_alive(run) -> None:
 def release_lost_runs(*, silent_since) -> int:
     """Queue again what a worker left RUNNING without a sign of life since then; the claim counts the attempts."""
     lost = Run.objects.filter(state=Run.State.RUNNING, seen_at__lt=silent_since)
-    return lost.update(state=Run.State.QUEUED, task_id="", sent_at=silent_since)
+    # Its message is with the lost worker: the sweep that frees the run enqueues it too.
+    return lost.update(state=Run.State.QUEUED, task_id="", sent_at=NEVER_SENT)
 
 
 def ring_for_waiting_runs(*, sent_before) -> int:

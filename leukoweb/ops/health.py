@@ -60,9 +60,14 @@ def guards_check() -> Check:
     return Check("append-only", "ok", "The database refuses to change events of the audit and signed reports.")
 
 
+def _broker():
+    """Return a connection that gives a broker which hangs no more than a second."""
+    return current_app.connection_for_read(transport_options={"socket_timeout": 1})
+
+
 def broker_check() -> Check:
     try:
-        with current_app.connection_for_read() as broker:
+        with _broker() as broker:
             broker.default_channel.client.ping()
     except (BrokerError, OSError, redis.exceptions.RedisError):
         words = "The broker does not answer: uploads are kept and wait, and are sent once it is back."
@@ -72,7 +77,8 @@ def broker_check() -> Check:
 
 def worker_check() -> Check:
     try:
-        answers = current_app.control.ping(timeout=1.0, limit=settings.WORKERS)
+        with _broker() as broker:
+            answers = current_app.control.ping(timeout=1.0, limit=settings.WORKERS, connection=broker)
     except (BrokerError, OSError, redis.exceptions.RedisError):
         return Check("worker", "failed", "No worker can be asked while the broker is away.")
     if not answers:
