@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from leukoweb.analysis.detectors import active_detector
+from leukoweb.analysis.models import Run
 from leukoweb.audit.models import Event
 from leukoweb.review.cells.decisions import current_cells, relabel_cell, relabel_cells
 from leukoweb.review.cells.lists import DEFAULT_KEYS, TAKEN_KEYS
@@ -160,3 +161,30 @@ def test_keys_that_cannot_work_are_refused_in_words(reader, pathologist, change,
 def test_the_first_keys_are_all_different_and_free():
     assert len(set(DEFAULT_KEYS.values())) == len(DEFAULT_KEYS) == 17
     assert not set(DEFAULT_KEYS.values()) & set(TAKEN_KEYS)
+
+
+@pytest.mark.parametrize("state", [Run.State.QUEUED, Run.State.RUNNING])
+def test_while_the_detector_works_no_page_says_that_no_leukocyte_was_found(make_case, make_slide, reader, state):
+    case = make_case("A-1009")
+    slide = make_slide(case, {})
+    started = timezone.now() - timedelta(seconds=30)
+    Run.objects.update(state=state, tiles_total=10, tiles_done=5, started_at=started)
+    page = reader.get(reverse("case_detail", args=[case.pk])).content.decode()
+    shown = reader.get(reverse("case_cells", args=[case.pk])).json()["summary"]
+    of_slide = reader.get(reverse("slide_detail", args=[slide.pk])).content.decode()
+    assert "No leukocyte" not in page + str(shown) + of_slide
+    assert "Differential of 0" not in page
+    expected = "next in line" if state == Run.State.QUEUED else "50% done, about 3"
+    assert expected in page
+    assert expected in shown["analysing"][0]
+    assert expected in of_slide
+
+
+def test_the_end_of_an_analysis_exchanges_all_of_the_slide_page_that_it_changes(make_case, make_slide, reader):
+    """Scale and warnings of the images were those of the time before the analysis."""
+    slide = make_slide(make_case("A-1009"), {"NGS": 2})
+    part = reader.get(reverse("slide_detail", args=[slide.pk]), headers={"HX-Request": "true"}).content.decode()
+    assert part.lstrip().startswith('<div id="slide-live"')
+    assert "0.2000 µm/px" in part
+    assert 'id="slide-page"' in part
+    assert "<html" not in part

@@ -1,17 +1,90 @@
-// The sign page: puts a phrase into the comment, lets Enter in the signature mean sign; it decides nothing.
-const comment = document.getElementById("comment");
+// The sign page: puts a phrase into the comment, saves the draft by itself, lets Enter in the signature mean sign.
+// What may be signed is the server's business.
+
+const AFTER_MS = 1200; // without typing, the draft is saved
+
+const form = /** @type {HTMLFormElement} */ (document.getElementById("report-form"));
+const comment = /** @type {HTMLTextAreaElement} */ (document.getElementById("comment"));
+const state = /** @type {HTMLElement} */ (document.getElementById("draft-state"));
+const signature = /** @type {HTMLElement} */ (document.querySelector(".signature-box"));
+
+/** What belongs to the draft: never a word of the signature. */
+function draft() {
+  const fields = new FormData(form);
+  for (const name of ["username", "password", "code", "meaning", "seen"]) fields.delete(name);
+  fields.set("act", "autosave");
+  return new URLSearchParams(/** @type {any} */ (fields));
+}
+
+let saved = draft().toString();
+let isRefused = false;
+let timer = 0;
+/** @type {Promise<void>} */
+let saving = Promise.resolve();
+
+async function send() {
+  const body = draft();
+  if (body.toString() === saved) return;
+  state.textContent = "Saving…";
+  const answer = await fetch(form.action, { method: "POST", headers: { Accept: "application/json" }, body, keepalive: true }).catch(() => null);
+  const isJson = answer?.headers.get("Content-Type")?.includes("json");
+  const content = isJson ? await answer?.json() : {};
+  if (answer?.ok && content.saved_at) {
+    saved = body.toString();
+    state.textContent = `Saved ${content.saved_at}`;
+    return;
+  }
+  isRefused = Boolean(content.detail);
+  state.textContent = `Not saved: ${content.detail ?? "the server did not answer. It is tried again."}`;
+  if (!isRefused) soon(5 * AFTER_MS);
+}
+
+/** One request after the other, so that the newest words are stored last. */
+function save() {
+  clearTimeout(timer);
+  saving = saving.then(send);
+  return saving;
+}
+
+function soon(after = AFTER_MS) {
+  clearTimeout(timer);
+  timer = setTimeout(save, after);
+}
+
+form.addEventListener("input", (event) => {
+  if (!signature.contains(/** @type {Node} */ (event.target))) soon();
+});
+form.addEventListener("change", (event) => {
+  if (!signature.contains(/** @type {Node} */ (event.target))) save();
+});
+comment.addEventListener("blur", save);
+addEventListener("pagehide", save);
+document.addEventListener("visibilitychange", () => document.hidden && save());
+
+// Acknowledging a flag or returning the case loads the page anew: the draft is stored before.
+document.addEventListener("submit", async (event) => {
+  const other = /** @type {HTMLFormElement} */ (event.target);
+  if (other === form || draft().toString() === saved) return;
+  event.preventDefault();
+  await save();
+  if (draft().toString() !== saved && !isRefused) return; // the line is interrupted: what was typed stays on the page
+  saved = draft().toString();
+  other.requestSubmit(event.submitter);
+});
+
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-phrase]");
-  if (!button) return;
+  const button = event.target instanceof Element ? event.target.closest("[data-phrase]") : null;
+  if (!(button instanceof HTMLElement)) return;
   const before = comment.value.slice(0, comment.selectionStart);
   const gap = before && !/\s$/.test(before) ? " " : "";
   comment.setRangeText(gap + button.dataset.phrase, comment.selectionStart, comment.selectionEnd, "end");
   comment.focus();
+  soon();
 });
 
-// Without this, Enter would press the form's first button, which only keeps the draft.
-document.querySelector(".signature-box").addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || !event.target.matches("input")) return;
+// Without this, Enter would press the form's first button, which only saves the draft.
+signature.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.target instanceof HTMLInputElement)) return;
   event.preventDefault();
-  document.getElementById("report-form").requestSubmit(document.getElementById("sign"));
+  form.requestSubmit(document.getElementById("sign"));
 });

@@ -98,3 +98,19 @@ def test_the_case_page_follows_the_detector_without_being_loaded_again(browse_as
     Run.objects.filter(slide=slide).update(state=Run.State.DONE)
     expect(page.locator("#case-live[hx-get]")).to_have_count(0)
     expect(page.locator("#case-live")).to_contain_text("Differential of 100 leukocytes")
+
+
+def test_a_typed_comment_is_saved_by_itself_and_outlives_everything_but_the_reader(browse_as, case, pathologist):
+    """It was lost when a flag was acknowledged, at a click away and at idle sign-out."""
+    page = browse_as(pathologist, reverse("case_sign", args=[case.pk]))
+    page.locator("#comment").fill("Blasts.")
+    expect(page.locator("#draft-state")).to_have_text(re.compile(r"Saved \d\d:\d\d"))
+    assert Report.objects.get().comment == "Blasts."
+    page.locator("#comment").press_sequentially(" Two")  # and at once, before it is saved
+    page.get_by_role("button", name="I have seen this").first.click()
+    expect(page.locator("#comment")).to_have_value("Blasts. Two")
+    page.locator("#comment").press_sequentially(" lines")
+    page.locator(f'a[href="{reverse("case_detail", args=[case.pk])}"]').first.click()
+    expect(page).to_have_url(re.compile(reverse("case_detail", args=[case.pk])))
+    page.goto(page.url + "sign/")
+    expect(page.locator("#comment")).to_have_value("Blasts. Two lines")

@@ -11,6 +11,7 @@ from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.services import history_of, record_read
 from leukoweb.cases.models import ORDERED, QUEUED, REGISTERED, REJECTED, RUNNING, SIGNED, Case, Slide
 from leukoweb.refusals import Refused
+from leukoweb.review.cells.lists import analysing
 from leukoweb.review.counting.flags import flags_of, limits_of_the_count
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.counting.table import figures_of, lines_of
@@ -67,6 +68,7 @@ def _live(case):
     run_of = {run.slide_id: run for run in runs.filter(slide__case=case)}
     verification = verification_now(case, differential.rules)
     detector = next((run.detector for run in run_of.values() if run.detector), None)
+    waiting = analysing(case)
     has_slides, is_rejected = case.state not in (ORDERED, REGISTERED), case.state == REJECTED
     return {
         "case": case,
@@ -84,7 +86,10 @@ def _live(case):
         else {},
         "chart": [] if is_rejected else chart_of(lines),
         "flags": [] if is_rejected else [(flag, seen.get(flag.key)) for flag in flags_of(differential)],
-        "limits": limits_of_the_count(differential) if not differential.is_empty or has_slides else [],
+        # While the detector works on the first slide there is nothing to count: no table of zeros, no advice.
+        "is_waiting": bool(waiting) and differential.is_empty,
+        "analysing": waiting,
+        "limits": limits_of_the_count(differential) if has_slides and not (waiting and differential.is_empty) else [],
         "verification": verification,
         "status": status_of(verification, is_signed=case.state == SIGNED),
         "is_reviewed": is_reviewed(verification),

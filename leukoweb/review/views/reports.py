@@ -3,13 +3,14 @@
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
 from leukoweb.accounts.second_factor import has_second_factor
-from leukoweb.answers import back_with
+from leukoweb.answers import back_with, json_answer
 from leukoweb.audit.services import record, record_read
 from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
@@ -50,6 +51,8 @@ def case_sign(request, pk):
     if request.method == "POST":
         try:
             report = _edit(request, report)
+            if request.POST.get("act") == "autosave":
+                return JsonResponse({"saved_at": timezone.localtime().strftime("%H:%M")})
             if request.POST.get("act") != "sign":
                 messages.success(request, "The draft is kept.")
                 return redirect("case_sign", case.pk)
@@ -58,6 +61,8 @@ def case_sign(request, pk):
             if refused.code == "locked_out":
                 logout(request)
                 return back_with(request, refused, "sign_in")
+            if request.POST.get("act") == "autosave":
+                return json_answer(refused)
             problem = str(refused)
         else:
             messages.success(request, f"Version {report.version} is signed and sealed.")
