@@ -1,4 +1,4 @@
-"""Overlap of boxes, written once for the product and the bench; it knows rectangles only."""
+"""Measure the overlap of boxes, once for the product and the bench; what is in the boxes is left to others."""
 
 import numpy as np
 

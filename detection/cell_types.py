@@ -1,7 +1,7 @@
 """The 15 leukocyte types in the order of the detector's class index, with the one table of their names.
 
 Codes follow AML-Cytomorphology_LMU; pages and paper show `label` or `short`, exports and the API the code. This module
-imports nothing of ours and knows no figures of any detector.
+imports nothing of ours; figures of detectors are left to their cards.
 
 References
 ----------

@@ -1,5 +1,5 @@
 """Draw smear fields with known truth, for demonstrations and tests where no real image may be used.
-It knows how cells look, roughly; nothing drawn here says how good a detector is on real blood.
+Cells look roughly right: how good a detector is on real blood cannot be told with it.
 """
 
 from collections.abc import Mapping
@@ -220,7 +220,7 @@ def _draw_leukocyte(brush: "Brush", looks: Any, x: float, y: float, radius: floa
     contrast = 9 if looks.nucleus == FINE else 15
     inside = colour + contrast * grain[..., None] - 16 * np.exp(-((nuclear_distance / 0.45) ** 2))[..., None]
     light += nucleus[..., None] * (inside - light)
-    if looks.granules and looks.granule_um >= 0.3:  # some lie over the nucleus
+    if looks.granules and looks.granule_um >= 0.3:  # some are over the nucleus
         _draw_granules(brush, looks, light, dx, dy, distance, share=0.12)
     return _box(brush, nucleus if looks.lobes == "smudge" else cell, x, y, dx, dy)
 

@@ -1,5 +1,6 @@
-"""The one door through which untrusted picture bytes become pixels: a limited child process, and its answer.
-It knows limits, files and sentences for a technologist; it decodes nothing itself and knows no cases or networks.
+"""Turn untrusted picture bytes into pixels in a limited child process, or refuse them in a sentence for a technologist.
+
+Decoding is left to `decoding`, which only the child imports; cases and networks to those who call.
 """
 
 import json

@@ -1,5 +1,5 @@
 """The child process of `images.py`: it limits itself, decodes file after file and prints one JSON line for each.
-It knows formats and pixels; it knows no cells, cases or networks and is never imported by a long-lived process.
+It runs in a child process only, whose limits and answers are left to `detection.images`.
 """
 
 import ctypes

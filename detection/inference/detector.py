@@ -1,5 +1,5 @@
 """Find and type leukocytes: weights and their card become a Detector, and an image becomes a list of cells.
-It knows the card, scales, tiles and thresholds; it knows no users, cases or files other than its own two.
+The scale of an image is left to `scale` and `reading`, suppression over seams to `tiling`.
 """
 
 import json
@@ -38,7 +38,7 @@ from detection.inference.stain_transfer import recolour
 from detection.inference.tiling import merge_over_seams, own_cells, tile_grid
 
 log = logging.getLogger(__name__)
-OVERLAP_UM = 25.0  # a large blast or monocyte: each cell lies whole in at least one tile
+OVERLAP_UM = 25.0  # a large blast or monocyte: each cell is whole in at least one tile
 MARGIN_UM = 3.0
 GRID_PX = 64
 PADDING_GREY = 114  # what ultralytics pads with in training

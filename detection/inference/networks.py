@@ -1,5 +1,5 @@
 """Run the network of a detector on batches of tiles, with torch or OpenVINO, and say exactly how it was run.
-It knows tensors, devices and precisions; it knows nothing of cells, thresholds or images larger than a tile.
+Cells, thresholds and images larger than a tile are left to `detector`.
 """
 
 import hashlib

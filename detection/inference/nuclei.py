@@ -1,5 +1,5 @@
 """Find dark nuclei by their stain alone, as an independent check of the detector, and tell which of them no box covers.
-It knows colours, sizes in um and rectangles; it knows no network and cannot tell one type of cell from another.
+Telling one type of cell from another is left to the detector.
 """
 
 from collections.abc import Sequence
@@ -78,7 +78,7 @@ def uncovered_nuclei(nuclei: np.ndarray, boxes: np.ndarray | Sequence[Sequence[f
     Returns
     -------
     ndarray, shape (k, 4), float
-        Those of which less than half lies in every single box.
+        Those of which no single box covers half.
     """
     boxes = np.asarray(boxes, float).reshape(-1, 4)
     if not len(nuclei) or not len(boxes):
@@ -125,7 +125,7 @@ def without_nucleus(image: np.ndarray, boxes: np.ndarray, least: float | np.ndar
 
 
 def least_erythroblast_stain(image: np.ndarray) -> float:
-    """Return the stain that the nucleus of an erythroblast has at least, measured on the image that it lies on.
+    """Return the stain that the nucleus of an erythroblast has at least, measured on its own image.
 
     Notes
     -----
@@ -171,7 +171,7 @@ def _threshold(stain: np.ndarray) -> float:
 
 
 def _at_working_scale(image: np.ndarray, um_per_px: float) -> np.ndarray:
-    """Return the image at 0.3 um per px, in bands so that a memory-mapped slide never lies in memory whole."""
+    """Return the image at 0.3 um per px, in bands so that a memory-mapped slide is never in memory whole."""
     factor = um_per_px / WORKING_UM_PER_PX
     height_px, width_px = (max(8, round(edge * factor)) for edge in image.shape[:2])
     rows = 2048

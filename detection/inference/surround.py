@@ -1,6 +1,6 @@
 """Take the black surround of a picture out: a phone on the eyepiece, a round field of view, the frame of a scanner.
 
-It knows how dark and how large a surround is; what the rest of the picture shows is left to scale, nuclei and detector.
+What the rest of the picture shows is left to `scale`, `nuclei` and `detector`.
 """
 
 import cv2

@@ -1,5 +1,5 @@
 """Cut an image into overlapping tiles and put the boxes of the tiles together again, each cell once.
-It knows rectangles only: no pixels, no networks and no types of cells.
+It handles rectangles only; pixels and types of cells are left to `detector`.
 """
 
 import numpy as np
@@ -50,7 +50,7 @@ def own_cells(
     tile_x, tile_y, tile_px, width_px, height_px, overlap_px : float
         The tile and the image, in the same pixels.
     margin_px : float
-        How far a box centre may lie beyond the middle of an overlap and still be this tile's.
+        How far a box centre may be beyond the middle of an overlap and still be this tile's.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def merge_over_seams(xyxy: np.ndarray, scores: np.ndarray, cut: np.ndarray, *, i
     xyxy : ndarray, shape (n, 4)
     scores : ndarray, shape (n,)
     cut : ndarray of bool, shape (n,)
-        Boxes that end at an inner edge of a tile; they go where more than half of them lies in a kept box.
+        Boxes that end at an inner edge of a tile; they are dropped where more than half of them is in a kept box.
     iou : float, 0..1
         Of two whole boxes that overlap by more, the better stays.
 

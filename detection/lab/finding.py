@@ -1,5 +1,5 @@
 """The command `find`: leukocytes of one image file as text, JSON or a picture with boxes.
-It knows arguments and drawing; decoding, scale, cells and nuclei are the work of their own modules.
+Decoding is left to `detection.images`, reading to `detection.inference.reading`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--um-per-px", type=float, help="scale; default: the file's metadata, else its red cells")
     parser.add_argument("--out", type=Path, help="write the image with boxes and codes here (PNG or JPEG)")
     parser.add_argument("--json", action="store_true", help="print cells and nuclei as JSON")
-    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
+    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card is beside it")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where the OpenVINO export is kept")
     parser.set_defaults(run=run)
 
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"{len(cells)} leukocytes at {um_per_px:g} um per px ({method}); {detector.backend} {detector.precision}")
         print("  ".join(f"{code} {count}" for code, count in Counter(cell.code for cell in cells).most_common()))
-        print(f"{len(missed)} of {reading.nuclei} dark nuclei lie in no box")
+        print(f"{len(missed)} of {reading.nuclei} dark nuclei are in no box")
     return 0
 
 

@@ -1,6 +1,6 @@
 """Labelled views of smears from several sources: what a view is, and the file that lists views, splits and hashes.
 
-It knows pictures, boxes and codes; it does not know networks, and foreign folder layouts live in `datasets_readers`.
+Foreign folder layouts are left to `readers`, checks and splits to `prepare`.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 JPEG_START, JPEG_END = b"\xff\xd8\xff", np.array([0xFF, 0xD9], np.uint8)
 LEAST_SHARE_OF_ROWS = 0.75  # of a JPEG that ends early, as for an upload
-ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
+ORIENTATION = 0x0112  # EXIF tag; 5 to 8 are turned by a quarter
 # What Pillow raises for damaged files; ImportError: ultralytics, where imported, lets it look for HEIF then.
 DAMAGED = (OSError, SyntaxError, ValueError, ImportError)
 
@@ -114,8 +114,8 @@ def picture_size(path: str | Path) -> tuple[int, int] | None:
     """Return (width, height) in px of the upright picture without decoding, or None when the file is no picture."""
     try:
         with Image.open(path) as picture:
-            lies = picture.format != "TIFF" and orientation(picture) >= 5  # Pillow turns TIFFs itself
-            return picture.size[::-1] if lies else picture.size
+            is_turned = picture.format != "TIFF" and orientation(picture) >= 5  # Pillow turns TIFFs itself
+            return picture.size[::-1] if is_turned else picture.size
     except DAMAGED:
         return None
 
@@ -146,7 +146,7 @@ def write_dataset(path: str | Path, views: Sequence[View], **facts: Any) -> str:
 
 
 def manifest_hash(views: Sequence[View]) -> str:
-    """Hash what a data set teaches: contents, splits, boxes, scales and patients, not where the files lie."""
+    """Hash what a data set teaches: contents, splits, boxes, scales and patients, not where the files are."""
     lines = []
     for view in views:
         cells = [[code, [round(float(v), 1) for v in box]] for code, box in view.cells]

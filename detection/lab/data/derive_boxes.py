@@ -1,7 +1,7 @@
 """Give a box to labelled crops that have none: from the stain (nucleus and cytoplasm), or from a
 detector where one exists.
 
-It knows the one cell in the middle of a crop; crops with several labelled cells are not its business.
+It handles the one cell in the middle of a crop; crops with several labelled cells are left as they are.
 """
 
 import argparse

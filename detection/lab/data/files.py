@@ -1,6 +1,6 @@
 """Files of foreign data sets: YAML, tables and pictures become text, rows and views; what is wrong is a Problem.
 
-It knows files and sentences; it knows no layout and no class names.
+Layouts and class names are left to `readers`.
 """
 
 import csv
@@ -79,7 +79,7 @@ def number(text: str) -> float:
 
 
 def shown(path: Path, root: Path) -> str:
-    """Return a path as a report shows it: below the root where it lies there."""
+    """Return a path as a report shows it: below the root where it is there."""
     return str(path.relative_to(root)) if root and path.is_relative_to(root) else str(path)
 
 
@@ -100,7 +100,7 @@ def make_view(
 ) -> View | None:
     """Build one view from (code, box) pairs, noting what is wrong; None when there is no picture.
 
-    A box None stands for the whole picture, until `datasets_boxes.derive_boxes` finds a better one.
+    A box None stands for the whole picture, until `derive_boxes.derive_boxes` finds a better one.
     """
     path = Path(path)
     where = shown(path, root) if root else path.name

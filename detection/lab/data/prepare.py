@@ -1,6 +1,6 @@
 """Make one data set of several sources: check it, split it (9:1 or by patient), print its balance, write its manifest.
 
-It knows what must stop a run; it never looks at what a network makes of the views.
+It decides what must stop a run; what a network makes of the views is left to `evaluate`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from detection.lab.data.files import KINDS, Problem, number, read_yaml
 from detection.lab.data.readers import READERS, read_class_map
 from detection.lab.data.split import drop_doubles, part_patients, split_views
 
-# Table 1 of the seed article counts the public LMU collection; these are its cells per type (Matek et al. 2019).
+# Table 1 of Zhou Bin 2023 counts the public LMU collection; these are its cells per type (Matek et al. 2019).
 LMU_CELLS = {
     "BAS": 79, "EBO": 78, "EOS": 424, "KSC": 15, "LYA": 11, "LYT": 3937, "MMZ": 15, "MOB": 26, "MON": 1789,
     "MYB": 42, "MYO": 3268, "NGB": 109, "NGS": 8484, "PMB": 18, "PMO": 70,
@@ -52,7 +52,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         "a source whose types a detector guessed (tiles of `pseudo`) says `guessed: true`",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for dataset.json and its reports")
-    parser.add_argument("--seed", type=int, default=0, help="start of chance of the split (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the split (default 0)")
     parser.add_argument(
         "--val-share", type=float, default=0.1, help="share for validation (default 0.1, the seed's 9:1)"
     )
@@ -117,14 +117,14 @@ def prepare(
     out : Path
         Folder to write.
     seed : int
-        Start of chance for the split.
+        Random seed of the split.
     val_share : float
         Share of views (or patients) for validation.
     allow : sequence of str
-        Kinds of problem (`datasets_files.KINDS`) that may stay. What is unknown, absent, unreadable or without a box is
+        Kinds of problem (`files.KINDS`) that may stay. What is unknown, absent, unreadable or without a box is
         left out, boxes are clipped; of pictures and patients on both sides the training side is dropped.
     boxes : callable(view, image=pixels) -> view or None
-        Gives boxes to views that have none (`datasets_boxes.derive_boxes`); without it they keep the whole picture.
+        Gives boxes to views that have none (`derive_boxes.derive_boxes`); without it they keep the whole picture.
 
     Returns
     -------

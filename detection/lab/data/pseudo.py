@@ -1,5 +1,5 @@
 """The command `pseudo`: tiles of unlabelled fields with the boxes that a detector guesses, kept where the stain agrees.
-It knows tiles, boxes and nuclei; guessed types teach crowding, not typing, and never count as evidence.
+Guessed types teach crowding, not typing, and never count as evidence; finding the boxes is left to `inference.reading`.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 TILE_UM, STEP_UM = 56.0, 40.0
-LEAST_SEEN = 0.3  # a cell of which less lies on the tile is no label
+LEAST_SEEN = 0.3  # a cell of which less is on the tile is no label
 ROOM_UM = 1.5  # a nucleus nearer to the edge belongs to a neighbour tile as well
 
 
@@ -24,7 +24,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="YOLO folder to write; its source says `guessed: true`",
     )
-    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
+    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card is beside it")
     parser.add_argument("--leave-out", action="append", default=[], metavar="TEXT", help="skip files whose name has it")
     parser.set_defaults(run=run)
 
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def tiles(shape: Sequence[int], um_per_px: float) -> Iterator[tuple[int, int, int]]:
-    """Yield (x, y, edge) in px of overlapping square tiles that lie whole in a picture of this shape."""
+    """Yield (x, y, edge) in px of overlapping square tiles that are whole inside a picture of this shape."""
     edge, step = round(TILE_UM / um_per_px), round(STEP_UM / um_per_px)
     for y in range(0, shape[0] - edge + 1, step):
         for x in range(0, shape[1] - edge + 1, step):
@@ -88,7 +88,7 @@ def tiles(shape: Sequence[int], um_per_px: float) -> Iterator[tuple[int, int, in
 
 
 def on_tile(boxes: np.ndarray, x: float, y: float, edge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the boxes of which enough lies on a tile.
+    """Choose the boxes of which enough is on a tile.
 
     Parameters
     ----------

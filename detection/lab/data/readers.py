@@ -58,7 +58,7 @@ def read_class_map(path: Path | None) -> dict[str, str]:
 
 
 def translate(name: str, names: dict[str, str]) -> str | None:
-    """Turn a foreign class name into a code, LEAVE_OUT, or None when nobody knows it."""
+    """Turn a foreign class name into a code, LEAVE_OUT, or None for an unknown one."""
     return names.get(name, name if name in BY_CODE else None)
 
 
@@ -67,7 +67,7 @@ def read_yolo(
 ) -> tuple[list[View], list[Problem]]:
     """Read a YOLO folder: the pictures that `data.yaml` names, or all below folders `images`, with their labels.
 
-    Labels lie in `labels` where pictures lie in `images`, else beside them. Where there is an `images.csv` (file,
+    Labels are in `labels` where pictures are in `images`, else beside them. Where there is an `images.csv` (file,
     patient, um_per_px), as the product's export of signed corrections has one, patients and scales come from it.
 
     Parameters
@@ -131,7 +131,7 @@ def read_yolo(
 
 
 def codes_by_number(root: Path, card: Any, names: dict[str, str], problems: list[Problem]) -> dict[int, str | None]:
-    """Return the code of each class number, noting names that nobody knows."""
+    """Return the code of each class number, noting unknown names."""
     listed = card.get("names") if isinstance(card, dict) else None
     if not isinstance(listed, (list, dict)) or not listed:
         raise ValueError(f"{root / 'data.yaml'} must hold `names`: a list of names, or lines `number: name`.")
@@ -186,7 +186,7 @@ def one_split(own: Collection[str], path: Path, root: Path) -> str:
 
 
 def label_path(path: Path, root: Path, *, given: str = "images", wanted: str = "labels", ending: str = ".txt") -> Path:
-    """Return where the label file of a picture lies: in `labels` for `images`, else beside the picture."""
+    """Return where the label file of a picture is: in `labels` for `images`, else beside the picture."""
     top = root if path.is_relative_to(root) else Path(path.anchor)
     parts = list(path.relative_to(top).parts)
     at = [k for k, part in enumerate(parts[:-1]) if part == given]
@@ -250,7 +250,7 @@ def read_crops(
     """Read labelled crops: `cells.csv` with file, patient, code (or source_label), x0 y0 x1 y1, a cell a row.
 
     Rows whose `box_score` is below `min_box_score` are left out; a picture's only row may lack its box, which then is
-    the whole picture until `datasets_boxes.derive_boxes` finds a better one. Parameters and returns as in
+    the whole picture until `derive_boxes.derive_boxes` finds a better one. Parameters and returns as in
     `read_yolo`.
     """
     root, problems, by_file = Path(root), [], {}
@@ -286,7 +286,7 @@ def read_code_folders(
 ) -> tuple[list[View], list[Problem]]:
     """Read the TCIA layout `CODE/CODE_NNNN.tiff`: one central cell a picture, no box.
 
-    Each view carries its cell with the whole picture as box until `datasets_boxes.derive_boxes` finds a better one.
+    Each view carries its cell with the whole picture as box until `derive_boxes.derive_boxes` finds a better one.
     Parameters and returns as in `read_yolo`.
     """
     root, problems, views = Path(root), [], []

@@ -1,6 +1,6 @@
 """Divide views into training and validation, and see that no patient and no picture sits on both sides.
 
-It knows views, patients and contents; it reads no files.
+Reading files is left to `readers` and `prepare`.
 """
 
 from collections import Counter, defaultdict

@@ -1,5 +1,5 @@
-"""The command `cover`: which nuclei that the stain shows on unlabelled fields lie in a box, and which boxes are bare.
-It knows fields, boxes and nuclei; it cannot tell whether a type is right.
+"""The command `cover`: which nuclei that the stain shows on unlabelled fields are in a box, and which boxes are bare.
+Whether a type is right cannot be told so: that is left to `evaluate`.
 """
 
 import argparse
@@ -17,7 +17,7 @@ KEYS = ("nuclei", "covered", "boxes", "bare")
 def add_command(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `cover`."""
     parser.add_argument("fields", type=Path, nargs="+", help="images, or folders of images")
-    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
+    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card is beside it")
     parser.add_argument("--um-per-px", type=float, help="scale of all of them; default: from the red cells of each")
     parser.add_argument("--threshold", type=float, help="one least score for all types in place of the card's")
     parser.add_argument("--pictures", type=Path, help="folder for the fields with boxes drawn in")
@@ -38,7 +38,7 @@ def count(boxes: np.ndarray, nuclei: np.ndarray) -> dict[str, int]:
     Returns
     -------
     dict
-        `nuclei`, `covered` (half of the nucleus lies in one box), `boxes`, `bare` (boxes without nucleus).
+        `nuclei`, `covered` (half of the nucleus is in one box), `boxes`, `bare` (boxes without nucleus).
 
     Notes
     -----

@@ -1,6 +1,6 @@
 """Measure a detector on labelled views: average precision with intervals, precision and recall, confusion, speed.
 
-It knows boxes, types and figures; pages are made in `evaluation_report`, thresholds chosen in `calibration`.
+Pages are left to `report`, thresholds to `calibration`.
 """
 
 import time
@@ -208,7 +208,7 @@ def ap_table(views: Sequence[View], matches: Sequence[Match], *, repeats: int = 
     repeats : int
         Bootstrap draws; 0 gives no interval.
     seed : int
-        Start of chance.
+        Random seed.
 
     Returns
     -------
@@ -272,7 +272,7 @@ def interval(values: Any) -> tuple[float | None, ...]:
 
 
 def round4(value: float | None) -> float | None:
-    """Round for a table; NaN becomes None, which JSON knows."""
+    """Round for a table; NaN becomes None, which JSON can hold."""
     return None if value is None or np.isnan(value) else round(float(value), 4)
 
 

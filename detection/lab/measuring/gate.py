@@ -1,5 +1,5 @@
 """Decide whether a faster precision may be used on this machine: it must find what float32 finds, of every type.
-It knows two detectors and pictures with and without truth; it knows no tiles, users or cases.
+Exporting and running either precision is left to `detection.inference`.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, required=True, help="the product's DATA/detector-cache")
     parser.add_argument("--um-per-px", type=float, default=0.102, help="scale of a YOLO folder (default 0.102)")
     parser.add_argument("--field-um-per-px", type=float, help="scale of the fields; default: from their red cells")
-    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
+    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card is beside it")
     parser.set_defaults(run=run)
 
 

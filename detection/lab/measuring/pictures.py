@@ -1,6 +1,6 @@
 """Pictures of an evaluation: curves, confusion, reliability and the cells that were called wrong with most confidence.
 
-It knows figures and pixels; what is drawn was measured in `evaluation` and is put on a page by `evaluation_report`.
+Measuring is left to `evaluation`, the page to `report`.
 """
 
 import base64
@@ -124,7 +124,7 @@ def worst_errors(
 
 
 def draw_errors(errors: Sequence[tuple]) -> str | None:
-    """Draw cells of `worst_errors` with what lies around them, six in a row; None where there is none."""
+    """Draw cells of `worst_errors` with what is around them, six in a row; None where there is none."""
     if not errors:
         return None
     rows = -(-len(errors) // 6)

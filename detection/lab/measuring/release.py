@@ -1,6 +1,6 @@
 """Make a detector version of a trained network: weights, SHA-256 and the card that says what it is worth.
 
-It knows the card's format and the rules of evidence; it measures nothing itself.
+Measuring is left to `evaluate`, the format of the file to `detection.card`.
 """
 
 import argparse

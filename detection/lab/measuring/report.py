@@ -1,6 +1,6 @@
 """Write what an evaluation found as one JSON file and one HTML page with its pictures inside.
 
-It knows tables and curves; every figure comes from `evaluation` and `calibration`, pictures from `evaluation_pictures`.
+Figures are left to `evaluation` and `calibration`, pictures to `pictures`.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--card", type=Path, help="take thresholds, temperature and scale of this card")
     parser.add_argument("--fields", action="store_true", help="add the error of each percentage, by sample")
     parser.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals (default 200; 0: none)")
-    parser.add_argument("--most-threshold", type=float, default=1.0, help="no chosen threshold lies above")
+    parser.add_argument("--most-threshold", type=float, default=1.0, help="highest threshold that may be chosen")
     parser.set_defaults(run=run_command)
 
 
@@ -115,7 +115,7 @@ def evaluate(
     name : str
         Heading.
     most_threshold : float
-        No chosen threshold lies above.
+        Highest threshold that may be chosen.
     facts : dict or None
         What was measured, for the top level (`weights_sha256`, `manifest_sha256`, ...).
 

@@ -1,5 +1,5 @@
 """The command `bench`: speed of the detector as ratios measured side by side in one run, and peak memory of a worker.
-It knows clocks and drawn fields; the figures hold for the machine and the minute in which they were measured.
+The figures hold for the machine and the minute in which they were measured.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bench`."""
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement; the best counts (default 3)")
     parser.add_argument("--no-large", action="store_true", help="leave out the 10,000 x 10,000 px TIFF (minutes)")
-    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card lies beside it")
+    parser.add_argument("--weights", type=Path, help="default: the shipped detector; its card is beside it")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where the OpenVINO export is kept")
     parser.add_argument("--worker-on", type=Path, help=argparse.SUPPRESS)  # what a measured child does: `_peak_memory`
     parser.set_defaults(run=run)

@@ -19,7 +19,7 @@ def change_stain(image: np.ndarray, rng: np.random.Generator, strength: float) -
     image : ndarray, shape (H, W, 3), uint8
         RGB view.
     rng : numpy.random.Generator
-        Source of chance.
+        Random generator.
     strength : float, 0 to 1
         0 leaves the view alone; 1 covers cream CellaVision, violet LMU and bluish BCCD stains.
 
@@ -97,7 +97,7 @@ def change_colours(
     image : ndarray, shape (H, W, 3), uint8
         RGB view.
     rng : numpy.random.Generator
-        Source of chance: the same state gives the same picture.
+        Random generator: the same state gives the same picture.
     strong : float, 0 to 1
         Share of views that are re-stained at full strength; the others change mildly.
     stain : bool

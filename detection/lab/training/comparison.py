@@ -1,7 +1,6 @@
-"""Train and measure the five YOLO generations on one split by one recipe: the seed article's Table 2
-on a laboratory's own data.
+"""Train and measure the five YOLO generations on one split by one recipe: Table 2 of the article that this follows.
 
-It knows the list of architectures and the table; training and measuring are done by their own modules.
+Training and measuring are left to their own modules.
 """
 
 import argparse
@@ -22,7 +21,7 @@ GENERATIONS = ("yolov1.yaml", "yolov2.yaml", "yolov3.yaml", "yolov4.yaml", "yolo
 
 SPEED_VIEWS, SPEED_ROUNDS = 64, 3
 
-# Seed article, Table 2: AP@.5 %, AP@[.5,.95] %, images/s on an unnamed GPU.
+# Zhou Bin 2023, doi 10.36347/sjet.2023.v1i103.003, Table 2: AP@.5 %, AP@[.5,.95] %, images/s on an unnamed GPU.
 SEED = {
     "yolov1": (83.21, 53.52, 30.3),
     "yolov2": (84.16, 54.87, 36.1),
@@ -84,7 +83,7 @@ def compare(
         Data set file of `prepare`.
     out : Path
         Folder: one run folder for each architecture, `comparison.json`, `comparison.md`.
-        A run that is there is gone on with.
+        A run that is there is resumed.
     architectures : sequence of str or None
         Files of `detection/architectures`; None takes the five generations and the Focus form.
     scale : str

@@ -1,6 +1,6 @@
 """The command `leave-out`: what a detector loses on a source of views that it was not trained on.
 
-It knows sources and tables; training and measuring are done by their own modules.
+Training and measuring are left to their own modules.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def leave_out(
     dataset : Path
         Data set file of `prepare` with at least two sources that have validation views.
     out : Path
-        Folder: a run folder each, `leave_out.json`, `leave_out.md`. A run that is there is gone on with.
+        Folder: a run folder each, `leave_out.json`, `leave_out.md`. A run that is there is resumed.
     architecture : str
         As in `training.build_network`; trained from nothing, since a start may have seen what is left out.
     workers : int

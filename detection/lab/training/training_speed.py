@@ -1,5 +1,5 @@
 """How fast the training loop is against ultralytics' own trainer, on the same drawn views, network, size and batch.
-It knows clocks; both ways draw, change and learn whole epochs, the first of which is not counted.
+Both draw, change and learn whole epochs, the first of which is not counted; nothing is evaluated.
 """
 
 import json
