@@ -228,7 +228,7 @@ def test_a_cell_without_a_name_is_not_taught_as_background(tmp_path, make_case, 
     cell = Cell.objects.filter(image=image).first()
     Decision.objects.create(cell=cell, from_code="NGS", to_code="UNI", decided_by=pathologist)
     sign(case, pathologist)
-    pixels = np.full((image.height_px, image.width_px, 3), 230, np.uint8)
+    pixels = np.full((image.height_px, image.width_px, 3), (240, 230, 235), np.uint8)
     pixels[int(cell.y1) + 3, int(cell.x1) + 3] = 90
     Image.fromarray(pixels).save(path, "PNG")
     export_training_set(tmp_path / "out", laboratory=laboratory)

@@ -15,6 +15,7 @@ from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.analysis.tasks import run_detection
 from leukoweb.api.services import give_token
 
+GLASS = (249, 226, 200)  # of an empty field
 SCALES = st.one_of(st.none(), st.floats(0.001, 5, allow_nan=False))
 
 
@@ -111,7 +112,7 @@ def test_a_file_against_its_red_cells_is_asked_about_before_anything_is_counted(
 
 
 def test_the_api_tells_the_choices_and_corrects_the_scale_of_a_failed_run(read, field, client, technologist):
-    run = read(tiff(np.full((64, 64, 3), 240, np.uint8)))
+    run = read(tiff(np.full((64, 64, 3), GLASS, np.uint8)))
     header = {"HTTP_AUTHORIZATION": f"Token {give_token(technologist, scope='write')[1]}"}
     told = client.get(f"/api/v1/slides/{run.slide_id}/", **header).json()
     assert (told["state"], told["scale_choices"]) == ("failed", {})
@@ -147,12 +148,12 @@ def test_all_images_of_a_slide_are_read_at_one_scale_and_an_odd_one_is_flagged(r
 
 
 def test_a_picture_that_is_no_smear_is_never_called_free_of_leukocytes(read):
-    letters = np.full((400, 400, 3), 250, np.uint8)
-    letters[::40, :] = 20
-    letters[:, ::55] = 60
+    letters = np.full((400, 400, 3), GLASS, np.uint8)
+    letters[::40, :] = (20, 30, 90)
+    letters[:, ::55] = (60, 80, 120)
     run = read(tiff(letters), um_per_px="0.2")
     assert run.state == "failed"
     assert "could not be read as a stained smear" in run.error
     assert "No leukocyte" not in run.error
-    empty = read(tiff(np.full((64, 64, 3), 240, np.uint8)), um_per_px="0.2")
+    empty = read(tiff(np.full((64, 64, 3), GLASS, np.uint8)), um_per_px="0.2")
     assert empty.state == "done"
