@@ -4,12 +4,13 @@ import os
 import signal
 import time
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 from celery import current_app
+from django.urls import reverse
 from django.utils import timezone
 
+from detection.inference.detector import FoundCell
 from leukoweb.analysis import services
 from leukoweb.analysis.detectors import active_detector
 from leukoweb.analysis.models import Cell, Run
@@ -17,7 +18,8 @@ from leukoweb.analysis.tasks import sweep
 from leukoweb.audit.models import Event
 from leukoweb.cases.models import SlideImage
 
-SEGMENTED = SimpleNamespace(code="NGS", score=0.9, xyxy=(10.0, 10.0, 60.0, 60.0))
+CHANCES = (("NGS", 0.88), ("NGB", 0.09), ("EOS", 0.01))
+SEGMENTED = FoundCell("NGS", 0.9, (10.0, 10.0, 60.0, 60.0), chances=CHANCES)
 MEASURED = {"um_per_px": 0.1, "scale_method": "uploader", "uncovered_nuclei": []}
 
 
@@ -235,3 +237,14 @@ def test_the_sweep_removes_what_killed_workers_left_and_nothing_newer(db, broker
     os.utime(old, (0, 0))
     sweep()
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_the_three_best_types_of_a_cell_are_stored_and_shown_with_their_chances(submit, sign_in, technologist):
+    run = submit()
+    assert store(claim(run))
+    client = sign_in(technologist)
+    (cell,) = client.get(reverse("slide_cells", args=[run.slide.pk])).json()["cells"]
+    assert cell["chances"] == [["NGS", 0.88], ["NGB", 0.09], ["EOS", 0.01]]
+    (cell,) = client.get(f"/api/v1/slides/{run.slide.pk}/cells/").json()["results"]
+    assert cell["best_types"][0] == {"code": "NGS", "chance": 0.88}
+    assert [best["code"] for best in cell["best_types"]] == ["NGS", "NGB", "EOS"]

@@ -184,6 +184,9 @@ class Cell(models.Model):
     image = models.ForeignKey(SlideImage, on_delete=models.PROTECT, related_name="cells")
     detector_code = models.CharField(max_length=3, blank=True)
     score = models.FloatField(null=True)
+    chances = models.JSONField(
+        default=list, help_text="The three best types, best first, each [code, chance of being right]; none before 1.3."
+    )
     x1 = models.FloatField()
     y1 = models.FloatField()
     x2 = models.FloatField()

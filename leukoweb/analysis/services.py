@@ -184,7 +184,14 @@ def store_result(run, *, detector, computed_on, results) -> bool:
             ImageResult.objects.create(run=run, image=image, **measured)
             Cell.objects.bulk_create(
                 [
-                    Cell(run=run, image=image, detector_code=c.code, score=c.score, **dict(zip(_BOX, c.xyxy)))
+                    Cell(
+                        run=run,
+                        image=image,
+                        detector_code=c.code,
+                        score=c.score,
+                        chances=[list(chance) for chance in c.chances],
+                        **dict(zip(_BOX, c.xyxy)),
+                    )
                     for c in found
                 ],
                 batch_size=500,

@@ -219,16 +219,30 @@ class NothingTaken(Refusal):
     errors = FileRefusal(many=True, required=False)
 
 
+class BestType(serializers.Serializer):
+    """One of the types that a detector holds a cell for."""
+
+    code = serializers.CharField()
+    chance = serializers.FloatField()
+
+
 class CellSerializer(serializers.ModelSerializer):
     """A cell with its label now (`code`; empty for an added cell that was taken back) and what the detector said."""
 
     code = serializers.CharField(allow_blank=True)
     box_xyxy = serializers.SerializerMethodField(help_text="Pixels of the original image, origin top left.")
     reviewed = serializers.SerializerMethodField(help_text="Whether a person decided on this cell.")
+    best_types = serializers.SerializerMethodField(
+        help_text="The detector's three best types, best first, each with its chance of being right, 0 to 1."
+    )
 
     class Meta:
         model = Cell
-        fields = ["id", "image", "code", "detector_code", "score", "box_xyxy", "reviewed"]
+        fields = ["id", "image", "code", "detector_code", "score", "best_types", "box_xyxy", "reviewed"]
+
+    @extend_schema_field(BestType(many=True))
+    def get_best_types(self, cell):
+        return [{"code": code, "chance": chance} for code, chance in cell.chances]
 
     @extend_schema_field({"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4})
     def get_box_xyxy(self, cell):

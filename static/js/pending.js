@@ -8,6 +8,7 @@
  * @property {string} code the label as it is shown
  * @property {string} said the detector's own opinion, "" where a reader added the cell
  * @property {number | null} score
+ * @property {[string, number][]} chances the detector's three best types, best first; none where it said only one
  * @property {number[]} box x1, y1, x2, y2 in pixels of the image
  * @property {number} seen the last decision on this cell, 0 where there is none
  * @property {boolean} decided

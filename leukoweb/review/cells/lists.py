@@ -81,6 +81,7 @@ def cells_for_json(cells, evidence) -> list[dict]:
                 "code": cell.code or NOT_A_CELL,
                 "said": cell.detector_code,
                 "score": None if cell.score is None else round(cell.score, 3),
+                "chances": cell.chances,
                 "box": [round(value, 1) for value in cell.xyxy],
                 "seen": cell.last_decision_id or 0,
                 "decided": bool(cell.decided_code),
