@@ -87,9 +87,16 @@ def backup(used, tmp_path_factory):
 def test_a_backup_restored_into_an_empty_place_holds_every_row_and_every_image(used, backup, place):
     assert backup.stat().st_mode & 0o077 == 0
     empty = place("empty")
+    # What was uploaded between the copy of the database and that of the images: a file without a row.
+    stray = backup / "store" / "originals" / "ff" / ("f" * 64)
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"uploaded meanwhile")
     code, said = empty.manage("restore", backup)
+    stray.unlink()
     assert code == 0, said
     assert "2 images" in said
+    code, said = empty.manage("check_store")
+    assert code == 0, said
     assert empty.rows() == used.rows()
     assert (empty.folder / "secret_key").read_text() == (used.folder / "secret_key").read_text()
     assert empty.manage("verify_audit")[0] == 0
@@ -116,6 +123,44 @@ def test_a_backup_that_was_tampered_with_or_is_unfinished_is_refused(backup, pla
     code, said = third.manage("restore", folder)
     assert code == 1
     assert "no finished backup" in said
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        ('["a list"]', "cannot read"),
+        ('{"format": 1}', "does not name the database"),
+        ('{"format": 1, "database": "db.sqlite3"}', "does not name the database"),
+        ('{"format": 1, "database": {"engine": "sqlite", "file": 7, "sha256": "x"}}', "does not name the database"),
+        (
+            '{"format": 1, "database": {"engine": "sqlite", "file": "../x", "sha256": "x"}}',
+            "does not name the database",
+        ),
+        ('{"format": 1, "database": {"engine": "sqlite", "file": "x", "sha256": "x"}}', "has no file x"),
+        ("[" * 50_000, "no readable manifest"),
+    ],
+)
+def test_a_manifest_of_another_shape_is_refused_in_a_sentence(db, tmp_path, manifest, said):
+    """H40."""
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(CommandError, match=said):
+        call_command("restore", tmp_path)
+
+
+def test_a_part_that_vanishes_while_it_is_copied_does_not_fail_the_backup(db, stored, settings, tmp_path, capsys):
+    """H52: a name in the store without a file, as a part of an upload that ended; and it says what it holds."""
+    (settings.STORE_DIR / "gone").symlink_to(tmp_path / "nowhere")
+    (settings.DATA_DIR / "secret_key").unlink(missing_ok=True)
+    call_command("backup", tmp_path / "backups")
+    [folder] = (tmp_path / "backups").iterdir()
+    assert next((folder / "store" / "originals").rglob("*"), None)
+    said = capsys.readouterr().out
+    assert "does not hold the secret key" in said
+    assert not json.loads((folder / "manifest.json").read_text())["has_secret_key"]
+    (settings.DATA_DIR / "secret_key").write_text(settings.SECRET_KEY)
+    (folder.rename(tmp_path / "first"))
+    call_command("backup", tmp_path / "backups")
+    assert "patient records and the secret key" in capsys.readouterr().out
 
 
 def test_a_backup_into_a_place_that_cannot_be_written_is_refused_in_words(db, tmp_path):

@@ -136,6 +136,7 @@ TABLE = {
     "reference_start": ("no", OWN),
     "reference_read": (OWN, OWN),
     "reference_leave": ("no", OWN),
+    "reference_cancel": ("no", SIGNER_OWN),
     "reference_settle": ("no", SIGNER_OWN),
     # reports
     "flag_acknowledge": ("no", OWN),

@@ -5,8 +5,9 @@ from django.db import IntegrityError
 from django.urls import reverse
 
 from leukoweb.accounts.models import User
-from leukoweb.review.counting.agreement import cohen_kappa
-from leukoweb.review.models import Decision, Reading, ReferenceCount
+from leukoweb.audit.models import Event
+from leukoweb.review.counting.agreement import cohen_kappa, kappa_interval
+from leukoweb.review.models import Decision, Reading, ReferenceCount, Report
 from leukoweb.review.studies.reference import read_cell
 from tests.conftest import PASSWORD
 from tests.test_reports import look_at, post_signature
@@ -144,6 +145,7 @@ def test_a_cell_is_read_once_and_only_by_its_reader(case, sign_in, technologist,
     client = sign_in(technologist)
     start(client, case)
     address = reverse("reference_read", args=[case.pk])
+    client.post(address)
     reading = client.get(address).context["reading"]
     client.post(address, {"reading": reading.pk, "code": "NGS"})
     client.post(address, {"reading": reading.pk, "code": "MYO"})
@@ -156,13 +158,13 @@ def test_a_cell_is_read_once_and_only_by_its_reader(case, sign_in, technologist,
 def test_too_few_cells_are_refused_in_a_sentence(make_case, make_slide, sign_in, technologist):
     case = make_case()
     make_slide(case, {"NGS": 399})
-    assert "needs 400 cells" in start(sign_in(technologist), case).content.decode()
+    assert "needs 400 leukocytes" in start(sign_in(technologist), case).content.decode()
     assert not ReferenceCount.objects.exists()
 
 
 def test_the_signed_report_holds_the_reference_count(case, sign_in, technologist, second_reader, pathologist):
     """C1, S5: settled first, then printed and sealed."""
-    look_at(case, technologist)
+    look_at(case, pathologist)
     start(sign_in(technologist), case)
     read_all(sign_in(technologist), case)
     read_all(sign_in(second_reader), case, doubt)
@@ -181,3 +183,91 @@ def test_kappa_is_that_of_a_worked_example():
     assert cohen_kappa([]) is None
     assert cohen_kappa([("y", "y")] * 3) is None
     assert cohen_kappa([("y", "n"), ("n", "y")]) == -1.0
+
+
+def test_the_interval_of_kappa_is_that_of_statsmodels():
+    """From statsmodels 0.15.0, `cohens_kappa(table)`: kappa_low and kappa_upp of the same tables."""
+    pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
+    assert kappa_interval(pairs) == pytest.approx((0.151092290476661, 0.6489077095233389), abs=1e-6)
+    pairs = [("NGS", "NGS")] * 18 + [("NGS", "NGB")] * 3 + [("NGB", "NGB")] * 6 + [("LYT", "LYT")] * 9
+    pairs += [("LYT", "LYA")] * 2 + [("LYA", "LYT")] + [("MON", "LYA")]
+    assert kappa_interval(pairs) == pytest.approx((0.5698100446012369, 0.8993842681949713), abs=1e-6)
+    assert kappa_interval([]) is None
+    assert kappa_interval([("y", "y")] * 9 + [("n", "n")] * 9) is None
+
+
+def test_each_reader_has_a_slide_and_200_leukocytes_however_many_other_cells(
+    make_case, make_slide, sign_in, technologist, second_reader, pathologist
+):
+    """C1, H31: erythroblasts and smudge cells are met, but never among the 200."""
+    case = make_case()
+    for _ in range(2):
+        make_slide(case, {"NGS": 140, "LYT": 80, "EBO": 60, "KSC": 20})
+    start(sign_in(technologist), case)
+    for reader in (technologist, second_reader):
+        read_all(sign_in(reader), case)
+    result = sign_in(pathologist).get(reverse("reference_detail", args=[case.pk])).context
+    assert (result["first"].total, result["second"].total, result["merged"].total) == (200, 200, 400)
+    own = Reading.objects.filter(is_second_look=False)
+    assert own.count() > 400
+    for place in (1, 2):
+        assert own.filter(place=place).values("cell__run__slide").distinct().count() == 1
+
+
+def test_a_reader_who_calls_fewer_cells_leukocytes_gets_more_until_there_are_200(
+    case, sign_in, technologist, second_reader, pathologist
+):
+    """H31: 200 leukocytes by the reader's own eyes."""
+    start(sign_in(technologist), case)
+    first = Reading.objects.filter(place=1, is_second_look=False).first().cell_id
+    client = sign_in(technologist)
+    read_all(client, case, lambda reading: "KSC" if reading.cell_id == first else reading.cell.detector_code)
+    own = Reading.objects.filter(place=1, is_second_look=False)
+    while reading := own.filter(code="").first():
+        client.post(reverse("reference_read", args=[case.pk]), {"reading": reading.pk, "code": "NGS"})
+    assert own.exclude(code="KSC").count() == 200
+    assert own.count() == 201
+
+
+def test_a_reader_who_labelled_the_case_is_refused(case, sign_in, technologist):
+    """H31: not blinded."""
+    look_at(case, technologist)
+    client = sign_in(technologist)
+    start(client, case)
+    answer = client.post(reverse("reference_read", args=[case.pk]), follow=True)
+    assert "would not read blind" in answer.content.decode()
+    assert ReferenceCount.objects.get().first_reader is None
+
+
+def test_an_unfinished_reference_count_blocks_the_signature_until_it_is_cancelled_with_a_reason(
+    case, sign_in, technologist, pathologist
+):
+    """H31."""
+    look_at(case, pathologist)
+    client = sign_in(technologist)
+    start(client, case)
+    client.post(reverse("reference_read", args=[case.pk]))
+    reading = client.get(reverse("reference_read", args=[case.pk])).context["reading"]
+    client.post(reverse("reference_read", args=[case.pk]), {"reading": reading.pk, "code": "NGS"})
+    client = sign_in(pathologist)
+    assert "The reference count is not finished" in post_signature(client, case).content.decode()
+    client.post(reverse("reference_cancel", args=[case.pk]), {"reason": " "})
+    assert ReferenceCount.objects.exists()
+    client.post(reverse("reference_cancel", args=[case.pk]), {"reason": "One reader is ill."})
+    assert not ReferenceCount.objects.exists()
+    assert Event.objects.get(action="reference.cancel").changes["readings"] == [[reading.cell_id, 1, "NGS"]]
+    assert post_signature(client, case).status_code == 302
+
+
+def test_the_readings_are_in_the_sealed_bundle(case, sign_in, technologist, second_reader, pathologist):
+    """H31: every single reading, who read it and when."""
+    look_at(case, pathologist)
+    start(sign_in(technologist), case)
+    for reader in (technologist, second_reader):
+        read_all(sign_in(reader), case)
+    client = sign_in(pathologist)
+    assert post_signature(client, case).status_code == 302
+    readings = Report.objects.get(case=case).content["reference"]["readings"]
+    assert len(readings) == 440
+    assert {reading["by"] for reading in readings} == {"tess", "rita"}
+    assert sum(reading["is_second_look"] for reading in readings) == 40

@@ -12,6 +12,7 @@ from pypdf import PdfReader
 from leukoweb.review.cells.decisions import current_cells, relabel_cells
 from leukoweb.review.models import Report
 from leukoweb.review.reports.files import file_of
+from leukoweb.review.reports.fonts import undrawable
 from leukoweb.review.reports.seal import problems_of
 from tests.test_reports import AML, WBC, acknowledge, post_signature, reviewed  # noqa: F401
 
@@ -145,3 +146,22 @@ def test_a_report_that_an_older_version_signed_still_opens_in_every_form(file, m
     for form in ("csv", "json", "bundle"):
         assert client.get(reverse("report_export", args=[report.pk, form])).status_code == 200
     assert problems_of(client.get(reverse("report_export", args=[report.pk, "bundle"])).content) == []
+
+
+@pytest.mark.parametrize("name", ["王小明", "김민수", "สมชาย ใจดี", "अनिल कुमार", "محمد", "Jürgen Müller", "Ďuriš"])
+def test_the_pdf_draws_every_name_or_says_that_it_cannot(name, reviewed, sign_in, pathologist):  # noqa: F811
+    """H18: fonts as fontconfig names them; without one the letters are listed."""
+    case = reviewed()
+    case.patient.name = name
+    case.patient.save()
+    client = sign_in(pathologist)
+    client.post(reverse("case_sign", args=[case.pk]), {"act": "keep", "comment": "x"})
+    report = Report.objects.get()
+    pdf = PdfReader(io.BytesIO(client.get(reverse("report_pdf", args=[report.pk])).content))
+    text = " ".join(pdf.pages[0].extract_text().split())
+    missing = undrawable(name)
+    assert ("no font on this server draws" in text) == bool(missing)
+    for letter in missing:
+        assert f"U+{ord(letter):04X}" in text
+    if not missing and name.isascii() or name.startswith(("J", "Ď")):
+        assert name in text

@@ -17,7 +17,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from leukoweb.accounts.models import User
-from leukoweb.review.models import Report
+from leukoweb.review.cells.decisions import current_cells, relabel_cells
+from leukoweb.review.models import Decision, Report, Withdrawal
 from leukoweb.review.reports import guard, signing
 from leukoweb.review.reports.seal import FIRST, canonical, digest, problems_of
 from tests.test_reports import PASSWORD, post_signature, reviewed, signed  # noqa: F401 (fixtures)
@@ -227,3 +228,99 @@ def test_a_signature_is_not_carried_over_to_a_new_password_or_person(signed, out
     page = client.get(reverse("report_detail", args=[report.pk])).content.decode()
     assert "Signed by Paul" in page
     assert PASSWORD not in page
+
+
+def say_all():
+    """What `verify_report --all` says, and whether it found something."""
+    out = io.StringIO()
+    try:
+        call_command("verify_report", "--all", stdout=out)
+    except CommandError:
+        return out.getvalue()
+    return ""
+
+
+def behind_the_product(change):
+    """Change the database as somebody would who holds its password: without the guard, which is put back."""
+    guard.lift_guard()
+    change()
+    guard.set_guard()
+
+
+@pytest.fixture
+def two_signed(reviewed, sign_in, pathologist):  # noqa: F811
+    """Two signed cases and the client of their signer."""
+    client = sign_in(pathologist)
+    for number in ("A-1", "A-2"):
+        post_signature(client, reviewed(accession_number=number))
+    assert say_all() == ""
+    return [*Report.objects.order_by("sequence"), client]
+
+
+def test_the_last_signed_report_cannot_be_deleted_unseen(two_signed):
+    """H40: the chain alone does not show that its end is missing, the audit does."""
+    last = two_signed[1]
+    behind_the_product(lambda: Report.objects.filter(pk=last.pk)._raw_delete("default"))
+    assert f"Report {last.pk}, version 1 of case {last.case_id}, was signed on" in say_all()
+    assert "no longer there" in say_all()
+
+
+def test_a_report_moved_to_another_case_is_found(two_signed, make_case):
+    """H40."""
+    report, other = two_signed[0], make_case("A-3")
+    behind_the_product(lambda: Report.objects.filter(pk=report.pk).update(case=other))
+    assert f"signed for case {report.case_id} and now belongs to case {other.pk}" in say_all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"comment": "All normal!"}, "Its column comment is not what was sealed"),
+        ({"signature_meaning": "Nothing"}, "Its column signature_meaning"),
+        ({"lya_meaning": "abnormal"}, "Its column lya_meaning"),
+    ],
+)
+def test_columns_changed_beside_the_sealed_content_are_found(two_signed, change, said):
+    """H40."""
+    behind_the_product(lambda: Report.objects.filter(pk=two_signed[0].pk).update(**change))
+    assert said in say_all()
+
+
+def test_another_signer_is_found(two_signed, technologist):
+    """H40, S3."""
+    behind_the_product(lambda: Report.objects.filter(pk=two_signed[0].pk).update(signed_by=technologist))
+    assert "was signed by Paul" in say_all()
+
+
+def test_decisions_of_a_signed_case_that_were_rewritten_removed_or_added_are_found(two_signed, pathologist):
+    """H40, S4."""
+    decisions = list(Decision.objects.filter(cell__run__slide__case=two_signed[0].case_id).order_by("pk")[:2])
+    Decision.objects.filter(pk=decisions[0].pk).update(to_code="MYO")
+    Decision.objects.filter(pk=decisions[1].pk)._raw_delete("default")
+    added = Decision.objects.create(cell=decisions[1].cell, to_code="MYO", decided_by=pathologist)
+    said = say_all()
+    assert f"Decision {decisions[0].pk} on cell {decisions[0].cell_id} is not what was sealed" in said
+    assert f"Decision {decisions[1].pk} on cell {decisions[1].cell_id} is gone" in said
+    assert f"Decision {added.pk} on cell {added.cell_id} came after the signature" in said
+
+
+def test_a_dropped_guard_is_found(two_signed):
+    """H40."""
+    guard.lift_guard()
+    try:
+        assert "dropped its triggers" in say_all()
+    finally:
+        guard.set_guard()
+
+
+def test_amended_withdrawn_and_cancelled_reports_verify_and_a_removed_withdrawal_is_found(two_signed, technologist):
+    """S12: what the product itself does afterwards is no forgery."""
+    first, second, client = two_signed
+    client.post(reverse("report_amend", args=[first.pk]), {"reason": "Bands."})
+    relabel_cells([c for c in current_cells(first.case) if c.code == "NGS"][:3], to="NGB", by=technologist)
+    draft = Report.objects.get(version=2)
+    client.post(reverse("amendment_cancel", args=[draft.pk]), {"reason": "Wrong case."})
+    client.post(reverse("report_withdraw", args=[second.pk]), {"reason": "Wrong tube.", "password": PASSWORD})
+    assert say_all() == ""
+    Withdrawal.objects.all().delete()
+    assert f"Report {second.pk}: its withdrawal is not what the audit says." in say_all()

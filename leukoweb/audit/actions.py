@@ -61,6 +61,7 @@ class Action(models.TextChoices):
     PHRASE_DELETE = "phrase.delete", "removed a phrase"
     PHRASE_SAVE = "phrase.save", "saved a phrase"
     POLICY_CHANGE = "policy.change", "changed the policy"
+    REFERENCE_CANCEL = "reference.cancel", "cancelled a reference count"
     REFERENCE_FINISH = "reference.finish", "finished a reference count"
     REFERENCE_LEAVE = "reference.leave", "gave a place in a reference count back"
     REFERENCE_READ = "reference.read", "began to read a reference count"

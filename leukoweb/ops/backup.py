@@ -17,7 +17,7 @@ from django.db import connection
 from django.utils import timezone
 
 from leukoweb.cases.models import SlideImage
-from leukoweb.ops.store_check import problems_of_store
+from leukoweb.ops.store_check import orphans, problems_of_store
 from leukoweb.refusals import Refused
 
 FORMAT = 1
@@ -37,12 +37,14 @@ def back_up(target: Path) -> Path:
     database = _dump(unfinished)
     _copy_tree(settings.STORE_DIR, unfinished / "store")
     key = settings.DATA_DIR / "secret_key"
-    if key.exists():
+    has_key = key.exists() and key.read_text().strip() == settings.SECRET_KEY  # else it comes from the environment
+    if has_key:
         shutil.copy2(key, unfinished / "secret_key")
     manifest = {
         "format": FORMAT,
         "made_at": now.isoformat(),
         "database": {"engine": connection.vendor, "file": database.name, "sha256": _sha256(database)},
+        "has_secret_key": has_key,
         "originals": sum(1 for p in (unfinished / "store" / "originals").rglob("*") if p.is_file()),
     }
     (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -67,7 +69,10 @@ def restore(source: Path) -> int:
     if (source / "secret_key").exists():
         shutil.copy2(source / "secret_key", settings.DATA_DIR / "secret_key")
     call_command("migrate", verbosity=0)
-    broken = [problem for problem in problems_of_store() if not problem.startswith("orphan")]
+    # The images were copied after the database: what was uploaded in between has a file in the copy and no row.
+    for path in orphans():
+        path.unlink()
+    broken = list(problems_of_store())
     if broken:
         raise Refused("The backup is restored but not whole: " + "; ".join(broken[:5]))
     return SlideImage.objects.values("sha256").distinct().count()
@@ -76,10 +81,18 @@ def restore(source: Path) -> int:
 def _manifest(source: Path) -> dict:
     try:
         manifest = json.loads((source / "manifest.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise Refused(f"{source} is no finished backup: it has no readable manifest.json.") from None
-    if manifest.get("format") != FORMAT:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise Refused(f"{source} was made by a version of LeukoWeb that this one cannot read.")
+    database = manifest.get("database")
+    named = [database.get(name) for name in ("engine", "file", "sha256")] if isinstance(database, dict) else [None]
+    if not all(isinstance(value, str) and value for value in named) or Path(named[1]).name != named[1]:
+        raise Refused(
+            f"{source / 'manifest.json'} does not name the database of the backup: it was changed or damaged."
+        )
+    if not (source / named[1]).is_file():
+        raise Refused(f"{source} has no file {named[1]}, which its manifest names: the backup is not whole.")
     return manifest
 
 
@@ -132,8 +145,15 @@ def _postgresql(program, *arguments):
 
 def _copy_tree(source: Path, target: Path):
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if source.exists():
+    if not source.exists():
+        return
+    try:
         shutil.copytree(source, target, dirs_exist_ok=True)
+    except shutil.Error as error:
+        # Parts of uploads and views come and go while the product runs; only what is still there was not copied.
+        left = [Path(path) for path, *_ in error.args[0] if Path(path).exists()]
+        if left:
+            raise Refused(f"{left[0]} and {len(left) - 1} others could not be copied.") from error
 
 
 def _sha256(path: Path) -> str:

@@ -18,6 +18,7 @@ from leukoweb.analysis.models import DetectorVersion, Run
 from leukoweb.audit import chain
 from leukoweb.delivery.outbox import undelivered
 from leukoweb.review.reports import guard
+from leukoweb.review.reports.fonts import can_be_asked, missing_scripts
 
 QUEUE_PATIENCE = timedelta(minutes=30)
 FREE_DISK_WARNING_BYTES = 5 * 2**30
@@ -142,4 +143,9 @@ def pdf_check() -> Check:
     except OSError:
         words = "Pango is missing: reports can be printed from the browser, not made as PDF. Install libpangoft2-1.0-0."
         return Check("PDF", "warning", words)
-    return Check("PDF", "ok", "Reports can be made as PDF.")
+    if not can_be_asked():
+        return Check("PDF", "warning", "fc-list is missing, so fonts cannot be checked. Install fontconfig.")
+    if missing := missing_scripts():
+        words = f"No font draws {', '.join(missing)}: such names are missing in a PDF, which then says so. Install "
+        return Check("PDF", "warning", f"{words}fonts-noto-core and fonts-noto-cjk.")
+    return Check("PDF", "ok", "Reports can be made as PDF, with names in every script.")

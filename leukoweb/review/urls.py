@@ -16,6 +16,7 @@ urlpatterns = [
     path("cases/<int:pk>/reference/start/", reference.reference_start, name="reference_start"),
     path("cases/<int:pk>/reference/read/", reference.reference_read, name="reference_read"),
     path("cases/<int:pk>/reference/leave/", reference.reference_leave, name="reference_leave"),
+    path("cases/<int:pk>/reference/cancel/", reference.reference_cancel, name="reference_cancel"),
     path("cases/<int:pk>/reference/settle/", reference.reference_settle, name="reference_settle"),
     path("cases/<int:pk>/sign/", reports.case_sign, name="case_sign"),
     path("reports/<int:pk>/", reports.report_detail, name="report_detail"),

@@ -13,6 +13,9 @@ from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell
 from leukoweb.places import ASSETS
 from leukoweb.refusals import Refused
+from leukoweb.review.reports.fonts import undrawable
+
+MOST_LETTERS = 40  # named in the notice of letters that no font has
 
 
 def cell_pictures(content: dict) -> list[dict]:
@@ -37,7 +40,11 @@ def rejection_pdf(content: dict, address: str) -> bytes:
 
 def _written(template: str, page: dict) -> bytes:
     html = _weasyprint()
-    text = render_to_string(template, {**page, "code_svg": _code(page["address"]), "stylesheet": _stylesheet()})
+    page = {**page, "code_svg": _code(page["address"]), "stylesheet": _stylesheet()}
+    text = render_to_string(template, page)
+    if letters := undrawable(text):
+        page["undrawable"] = ", ".join(f"U+{ord(letter):04X}" for letter in letters[:MOST_LETTERS])
+        text = render_to_string(template, page)
     return html(string=text, url_fetcher=_fetch_only_embedded()).write_pdf(pdf_variant="pdf/ua-1")
 
 

@@ -24,6 +24,7 @@ from leukoweb.review.reports.content import content_of, signature_of
 from leukoweb.review.reports.seal import FIRST, digest, seal_of
 from leukoweb.review.reports.verification import Verification, is_reviewed
 from leukoweb.review.services import current_policy, differential_of, rules_of, verification_now
+from leukoweb.review.studies.reference import unread
 
 MEANINGS = ("Review and approval", "Responsibility for the reported results")
 CLOSED = {
@@ -119,6 +120,9 @@ def gates_of(report, content=None) -> list[Gate]:
               "The meaning of atypical lymphocytes is said." if lya else "No atypical lymphocyte was counted.",
               "Say whether the atypical lymphocytes are variant or abnormal."),
     ]  # fmt: skip
+    if left := unread(case):
+        gates.append(Gate("reference_unfinished", f"The reference count is not finished: {left} cells are to be read. "
+                          "Finish it, or a pathologist cancels it with a reason.", False))  # fmt: skip
     if content["reference"]:
         left = content["reference"]["open"]
         gates.append(_gate("reference", not left, "Every disagreement of the reference count is settled.",

@@ -10,17 +10,19 @@ from collections import Counter
 from django.db import transaction
 from django.utils import timezone
 
-from detection.cell_types import NOT_A_CELL
+from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, TO_REVIEW, TO_SIGN, Case
+from leukoweb.cases.services import MOST_REASON
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import LABELS, current_cells
-from leukoweb.review.counting.agreement import cohen_kappa
+from leukoweb.review.counting.agreement import cohen_kappa, kappa_interval
 from leukoweb.review.counting.differential import Differential, count_differential
-from leukoweb.review.models import Reading, ReferenceCount
+from leukoweb.review.models import Decision, Reading, ReferenceCount
 from leukoweb.review.services import age_years, current_policy, rules_of, wbc_of
 
 EACH, SECOND_LOOKS = 200, 20
+LEUKOCYTES = (*(t.code for t in CELL_TYPES if t.in_differential), UNIDENTIFIED)
 
 
 def start_reference(case, *, by) -> ReferenceCount:
@@ -33,15 +35,7 @@ def start_reference(case, *, by) -> ReferenceCount:
             raise Refused(
                 "A reference count needs a case whose slides are analysed and that is not signed.", code="wrong_state"
             )
-        # Erythroblasts and smudge cells lie outside the 400, but who reads blind must be able to meet them.
-        cells = [cell.pk for cell in current_cells(case) if cell.code and cell.code != NOT_A_CELL]
-        if len(cells) < 2 * EACH:
-            raise Refused(
-                f"A reference count needs {2 * EACH} cells, {EACH} for each reader; this case has {len(cells)}. "
-                "Upload more fields."
-            )
-        drawn = random.SystemRandom().sample(cells, 2 * EACH)
-        own = {1: drawn[:EACH], 2: drawn[EACH:]}
+        own = _drawn(case)
         count = ReferenceCount.objects.create(case=case, started_by=by)
         for place, other in ((1, 2), (2, 1)):
             dealt = [(pk, False) for pk in own[place]] + [(pk, True) for pk in own[other][:SECOND_LOOKS]]
@@ -49,8 +43,69 @@ def start_reference(case, *, by) -> ReferenceCount:
             Reading.objects.bulk_create(
                 Reading(count=count, cell_id=pk, place=place, is_second_look=is_second) for pk, is_second in dealt
             )
-        record("reference.start", actor=by, obj=count, case=case, changes={"cells": len(drawn)})
+        record("reference.start", actor=by, obj=count, case=case, changes={"cells": len(own[1]) + len(own[2])})
     return count
+
+
+def _drawn(case) -> dict[int, list[int]]:
+    """Draw each reader's own cells, in random order, until EACH leukocytes are among them.
+
+    Erythroblasts and smudge cells lie outside of the 400, but who reads blind must be able to meet them. Where two
+    slides have enough, each reader has a slide (CLSI H20); else the cells come from all slides.
+    """
+    pools = {}
+    for cell in current_cells(case).select_related("run"):
+        if cell.code and cell.code != NOT_A_CELL:
+            pools.setdefault(cell.run.slide_id, []).append((cell.pk, cell.code in LEUKOCYTES))
+    leukocytes = {slide: sum(counts for _, counts in cells) for slide, cells in pools.items()}
+    in_all = sum(leukocytes.values())
+    if in_all < 2 * EACH:
+        raise Refused(
+            f"A reference count needs {2 * EACH} leukocytes, {EACH} for each reader; this case has {in_all}. "
+            "Upload more fields."
+        )
+    largest = sorted(leukocytes, key=leukocytes.get, reverse=True)[:2]
+    if len(largest) == 2 and leukocytes[largest[1]] >= EACH:
+        return {place: _until_enough(pools[slide]) for place, slide in enumerate(largest, 1)}
+    everything = [cell for cells in pools.values() for cell in cells]
+    first = _until_enough(everything)
+    taken = set(first)
+    return {1: first, 2: _until_enough([cell for cell in everything if cell[0] not in taken])}
+
+
+def _until_enough(cells) -> list[int]:
+    """Take cells in random order until EACH leukocytes are among them."""
+    shuffled = random.SystemRandom().sample(cells, len(cells))
+    taken, leukocytes = [], 0
+    for key, is_leukocyte in shuffled:
+        if leukocytes == EACH:
+            break
+        taken.append(key)
+        leukocytes += is_leukocyte
+    return taken
+
+
+def _refuse_unblinded(case, reader) -> None:
+    """Refuse somebody who has labelled or added a cell of the case: such a reader is not blinded."""
+    if Decision.objects.filter(cell__run__slide__case=case, decided_by=reader).exists():
+        raise Refused(
+            "You have labelled cells of this case, so you would not read blind. Ask a colleague who has not.",
+            code="wrong_state",
+        )
+
+
+def _deal_more(count, place: int) -> None:
+    """Deal further cells of the reader's slides while the reader has called fewer than EACH of them leukocytes."""
+    readings = count.readings.filter(place=place, is_second_look=False)
+    missing = EACH - readings.filter(code__in=LEUKOCYTES).count()
+    if missing <= 0:
+        return
+    dealt = count.readings.filter(is_second_look=False).values("cell")
+    slides = readings.values("cell__run__slide")
+    left = current_cells(count.case).filter(run__slide__in=slides).exclude(pk__in=dealt)
+    pool = [cell.pk for cell in left if cell.code and cell.code != NOT_A_CELL]
+    drawn = random.SystemRandom().sample(pool, min(missing, len(pool)))
+    Reading.objects.bulk_create(Reading(count=count, cell_id=key, place=place) for key in drawn)
 
 
 def place_of(count, reader) -> int | None:
@@ -65,6 +120,7 @@ def take_place(count, *, by) -> int:
         count = ReferenceCount.objects.get(pk=count.pk)
         if place := place_of(count, by):
             return place
+        _refuse_unblinded(count.case, by)
         if count.first_reader_id and count.second_reader_id:
             raise Refused("Both readers of this reference count are somebody else.", code="wrong_state")
         place = 1 if count.first_reader_id is None else 2
@@ -104,16 +160,45 @@ def read_cell(reading, code: str, *, by) -> None:
     reader_id = count.first_reader_id if reading.place == 1 else count.second_reader_id
     if reader_id != by.pk:
         raise Refused("This cell was dealt to the other reader.", code="wrong_state")
-    if not Reading.objects.filter(pk=reading.pk, code="").update(code=code, read_at=timezone.now()):
-        raise Refused("This cell was read already.", code="wrong_state")
-    if not count.readings.filter(place=reading.place, code="").exists():
-        with transaction.atomic():
+    _refuse_unblinded(count.case, by)
+    with transaction.atomic():
+        if not Reading.objects.filter(pk=reading.pk, code="").update(code=code, read_at=timezone.now()):
+            raise Refused("This cell was read already.", code="wrong_state")
+        if not count.readings.filter(place=reading.place, code="").exists():
+            _deal_more(count, reading.place)
+        if not count.readings.filter(place=reading.place, code="").exists():
             record("reference.finish", actor=by, obj=count, case=count.case, changes={"reader": reading.place})
+
+
+def cancel_reference(count, *, by, reason: str) -> None:
+    """End a reference count that will not be finished; what was read goes to the audit with the reason."""
+    if not by.can("sign_report"):
+        raise Refused("Only a pathologist cancels a reference count.", code="not_allowed")
+    reason = reason.strip()
+    if not reason or len(reason) > MOST_REASON:
+        raise Refused(f"Write why the reference count is cancelled, in at most {MOST_REASON:,} characters.", "reason")
+    with transaction.atomic():
+        case = Case.objects.locked(count.case_id)
+        if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
+            raise Refused("This case is closed: its reference count stays as it is.", code="case_closed")
+        read = count.readings.exclude(code="").values_list("cell_id", "place", "code")
+        changes = {"reason": reason, "readings": [list(entry) for entry in read]}
+        key = count.pk
+        count.readings.all().delete()
+        count.delete()
+        count.pk = key
+        record("reference.cancel", actor=by, obj=count, case=case, changes=changes)
+
+
+def unread(case) -> int:
+    """Return how many cells of an unfinished reference count are still to be read; 0 where none is open."""
+    count = ReferenceCount.objects.filter(case=case).first()
+    return 0 if count is None or is_finished(count) else count.readings.filter(code="").count() or 1
 
 
 def is_finished(count) -> bool:
     """Whether both readers have read all their cells: only then anybody sees what they read."""
-    return bool(count.second_reader_id) and not count.readings.filter(code="").exists()
+    return bool(count.first_reader_id and count.second_reader_id) and not count.readings.filter(code="").exists()
 
 
 def disagreements(count) -> list[tuple[Reading, Reading]]:
@@ -142,11 +227,13 @@ def result_of(count) -> dict:
     readings = list(count.readings.select_related("cell"))
     own = [r for r in readings if not r.is_second_look]
     pairs = _pairs(count)
+    called = [(one.code, two.code) if one.place == 1 else (two.code, one.code) for one, two in pairs]
     return {
         "first": _counted(count.case, [r.code for r in own if r.place == 1]),
         "second": _counted(count.case, [r.code for r in own if r.place == 2]),
         "merged": _counted(count.case, [r.settled_code or r.code for r in own]),
-        "kappa": cohen_kappa([(one.code, two.code) if one.place == 1 else (two.code, one.code) for one, two in pairs]),
+        "kappa": cohen_kappa(called),
+        "kappa_interval": kappa_interval(called),
         "read_twice": len(pairs),
         "disagreements": [(one, two) for one, two in pairs if one.code != two.code],
     }
@@ -158,13 +245,29 @@ def reference_section(case) -> dict | None:
     if count is None or not is_finished(count):
         return None
     result = result_of(count)
+    low, high = result["kappa_interval"] or (None, None)
+    readers = {1: count.first_reader.username, 2: count.second_reader.username}
     return {
         "readers": [count.first_reader.printed_name, count.second_reader.printed_name],
         "differential": result["merged"].as_dict(),
         "kappa": None if result["kappa"] is None else round(result["kappa"], 4),
+        "kappa_low": None if low is None else round(low, 4),
+        "kappa_high": None if high is None else round(high, 4),
         "read_twice": result["read_twice"],
         "disagreements": len(result["disagreements"]),
         "open": sum(not own.settled_code for own, _ in result["disagreements"]),
+        "readings": [
+            {
+                "cell": reading.cell_id,
+                "by": readers[reading.place],
+                "is_second_look": reading.is_second_look,
+                "code": reading.code,
+                "at": timezone.localtime(reading.read_at).isoformat(timespec="seconds"),
+                "settled_code": reading.settled_code,
+                "settled_by": reading.settled_by.username if reading.settled_by else "",
+            }
+            for reading in count.readings.select_related("settled_by").order_by("pk")
+        ],
     }
 
 

@@ -126,10 +126,11 @@ def case_presence(request, pk):
 @requires("read_cases")
 @require_GET
 def reference_cells(request, code):
-    """Pictures of a type: the laboratory's atlas, and cells of its signed reports, the last ones first."""
+    """Pictures of a type: the laboratory's atlas, and cells of its signed reports, the last ones first; none drawn."""
     signed = Decision.objects.filter(
         to_code=code,
         cell__in=Cell.objects.visible_to(request.user).counted(),
+        cell__run__slide__is_drawn=False,
         cell__run__slide__case__reports__state=Report.State.SIGNED,
     ).order_by("-id")
     keys = list(dict.fromkeys(signed.values_list("cell_id", flat=True)[: 5 * REFERENCES]))

@@ -1,6 +1,7 @@
 """Pages of the reference differential: start, read blind, compare and settle; what is read blind shows no label."""
 
 from django.contrib import messages
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -113,6 +114,19 @@ def reference_leave(request, pk):
     try:
         reference.give_place_back(_count(case), by=request.user)
         messages.success(request, "Your place is free for another reader.")
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("reference_detail", case.pk)
+
+
+@requires("sign_report")
+@require_POST
+def reference_cancel(request, pk: int) -> HttpResponse:
+    """End a reference count that will not be finished, with a reason."""
+    case = visible_case(request.user, pk)
+    try:
+        reference.cancel_reference(_count(case), by=request.user, reason=request.POST.get("reason", ""))
+        messages.success(request, "The reference count is cancelled; its readings are in the audit.")
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)

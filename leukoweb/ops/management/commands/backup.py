@@ -19,4 +19,11 @@ class Command(BaseCommand):
             folder = back_up(target.resolve())
         except (Refused, OSError) as reason:
             raise CommandError(f"No backup was made: {reason}") from None
-        self.stdout.write(f"The backup lies in {folder}. It holds patient records and the secret key: keep it locked.")
+        has_key = (folder / "secret_key").exists()
+        holds = "patient records and the secret key" if has_key else "patient records"
+        self.stdout.write(f"The backup is in {folder}. It holds {holds}: keep it locked.")
+        if not has_key:
+            self.stdout.write(
+                "It does not hold the secret key, which is in the environment (LEUKOWEB_SECRET_KEY): keep the key as "
+                "well. With another key every second factor has to be enrolled anew."
+            )

@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from leukoweb.accounts.models import Laboratory
 from leukoweb.review.models import Report
+from leukoweb.review.reports.ledger import general_problems, problems_of_report
 from leukoweb.review.reports.seal import FIRST, bundle_of, canonical, problems_of
 
 
@@ -20,7 +21,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser):
         parser.add_argument("files", nargs="*", type=Path, help="bundles that “Sealed bundle” on a report saved")
         parser.add_argument("--seal", help="the seal as printed on paper: unmasks a bundle that was sealed anew")
-        parser.add_argument("--all", action="store_true", help="verify the chain of every laboratory in the database")
+        parser.add_argument("--all", action="store_true", help="verify all reports and hold them against the audit")
 
     def handle(self, *, files, seal, **options):
         if not files and not options["all"]:
@@ -35,6 +36,8 @@ class Command(BaseCommand):
         if options["all"]:
             for laboratory in Laboratory.objects.order_by("pk"):
                 problems += self._chain(laboratory)
+            if found := general_problems():
+                problems += self._say("the audit and the reports", found)
         if problems:
             raise CommandError(f"{len(problems)} problem{'s' if len(problems) != 1 else ''} found.")
 
@@ -48,6 +51,7 @@ class Command(BaseCommand):
             )))  # fmt: skip
             if (report.sequence, report.previous_seal) != (previous[0] + 1, previous[1]):
                 found.append("It does not follow the report signed before it: one is missing or was replaced.")
+            found += problems_of_report(report)
             previous = report.sequence, report.seal
             problems += self._say(f"report {report.pk}, version {report.version}", found)
         return problems
