@@ -1,0 +1,74 @@
+"""Times of a case as typed and edited: the doubled hour of autumn, the missing one of spring, seconds (H19)."""
+
+from datetime import UTC, datetime
+
+import pytest
+import time_machine
+from django.urls import reverse
+
+from leukoweb.cases.models import Case
+
+BERLIN = "Europe/Berlin"
+
+
+@pytest.fixture
+def berlin(settings):
+    settings.TIME_ZONE = BERLIN
+
+
+def form_of(page, **changes):
+    """The page's own form as a browser sends it back."""
+    fields = [*page.context["patient"], *page.context["form"]]
+    sent = {}
+    for field in fields:
+        value = field.value()
+        shown = field.field.widget.format_value(value) if hasattr(field.field.widget, "format_value") else value
+        sent[field.html_name] = shown[0] if isinstance(shown, list) else shown
+    return {name: "" if value is None else value for name, value in (sent | changes).items()}
+
+
+@pytest.mark.parametrize("received", ["2026-10-25T00:30:00+00:00", "2026-10-25T01:30:45+00:00"])
+def test_a_case_received_in_the_doubled_hour_is_edited_and_keeps_its_moment(
+    berlin, make_case, sign_in, technologist, received
+):
+    case = make_case(received_at=datetime.fromisoformat(received))
+    client = sign_in(technologist)
+    page = client.get(reverse("case_edit", args=[case.pk]))
+    answer = client.post(reverse("case_edit", args=[case.pk]), form_of(page, clinical_note="Fever."))
+    assert answer.status_code == 302, answer.context["form"].errors
+    case.refresh_from_db()
+    assert (case.clinical_note, case.received_at) == ("Fever.", datetime.fromisoformat(received))
+
+
+def test_editing_only_the_note_leaves_seconds_as_they_are(make_case, sign_in, technologist):
+    times = {
+        "collected_at": datetime(2026, 11, 26, 10, 0, 30, tzinfo=UTC),
+        "received_at": datetime(2026, 11, 26, 10, 0, 45, tzinfo=UTC),
+    }
+    case = make_case(**times)
+    client = sign_in(technologist)
+    page = client.get(reverse("case_edit", args=[case.pk]))
+    assert client.post(reverse("case_edit", args=[case.pk]), form_of(page, clinical_note="x")).status_code == 302
+    case.refresh_from_db()
+    assert (case.collected_at, case.received_at) == (times["collected_at"], times["received_at"])
+
+
+@pytest.mark.parametrize("now", ["2026-10-25T00:31:00+00:00", "2026-10-25T01:31:00+00:00"])
+def test_the_prefilled_register_form_can_be_sent_in_the_doubled_hour(berlin, sign_in, technologist, now):
+    with time_machine.travel(datetime.fromisoformat(now), tick=False):
+        client = sign_in(technologist)
+        page = client.get(reverse("case_register"))
+        form = form_of(page, mrn="DS1", name="Doe, Jane", accession_number="DST-1")
+    with time_machine.travel(datetime.fromisoformat(now.replace(":31:00", ":33:00")), tick=False):
+        answer = client.post(reverse("case_register"), form)
+    assert answer.status_code == 302, answer.context["form"].errors
+    assert Case.objects.get().received_at == datetime.fromisoformat(now)
+
+
+def test_a_time_that_the_clocks_left_out_is_refused_in_a_sentence(berlin, make_case, sign_in, technologist):
+    case = make_case()
+    client = sign_in(technologist)
+    page = client.get(reverse("case_edit", args=[case.pk]))
+    form = form_of(page, collected_at="2026-03-29T02:30")
+    answer = client.post(reverse("case_edit", args=[case.pk]), form)
+    assert "The clocks went forward over this hour" in answer.content.decode()
