@@ -13,7 +13,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leukoweb.settings")
 
 app = Celery("leukoweb")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["leukoweb.accounts", "leukoweb.analysis", "leukoweb.audit", "leukoweb.delivery"])
+app.autodiscover_tasks(
+    ["leukoweb.accounts", "leukoweb.analysis", "leukoweb.audit", "leukoweb.delivery", "leukoweb.review"]
+)
 
 
 @worker_ready.connect

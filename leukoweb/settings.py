@@ -314,6 +314,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=SWEEP_EVERY_S),
         "options": {"expires": SWEEP_EVERY_S, "priority": 0},
     },
+    "flags": {
+        "task": "leukoweb.review.tasks.store_flags",
+        "schedule": timedelta(seconds=SWEEP_EVERY_S),
+        "options": {"expires": SWEEP_EVERY_S},
+    },
     "audit-head": {"task": "leukoweb.audit.tasks.keep_head", **HOURLY},
     "sessions": {"task": "leukoweb.accounts.tasks.clear_sessions", **HOURLY},
     "results": {

@@ -1,6 +1,7 @@
 """The differential against independent tools and worked examples; rule ids are those of the laboratory's rule list."""
 
 import math
+from datetime import date
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom, binomtest
 
 from detection.cell_types import BY_CODE, CELL_TYPES, CODES
+from leukoweb.review.counting.ages import Age, age_at
 from leukoweb.review.counting.differential import (
     Wbc,
     cells_to_meet,
@@ -19,10 +21,13 @@ from leukoweb.review.counting.differential import (
     percentages,
     upper_bound_of_zero,
 )
-from leukoweb.review.counting.policies import Rules
+from leukoweb.review.counting.policies import Rules, rules_from
+from leukoweb.review.counting.table import lines_of
+from leukoweb.review.counting.words import printed
 
 IN_DIFFERENTIAL = [t.code for t in CELL_TYPES if t.in_differential]
 COUNTS = st.dictionaries(st.sampled_from([*CODES, "UNI", "NOT"]), st.integers(0, 2000))
+ADULT = Age(40 * 365, 480, 40)
 WBC = Wbc(17.4, "10*9/L", "XN-1000", "2026-11-22T09:00:00+00:00")
 
 
@@ -86,14 +91,17 @@ def test_the_wbc_is_corrected_from_five_per_hundred_and_never_where_the_analyser
     assert five.corrected_wbc == pytest.approx(17.4 / 1.05)
 
 
-def test_smudge_cells_stand_outside_unless_the_policy_counts_them_as_lymphocytes():
-    """C5."""
+def test_smudge_cells_stand_outside_unless_the_signer_counts_them_as_lymphocytes():
+    """C5: then the table adds up, and says how many of the lymphocytes are smudge cells."""
     counts = {"LYT": 60, "NGS": 40, "KSC": 100}
     apart = count_differential(counts, Rules())
-    counted = count_differential(counts, Rules(smudge_cells="as_lymphocytes"))
+    counted = count_differential(counts, Rules(), smudge_as_lymphocytes=True)
     assert (apart.total, apart["LYT"].percent, apart["KSC"].per_100) == (100, 60.0, 100.0)
     assert (counted.total, counted["LYT"].percent, counted["LYT"].count) == (200, 80.0, 60)
-    assert any("counted as lymphocytes" in sentence for sentence in counted.rules.sentences())
+    lines = {x["key"]: x for x in lines_of(counted.as_dict(), counted.rules.as_dict())}
+    assert (lines["LYT"]["count"], lines["LYT"]["count_note"]) == (160, "100 of them smudge cells")
+    assert (lines["KSC"]["per_100"], lines["KSC"]["count_note"]) == ("", "counted as lymphocytes")
+    assert sum(x["count"] for x in lines.values() if x["kind"] in ("group", "type")) == counted.total
 
 
 def test_bands_are_grouped_by_default_and_keep_their_own_count():
@@ -110,8 +118,7 @@ def test_bands_are_grouped_by_default_and_keep_their_own_count():
 def test_a_policy_never_changes_what_was_counted(counts, bands, smudge):
     """C6: the counts of every row are the labels, whatever the policy."""
     before = dict(counts)
-    rules = Rules(bands=bands, smudge_cells="as_lymphocytes" if smudge else "per_100_wbc")
-    differential = count_differential(counts, rules)
+    differential = count_differential(counts, Rules(bands=bands), smudge_as_lymphocytes=smudge)
     assert counts == before
     assert {row.key: row.count for row in differential.rows} == {code: counts.get(code, 0) for code in CODES}
 
@@ -143,11 +150,12 @@ def test_printed_percentages_sum_to_one_hundred(counts):
     if differential.total == 0:
         assert {row.percent for row in rows} == {None}
         return
-    assert sum(round(row.percent * 10) for row in rows) == 1000
+    # A counted cell that rounds to 0 keeps its exact share and is printed as "<0.1" (C12).
+    assert sum(round(row.percent * 10) for row in rows if row.percent >= 0.1 - 1e-9) == 1000
     for row in rows:
         assert abs(row.percent - 100 * row.counted / differential.total) < 0.1 + 1e-9
         assert row.low <= 100 * row.counted / differential.total <= row.high
-        assert (row.percent == 0.0) or row.counted
+        assert (row.percent == 0.0) == (row.counted == 0)
 
 
 def test_rounding_gives_the_missing_tenth_to_the_largest_remainder():
@@ -201,15 +209,75 @@ def test_myeloblast_and_myelocyte_are_not_swapped():
 
 def test_a_value_outside_its_range_is_called_and_the_call_says_whether_the_interval_agrees():
     """C2, C7: 4.5 % eosinophils of 200 are above 1-4 %, but the interval reaches into the range."""
-    near = count_differential({"EOS": 9, "NGS": 110, "LYT": 81}, Rules(), age_years=40)
-    far = count_differential({"EOS": 60, "NGS": 140}, Rules(), age_years=40)
+    near = count_differential({"EOS": 9, "NGS": 110, "LYT": 81}, Rules(), age=ADULT)
+    far = count_differential({"EOS": 60, "NGS": 140}, Rules(), age=ADULT)
     assert (near["EOS"].call, near["EOS"].is_call_certain) == ("high", False)
     assert (far["EOS"].call, far["EOS"].is_call_certain) == ("high", True)
 
 
 def test_a_child_is_not_judged_by_the_ranges_of_adults():
     """No range of the defaults is for children: no call is better than a wrong one."""
-    child = count_differential({"LYT": 80, "NGS": 20}, Rules(), age_years=2)
+    child = count_differential({"LYT": 80, "NGS": 20}, Rules(), age=Age(730, 24, 2))
     unknown = count_differential({"LYT": 80, "NGS": 20}, Rules())
+    assert child.range_refusal == "No reference ranges: this laboratory has none for an age of 2 years."
+    assert unknown.range_refusal == "No reference ranges: the birth date is not known."
+    assert count_differential({"LYT": 80, "NGS": 20}, Rules(), age=ADULT).range_refusal == ""
     assert child["LYT"].call == unknown["LYT"].call == ""
     assert child["LYT"].percent_range is None
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2])
+def test_one_blast_in_2100_is_printed_as_less_than_one_step_and_never_as_zero(decimals):
+    """C12: in the table, its groups, the absolute counts and per 100 leukocytes."""
+    rules = Rules(decimals=decimals)
+    wbc = Wbc(1.0, "10*9/L", "XN", "2026-01-01")
+    differential = count_differential({"MYO": 1, "NGS": 20_999, "KSC": 1}, rules, wbc=wbc)
+    lines = {x["key"]: x for x in lines_of(differential.as_dict(), rules.as_dict())}
+    least = {0: "<1", 1: "<0.1", 2: "<0.01"}[decimals]
+    assert (lines["MYO"]["percent"], lines["blasts"]["percent"]) == (least, least)
+    assert (lines["MYO"]["absolute"], lines["KSC"]["per_100"]) == ("<0.01", "<0.1")
+    assert lines["MOB"]["percent"] == printed(0.0, decimals)
+
+
+def test_whole_percent_add_up_to_one_hundred():
+    """C11 with a policy of no decimals."""
+    differential = count_differential({"NGS": 1, "LYT": 1, "MON": 1}, Rules(decimals=0))
+    lines = lines_of(differential.as_dict(), differential.rules.as_dict())
+    assert sorted(x["percent"] for x in lines if x["key"] in ("NGS", "LYT", "MON")) == ["33", "33", "34"]
+
+
+@pytest.mark.parametrize(
+    ("birth", "on", "bound", "has_reached"),
+    [
+        ("2024-05-10", "2026-05-09", "2y", False),
+        ("2024-05-10", "2026-05-10", "2y", True),
+        ("2024-02-29", "2026-02-28", "2y", False),
+        ("2024-02-29", "2026-03-01", "2y", True),
+        ("2026-01-31", "2026-02-28", "1m", False),
+        ("2026-01-31", "2026-03-01", "1m", True),
+        ("2026-05-10", "2026-11-09", "6m", False),
+        ("2026-05-10", "2026-11-10", "6m", True),
+        ("2026-05-10", "2026-05-12", "3d", False),
+        ("2026-05-10", "2026-05-13", "3d", True),
+    ],
+)
+def test_an_age_is_reached_on_the_birthday_itself(birth, on, bound, has_reached):
+    """C12: half open and exact, in days, months and years."""
+    assert age_at(date.fromisoformat(birth), date.fromisoformat(on)).reached(bound) is has_reached
+
+
+def test_a_range_of_days_months_and_years_is_half_open():
+    """C12: `3d` to under `6m`, then `6m` to under `2y`."""
+    one = {"key": "LYT", "unit": "%", "low": 1, "sex": "any", "source": "x"}
+    ranges = [
+        {**one, "high": 70, "age_from": "3d", "age_under": "6m"},
+        {**one, "high": 60, "age_from": "6m", "age_under": "2y"},
+    ]
+    rules, birth = rules_from({"ranges": ranges}), date(2026, 1, 10)
+
+    def high(day):
+        found = rules.range_for("LYT", "%", age_at(birth, date.fromisoformat(day)), "F")
+        return found and found["high"]
+
+    days = ("2026-01-12", "2026-01-13", "2026-07-09", "2026-07-10", "2028-01-09", "2028-01-10")
+    assert [high(day) for day in days] == [None, 70, 70, 60, 60, None]

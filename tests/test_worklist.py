@@ -3,10 +3,23 @@
 from datetime import timedelta
 
 import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from leukoweb.analysis.detectors import active_detector
+from leukoweb.analysis.models import Run
+from leukoweb.analysis.services import claim_run, store_result
+from leukoweb.cases.models import Case, Slide
+from leukoweb.review.cells.decisions import current_cells, relabel_cell, undo_last
+from leukoweb.review.counting.policies import Rules, rules_from
 from leukoweb.review.models import Acknowledgement, HandOver
+from leukoweb.review.reports.signing import draft_of, edit_draft
+from leukoweb.review.services import save_policy
+from leukoweb.review.tasks import store_flags
+from leukoweb.review.urgency import cases_that_differ, work_out_flags
 
 
 def sections(client):
@@ -28,13 +41,24 @@ def test_urgent_comes_first_then_stat_then_the_oldest(make_case, make_slide, sig
     assert sections(sign_in(pathologist))["To review"] == ["BLAST", "STAT", "OLD", "NEW"]
 
 
-def test_an_acknowledged_flag_no_longer_lifts_a_case(make_case, make_slide, sign_in, pathologist):
+def test_only_the_receipt_of_a_pathologist_ends_the_urgency(make_case, make_slide, sign_in, technologist, pathologist):
+    """C7: two receipts; the bench's is shown and changes no order."""
     case = make_case("BLAST")
     make_slide(case, {"NGS": 99, "MYO": 1})
     make_slide(make_case("STAT", priority="stat"), {"NGS": 5})
+    client = sign_in(technologist)
+    for _ in range(2):
+        client.post(reverse("flag_acknowledge", args=[case.pk]), {"flag": "blasts"})
+    assert Acknowledgement.objects.get().receipt == "bench"
+    assert sections(client)["To review"] == ["BLAST", "STAT"]
     client = sign_in(pathologist)
+    page = client.get(reverse("case_detail", args=[case.pk])).content.decode()
+    assert "Bench: Tess" in page
+    assert "Urgent until a pathologist acknowledges it" in page
     client.post(reverse("flag_acknowledge", args=[case.pk]), {"flag": "blasts"})
-    assert Acknowledgement.objects.get().acknowledged_by == pathologist
+    assert {a.receipt: a.acknowledged_by for a in Acknowledgement.objects.all()} == {
+        "bench": technologist, "pathologist": pathologist,
+    }  # fmt: skip
     assert sections(client)["To review"] == ["STAT", "BLAST"]
 
 
@@ -130,12 +154,134 @@ def test_nothing_is_signed_from_the_list(make_case, make_slide, sign_in, patholo
     assert "/sign/" not in page
 
 
-def test_the_list_costs_the_same_number_of_queries_for_ten_cases_as_for_two(
-    make_case, make_slide, sign_in, pathologist, django_assert_max_num_queries
+def lay_out(case_of, number, *, first=0):
+    """Register many cases at once, each with a slide that has been read."""
+    like = case_of("FIRST" if not first else f"FIRST-{first}")
+    cases = Case.objects.bulk_create(
+        Case(
+            laboratory=like.laboratory, patient=like.patient, registered_by=like.registered_by,
+            accession_number=f"N-{first + n}", received_at=timezone.now() - timedelta(days=2),
+        )
+        for n in range(number)
+    )  # fmt: skip
+    slides = Slide.objects.bulk_create(Slide(case=case, uploaded_by=like.registered_by) for case in cases)
+    Run.objects.bulk_create(Run(slide=slide, state=Run.State.DONE) for slide in slides)
+    return cases
+
+
+def test_an_urgent_case_is_first_behind_5000_older_ones_and_costs_no_more_queries_than_behind_50(
+    make_case, make_slide, sign_in, pathologist
 ):
-    for number in range(10):
-        make_slide(make_case(f"A-{number}"), {"NGS": 3, "MYO": 1})
+    """C7: flags decide before any cut, by a stored level."""
+    case = make_case("BLAST")
+    make_slide(case, {"NGS": 5, "MYO": 1})
+    lay_out(make_case, 50)
+    store_flags()
     client = sign_in(pathologist)
     client.get(reverse("worklist"))
-    with django_assert_max_num_queries(14):
-        client.get(reverse("worklist"))
+    with CaptureQueriesContext(connection) as few:
+        assert sections(client)["To review"][0] == "BLAST"
+    lay_out(make_case, 5000, first=50)
+    work_out_flags(most=10_000)
+    client.get(reverse("worklist"))
+    with CaptureQueriesContext(connection) as many:
+        page = client.get(reverse("worklist"))
+    assert len(many) == len(few) <= 10
+    [(_, rows)] = [section for section in page.context["sections"] if section[0] == "To review"]
+    assert (rows[0]["case"].accession_number, rows[0]["is_urgent"], len(rows)) == ("BLAST", True, 200)
+    assert "The first 200 open cases are shown" in page.content.decode()
+
+
+def test_an_urgent_case_is_first_also_before_the_worker_has_stored_its_flags(
+    make_case, make_slide, sign_in, pathologist
+):
+    lay_out(make_case, 250)
+    case = make_case("BLAST")
+    make_slide(case, {"NGS": 5, "MYO": 1})
+    assert Case.objects.get(pk=case.pk).flag_level is None
+    assert sections(sign_in(pathologist))["To review"][0] == "BLAST"
+    assert Case.objects.get(pk=case.pk).flag_level is None  # reading a page writes nothing
+
+
+def test_cases_without_a_slide_stand_apart_and_push_no_other_off_the_list(make_case, make_slide, sign_in, pathologist):
+    like = make_case("BARE")
+    Case.objects.bulk_create(
+        Case(laboratory=like.laboratory, patient=like.patient, registered_by=like.registered_by,
+             accession_number=f"N-{n}", received_at=timezone.now() - timedelta(days=2))
+        for n in range(250)
+    )  # fmt: skip
+    make_slide(make_case("REAL"), {"NGS": 5})
+    found = sections(sign_in(pathologist))
+    assert found["To review"] == ["REAL"]
+    assert len(found["No slide yet"]) == 50
+
+
+def test_each_case_is_judged_by_the_policy_of_its_own_laboratory(
+    make_case, make_slide, admin, other_laboratory, outsider
+):
+    """One laboratory calls 4 % blasts, the other does not; each case keeps its own, whichever is counted first."""
+    rules = rules_from({"flag_rules": [row for row in Rules().flag_rules if not row["key"].startswith("blasts")]})
+    save_policy(other_laboratory, rules, reason="Own study", by=outsider)
+    cases = [make_case("HERE")]
+    theirs = cases[0].patient.__class__.objects.create(laboratory=other_laboratory, mrn="M-1", name="Else, Some")
+    cases.insert(0, make_case("THERE", laboratory=other_laboratory, patient=theirs))
+    for case in cases:
+        make_slide(case, {"NGS": 96, "MYO": 4})
+    work_out_flags()
+    levels = dict(Case.objects.values_list("accession_number", "flag_level"))
+    assert levels == {"HERE": 3, "THERE": 0}
+
+
+def test_the_stored_flags_are_those_of_the_cells_after_each_kind_of_change(
+    make_case, make_slide, sign_in, technologist, pathologist, admin, laboratory
+):
+    """Labels, undo, a receipt, the WBC, the birth date, the signer's choices, a policy and a new result."""
+    case = make_case(wbc="8.0", wbc_unit="10*9/L", wbc_source="XN", wbc_at=timezone.now())
+    make_slide(case, {"NGS": 94, "LYA": 2, "KSC": 30, "MYO": 1})
+    work_out_flags()
+
+    def titles():
+        store_flags()
+        assert cases_that_differ() == []
+        now = Case.objects.get(pk=case.pk)
+        return now.flag_level, {flag["title"] for flag in now.flags}
+
+    assert titles() == (3, {"Blasts", "Smudge cells"})
+    blast = current_cells(case).get(detector_code="MYO")
+    relabel_cell(blast, to="NGS", by=technologist)
+    assert Case.objects.get(pk=case.pk).flag_level == 1  # at once, in the same transaction
+    assert titles() == (1, {"Smudge cells"})
+    undo_last(case, by=technologist)
+    assert titles()[0] == 3
+    sign_in(pathologist).post(reverse("flag_acknowledge", args=[case.pk]), {"flag": "blasts"})
+    assert Case.objects.get(pk=case.pk).flag_level == 2
+    assert titles()[0] == 2
+    form = sign_in(technologist).get(reverse("case_edit", args=[case.pk])).context["form"].initial
+    page = {name: "" if value is None else value for name, value in form.items()} | {
+        "mrn": "M-77", "name": "", "wbc": "0.4", "wbc_at": timezone.localtime().strftime("%Y-%m-%dT%H:%M"),
+        "received_at": timezone.localtime(case.received_at).strftime("%Y-%m-%dT%H:%M"), "collected_at": "",
+    }  # fmt: skip
+    assert sign_in(technologist).post(reverse("case_edit", args=[case.pk]), page).status_code == 302
+    assert {"Neutropenia", "Leukopenia"} <= titles()[1]
+    edit_draft(draft_of(case, by=pathologist), by=pathologist, lya_meaning="abnormal")
+    assert "Abnormal lymphocytes" in titles()[1]
+    rules = rules_from({"flag_rules": [row for row in Rules().flag_rules if row["title"] != "Smudge cells"]})
+    save_policy(laboratory, rules, reason="Albumin films are made always.", by=admin)
+    assert "Smudge cells" not in titles()[1]
+    slide = Slide.objects.create(case=case, uploaded_by=technologist)
+    run = claim_run(Run.objects.create(slide=slide).pk, task_id="1", max_attempts=3)
+    assert store_result(run, detector=active_detector(), computed_on={}, results=[])
+    assert Case.objects.get(pk=case.pk).flag_level is None  # forgotten with the result, not later
+    titles()
+
+
+def test_the_command_finds_and_mends_a_stored_flag_that_is_wrong(make_case, make_slide, capsys):
+    case = make_case()
+    make_slide(case, {"NGS": 5, "MYO": 1})
+    call_command("recompute_flags")
+    call_command("recompute_flags", "--check")
+    Case.objects.filter(pk=case.pk).update(flag_level=0, flags=[])
+    with pytest.raises(CommandError, match=f"number {case.pk}"):
+        call_command("recompute_flags", "--check")
+    call_command("recompute_flags")
+    assert Case.objects.get(pk=case.pk).flag_level == 3

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
-from leukoweb.cases.models import Slide, SlideImage
+from leukoweb.cases.models import Case, Slide, SlideImage
 from leukoweb.cases.services import open_case
 from leukoweb.refusals import Refused
 
@@ -82,6 +82,7 @@ def reread_slide(slide, *, by, um_per_px: float | None = None) -> Run:
             slide.images.update(um_per_px=um_per_px, um_per_px_source="uploader")
         Run.objects.filter(pk=former.pk).update(is_shadow=True)
         run = Run.objects.create(slide=slide, images_total=former.images_total, is_stat=former.is_stat)
+        Case.objects.filter(pk=slide.case_id).forget_flags()
         record("slide.reread", actor=by, obj=slide, case=slide.case, changes=changes)
         transaction.on_commit(lambda: ring_worker(run))
     return run
@@ -196,6 +197,7 @@ def store_result(run, *, detector, computed_on, results) -> bool:
                 ],
                 batch_size=500,
             )
+        Case.objects.filter(pk=run.slide.case_id).forget_flags()
         record(
             "run.done",
             obj=run,

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from leukoweb.analysis.models import Run
 from leukoweb.audit.services import record
-from leukoweb.cases.models import Slide
+from leukoweb.cases.models import Case, Slide
 from leukoweb.cases.services import MOST_REASON, open_case
 from leukoweb.refusals import Refused
 
@@ -33,6 +33,7 @@ def leave_out(slide: Slide, *, by, reason: str) -> None:
     """Write that a slide is set aside; the caller holds the case's row and has checked what must be so before."""
     slide.set_aside_at, slide.set_aside_by, slide.set_aside_reason = timezone.now(), by, reason
     slide.save(update_fields=["set_aside_at", "set_aside_by", "set_aside_reason"])
+    Case.objects.filter(pk=slide.case_id).forget_flags()
     record("slide.set_aside", actor=by, obj=slide, case=slide.case, changes={"reason": reason})
 
 
@@ -46,4 +47,5 @@ def include_slide(slide: Slide, *, by) -> None:
         reason = slide.set_aside_reason
         slide.set_aside_at, slide.set_aside_by, slide.set_aside_reason = None, None, ""
         slide.save(update_fields=["set_aside_at", "set_aside_by", "set_aside_reason"])
+        Case.objects.filter(pk=slide.case_id).forget_flags()
         record("slide.include", actor=by, obj=slide, case=slide.case, changes={"reason": [reason, ""]})

@@ -7,15 +7,13 @@ from detection.cell_types import CODES
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.api.models import ApiToken
 from leukoweb.cases.models import STATES, Case, Patient, Slide, SlideImage
+from leukoweb.cases.wbc import unit_of
 from leukoweb.review.cells.decisions import LABELS
 from leukoweb.review.models import Decision
+from leukoweb.review.services import wbc_warnings
 
 FLAT_PATIENT = {"mrn": "mrn", "patient_mrn": "mrn", "patient_name": "name", "name": "name", "sex": "sex",
                 "patient_sex": "sex", "birth_date": "birth_date", "patient_birth_date": "birth_date"}  # fmt: skip
-UNIT_SPELLINGS = {
-    "10^9/l": "10*9/L", "10*9/l": "10*9/L", "10⁹/l": "10*9/L", "g/l": "10*9/L", "10e9/l": "10*9/L",
-    "10^3/ul": "10*3/uL", "10*3/ul": "10*3/uL", "10³/µl": "10*3/uL", "k/ul": "10*3/uL", "/ul": "/uL", "/µl": "/uL",
-}  # fmt: skip
 # HL7 table 0001 (https://terminology.hl7.org, v2-0001) besides F, M and U, the X of passports, and nothing.
 OTHER_SEXES = {"O", "A", "N", "C", "X", ""}
 ERROR_CODES = [(code, code) for code in CODES]
@@ -81,6 +79,7 @@ class CaseSerializer(serializers.ModelSerializer):
     state = serializers.ChoiceField(list(STATES.items()), read_only=True)
     wbc = serializers.FloatField(allow_null=True)
     wbc_source = serializers.CharField(allow_blank=True)
+    warnings = serializers.SerializerMethodField(help_text="What should be checked about the analyser's WBC.")
     slides = SlideBrief(many=True)
 
     class Meta:
@@ -88,8 +87,11 @@ class CaseSerializer(serializers.ModelSerializer):
         fields = [
             "id", "accession_number", "state", "priority", "patient", "stain", "collected_at", "received_at",
             "clinical_note", "wbc", "wbc_unit", "wbc_at", "wbc_source", "rejected_at", "rejection_code",
-            "rejection_reason", "registered_at", "slides",
+            "rejection_reason", "registered_at", "warnings", "slides",
         ]  # fmt: skip
+
+    def get_warnings(self, case) -> list[str]:
+        return [warning.bench for warning in wbc_warnings(case, self.context["rules"])]
 
 
 class CaseNumber(serializers.Serializer):
@@ -129,7 +131,7 @@ class CaseRequest(serializers.ModelSerializer):
             if isinstance(given.get("priority"), str):
                 given["priority"] = given["priority"].lower()
             if isinstance(given.get("wbc_unit"), str):
-                given["wbc_unit"] = UNIT_SPELLINGS.get(given["wbc_unit"].lower().replace(" ", ""), given["wbc_unit"])
+                given["wbc_unit"] = unit_of(given["wbc_unit"])
             for name in ("wbc_unit", "wbc_source", "clinical_note"):
                 if given.get(name, "") is None:
                     given[name] = ""
@@ -282,7 +284,7 @@ class DecisionSerializer(serializers.ModelSerializer):
 
 class DifferentialRow(serializers.Serializer):
     count = serializers.IntegerField()
-    percent = serializers.FloatField(allow_null=True)
+    percent = serializers.FloatField(allow_null=True, help_text="Never 0 where a cell was counted.")
     low = serializers.FloatField(allow_null=True)
     high = serializers.FloatField(allow_null=True)
     absolute = serializers.FloatField(allow_null=True, help_text="10*9/L")
@@ -294,6 +296,7 @@ class FlagSerializer(serializers.Serializer):
     sentence = serializers.CharField()
     urgency = serializers.CharField()
     codes = serializers.ListField(child=serializers.CharField())
+    is_machine_only = serializers.BooleanField(help_text="No person has confirmed a cell of this flag.")
 
 
 class DifferentialCells(serializers.Serializer):
@@ -305,6 +308,13 @@ class DifferentialSerializer(serializers.Serializer):
     """Percent, low and high in percent (exact 95 % interval); for EBO and KSC percent means per 100 leukocytes."""
 
     cells = DifferentialCells()
+    printed = serializers.DictField(
+        child=serializers.CharField(), help_text="Type to percentage as a report prints it: “<0.1”, never “0.0”."
+    )
+    counted = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="Type to cells in its percentage: smudge cells where the signer chose so.",
+    )
     total = serializers.IntegerField(help_text="Leukocytes in the denominator.")
     unidentified = DifferentialRow()
     not_cells = serializers.IntegerField()
@@ -317,5 +327,9 @@ class DifferentialSerializer(serializers.Serializer):
     )
     is_limited = serializers.BooleanField(help_text="Too few leukocytes for a differential.")
     absolute_refusal = serializers.CharField(allow_blank=True)
+    range_refusal = serializers.CharField(allow_blank=True, help_text="Why reference ranges do not apply.")
+    smudge_as_lymphocytes = serializers.BooleanField(help_text="The signer's choice for this report.")
+    sentences = serializers.ListField(child=serializers.CharField(), help_text="What the count can and cannot say.")
+    warnings = serializers.ListField(child=serializers.CharField(), help_text="What to check about the analyser's WBC.")
     policies = serializers.DictField()
     flags = FlagSerializer(many=True)

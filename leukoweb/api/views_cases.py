@@ -26,6 +26,7 @@ from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import STATES, Case, Slide
 from leukoweb.cases.services import register_case
 from leukoweb.refusals import Refused
+from leukoweb.review.services import current_policy, rules_of
 
 
 class MayDo(BasePermission):
@@ -114,7 +115,7 @@ class CaseList(Door):
         # Counted and cut by key alone: the derived state is worked out for the rows of the page only.
         keys = pages.paginate_queryset(cases.order_by("-received_at", "-id").values_list("pk", flat=True), request)
         shown = _shown_cases(Case.objects.visible_to(request.user).filter(pk__in=keys))
-        return pages.get_paginated_response(forms.CaseSerializer(shown, many=True).data)
+        return pages.get_paginated_response(_case_json(request, shown, many=True))
 
     @extend_schema(
         request=forms.CaseRequest, responses={201: forms.CaseSerializer, 400: forms.Refusal, 403: forms.Refusal}
@@ -125,7 +126,7 @@ class CaseList(Door):
         patient = dict(fields.pop("patient"))
         case = register_case(by=request.user, mrn=patient.pop("mrn"), patient=patient, case=fields)
         [case] = _shown_cases(Case.objects.visible_to(request.user).filter(pk=case.pk))
-        return Response(forms.CaseSerializer(case).data, status=201)
+        return Response(_case_json(request, case), status=201)
 
 
 class CaseFind(Door):
@@ -149,7 +150,7 @@ class CaseDetail(Door):
         own = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
         case = get_object_or_404(_shown_cases(own), **case)
         record_read(request, case, case)
-        return Response(forms.CaseSerializer(case).data)
+        return Response(_case_json(request, case))
 
 
 class SlideUpload(Door):
@@ -235,6 +236,12 @@ def slide_json(slide) -> dict:
         image._prefetched_objects_cache = {"results": by_image.get(image.pk, [])}
     slide._prefetched_objects_cache = {"images": images}
     return forms.SlideSerializer(slide).data
+
+
+def _case_json(request, cases, *, many: bool = False):
+    """One or many cases of the caller's laboratory, with what its rules warn of."""
+    rules = rules_of(current_policy(request.user.laboratory))
+    return forms.CaseSerializer(cases, many=many, context={"rules": rules}).data
 
 
 def _shown_cases(cases):

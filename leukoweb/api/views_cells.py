@@ -14,14 +14,14 @@ from leukoweb.audit.services import record, record_read
 from leukoweb.cases.models import SIGNED, WITHDRAWN, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import relabel_cell
-from leukoweb.review.counting.flags import flags_of
+from leukoweb.review.counting.words import printed
 from leukoweb.review.models import Decision, Report, with_labels
 from leukoweb.review.reports.files import without_cells
 from leukoweb.review.reports.page import page_of, shown_content
 from leukoweb.review.reports.printing import pdf_of, rejection_pdf
 from leukoweb.review.reports.rejection import rejection_of
 from leukoweb.review.reports.verification import is_reviewed, status_of
-from leukoweb.review.services import current_policy, differential_of, verification_now
+from leukoweb.review.services import count_case, current_policy, verification_of_count
 
 
 class SlideCells(Door):
@@ -145,11 +145,14 @@ def _newest_report(case):
 
 
 def _differential(case) -> dict:
-    differential, policy = differential_of(case), current_policy(case.laboratory)
-    verification = verification_now(case, differential.rules)
+    count, policy = count_case(case), current_policy(case.laboratory)
+    differential = count.differential
+    verification = verification_of_count(count)
     state = Case.objects.with_state().values_list("state", flat=True).get(pk=case.pk)
     return {
         "cells": {row.key: _row(row) for row in differential.rows},
+        "printed": {row.key: _printed(row, differential.rules.decimals) for row in differential.rows},
+        "counted": {row.key: row.counted for row in differential.rows},
         "total": differential.total,
         "unidentified": _row(differential.unidentified),
         "not_cells": differential.not_cells,
@@ -159,16 +162,22 @@ def _differential(case) -> dict:
         "status": WITHDRAWN if state == WITHDRAWN else status_of(verification, is_signed=state == SIGNED),
         "is_limited": differential.is_limited,
         "absolute_refusal": differential.absolute_refusal,
+        "range_refusal": differential.range_refusal,
+        "smudge_as_lymphocytes": differential.smudge_as_lymphocytes,
+        "sentences": [sentence.bench for sentence in count.sentences if sentence.bench],
+        "warnings": [warning.bench for warning in count.wbc_warnings],
         "policies": {
             "version": policy.version if policy else 0,
             "rules": differential.rules.as_dict(),
             "sentences": differential.rules.sentences(),
         },
-        "flags": [
-            {"key": f.key, "title": f.title, "sentence": f.sentence, "urgency": f.urgency, "codes": list(f.codes)}
-            for f in flags_of(differential)
-        ],
+        "flags": [flag.as_dict() for flag in count.flags],
     }
+
+
+def _printed(row, decimals: int) -> str:
+    """The percentage as a report prints it (C12)."""
+    return printed(row.percent, decimals) if row.per_100 is None else printed(row.per_100, 1)
 
 
 def _row(row) -> dict:

@@ -115,6 +115,14 @@ class CaseQuerySet(models.QuerySet):
         """Return the cases that have a signed report, in force or withdrawn: they are never rejected (S12)."""
         return self.filter(reports__state="signed")
 
+    def forget_flags(self) -> int:
+        """Write that the flags of these cases must be worked out again; say it in the transaction that changes them.
+
+        Whatever enters a flag asks for it: cells and labels, the WBC, birth date and sex, the laboratory's policy, the
+        choices of the report. `leukoweb.review.urgency` works them out.
+        """
+        return self.update(flag_level=None, flags=[])
+
     def in_state(self, state):
         """The cases in one state, by joins in place of the derived state of every row: fast with 100,000 cases."""
         found = self
@@ -180,7 +188,7 @@ class Case(models.Model):
     specimen_type = models.CharField(max_length=100, blank=True, validators=[ONE_LINE])
     collector = models.CharField(max_length=200, blank=True, validators=[ONE_LINE])
     wbc = models.DecimalField(
-        "analyser WBC", max_digits=9, decimal_places=3, null=True, blank=True, validators=[MinValueValidator(0)]
+        "analyser WBC", max_digits=12, decimal_places=3, null=True, blank=True, validators=[MinValueValidator(0)]
     )
     wbc_unit = models.CharField(max_length=10, choices=WbcUnit, blank=True)
     wbc_at = models.DateTimeField(null=True, blank=True)
@@ -191,6 +199,10 @@ class Case(models.Model):
     )
     rejection_reason = models.TextField(blank=True, max_length=1000)
     rejection_code = models.CharField(max_length=2, blank=True, choices=list(REJECTIONS.items()))
+    flag_level = models.PositiveSmallIntegerField(
+        null=True, editable=False, help_text="0 none, 1 note, 2 review, 3 urgent and open; empty: to be worked out."
+    )
+    flags = models.JSONField(default=list, editable=False, help_text="Key, title, urgency of each flag; if open.")
     held_at = models.DateTimeField("legal hold", null=True, blank=True, help_text="While set, nothing of it expires.")
     hold_reason = models.TextField(blank=True)
     registered_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -205,6 +217,7 @@ class Case(models.Model):
         indexes = [
             models.Index(fields=["laboratory", "-received_at", "-id"]),
             models.Index(fields=["laboratory", "priority", "-received_at"]),
+            models.Index(fields=["laboratory", "-flag_level"]),
         ]
         ordering = ["-received_at", "-id"]
 

@@ -9,6 +9,7 @@ from leukoweb.accounts.models import Laboratory
 from leukoweb.audit.services import record
 from leukoweb.cases.identity import clean_name, clean_number, name_key
 from leukoweb.cases.models import REJECTED, REJECTIONS, SIGNED, WITHDRAWN, Case, Patient
+from leukoweb.cases.wbc import refusal_of
 from leukoweb.refusals import Refused
 
 CLOSED = {
@@ -17,6 +18,7 @@ CLOSED = {
     WITHDRAWN: "The report of this case is withdrawn: a pathologist must open an amendment to change the case.",
 }
 MOST_REASON = 1000
+CLOCKS_DIFFER = timedelta(minutes=10)
 PATIENT_FIELDS = ("name", "sex", "birth_date")
 CASE_FIELDS = (
     "accession_number", "priority", "stain", "collected_at", "received_at", "clinical_note",
@@ -63,6 +65,7 @@ def edit_case(case, *, by, mrn, patient, fields) -> Case:
             case.patient = _patient_of(case.laboratory, mrn, patient, by=by, events=events)
         for name, value in fields.items():
             setattr(case, name, value)
+        case.flag_level, case.flags = None, []
         _refuse_contradictions({name: getattr(case, name) for name in CASE_FIELDS}, patient)
         _refuse_born_after(case.patient.birth_date, {name: getattr(case, name) for name in CASE_FIELDS})
         try:
@@ -140,17 +143,21 @@ def _refuse_born_after(birth_date: date | None, case: dict) -> None:
 
 def _refuse_contradictions(case, patient):
     """Refuse values that cannot stand together, whoever sends them."""
-    now, tomorrow = timezone.now(), timezone.now() + timedelta(days=1)
+    now = timezone.now()
     times = {name: case.get(name) for name in ("collected_at", "received_at", "wbc_at")}
     for name, at in times.items():
-        if at and at > tomorrow:
+        if at and at > now + CLOCKS_DIFFER:
             raise Refused("This time lies in the future: check the date.", name)
     if times["collected_at"] and times["collected_at"] > (times["received_at"] or now):
         raise Refused("The specimen cannot be collected after it was received: check both times.", "collected_at")
-    if patient.get("birth_date") and patient["birth_date"] > tomorrow.date():
+    if patient.get("birth_date") and patient["birth_date"] > timezone.localdate():
         raise Refused("The birth date lies in the future: check the date.", "birth_date")
     if case.get("wbc") is not None and not case.get("wbc_unit"):
         raise Refused("Give the unit of the analyser's WBC: 10*9/L, 10*3/uL or /uL.", "wbc_unit")
+    if case.get("wbc") is not None and (sentence := refusal_of(case["wbc"], case["wbc_unit"])):
+        raise Refused(sentence, "wbc")
+    if times["wbc_at"] and times["collected_at"] and times["wbc_at"] < times["collected_at"]:
+        raise Refused("The WBC cannot be measured before the specimen was collected: check both times.", "wbc_at")
 
 
 def open_case(case):
@@ -199,6 +206,7 @@ def _correct_patient(patient, fields, *, by, events, case=None):
     changes = _changed(before, {name: getattr(patient, name) for name in PATIENT_FIELDS})
     if changes:
         patient.save(update_fields=list(changes))
+        patient.cases.all().forget_flags()
         events.append(("patient.edit", patient, by, case, changes))
 
 

@@ -1,18 +1,20 @@
 """Forms of the laboratory's rules and phrases: they make values of what was typed; policies.py says what is allowed."""
 
 from dataclasses import fields
+from typing import Any
 
 from django import forms
+from django.utils.text import slugify
 
 from detection.cell_types import BY_CODE
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.differential import GROUPS
+from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, SEVERITIES, UNITS
 from leukoweb.review.counting.phrases import PLACES, unknown_places
 from leukoweb.review.counting.policies import (
     BANDS,
     RANGE_KEYS,
     RANGE_UNITS,
-    SMUDGE_CELLS,
     Rules,
     rules_from,
 )
@@ -23,46 +25,74 @@ class RulesForm(forms.Form):
     """The rules of counting and flagging, with the reason of the change."""
 
     bands = forms.ChoiceField(choices=list(BANDS.items()), label="Band neutrophils")
-    smudge_cells = forms.ChoiceField(choices=list(SMUDGE_CELLS.items()), label="Smudge cells")
     corrects_wbc = forms.BooleanField(
         required=False,
         label="Correct the WBC for erythroblasts",
         help_text="Switch it off where the analyser corrects its count already.",
     )
     nrbc_correction_from = forms.FloatField(label="Correct from (erythroblasts per 100 WBC)")
-    minimum_count = forms.IntegerField(label="Fewer leukocytes than this are a limited count")
-    decimals = forms.IntegerField(label="Decimals of percentages")
-    blasts_first_limit = forms.FloatField(label="Blasts, first limit (%)")
-    blasts_second_limit = forms.FloatField(label="Blasts, second limit (%)")
-    lya_limit = forms.FloatField(label="Atypical lymphocytes, limit (%)")
-    left_shift_limit = forms.FloatField(label="Left shift: bands and immature neutrophils, limit (%)")
-    nrbc_limit = forms.FloatField(label="Erythroblasts, limit (per 100 WBC)")
+    minimum_count = forms.IntegerField(label="Minimum cells for a full differential")
+    decimals = forms.IntegerField(label="Decimals of percentages", help_text="0 gives whole percent.")
     least_verified = forms.FloatField(
         required=False,
         label="Counted cells that a person verifies before a signature (%)",
         help_text="100 unless your laboratory has decided otherwise; both numbers are then printed on every report.",
     )
+    practical_more_cells = forms.IntegerField(
+        label="Most further cells that are practical to count", help_text="Beyond it: “not practical”."
+    )
+    wbc_hours = forms.FloatField(label="Warn if the WBC is measured later than (hours)")
+    wbc_hours_source = forms.CharField(max_length=500, label="Source of these hours")
+    film_wbc_per_mm2 = forms.FloatField(
+        label="WBC (10⁹/L) for one leukocyte per mm² of film",
+        help_text="Compares film and analyser. Depends on how films are made here; 0 switches it off.",
+    )
+    film_tolerance = forms.FloatField(label="Film and analyser contradict each other beyond (times)")
+    film_source = forms.CharField(max_length=500, label="Source of the comparison of film and analyser")
+    apl_bilobed = forms.IntegerField(label="Possible APL: bilobed promyelocytes from")
+    apl_promyelocytes = forms.IntegerField(label="Possible APL: promyelocytes from")
+    apl_share = forms.FloatField(label="Possible APL: share of promyelocytes in promyelocytes and blasts from (%)")
+    apl_maturation = forms.FloatField(
+        label="Possible APL: complete maturation from",
+        help_text="Myelocytes, metamyelocytes and bands for each promyelocyte. Then a left shift, not APL.",
+    )
+    apl_source = forms.CharField(max_length=500, label="Source of the limits of possible APL")
     reason = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 2}), label="Why the rules change", help_text="Kept with the version."
+        widget=forms.Textarea(attrs={"rows": 2}), label="Reason for change", help_text="Kept with the version."
     )
 
-    def rules_with(self, ranges) -> Rules | None:
-        """The checked rules with these reference ranges; None when something is wrong (then the form says what)."""
+    def rules_with(self, ranges: list[dict[str, Any]], flag_rules: list[dict[str, Any]]) -> Rules | None:
+        """The checked rules with these tables; None when something is wrong (then the form says what)."""
         given = {f.name: self.cleaned_data.get(f.name) for f in fields(Rules)}
         values = {name: value for name, value in given.items() if value is not None}
         try:
-            return rules_from({**values, "ranges": ranges})
+            return rules_from({**values, "ranges": ranges, "flag_rules": flag_rules})
         except Refused as refused:
             for name, sentence in refused.fields.items():
                 self.add_error(name if name in self.fields else None, sentence)
             return None
 
 
-def _key_name(key):
+def _key_name(key: str) -> str:
     return f"{key} {BY_CODE[key].name}" if key in BY_CODE else GROUPS[key][0]
 
 
-class RangeForm(forms.Form):
+class Line(forms.Form):
+    """One line of a table of rules: small fields, each with its own name for a screen reader."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            is_choice = isinstance(field, forms.ChoiceField)
+            kind = "form-select form-select-sm" if is_choice else "form-control form-control-sm"
+            field.widget.attrs |= {"class": kind, "aria-label": field.label}
+
+    def clean_age_under(self) -> str | None:
+        """An empty age is no limit."""
+        return self.cleaned_data["age_under"] or None
+
+
+class RangeForm(Line):
     """One reference range."""
 
     key = forms.ChoiceField(
@@ -72,33 +102,55 @@ class RangeForm(forms.Form):
     low = forms.FloatField(required=False, min_value=0, label="From")
     high = forms.FloatField(required=False, min_value=0, label="To")
     sex = forms.ChoiceField(choices=[("any", "any"), ("F", "female"), ("M", "male")], label="Sex", initial="any")
-    age_from = forms.FloatField(min_value=0, initial=0, label="Age from (years)")
-    age_under = forms.FloatField(required=False, min_value=0, label="Age under (years)")
+    age_from = forms.CharField(max_length=6, initial="0d", label="Age from")
+    age_under = forms.CharField(max_length=6, required=False, label="Age under")
     source = forms.CharField(max_length=200, label="Source")
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        for field in self.fields.values():
-            small = "form-select-sm" if isinstance(field, forms.ChoiceField) else "form-control-sm"
-            kind = "form-select" if isinstance(field, forms.ChoiceField) else "form-control"
-            field.widget.attrs |= {"class": f"{kind} {small}", "aria-label": field.label}
+
+class FlagRuleForm(Line):
+    """One limit that raises a flag."""
+
+    key = forms.CharField(max_length=40, required=False, label="Id")
+    title = forms.CharField(max_length=60, label="Flag")
+    item = forms.ChoiceField(choices=[(key, many) for key, (_, many, _) in ITEMS.items()], label="Of", initial="blasts")
+    comparison = forms.ChoiceField(choices=list(COMPARISONS.items()), label="When", initial=">=")
+    limit = forms.FloatField(min_value=0, label="Limit")
+    unit = forms.ChoiceField(choices=list(UNITS.items()), label="Unit", initial="cells")
+    sex = forms.ChoiceField(choices=[("any", "any"), ("F", "female"), ("M", "male")], label="Sex", initial="any")
+    age_from = forms.CharField(max_length=6, initial="0d", label="Age from")
+    age_under = forms.CharField(max_length=6, required=False, label="Age under")
+    severity = forms.ChoiceField(choices=list(SEVERITIES.items()), label="Severity", initial="urgent")
+    bench = forms.CharField(max_length=300, required=False, label="Add on screen")
+    report = forms.CharField(max_length=300, required=False, label="Add on the report")
+    source = forms.CharField(max_length=300, label="Source")
+
+    def clean(self) -> dict[str, Any]:
+        """Name a new line after its flag and limit."""
+        given = super().clean() or self.cleaned_data
+        if not given.get("key") and given.get("title"):
+            title = slugify(given["title"]).replace("-", "_")[:28] or "flag"
+            given["key"] = f"{title}_{given.get('limit', 0):g}".replace(".", "_")
+        return given
 
 
-class NamedRanges(forms.BaseFormSet):
-    """The ranges, each with a named box that removes it."""
+class NamedLines(forms.BaseFormSet):
+    """The lines of a table, each with a named box that removes it."""
 
-    def add_fields(self, form, index):
+    def add_fields(self, form: forms.Form, index: int | None) -> None:
         super().add_fields(form, index)
         form.fields["DELETE"].widget.attrs |= {"aria-label": "Remove", "class": "form-check-input"}
 
 
-RangeFormSet = forms.formset_factory(RangeForm, NamedRanges, extra=1, can_delete=True, max_num=300, absolute_max=400)
+RangeFormSet = forms.formset_factory(RangeForm, NamedLines, extra=1, can_delete=True, max_num=300, absolute_max=400)
+FlagRuleFormSet = forms.formset_factory(
+    FlagRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
+)
 
 
-def ranges_of(formset) -> list[dict]:
-    """The ranges of a valid formset, without the deleted and the empty ones."""
+def lines_of(formset: forms.BaseFormSet) -> list[dict[str, Any]]:
+    """The lines of a valid formset, without the deleted and the empty ones."""
     return [
-        {name: form.cleaned_data[name] for name in RangeForm.base_fields}
+        {name: form.cleaned_data[name] for name in form.base_fields}
         for form in formset
         if form.cleaned_data and not form.cleaned_data.get("DELETE")
     ]
@@ -115,7 +167,7 @@ class PhraseForm(forms.ModelForm):
             "text": "A place in braces takes the case's figure: " + " ".join(f"{{{name}}}" for name in PLACES)
         }
 
-    def clean_text(self):
+    def clean_text(self) -> str:
         """Refuse a place that no figure belongs to."""
         unknown = unknown_places(self.cleaned_data["text"])
         if unknown:

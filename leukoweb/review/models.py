@@ -89,15 +89,22 @@ class HandOver(models.Model):
 
 
 class Acknowledgement(models.Model):
-    """A reader saw an urgent flag of a case."""
+    """A reader's receipt for an urgent flag of a case; the urgency ends only with a pathologist's."""
+
+    class Receipt(models.TextChoices):
+        BENCH = "bench", "bench"
+        PATHOLOGIST = "pathologist", "pathologist"
 
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="acknowledgements")
     flag = models.CharField(max_length=40)
+    receipt = models.CharField(max_length=12, choices=Receipt)
     acknowledged_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     acknowledged_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["case", "flag"], name="flag_acknowledged_once_per_case")]
+        constraints = [
+            models.UniqueConstraint(fields=["case", "flag", "receipt"], name="one_receipt_of_each_kind_per_flag")
+        ]
 
 
 class ReportQuerySet(models.QuerySet):
@@ -120,6 +127,8 @@ class Report(models.Model):
     lya_meaning = models.CharField(
         max_length=10, blank=True, choices=[("variant", "variant"), ("abnormal", "abnormal")]
     )
+    smudge_as_lymphocytes = models.BooleanField(default=False, help_text="For this report only, with a reason (C5).")
+    smudge_reason = models.TextField(blank=True)
     amends = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="amended_by")
     amendment_reason = models.TextField(blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")

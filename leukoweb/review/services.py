@@ -1,25 +1,32 @@
-"""What a case's cells add up to under the laboratory's policy; doors that change a report stand in signing.py."""
+"""What a case's cells add up to under its laboratory's policy; doors that change a report stand in signing.py."""
 
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, F, FloatField, Min, Sum
+from django.utils import timezone
 
-from detection.cell_types import BLASTS, NOT_A_CELL, PROMYELOCYTES
-from leukoweb.accounts.models import Laboratory
-from leukoweb.analysis.models import Cell
+from detection.cell_types import NOT_A_CELL
+from leukoweb.accounts.models import Laboratory, User
+from leukoweb.analysis.models import Cell, ImageResult
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
+from leukoweb.cases.wbc import refusal_of, warnings_of
 from leukoweb.refusals import Refused
-from leukoweb.review.cells.decisions import current_cells
-from leukoweb.review.counting.differential import Differential, Wbc, count_differential, wbc_from
-from leukoweb.review.counting.flags import flags_of
+from leukoweb.review.counting.ages import Age, age_at
+from leukoweb.review.counting.differential import Differential, Wbc, count_differential
+from leukoweb.review.counting.film import LEAST_FIELD_MM2, contradiction_of
+from leukoweb.review.counting.flags import Flag, Sentence, flags_of, sentences_of
 from leukoweb.review.counting.policies import Rules, rules_from
+from leukoweb.review.counting.stored import counted_again
 from leukoweb.review.models import Phrase, Policy, Report, with_labels
 from leukoweb.review.reports.verification import Verification, cells_needed
 
 
-def current_policy(laboratory) -> Policy | None:
+def current_policy(laboratory: Laboratory | int) -> Policy | None:
     """The laboratory's newest policy, or None while it uses the defaults."""
     return Policy.objects.filter(laboratory=laboratory).order_by("-version").first()
 
@@ -29,33 +36,137 @@ def rules_of(policy: Policy | None) -> Rules:
     return rules_from(policy.rules) if policy else Rules()
 
 
-def label_counts(case) -> Counter:
-    """How many cells of a case carry each label, UNI and NOT among them; cells that no longer have one are left out."""
-    rows = current_cells(case).order_by().values("code").annotate(cells=Count("pk"))
-    return Counter({row["code"]: row["cells"] for row in rows if row["code"]})
+@dataclass(frozen=True)
+class CaseCount:
+    """What the cells of one case add up to now.
+
+    `counts` are all labels, UNI and NOT among them, `confirmed` those that a person gave.
+    """
+
+    counts: Counter[str]
+    confirmed: Counter[str]
+    differential: Differential
+    flags: list[Flag]
+    sentences: list[Sentence]
+    wbc_warnings: list[Sentence]
 
 
-def differential_of(case, policy: Policy | None = None, counts=None) -> Differential:
-    """The differential of a case under the laboratory's newest policy, or under another one."""
-    rules = rules_of(policy or current_policy(case.laboratory))
-    counts = label_counts(case) if counts is None else counts
-    return count_differential(counts, rules, wbc=wbc_of(case), age_years=age_years(case), sex=case.patient.sex)
+def count_case(case: Case, policy: Policy | None = None) -> CaseCount:
+    """Count one case by its laboratory's newest policy, or by another one."""
+    return count_cases([case], policy)[case.pk]
 
 
-def verification_now(case, rules: Rules) -> Verification:
-    """How many of a case's counted cells a person verified; who did is read from a report's content."""
-    counted = current_cells(case).order_by().exclude(code__in=("", NOT_A_CELL))
-    cells = counted.count()
-    verified = counted.exclude(decided_code="").count()
+def count_cases(cases: Iterable[Case], policy: Policy | None = None) -> dict[int, CaseCount]:
+    """Count cases, each by its own laboratory's newest policy, age, sex, WBC and choices of the signer.
+
+    The number of queries does not depend on the number of cases; their patients should be loaded.
+    """
+    cases = list(cases)
+    labels = _labels_of(cases)
+    choices = _choices_of(cases)
+    areas = _film_areas(cases)
+    rules = {key: rules_of(policy or current_policy(key)) for key in {case.laboratory_id for case in cases}}
     return {
-        "counted": cells,
-        "verified": verified,
-        "needed": cells_needed(cells, rules.least_verified),
-        "by": [],
-    }
+        case.pk: _counted(
+            case, labels[case.pk], rules[case.laboratory_id], choices.get(case.pk), areas.get(case.pk)
+        )
+        for case in cases
+    }  # fmt: skip
 
 
-def previous_result(case) -> dict | None:
+def _counted(
+    case: Case,
+    labels: list[tuple[str, bool, int]],
+    rules: Rules,
+    choices: tuple[str, bool] | None,
+    area_mm2: float | None,
+) -> CaseCount:
+    counts: Counter[str] = Counter()
+    confirmed: Counter[str] = Counter()
+    for code, is_confirmed, number in labels:
+        counts[code] += number
+        confirmed[code] += number if is_confirmed else 0
+    lya_meaning, smudge_as_lymphocytes = choices or ("", False)
+    differential = count_differential(
+        counts,
+        rules,
+        wbc=wbc_of(case),
+        age=age_of(case),
+        sex=case.patient.sex,
+        smudge_as_lymphocytes=smudge_as_lymphocytes,
+    )
+    flags = flags_of(differential, confirmed=confirmed, lya_meaning=lya_meaning)
+    warnings = wbc_warnings(case, rules)
+    if sentence := contradiction_of(differential, area_mm2):
+        warnings.append(Sentence(f"{sentence} Check that both are of one specimen.", sentence))
+    return CaseCount(counts, confirmed, differential, flags, sentences_of(differential), warnings)
+
+
+def _labels_of(cases: list[Case]) -> dict[int, list[tuple[str, bool, int]]]:
+    """(label, whether a person gave it, how many cells) of each case; cells without a label are left out."""
+    found: dict[int, list[tuple[str, bool, int]]] = {case.pk: [] for case in cases}
+    cells = with_labels(Cell.objects.filter(run__slide__case__in=list(found)).counted()).order_by()
+    rows = cells.values("run__slide__case", "code", "decided_code").annotate(cells=Count("pk"))
+    for row in rows:
+        if row["code"]:
+            found[row["run__slide__case"]].append((row["code"], bool(row["decided_code"]), row["cells"]))
+    return found
+
+
+def _choices_of(cases: list[Case]) -> dict[int, tuple[str, bool]]:
+    """What the newest version of each case's report says of atypical lymphocytes and smudge cells."""
+    reports = Report.objects.filter(case__in=[case.pk for case in cases]).order_by("version")
+    return {pk: (meaning, smudge) for pk, meaning, smudge in
+            reports.values_list("case_id", "lya_meaning", "smudge_as_lymphocytes")}  # fmt: skip
+
+
+def _film_areas(cases: list[Case]) -> dict[int, float]:
+    """Square millimetres of film that were read of each case; absent where a picture is too small to tell a density."""
+    square_mm = F("um_per_px") * F("um_per_px") * F("image__width_px") * F("image__height_px") / 1e6
+    results = ImageResult.objects.filter(
+        run__is_shadow=False, run__slide__set_aside_at=None, run__slide__case__in=[case.pk for case in cases]
+    )
+    of_cases = (
+        results.order_by()
+        .values("run__slide__case")
+        .annotate(area=Sum(square_mm, output_field=FloatField()), least=Min(square_mm, output_field=FloatField()))
+    )
+    return {row["run__slide__case"]: row["area"] for row in of_cases if row["least"] >= LEAST_FIELD_MM2}
+
+
+def wbc_warnings(case: Case, rules: Rules) -> list[Sentence]:
+    """What should be checked about the analyser's count before anybody signs (C14)."""
+    if case.wbc is None or not case.wbc_unit:
+        return []
+    if sentence := refusal_of(case.wbc, case.wbc_unit):  # stored before such values were refused
+        return [Sentence(sentence, "The analyser's WBC is implausible.")]
+    found = warnings_of(
+        case.wbc, case.wbc_unit, case.wbc_at, case.collected_at, case.received_at, most_hours=rules.wbc_hours
+    )  # fmt: skip
+    return [Sentence(f"{sentence} {to_do}", sentence) for sentence, to_do in found]
+
+
+def label_counts(case: Case) -> Counter[str]:
+    """How many cells of a case carry each label, UNI and NOT among them; cells that no longer have one are left out."""
+    counts: Counter[str] = Counter()
+    for code, _, number in _labels_of([case])[case.pk]:
+        counts[code] += number
+    return counts
+
+
+def differential_of(case: Case, policy: Policy | None = None) -> Differential:
+    """The differential of a case under its laboratory's newest policy, or under another one."""
+    return count_case(case, policy).differential
+
+
+def verification_of_count(count: CaseCount) -> Verification:
+    """How many of a case's counted cells a person verified; who did is read from a report's content."""
+    counted, verified = (of.total() - of[NOT_A_CELL] for of in (count.counts, count.confirmed))
+    needed = cells_needed(counted, count.differential.rules.least_verified)
+    return {"counted": counted, "verified": verified, "needed": needed, "by": []}
+
+
+def previous_result(case: Case) -> dict[str, Any] | None:
     """The last signed differential of the same person before this specimen, as far as a comparison needs it."""
     earlier = Report.objects.filter(
         case__patient=case.patient_id, case__received_at__lt=case.received_at, state=Report.State.SIGNED
@@ -72,50 +183,46 @@ def previous_result(case) -> dict | None:
     }
 
 
-def last_signed(case) -> Report | None:
+def last_signed(case: Case) -> Report | None:
     """The report that is in force."""
     return Report.objects.filter(case=case, state=Report.State.SIGNED).order_by("-version").first()
 
 
-def signed_cells(report) -> list[tuple[int, str, list[float]]]:
+def signed_cells(report: Report) -> list[tuple[int, str, list[float]]]:
     """(image, code, box xyxy px) of the cells that were signed; what an open amendment changes is not among them."""
     return [(cell["image"], cell["code"], cell["box_xyxy_px"]) for cell in report.content["cells"] if cell["code"]]
 
 
-def wbc_of(case) -> Wbc | None:
+def wbc_of(case: Case) -> Wbc | None:
     """The analyser's white cell count as it was registered, or None."""
     if case.wbc is None:
         return None
     return Wbc(float(case.wbc), case.wbc_unit, case.wbc_source, case.wbc_at.isoformat() if case.wbc_at else "")
 
 
-def age_years(case) -> float | None:
-    """The patient's age at collection, else at receipt; None without a birth date."""
+def age_of(case: Case) -> Age | None:
+    """The patient's age at collection, else at receipt, by the laboratory's calendar; None without a birth date."""
     if case.patient.birth_date is None:
         return None
-    at = (case.collected_at or case.received_at).date()
-    return (at - case.patient.birth_date).days / 365.25
+    return age_at(case.patient.birth_date, timezone.localtime(case.collected_at or case.received_at).date())
 
 
-def rederived(content: dict, policy: Policy) -> dict:
+def rederived(content: dict[str, Any], policy: Policy) -> dict[str, Any]:
     """What the cells of a signed report say under another policy; the report itself stays as it is (C6)."""
     rules = rules_of(policy)
-    differential = count_differential(
-        content["counts"],
-        rules,
-        wbc=wbc_from(content["specimen"]["wbc"]),
-        age_years=content["patient"]["age_years"],
-        sex=content["patient"]["sex"],
-    )
+    differential = counted_again(content, content["counts"], rules)
     return {
         "differential": differential.as_dict(),
         "rules": rules.as_dict(),
         "sentences": rules.sentences(),
-        "flags": flags_of(differential),
+        "flags": [
+            {"title": flag.title, "sentence": flag.report}
+            for flag in flags_of(differential, lya_meaning=content["report"]["lya_meaning"])
+        ],
     }
 
 
-def save_policy(laboratory, rules: Rules, *, reason: str, by) -> Policy:
+def save_policy(laboratory: Laboratory, rules: Rules, *, reason: str, by: User) -> Policy:
     """Put rules in force as the laboratory's next version; earlier versions stay."""
     with transaction.atomic():
         Laboratory.objects.select_for_update(no_key=True).get(pk=laboratory.pk)
@@ -129,11 +236,12 @@ def save_policy(laboratory, rules: Rules, *, reason: str, by) -> Policy:
         )
         old, new = rules_of(before).as_dict(), policy.rules
         changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
+        Case.objects.filter(laboratory=laboratory).forget_flags()
         record("policy.change", actor=by, obj=policy, changes={"version": policy.version, "reason": reason, **changed})
     return policy
 
 
-def save_phrase(phrase, *, by) -> None:
+def save_phrase(phrase: Phrase, *, by: User) -> None:
     """Keep a ready sentence."""
     with transaction.atomic():
         Laboratory.objects.select_for_update(no_key=True).get(pk=phrase.laboratory_id)
@@ -143,34 +251,8 @@ def save_phrase(phrase, *, by) -> None:
         record("phrase.save", actor=by, obj=phrase, changes={"name": phrase.name, "text": phrase.text})
 
 
-def delete_phrase(phrase, *, by) -> None:
+def delete_phrase(phrase: Phrase, *, by: User) -> None:
     """Remove a ready sentence."""
     with transaction.atomic():
         record("phrase.delete", actor=by, obj=phrase, changes={"name": phrase.name, "text": phrase.text})
         phrase.delete()
-
-
-def open_cases(user):
-    """The cases somebody still has to work on, STAT first, then the oldest first."""
-    reports = Report.objects.filter(case=OuterRef("pk"))
-    is_signed, is_amending = reports.filter(state=Report.State.SIGNED), reports.filter(state=Report.State.DRAFT)
-    cases = Case.objects.visible_to(user).filter(rejected_at=None).filter(~Exists(is_signed) | Exists(is_amending))
-    return cases.with_state().select_related("patient").order_by("-priority", "received_at", "pk")
-
-
-def urgent_flags_of(cases) -> dict:
-    """The urgent flags of cases of one laboratory, case key to list; counted exactly, in a fixed number of queries."""
-    grave = [*BLASTS, *PROMYELOCYTES]
-    cells = Cell.objects.counted().filter(run__slide__case__in=[case.pk for case in cases])
-    found = cells.filter(Q(detector_code__in=grave) | Q(decisions__to_code__in=grave))
-    suspects = set(found.values_list("run__slide__case", flat=True))
-    rows = with_labels(cells.filter(run__slide__case__in=suspects)).order_by()
-    counts = {}
-    for row in rows.values("run__slide__case", "code").annotate(cells=Count("pk")):
-        if row["code"]:
-            counts.setdefault(row["run__slide__case"], Counter())[row["code"]] = row["cells"]
-    rules = rules_of(current_policy(cases[0].laboratory)) if counts else None
-    return {
-        pk: [flag for flag in flags_of(count_differential(count, rules)) if flag.is_urgent]
-        for pk, count in counts.items()
-    }

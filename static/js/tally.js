@@ -44,7 +44,7 @@ export class Tally {
       const row = this.rows.get(figures.code);
       const isPer100 = figures.per_100 !== null && figures.percent === null;
       const value = isPer100 ? figures.per_100 : figures.percent;
-      row.percent.textContent = value === null || !figures.count ? "" : isPer100 ? `${value.toFixed(1)}/100` : `${value.toFixed(1)}%`;
+      row.percent.textContent = value === null || !figures.count ? "" : figures.text;
       row.call.textContent = figures.call === "high" ? "▲" : figures.call === "low" ? "▼" : "";
       row.call.title = figures.call ? `${figures.call}${figures.certain ? "" : ", but the interval does not settle it"}` : "";
       row.call.classList.toggle("is-uncertain", !figures.certain);

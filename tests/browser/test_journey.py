@@ -115,8 +115,8 @@ def test_smears_are_uploaded_read_reviewed_signed_and_printed(
     assert Decision.objects.filter(decided_by=pathologist).count() >= sum(found.values())
 
     page.goto(f"{live_server.url}/cases/{case.pk}/sign/")
-    while page.get_by_role("button", name="I have seen this").count():
-        page.get_by_role("button", name="I have seen this").first.click()
+    while page.get_by_role("button", name="Acknowledge").count():
+        page.get_by_role("button", name="Acknowledge").first.click()
         page.wait_for_load_state()
     page.locator("#comment").fill("Read on three fields.")
     if page.locator("#lya-variant").count():

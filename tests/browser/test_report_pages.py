@@ -57,7 +57,7 @@ def test_a_pathologist_acknowledges_comments_and_signs_by_keyboard(browse_as, ca
     Phrase.objects.create(laboratory=laboratory, name="Blasts", text="Blasts present.")
     page = browse_as(pathologist, reverse("case_sign", args=[case.pk]))
     for _ in range(2):
-        page.get_by_role("button", name="I have seen this").first.focus()
+        page.get_by_role("button", name="Acknowledge").first.focus()
         page.keyboard.press("Enter")
         page.wait_for_load_state()
     page.get_by_role("button", name="Blasts", exact=True).focus()

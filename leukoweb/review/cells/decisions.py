@@ -15,6 +15,7 @@ from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.attention import together
 from leukoweb.review.models import Decision, with_labels
+from leukoweb.review.urgency import keep_flags
 
 LABELS = (*CODES, UNIDENTIFIED, NOT_A_CELL)
 CLOSED = {
@@ -115,6 +116,7 @@ def add_cell(image, *, xyxy, code, by, step=None) -> Cell:
             raise Refused("The analysis of this slide is not finished. Add the cell when it is.", code="wrong_state")
         cell = Cell.objects.create(run=run, image=image, x1=x1, y1=y1, x2=x2, y2=y2, added_by=by)
         Decision.objects.create(cell=cell, to_code=code, decided_by=by, step=step or uuid.uuid4())
+        keep_flags(case)
         box = [round(value, 1) for value in (x1, y1, x2, y2)]
         record("cell.add", actor=by, obj=cell, case=case, changes={"code": code, "xyxy": box})
     return cell
@@ -192,6 +194,7 @@ def _write(decisions, action, by, case):
     changes = {"cells": [[d.cell_id, d.from_code, d.to_code] for d in decisions]}
     if decisions[0].reason:
         changes["reason"] = decisions[0].reason
+    keep_flags(case)
     cell = decisions[0].cell if len(decisions) == 1 else None
     record(action, actor=by, obj=cell or case, case=case, changes=changes)
     return decisions

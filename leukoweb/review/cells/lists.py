@@ -12,10 +12,11 @@ from leukoweb.analysis.services import progress_sentence
 from leukoweb.cases.models import SlideImage
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import cells_to_change, in_order, is_settled, reasons_to_look, together
-from leukoweb.review.counting.differential import clopper_pearson, count_differential
-from leukoweb.review.counting.flags import flags_of, limits_of_the_count
+from leukoweb.review.counting.differential import clopper_pearson
+from leukoweb.review.counting.flags import flags_of
+from leukoweb.review.counting.words import printed
 from leukoweb.review.models import Decision
-from leukoweb.review.services import age_years, current_policy, rules_of, wbc_of
+from leukoweb.review.services import count_case
 
 # One key for each type; a reader may change them (user.preferences["cell_keys"]).
 DEFAULT_KEYS = {
@@ -98,24 +99,20 @@ def cells_for_json(cells, evidence) -> list[dict]:
 def summary_of(case, cells, evidence) -> dict:
     """Counts, flags and the order of attention over all cells of a case, for the side panel."""
     cells = list(cells)
-    rules, wbc, age = rules_of(current_policy(case.laboratory)), wbc_of(case), age_years(case)
-    known = {}
-
-    def differential(counts):
-        return count_differential(counts, rules, wbc=wbc, age_years=age, sex=case.patient.sex)
+    now, known = count_case(case), {}
+    d = now.differential
 
     def calls(counts):
         key = tuple(sorted((code, number) for code, number in counts.items() if number))
         if key not in known:
-            d = differential(dict(key))
-            rows = (*d.rows, *d.groups.values())
-            known[key] = tuple(flag.key for flag in flags_of(d)), tuple(row.call for row in rows), d.is_limited
+            other = d.with_counts(dict(key))
+            rows = (*other.rows, *other.groups.values())
+            known[key] = tuple(flag.key for flag in flags_of(other)), tuple(row.call for row in rows), other.is_limited
         return known[key]
 
     counts = Counter(cell.code for cell in cells if cell.code)
     undecided = Counter(cell.code for cell in cells if not cell.decided_code)
     least = cells_to_change(counts, undecided, calls)
-    d = differential(counts)
     waiting = analysing(case)
     return {
         "total": d.total,
@@ -124,13 +121,12 @@ def summary_of(case, cells, evidence) -> dict:
         "order": [cell.pk for cell in in_order(cells, evidence, least)],
         "least": least,
         "settled": is_settled(counts, undecided, calls),
-        "rows": [_row(row) for row in (*d.rows, d.unidentified)],
-        "blasts": _row(d["blasts"]),
-        "flags": [
-            {"key": f.key, "title": f.title, "sentence": f.sentence, "urgency": f.urgency, "codes": f.codes}
-            for f in flags_of(d)
-        ],
-        "sentences": limits_of_the_count(d) if d.total or not waiting else [],
+        "rows": [_row(row, d.rules.decimals) for row in (*d.rows, d.unidentified)],
+        "blasts": _row(d["blasts"], d.rules.decimals),
+        "flags": [flag.as_dict() for flag in now.flags],
+        "sentences": [said.bench for said in (*now.sentences, *now.wbc_warnings) if said.bench]
+        if d.total or not waiting
+        else [],
         "analysing": waiting,
         "is_limited": d.is_limited,
     }
@@ -142,11 +138,12 @@ def analysing(case) -> list[str]:
     return [f"{run.slide}: {progress_sentence(run)}" for run in runs.select_related("slide").order_by("slide")]
 
 
-def _row(row):
+def _row(row, decimals):
     return {
         "code": row.key,
         "count": row.count,
         "percent": row.percent,
+        "text": f"{printed(row.per_100, 1)}/100" if row.per_100 is not None else f"{printed(row.percent, decimals)}%",
         "low": row.low,
         "high": row.high,
         "per_100": row.per_100,

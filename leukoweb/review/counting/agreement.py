@@ -8,11 +8,12 @@ Cohen 1960, Educational and Psychological Measurement 20:37. Fleiss, Cohen and E
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 Z_95 = 1.959963984540054
 
 
-def cohen_kappa(pairs) -> float | None:
+def cohen_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
     """Return Cohen's kappa of two readers.
 
     Parameters

@@ -5,6 +5,8 @@ database, page or policy.
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from detection.cell_types import BLASTS, NOT_A_CELL, PROMYELOCYTES
 
@@ -34,7 +36,26 @@ MISTAKEN_FOR = {
 }
 
 
-def reasons_to_look(cell, detector) -> list[str]:
+class Labelled(Protocol):
+    """A cell with its label now, the one that a person gave ("" for none), and the detector's score."""
+
+    code: str
+    decided_code: str
+    score: float | None
+
+
+class Proven(Protocol):
+    """What says how well a type is proven: a detector version, or the least proven of several."""
+
+    def evidence(self, code: str) -> str:
+        """none, weak, fair or good."""
+
+
+AnyCell = TypeVar("AnyCell", bound=Labelled)
+Calls = Callable[[Mapping[str, int]], Any]
+
+
+def reasons_to_look(cell: Labelled, detector: Proven) -> list[str]:
     """Say why a person must look at a cell; [] when somebody has, or when nothing speaks for it.
 
     Parameters
@@ -62,7 +83,7 @@ def reasons_to_look(cell, detector) -> list[str]:
     return reasons
 
 
-def must_look(cells, detector) -> list:
+def must_look(cells: Iterable[AnyCell], detector: Proven) -> list[AnyCell]:
     """Return the cells that no person has decided on and that must not pass unseen (S10); empty: none is left.
 
     Parameters
@@ -78,7 +99,7 @@ def must_look(cells, detector) -> list:
     return [cell for cell in cells if reasons_to_look(cell, detector)]
 
 
-def together(cell, detector) -> int:
+def together(cell: Labelled, detector: Proven) -> int:
     """Say how many cells like this one a person may confirm at once, all of them before the eyes (S10).
 
     Parameters
@@ -100,7 +121,7 @@ def together(cell, detector) -> int:
     return CLOSE_PAGE if cell.code in GRAVE else PAGE
 
 
-def cells_to_change(counts, undecided, calls) -> dict[str, int]:
+def cells_to_change(counts: Mapping[str, int], undecided: Mapping[str, int], calls: Calls) -> dict[str, int]:
     """Say, per type, how few undecided cells would have to be of a neighbouring type to change any call.
 
     Parameters
@@ -123,7 +144,7 @@ def cells_to_change(counts, undecided, calls) -> dict[str, int]:
     """
     now = calls(counts)
 
-    def changes(code, other, number):
+    def changes(code: str, other: str, number: int) -> bool:
         moved = Counter(counts)
         moved[code] -= number
         moved[other] += number
@@ -142,7 +163,7 @@ def cells_to_change(counts, undecided, calls) -> dict[str, int]:
     return least
 
 
-def is_settled(counts, undecided, calls) -> bool:
+def is_settled(counts: Mapping[str, int], undecided: Mapping[str, int], calls: Calls) -> bool:
     """Say whether no undecided cell can change any call any more.
 
     Parameters
@@ -170,7 +191,7 @@ def is_settled(counts, undecided, calls) -> bool:
     return True
 
 
-def in_order(cells, detector, least) -> list:
+def in_order(cells: Iterable[AnyCell], detector: Proven, least: Mapping[str, int]) -> list[AnyCell]:
     """Sort the cells that must be looked at: most able to change a call, then low scores, then unproven types.
 
     Parameters
@@ -185,7 +206,7 @@ def in_order(cells, detector, least) -> list:
     list of Cell
     """
 
-    def key(cell):
+    def key(cell: AnyCell) -> tuple[int, bool, bool, float]:
         score = 1.0 if cell.score is None else cell.score
         return (least.get(cell.code, NEVER), score >= LOW_SCORE, detector.evidence(cell.code) not in UNPROVEN, score)
 

@@ -8,11 +8,15 @@ Clopper and Pearson 1934, Biometrika 26:404, in its form by beta quantiles; Rüm
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from scipy.special import betaincinv
 
 from detection.cell_types import BLASTS, CELL_TYPES, NOT_A_CELL, PROMYELOCYTES, UNIDENTIFIED
+from leukoweb.cases.wbc import GIGA_PER_L
+from leukoweb.review.counting.ages import Age
 from leukoweb.review.counting.policies import Rules
 
 CONFIDENCE = 0.95
@@ -21,7 +25,6 @@ GROUPS = {
     "blasts": ("Blasts", BLASTS),
     "promyelocytes": ("Promyelocytes", PROMYELOCYTES),
 }
-_GIGA_PER_L = {"10*9/L": 1.0, "10*3/uL": 1.0, "/uL": 0.001}
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class Wbc:
 class Row:
     """One line of the differential; percentages are 0 to 100, absolute counts in 10*9/L.
 
-    `count` is what readers and detector labelled, `counted` what enters the percentage (a policy may count smudge
-    cells as lymphocytes). EBO and KSC have `per_100` in place of a percentage.
+    `count` is what readers and detector labelled, `counted` what enters the percentage (the signer may count smudge
+    cells as lymphocytes). EBO and KSC have `per_100` in place of a percentage. A counted cell never has the percentage
+    0: where rounding would give it, the exact share stands there and is printed as “<0.1” (C12).
     """
 
     key: str
@@ -52,8 +56,8 @@ class Row:
     zero_upper: float | None = None
     per_100: float | None = None
     absolute: float | None = None
-    percent_range: dict | None = None
-    absolute_range: dict | None = None
+    percent_range: dict[str, Any] | None = None
+    absolute_range: dict[str, Any] | None = None
     call: str = ""
     is_call_certain: bool = True
     is_grouped: bool = False
@@ -74,6 +78,10 @@ class Differential:
     wbc_giga_per_l: float | None = None
     corrected_wbc: float | None = None
     absolute_refusal: str = ""
+    range_refusal: str = ""
+    smudge_as_lymphocytes: bool = False
+    age: Age | None = None
+    sex: str = "U"
 
     def __getitem__(self, key: str) -> Row:
         """Return the row of a type, of UNI or of a group; KeyError for anything else."""
@@ -81,10 +89,17 @@ class Differential:
             return self.groups[key]
         return {row.key: row for row in (*self.rows, self.unidentified)}[key]
 
-    def as_dict(self) -> dict:
+    def with_counts(self, counts: Mapping[str, int]) -> "Differential":
+        """Return what other counts of the same specimen would give."""
+        return count_differential(
+            counts, self.rules, wbc=self.wbc, age=self.age, sex=self.sex,
+            smudge_as_lymphocytes=self.smudge_as_lymphocytes,
+        )  # fmt: skip
+
+    def as_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values, numbers rounded to nine decimals; the rules are kept apart."""
 
-        def plain(row):
+        def plain(row: Row) -> dict[str, Any]:
             return {name: _plain(value) for name, value in asdict(row).items()}
 
         return {
@@ -97,6 +112,8 @@ class Differential:
             "wbc_giga_per_l": _plain(self.wbc_giga_per_l),
             "corrected_wbc": _plain(self.corrected_wbc),
             "absolute_refusal": self.absolute_refusal,
+            "range_refusal": self.range_refusal,
+            "smudge_as_lymphocytes": self.smudge_as_lymphocytes,
         }
 
     @property
@@ -105,14 +122,14 @@ class Differential:
         return self.total == 0
 
 
-def clopper_pearson(k, n, confidence=CONFIDENCE):
+def clopper_pearson(k: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return the exact two-sided interval of a proportion.
 
     Parameters
     ----------
-    k : float or array
+    k : float
         Cells of the type, 0 <= k <= n. Fractions are allowed (a planned count), the beta quantiles are continuous in k.
-    n : int or array
+    n : float
         Cells in all, n >= 1.
     confidence : float
         Between 0 and 1.
@@ -128,12 +145,12 @@ def clopper_pearson(k, n, confidence=CONFIDENCE):
     return low, high
 
 
-def upper_bound_of_zero(n: int, confidence=CONFIDENCE) -> float:
+def upper_bound_of_zero(n: int, confidence: float = CONFIDENCE) -> float:
     """Return the one-sided upper bound (a fraction) of a type of which none was met in `n` cells (C3)."""
     return 1 - (1 - confidence) ** (1 / n)
 
 
-def is_changed(before: dict, now: dict) -> bool:
+def is_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Say whether two results differ beyond their intervals: overlapping ones are not called changed (C2).
 
     Parameters
@@ -151,7 +168,7 @@ def is_changed(before: dict, now: dict) -> bool:
     return now["low"] > before["high"] or now["high"] < before["low"]
 
 
-def cells_to_meet(fraction: float, chance=CONFIDENCE) -> int:
+def cells_to_meet(fraction: float, chance: float = CONFIDENCE) -> int:
     """Return how many cells must be counted to meet a type of this `fraction` with this `chance` (C3)."""
     return math.ceil(math.log(1 - chance) / math.log(1 - fraction))
 
@@ -179,7 +196,7 @@ def cells_to_separate(k: int, n: int, limit: float, most: int = 10_000) -> int |
     """
     share = k / n
 
-    def separates(total):
+    def separates(total: int) -> bool:
         low, high = clopper_pearson(share * total, total)
         return not low <= limit <= high
 
@@ -231,7 +248,15 @@ def corrected_wbc(wbc: float, nrbc_per_100: float) -> float:
     return wbc * 100 / (100 + nrbc_per_100)
 
 
-def count_differential(counts, rules: Rules, *, wbc: Wbc | None = None, age_years: float | None = None, sex: str = "U"):
+def count_differential(
+    counts: Mapping[str, int],
+    rules: Rules,
+    *,
+    wbc: Wbc | None = None,
+    age: Age | None = None,
+    sex: str = "U",
+    smudge_as_lymphocytes: bool = False,
+) -> Differential:
     """Turn counts of labels into a differential.
 
     Parameters
@@ -242,10 +267,12 @@ def count_differential(counts, rules: Rules, *, wbc: Wbc | None = None, age_year
         The laboratory's policy.
     wbc : Wbc, optional
         Without unit, source or time no absolute count is given (C8).
-    age_years : float, optional
-        Age at collection; without it no reference range applies.
+    age : Age, optional
+        Age at collection; without it only ranges of every age apply.
     sex : str
         "F", "M" or "U".
+    smudge_as_lymphocytes : bool
+        The signer's choice for this one report (C5).
 
     Returns
     -------
@@ -262,61 +289,24 @@ def count_differential(counts, rules: Rules, *, wbc: Wbc | None = None, age_year
             raise KeyError(label)
     counted = {t.code: counts.get(t.code, 0) if t.in_differential else 0 for t in CELL_TYPES}
     counted[UNIDENTIFIED] = counts.get(UNIDENTIFIED, 0)
-    if rules.smudge_cells == "as_lymphocytes":
+    if smudge_as_lymphocytes:
         counted["LYT"] += counts.get("KSC", 0)
     total = sum(counted.values())
-    percent = dict(zip(counted, percentages(list(counted.values()), rules.decimals)))
-
     refusal, giga, corrected = _absolute_base(counts.get("EBO", 0), total, wbc, rules)
-
-    def row(key, name, codes, *, in_differential=True, is_grouped=False):
-        count, entering = sum(counts.get(c, 0) for c in codes), sum(counted[c] for c in codes)
-        if total == 0:
-            return Row(key, name, count, entering, is_grouped=is_grouped)
-        if not in_differential:
-            per_100 = 100 * count / total
-            range_ = None if is_grouped else rules.range_for(key, "per 100 WBC", age_years, sex)
-            absolute = per_100 / 100 * corrected if corrected is not None and key == "KSC" else None
-            return Row(
-                key, name, count, entering, per_100=per_100, absolute=absolute, percent_range=range_,
-                call=_call(per_100, range_),
-            )  # fmt: skip
-        low, high = (100 * bound for bound in clopper_pearson(entering, total))
-        shown = round(sum(percent[c] for c in codes), rules.decimals)
-        absolute = entering / total * corrected if corrected is not None else None
-        percent_range = absolute_range = None
-        if not is_grouped:
-            percent_range = rules.range_for(key, "%", age_years, sex)
-            absolute_range = rules.range_for(key, "10*9/L", age_years, sex)
-        # A laboratory that has both ranges judges by the absolute count where there is one.
-        if absolute is not None and absolute_range:
-            scale = corrected / 100
-            call = _call(absolute, absolute_range)
-            certain = call == _call(low * scale, absolute_range) == _call(high * scale, absolute_range)
-        else:
-            call = _call(100 * entering / total, percent_range)
-            certain = call == _call(low, percent_range) == _call(high, percent_range)
-        return Row(
-            key, name, count, entering, shown, low, high,
-            zero_upper=100 * upper_bound_of_zero(total) if entering == 0 else None,
-            absolute=absolute, percent_range=percent_range, absolute_range=absolute_range,
-            call=call, is_call_certain=certain, is_grouped=is_grouped,
-        )  # fmt: skip
-
+    percent = dict(zip(counted, percentages(list(counted.values()), rules.decimals)))
+    line = _Lines(counts, counted, percent, total, rules, corrected, age, sex)
     groups_bands = rules.bands != "separate"
+    rows = tuple(
+        line.beside(t.code, t.name)
+        if not t.in_differential
+        else line.within(t.code, t.name, (t.code,), is_grouped=groups_bands and t.code in GROUPS["neutrophils"][1])
+        for t in CELL_TYPES
+    )
+    groups = {key: line.within(key, name, codes) for key, (name, codes) in GROUPS.items()}
     return Differential(
-        rows=tuple(
-            row(
-                t.code,
-                t.name,
-                (t.code,),
-                in_differential=t.in_differential,
-                is_grouped=groups_bands and t.code in GROUPS["neutrophils"][1],
-            )
-            for t in CELL_TYPES
-        ),  # fmt: skip
-        unidentified=row(UNIDENTIFIED, "unidentified", (UNIDENTIFIED,)),
-        groups={key: row(key, name, codes) for key, (name, codes) in GROUPS.items()},
+        rows=rows,
+        unidentified=line.within(UNIDENTIFIED, "unidentified", (UNIDENTIFIED,)),
+        groups=groups,
         total=total,
         not_cells=counts.get(NOT_A_CELL, 0),
         is_limited=total < rules.minimum_count,
@@ -325,15 +315,78 @@ def count_differential(counts, rules: Rules, *, wbc: Wbc | None = None, age_year
         wbc_giga_per_l=giga,
         corrected_wbc=corrected,
         absolute_refusal=refusal,
+        range_refusal=_range_refusal(rules, age, sex),
+        smudge_as_lymphocytes=smudge_as_lymphocytes,
+        age=age,
+        sex=sex,
     )
 
 
-def wbc_from(stored: dict | None) -> Wbc | None:
+@dataclass(frozen=True)
+class _Lines:
+    """Makes the rows of one differential: `counts` are the labels, `counted` what enters the rounded percentages."""
+
+    counts: Mapping[str, int]
+    counted: Mapping[str, int]
+    percent: Mapping[str, float]
+    total: int
+    rules: Rules
+    corrected_wbc: float | None
+    age: Age | None
+    sex: str
+
+    def beside(self, key: str, name: str) -> Row:
+        """Return the row of a type outside of the 100 %: per 100 leukocytes."""
+        count, entering = self.counts.get(key, 0), self.counted[key]
+        if self.total == 0:
+            return Row(key, name, count, entering)
+        per_100 = 100 * count / self.total
+        range_ = self.rules.range_for(key, "per 100 WBC", self.age, self.sex)
+        absolute = per_100 / 100 * self.corrected_wbc if self.corrected_wbc is not None and key == "KSC" else None
+        return Row(
+            key, name, count, entering, per_100=per_100, absolute=absolute, percent_range=range_,
+            call=_call(per_100, range_),
+        )  # fmt: skip
+
+    def within(self, key: str, name: str, codes: tuple[str, ...], *, is_grouped: bool = False) -> Row:
+        """Return the row of a type or group of the 100 %."""
+        count, entering = sum(self.counts.get(c, 0) for c in codes), sum(self.counted[c] for c in codes)
+        total = self.total
+        if total == 0:
+            return Row(key, name, count, entering, is_grouped=is_grouped)
+        low, high = (100 * bound for bound in clopper_pearson(entering, total))
+        absolute = entering / total * self.corrected_wbc if self.corrected_wbc is not None else None
+        percent_range = absolute_range = None
+        if not is_grouped:
+            percent_range = self.rules.range_for(key, "%", self.age, self.sex)
+            absolute_range = self.rules.range_for(key, "10*9/L", self.age, self.sex)
+        # A laboratory that has both ranges judges by the absolute count where there is one.
+        if self.corrected_wbc is not None and absolute is not None and absolute_range:
+            scale = self.corrected_wbc / 100
+            call = _call(absolute, absolute_range)
+            certain = call == _call(low * scale, absolute_range) == _call(high * scale, absolute_range)
+        else:
+            call = _call(100 * entering / total, percent_range)
+            certain = call == _call(low, percent_range) == _call(high, percent_range)
+        return Row(
+            key, name, count, entering, self._percent(codes, entering), low, high,
+            zero_upper=100 * upper_bound_of_zero(total) if entering == 0 else None,
+            absolute=absolute, percent_range=percent_range, absolute_range=absolute_range,
+            call=call, is_call_certain=certain, is_grouped=is_grouped,
+        )  # fmt: skip
+
+    def _percent(self, codes: tuple[str, ...], entering: int) -> float:
+        """Return the rounded percentage of one or more types, or the exact share where that would be 0 (C11, C12)."""
+        shown = round(sum(self.percent[c] for c in codes), self.rules.decimals)
+        return 100 * entering / self.total if entering and shown == 0 else shown
+
+
+def wbc_from(stored: dict[str, Any] | None) -> Wbc | None:
     """Return a Wbc of JSON values, or None of none."""
     return Wbc(**stored) if stored else None
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """Return a number that reads the same from every database; other values as they are."""
     return round(value, 9) if isinstance(value, float) else value
 
@@ -341,21 +394,36 @@ def _plain(value):
 _LABELS = {t.code for t in CELL_TYPES} | {UNIDENTIFIED, NOT_A_CELL}
 
 
-def _absolute_base(nrbc, total, wbc, rules):
+def _range_refusal(rules: Rules, age: Age | None, sex: str) -> str:
+    """Say why reference ranges do not apply to this person; "" where each limited type has one."""
+    limited = {entry["key"] for entry in rules.ranges}
+    units = ("%", "10*9/L", "per 100 WBC")
+    without = {key for key in limited if not any(rules.range_for(key, unit, age, sex) for unit in units)}
+    if not without:
+        return ""
+    if age is None:
+        return "No reference ranges: the birth date is not known."
+    if without == limited:
+        return f"No reference ranges: this laboratory has none for an age of {age.words()}."
+    names = {t.code: t.name for t in CELL_TYPES} | {key: name.lower() for key, (name, _) in GROUPS.items()}
+    return f"No reference range for an age of {age.words()}: {', '.join(names[key] for key in sorted(without))}."
+
+
+def _absolute_base(nrbc: int, total: int, wbc: Wbc | None, rules: Rules) -> tuple[str, float | None, float | None]:
     """Return (why there are no absolute counts, WBC in 10*9/L as measured, WBC that absolute counts are taken from)."""
     if wbc is None:
         return "No analyser WBC was entered, so no absolute counts are given.", None, None
     missing = [name for name, value in (("unit", wbc.unit), ("source", wbc.source), ("time", wbc.at)) if not value]
     if missing:
         return f"The analyser WBC has no {' and no '.join(missing)}, so no absolute counts are given.", None, None
-    giga = wbc.value * _GIGA_PER_L[wbc.unit]
+    giga = wbc.value * GIGA_PER_L[wbc.unit]
     nrbc_per_100 = 100 * nrbc / total if total else 0.0
     if rules.corrects_wbc and nrbc_per_100 >= rules.nrbc_correction_from:
         return "", giga, corrected_wbc(giga, nrbc_per_100)
     return "", giga, giga
 
 
-def _call(value, range_):
+def _call(value: float, range_: dict[str, Any] | None) -> str:
     """Say "high", "low" or "" of a value against a range."""
     if range_ is None:
         return ""

@@ -3,41 +3,75 @@
 Pure: limits come with the differential's own rules; nothing here knows cells, readers or how a flag is shown.
 """
 
+import operator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from detection.cell_types import BLASTS, PROMYELOCYTES
 from leukoweb.review.counting.differential import Differential, cells_to_separate, upper_bound_of_zero
+from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, NOTE, REVIEW, URGENT
+from leukoweb.review.counting.words import cells, per_cent, printed
 
-URGENT, REVIEW, NOTE = "urgent", "review", "note"
-LEFT_SHIFT = ("NGB", "MMZ", "MYB", "PMO")
+LATER_STAGES = ("MYB", "MMZ", "NGB")
+_HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+_UNCONFIRMED = "Suspected by the detector, not confirmed by a person."
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A sentence for the reader, how urgent it is, and the codes whose cells caused it.
+    """A sentence for the screen and one for paper, how urgent it is, and the codes whose cells caused it.
 
-    `key` names flag and level: a higher level of blasts is a new flag that must be acknowledged anew.
+    `key` names flag and level: a higher level of blasts is a new flag that must be acknowledged anew. What the bench
+    is to do stands in `bench` only (S13).
     """
 
     key: str
     title: str
-    sentence: str
+    bench: str
+    report: str
     urgency: str
     codes: tuple[str, ...]
+    is_machine_only: bool = False
 
     @property
     def is_urgent(self) -> bool:
         """Whether the case goes to the top of the worklist and asks for an acknowledgement."""
         return self.urgency == URGENT
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the flag as a screen or a program needs it; `sentence` is the one of the screen."""
+        return {
+            "key": self.key,
+            "title": self.title,
+            "sentence": self.bench,
+            "urgency": self.urgency,
+            "codes": list(self.codes),
+            "is_machine_only": self.is_machine_only,
+        }
 
-def flags_of(differential: Differential) -> list[Flag]:
+
+@dataclass(frozen=True)
+class Sentence:
+    """What a count can and cannot say: for the screen, where something is to be done, and for paper; "" is left out."""
+
+    bench: str
+    report: str
+
+
+def flags_of(
+    differential: Differential, *, confirmed: Mapping[str, int] | None = None, lya_meaning: str = ""
+) -> list[Flag]:
     """Return the flags of a differential, the most urgent first; an empty list when nothing is remarkable.
 
     Parameters
     ----------
     differential : Differential
-        With at least no cells: an empty one has no flags.
+        An empty one has no flags.
+    confirmed : mapping of str to int, optional
+        Cells by label that a person decided on; None where every label is a person's.
+    lya_meaning : str
+        "abnormal" where the reader calls the atypical lymphocytes abnormal.
 
     Returns
     -------
@@ -45,64 +79,129 @@ def flags_of(differential: Differential) -> list[Flag]:
     """
     if differential.is_empty:
         return []
-    d, rules, flags = differential, differential.rules, []
-    blasts, promyelocytes = d["blasts"], d["promyelocytes"]
-    blast_codes = _present(d, BLASTS)
-
-    if d["PMB"].count or (d["PMO"].count and blasts.count):
-        flags.append(
-            Flag("possible_apl", "Possible APL",
-                 f"{_cells(promyelocytes.count, 'promyelocyte')}"
-                 + (f", {d['PMB'].count} of them bilobed" if d["PMB"].count else "")
-                 + (f", with {_cells(blasts.count, 'blast')}" if blasts.count else "")
-                 + ": acute promyelocytic leukaemia must be ruled out without delay.",
-                 URGENT, _present(d, PROMYELOCYTES + BLASTS))
-        )  # fmt: skip
-    if blasts.count:
-        share = 100 * blasts.counted / d.total
-        level, words = "", "the pathologist must review."
-        if share >= rules.blasts_second_limit:
-            level, words = "_second_limit", f"at or above {rules.blasts_second_limit:g} %."
-        elif share >= rules.blasts_first_limit:
-            level, words = "_first_limit", f"at or above {rules.blasts_first_limit:g} %."
-        flags.append(
-            Flag(f"blasts{level}", "Blasts", f"{_cells(blasts.count, 'blast')}, {_percent(share)} of cells: {words}",
-                 URGENT, blast_codes)
-        )  # fmt: skip
-    if promyelocytes.count:
-        flags.append(
-            Flag("promyelocytes", "Promyelocytes",
-                 f"{_cells(promyelocytes.count, 'promyelocyte')}: the pathologist must review.",
-                 REVIEW, _present(d, PROMYELOCYTES))
-        )  # fmt: skip
-        if not d["MYB"].count and not d["MMZ"].count:
-            flags.append(
-                Flag("maturation_gap", "Maturation gap", "Promyelocytes without myelocytes and metamyelocytes.",
-                     REVIEW, _present(d, PROMYELOCYTES))
-            )  # fmt: skip
-    if 100 * d["LYA"].counted / d.total > rules.lya_limit:
-        flags.append(
-            Flag("atypical_lymphocytes", "Atypical lymphocytes",
-                 f"{_percent(100 * d['LYA'].counted / d.total)} atypical lymphocytes, above {rules.lya_limit:g} %.",
-                 REVIEW, ("LYA",))
-        )  # fmt: skip
-    shifted = 100 * sum(d[code].counted for code in LEFT_SHIFT) / d.total
-    if shifted > rules.left_shift_limit:
-        flags.append(
-            Flag("left_shift", "Left shift",
-                 f"{_percent(shifted)} bands and immature neutrophils, above {rules.left_shift_limit:g} %.",
-                 NOTE, _present(d, LEFT_SHIFT))
-        )  # fmt: skip
-    if (d["EBO"].per_100 or 0) >= rules.nrbc_limit:
-        flags.append(
-            Flag("erythroblasts", "Erythroblasts",
-                 f"{d['EBO'].per_100:.1f} erythroblasts per 100 WBC, at or above {rules.nrbc_limit:g}.",
-                 NOTE, ("EBO",))
-        )  # fmt: skip
-    return flags
+    found = [*_possible_apl(differential), *_maturation_gap(differential)]
+    last: dict[str, Flag] = {}
+    for rule in differential.rules.flag_rules:
+        flag = _flag_of(rule, differential, lya_meaning)
+        if flag:
+            last[flag.title] = flag
+    found += last.values()
+    weight = (URGENT, REVIEW, NOTE)
+    found.sort(key=lambda flag: weight.index(flag.urgency))
+    return [_marked(flag, differential, confirmed) for flag in found]
 
 
-def limits_of_the_count(differential: Differential) -> list[str]:
+def _flag_of(rule: Mapping[str, Any], d: Differential, lya_meaning: str) -> Flag | None:
+    """Return the flag of one row of the table, or None where it is not for this person or not met."""
+    if rule["sex"] not in ("any", d.sex):
+        return None
+    if d.age is None:
+        if rule["age_under"] is not None:
+            return None
+    elif not d.age.reached(rule["age_from"]) or (rule["age_under"] and d.age.reached(rule["age_under"])):
+        return None
+    codes = _codes_of(rule["item"], d)
+    value = _value_of(rule, d, codes, lya_meaning)
+    if value is None or not _HOLDS[rule["comparison"]](value, rule["limit"]):
+        return None
+    sentence = _sentence_of(rule, d, codes, value)
+    if d.age is None and rule["age_from"] != "0d":
+        sentence += " The age is not known: judged as an adult."
+    bench, report = (" ".join(part for part in (sentence, rule[kind].strip()) if part) for kind in ("bench", "report"))
+    return Flag(rule["key"], rule["title"], bench, report, rule["severity"], _present(d, codes) or codes)
+
+
+def _codes_of(item: str, d: Differential) -> tuple[str, ...]:
+    """Return the codes of a limit; bands are part of a left shift only where the laboratory looks at them."""
+    codes = ITEMS[item][2]
+    return ("NGB", *codes) if item == "left_shift" and d.rules.bands != "grouped" else codes
+
+
+def _value_of(rule: Mapping[str, Any], d: Differential, codes: tuple[str, ...], lya_meaning: str) -> float | None:
+    """Return the figure that a limit is compared with; None where there is none."""
+    if rule["item"] == "WBC":
+        return d.corrected_wbc
+    if rule["item"] == "LYA_abnormal" and lya_meaning != "abnormal":
+        return None
+    if rule["unit"] == "cells":
+        return sum(d[code].count for code in codes)
+    if rule["unit"] == "per 100 WBC":
+        return 100 * sum(d[code].count for code in codes) / d.total
+    counted = sum(d[code].counted for code in codes)
+    if rule["unit"] == "%":
+        return 100 * counted / d.total
+    if d.corrected_wbc is None:
+        return None
+    in_wbc = sum(d[code].count for code in codes) if rule["item"] == "KSC" else counted
+    return in_wbc / d.total * d.corrected_wbc
+
+
+def _sentence_of(rule: Mapping[str, Any], d: Differential, codes: tuple[str, ...], value: float) -> str:
+    """Say what was found and which limit it meets."""
+    one, many, _ = ITEMS[rule["item"]]
+    limit = f"{COMPARISONS[rule['comparison']]} {rule['limit']:g}"
+    if rule["item"] == "WBC":
+        return f"WBC {printed(value, 2)} × 10⁹/L, {limit}."
+    if rule["unit"] == "10*9/L":
+        return f"{many.capitalize()} {printed(value, 2)} × 10⁹/L, {limit}."
+    counted = sum(d[code].count if rule["unit"] != "%" else d[code].counted for code in codes)
+    found = cells(counted, one, many)
+    if rule["unit"] == "per 100 WBC":
+        return f"{found}, {printed(value, 1)} per 100 leukocytes, {limit}."
+    share = "" if rule["item"] in ("EBO", "KSC") else f", {per_cent(100 * counted / d.total)} of leukocytes"
+    if rule["unit"] == "%":
+        return f"{found}{share}, {limit}%."
+    return f"{found}{share}." if rule["limit"] <= 1 else f"{found}{share}, {limit}."
+
+
+def _possible_apl(d: Differential) -> Iterator[Flag]:
+    """Weigh bilobed promyelocytes, the share of promyelocytes against blasts, and complete maturation (C7)."""
+    rules, promyelocytes, blasts = d.rules, d["promyelocytes"].count, d["blasts"].count
+    bilobed, later = d["PMB"].count, sum(d[code].count for code in LATER_STAGES)
+    is_bilobed = bilobed >= rules.apl_bilobed
+    prevails = promyelocytes >= rules.apl_promyelocytes and 100 * promyelocytes >= rules.apl_share * (
+        promyelocytes + blasts
+    )
+    matures = bool(d["MYB"].count and d["MMZ"].count) and later >= rules.apl_maturation * promyelocytes
+    if not (is_bilobed or (prevails and not matures)):
+        return
+    found = cells(promyelocytes, "promyelocyte", "promyelocytes")
+    found += f" ({bilobed} bilobed)" if bilobed else ""
+    found += f" against {cells(blasts, 'blast', 'blasts')}"
+    found += f", {cells(later, 'cell', 'cells')} of the later stages" if later else ", no later stage"
+    yield Flag(
+        "possible_apl", "Possible APL",
+        f"{found}. Rule out acute promyelocytic leukaemia without delay.",
+        f"{found}. Acute promyelocytic leukaemia is to be excluded.",
+        URGENT, _present(d, PROMYELOCYTES + BLASTS),
+    )  # fmt: skip
+
+
+def _maturation_gap(d: Differential) -> Iterator[Flag]:
+    """Promyelocytes without myelocytes and metamyelocytes."""
+    if d["promyelocytes"].count and not d["MYB"].count and not d["MMZ"].count:
+        sentence = "Promyelocytes without myelocytes and metamyelocytes."
+        yield Flag("maturation_gap", "Maturation gap", f"{sentence} The pathologist must review.", sentence, REVIEW,
+                   _present(d, PROMYELOCYTES))  # fmt: skip
+
+
+def _marked(flag: Flag, d: Differential, confirmed: Mapping[str, int] | None) -> Flag:
+    """Say so where no person has confirmed a cell of the flag."""
+    if confirmed is None or not _is_machine_only(flag, d, confirmed):
+        return flag
+    return Flag(flag.key, flag.title, f"{flag.bench} {_UNCONFIRMED}", f"{flag.report} {_UNCONFIRMED}", flag.urgency,
+                flag.codes, is_machine_only=True)  # fmt: skip
+
+
+def _is_machine_only(flag: Flag, d: Differential, confirmed: Mapping[str, int]) -> bool:
+    if not flag.codes:  # the analyser's figure
+        return False
+    if _present(d, flag.codes):
+        return not any(confirmed.get(code) for code in flag.codes)
+    return not any(confirmed.values())  # none of a type: what was labelled are the others
+
+
+def sentences_of(differential: Differential) -> list[Sentence]:
     """Return, in plain sentences, what this count can and cannot say (C3).
 
     Parameters
@@ -111,54 +210,56 @@ def limits_of_the_count(differential: Differential) -> list[str]:
 
     Returns
     -------
-    list of str
+    list of Sentence
         Why the count is limited, what cannot be excluded, and how many cells more would settle a call.
     """
-    d, rules, sentences = differential, differential.rules, []
+    d, rules = differential, differential.rules
     if d.is_empty:
         return [
-            "No leukocyte was found: there is no differential. Upload a field with leukocytes or add the cells by hand."
+            Sentence(
+                "No leukocytes detected: there is no differential. Upload a field with leukocytes or add the cells by "
+                "hand.",
+                "No leukocytes were found: there is no differential.",
+            )
         ]
+    found = []
+    counted = cells(d.total, "leukocyte", "leukocytes")
     if d.is_limited:
-        sentences.append(
-            f"Limited count: {_cells(d.total, 'leukocyte')}, fewer than {rules.minimum_count}. Too few were found "
-            "for a reliable differential."
-        )
+        limited = f"Limited count: {counted}, fewer than {rules.minimum_count}."
+        found.append(Sentence(f"{limited} Upload another field for a full differential.", limited))
     if d["blasts"].count == 0:
-        sentences.append(
-            f"Blasts under {100 * upper_bound_of_zero(d.total):.2f} % cannot be excluded: none among "
-            f"{_cells(d.total, 'leukocyte')}."
-        )
-    for name, counted, limit in (
-        ("blasts", d["blasts"].counted, rules.blasts_first_limit),
-        ("blasts", d["blasts"].counted, rules.blasts_second_limit),
-        ("atypical lymphocytes", d["LYA"].counted, rules.lya_limit),
-    ):
-        if sentence := _count_more(name, counted, d.total, limit):
-            sentences.append(sentence)
-    return sentences
+        bound = f"No blasts in {cells(d.total, 'cell', 'cells')} (95% upper limit "
+        bound += f"{100 * upper_bound_of_zero(d.total):.2f}%)."
+        found.append(Sentence(bound, bound))
+    for rule in rules.flag_rules:
+        if rule["unit"] == "%" and rule["severity"] != NOTE:
+            found += _not_separated(rule, d)
+    return found
 
 
-def _count_more(name, counted, total, limit):
-    """Say how many cells more would separate a share from a limit; "" where nothing is to be settled."""
-    if counted == 0:
-        return ""
-    more, share = cells_to_separate(counted, total, limit / 100), _percent(100 * counted / total)
+def _not_separated(rule: Mapping[str, Any], d: Differential) -> Iterator[Sentence]:
+    """Say where a share cannot be told from a limit, and how many cells more would settle it."""
+    codes = _codes_of(rule["item"], d)
+    counted = sum(d[code].counted for code in codes)
+    if counted == 0 or not 0 < rule["limit"] < 100:
+        return
+    more = cells_to_separate(counted, d.total, rule["limit"] / 100)
     if more == 0:
-        return ""
-    if more is None:
-        return f"{name.capitalize()}: {share} cannot be separated from {limit:g} % by counting more cells."
-    return f"Count {more:,} more to separate {share} {name} from {limit:g} %."
+        return
+    share, limit = 100 * counted / d.total, f"{rule['limit']:g}% limit"
+    name = f"{ITEMS[rule['item']][1]} ({per_cent(share)})"
+    side = "above" if share > rule["limit"] else "below"
+    report = f"{name[0].upper()}{name[1:]} cannot be told from the {limit} by this count."
+    if more is None or more > d.rules.practical_more_cells:
+        yield Sentence(
+            f"More than {d.rules.practical_more_cells:,} further cells would be needed to place {name} {side} the "
+            f"{limit}: not practical.",
+            report,
+        )
+    else:
+        yield Sentence(f"About {more:,} more cells needed to place {name} {side} the {limit}.", report)
 
 
-def _present(differential, codes):
+def _present(differential: Differential, codes: tuple[str, ...]) -> tuple[str, ...]:
     """Return those of the codes that have a cell."""
     return tuple(code for code in codes if differential[code].count)
-
-
-def _cells(count, name):
-    return f"{count:,} {name}" + ("" if count == 1 else "s")
-
-
-def _percent(value):
-    return f"{value:.1f} %"

@@ -7,6 +7,7 @@ import re
 
 from detection.cell_types import CODES
 from leukoweb.review.counting.differential import GROUPS
+from leukoweb.review.counting.words import printed
 
 PLACES = ("total", *GROUPS, *CODES)
 _PLACE = re.compile(r"\{([^{}]*)\}")
@@ -47,5 +48,5 @@ def filled(text: str, differential: dict, decimals: int) -> str:
     figures = {"total": str(differential["total"])}
     for key, row in rows.items():
         value = row["percent"] if row["percent"] is not None else row["per_100"]
-        figures[key] = f"{value or 0:.{decimals}f}"
+        figures[key] = printed(value or 0, decimals)
     return _PLACE.sub(lambda place: figures.get(place[1], place[0]), text)

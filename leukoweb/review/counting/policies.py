@@ -10,17 +10,16 @@ Adult ranges: absolute counts as used by Oxford University Hospitals, in Frontie
 """
 
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from leukoweb.refusals import Refused
+from leukoweb.review.counting.ages import Age, bound_of_years, days_of, is_bound, is_within
+from leukoweb.review.counting.flag_rules import COMPARISONS, OLD_LIMITS, defaults, problem_of, with_old_limits
 
 BANDS = {
     "grouped": "Bands counted with segmented neutrophils",
     "grouped_left_shift": "Bands grouped, with a comment on left shift",
     "separate": "Bands reported separately",
-}
-SMUDGE_CELLS = {
-    "per_100_wbc": "Smudge cells per 100 leukocytes, outside the differential",
-    "as_lymphocytes": "Smudge cells counted as lymphocytes",
 }
 RANGE_KEYS = (
     "neutrophils", "NGS", "NGB", "LYT", "LYA", "MON", "EOS", "BAS", "MMZ", "MYB", "PMO", "PMB", "MYO", "MOB",
@@ -29,13 +28,22 @@ RANGE_KEYS = (
 RANGE_UNITS = ("%", "10*9/L", "per 100 WBC")
 _OXFORD = "Oxford University Hospitals, doi 10.3389/fphar.2020.00314 table 6"
 _MEDLINE = "MedlinePlus article 003657"
+_APL = (
+    "Labels by people of the cells of 82 patients (22 with APL, 60 with other AML), Sidhom 2021, doi "
+    "10.6084/m9.figshare.14294675: see docs/flags.md"
+)
+_WBC_HOURS = "EDTA blood is stable for 24 hours at room temperature: stmarysmaine.testcatalog.org/show/WBCD-1"
+_FILM = (
+    "WBC by film: leukocytes per high-power field x 2,000 per microlitre (ormedmedical.us, table 20), a field of "
+    "0.24 mm2; the tolerance is a starting value of this product"
+)
 _NONE_IN_BLOOD = "not met in the blood of healthy adults; the laboratory may set its own limit"
 
 
-def _range(key, unit, low, high, source):
+def _range(key: str, unit: str, low: float | None, high: float | None, source: str) -> dict[str, Any]:
     """Return a range of adults of any sex."""
     return {
-        "key": key, "unit": unit, "low": low, "high": high, "sex": "any", "age_from": 18, "age_under": None,
+        "key": key, "unit": unit, "low": low, "high": high, "sex": "any", "age_from": "18y", "age_under": None,
         "source": source,
     }  # fmt: skip
 
@@ -63,34 +71,38 @@ class Rules:
     """What a laboratory decided; percentages are of leukocytes, NRBC are per 100 WBC."""
 
     bands: str = "grouped"
-    smudge_cells: str = "per_100_wbc"
     corrects_wbc: bool = True
     nrbc_correction_from: float = 5.0
     minimum_count: int = 100
     decimals: int = 1
-    blasts_first_limit: float = 5.0
-    blasts_second_limit: float = 20.0
-    lya_limit: float = 5.0
-    left_shift_limit: float = 10.0
-    nrbc_limit: float = 5.0
+    practical_more_cells: int = 1000
     least_verified: float = 100.0
-    ranges: list = field(default_factory=lambda: [dict(entry) for entry in _ADULT_RANGES])
+    apl_bilobed: int = 1
+    apl_promyelocytes: int = 2
+    apl_share: float = 75.0
+    apl_maturation: float = 2.0
+    apl_source: str = _APL
+    wbc_hours: float = 24.0
+    wbc_hours_source: str = _WBC_HOURS
+    film_wbc_per_mm2: float = 0.48
+    film_tolerance: float = 10.0
+    film_source: str = _FILM
+    flag_rules: list[dict[str, Any]] = field(default_factory=defaults)
+    ranges: list[dict[str, Any]] = field(default_factory=lambda: [dict(entry) for entry in _ADULT_RANGES])
 
-    def range_for(self, key: str, unit: str, age_years: float | None, sex: str) -> dict | None:
+    def range_for(self, key: str, unit: str, age: Age | None, sex: str) -> dict[str, Any] | None:
         """Return the range of a type or group for a person, the one of the person's sex before the one of any sex.
 
-        None without an age, because no range here is for everybody.
+        Without an age only a range of every age applies.
         """
-        if age_years is None:
-            return None
         fitting = [
             entry for entry in self.ranges
             if entry["key"] == key and entry["unit"] == unit and entry["sex"] in ("any", sex)
-            and entry["age_from"] <= age_years and (entry["age_under"] is None or age_years < entry["age_under"])
+            and is_within(age, entry["age_from"], entry["age_under"])
         ]  # fmt: skip
         return min(fitting, key=lambda entry: entry["sex"] == "any", default=None)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Return the rules as JSON values."""
         return asdict(self)
 
@@ -103,20 +115,33 @@ class Rules:
         )
         return [
             f"{BANDS[self.bands]}.",
-            f"{SMUDGE_CELLS[self.smudge_cells]}.",
-            "Erythroblasts per 100 leukocytes, outside the differential.",
+            "Smudge cells and erythroblasts per 100 leukocytes, outside the differential.",
             correction,
             f"Under {self.minimum_count} leukocytes the count is limited.",
             "Percentages with exact (Clopper-Pearson) 95 % intervals, rounded to sum to 100; a count of zero with its "
             "one-sided 95 % upper bound.",
-            f"Flag limits: blasts {self.blasts_first_limit:g} % and {self.blasts_second_limit:g} %, "
-            f"atypical lymphocytes {self.lya_limit:g} %, left shift {self.left_shift_limit:g} %, "
-            f"erythroblasts {self.nrbc_limit:g} per 100 WBC.",
+            f"Flags: {self._flag_limits()}.",
+            f"Possible APL: {self.apl_bilobed} bilobed promyelocytes or more; or {self.apl_promyelocytes} or more "
+            f"promyelocytes that are at least {self.apl_share:g} % of promyelocytes and blasts, unless myelocytes, "
+            f"metamyelocytes and bands together are {self.apl_maturation:g} times as many.",
             "A person verifies every counted cell before a signature."
             if self.least_verified == 100
             else f"A person verifies at least {self.least_verified:g} % of the counted cells before a signature; the "
             "others are reported as the detector typed them.",
         ]
+
+    def _flag_limits(self) -> str:
+        """Return the limits of the flags in one line, those of a title together."""
+        limits: dict[str, list[str]] = {}
+        for row in self.flag_rules:
+            ages = "" if row["age_from"] == "0d" else f" from {row['age_from']}"
+            ages += f" under {row['age_under']}" if row["age_under"] else ""
+            of_sex = "" if row["sex"] == "any" else f" ({row['sex']})"
+            unit = "" if row["unit"] == "cells" else f" {row['unit']}"
+            limits.setdefault(row["title"], []).append(
+                f"{COMPARISONS[row['comparison']]} {row['limit']:g}{unit}{ages}{of_sex}"
+            )
+        return "; ".join(f"{title} {', '.join(parts)}" for title, parts in limits.items())
 
 
 def rules_from(stored: dict) -> Rules:
@@ -127,25 +152,28 @@ def rules_from(stored: dict) -> Rules:
     Refused
         When a value is unknown, of the wrong kind or out of its limits, or two ranges answer for the same person.
     """
+    stored = _of_today(stored)
     known = {f.name for f in fields(Rules)}
     problems = {name: f"There is no rule named {name}." for name in stored if name not in known}
     rules = Rules(**{name: value for name, value in stored.items() if name in known})
     if rules.bands not in BANDS:
         problems["bands"] = f"Choose how bands are reported: {', '.join(BANDS)}."
-    if rules.smudge_cells not in SMUDGE_CELLS:
-        problems["smudge_cells"] = f"Choose how smudge cells are counted: {', '.join(SMUDGE_CELLS)}."
     if not isinstance(rules.corrects_wbc, bool):
         problems["corrects_wbc"] = "Say yes or no to the correction of the WBC."
     for name, least, most in _LIMITS:
         value = getattr(rules, name)
         if not _is_number(value) or not least <= value <= most:
             problems[name] = f"Enter a number from {least:g} to {most:g}."
-    for name, least, most in (("minimum_count", 1, 10_000), ("decimals", 1, 2)):
+    for name, least, most in _WHOLE:
         value = getattr(rules, name)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             problems[name] = f"Enter a whole number from {least:,} to {most:,}."
-    if not problems and rules.blasts_first_limit >= rules.blasts_second_limit:
-        problems["blasts_second_limit"] = "The second limit of blasts must be above the first."
+    for name in ("apl_source", "wbc_hours_source", "film_source"):
+        value = getattr(rules, name)
+        if not isinstance(value, str) or not 0 < len(value.strip()) <= 500:
+            problems[name] = "Say where this comes from, in at most 500 characters."
+    if problem := problem_of(rules.flag_rules):
+        problems["flag_rules"] = problem
     if problem := _problem_of_ranges(rules.ranges):
         problems["ranges"] = problem
     if problems:
@@ -155,21 +183,46 @@ def rules_from(stored: dict) -> Rules:
 
 _LIMITS = (
     ("nrbc_correction_from", 0, 1000),
-    ("blasts_first_limit", 0.1, 100),
-    ("blasts_second_limit", 0.1, 100),
-    ("lya_limit", 0.1, 100),
-    ("left_shift_limit", 0.1, 100),
-    ("nrbc_limit", 0.1, 1000),
     ("least_verified", 0, 100),
+    ("apl_share", 0.1, 100),
+    ("apl_maturation", 0, 1000),
+    ("wbc_hours", 1, 1000),
+    ("film_wbc_per_mm2", 0, 100),
+    ("film_tolerance", 1.5, 1000),
+)
+_WHOLE = (
+    ("minimum_count", 1, 10_000),
+    ("decimals", 0, 2),
+    ("practical_more_cells", 0, 10_000),
+    ("apl_bilobed", 1, 1000),
+    ("apl_promyelocytes", 1, 1000),
 )
 _RANGE_FIELDS = {"key", "unit", "low", "high", "sex", "age_from", "age_under", "source"}
 
 
-def _is_number(value):
+def _of_today(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return stored rules in today's form: before version 1.3 ages were years and five flag limits single rules.
+
+    Smudge cells as lymphocytes were a rule of the laboratory; today the signer chooses it for one report.
+    """
+    today = {name: value for name, value in stored.items() if name not in OLD_LIMITS and name != "smudge_cells"}
+    if old := {name: stored[name] for name in OLD_LIMITS if name in stored}:
+        today.setdefault("flag_rules", with_old_limits(old))
+    if isinstance(today.get("ranges"), list):
+        today["ranges"] = [
+            {name: bound_of_years(value) if name in ("age_from", "age_under") else value for name, value in r.items()}
+            if isinstance(r, dict)
+            else r
+            for r in today["ranges"]
+        ]
+    return today
+
+
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
-def _problem_of_ranges(ranges):
+def _problem_of_ranges(ranges: object) -> str:
     """Return what is wrong with a list of ranges, or ""."""
     if not isinstance(ranges, list):
         return "The reference ranges must be a list."
@@ -184,7 +237,7 @@ def _problem_of_ranges(ranges):
     return ""
 
 
-def _problem_of_range(entry):
+def _problem_of_range(entry: dict[str, Any]) -> str:
     """Return what is wrong with one range, or ""."""
     low, high, age_from, age_under = (entry[name] for name in ("low", "high", "age_from", "age_under"))
     if entry["key"] not in RANGE_KEYS:
@@ -195,19 +248,21 @@ def _problem_of_range(entry):
         return "the sex must be any, F or M."
     if not str(entry["source"]).strip():
         return "say where the range comes from."
-    numbers = [value for value in (low, high, age_under) if value is not None] + [age_from]
-    if any(not _is_number(value) or value < 0 for value in numbers):
-        return "limits and ages must be numbers, zero or more."
+    if any(value is not None and (not _is_number(value) or value < 0) for value in (low, high)):
+        return "limits must be numbers, zero or more."
+    if not is_bound(age_from) or not (age_under is None or is_bound(age_under)):
+        return "write ages as 3d, 6m or 2y."
     if low is None and high is None:
         return "give a lower or an upper limit."
     if low is not None and high is not None and low > high:
         return "the lower limit is above the upper limit."
-    if age_under is not None and age_under <= age_from:
+    if days_of(age_under) <= days_of(age_from):
         return "the ages are empty: 'under' must be above 'from'."
     return ""
 
 
-def _ages_overlap(one, other):
+def _ages_overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Say whether two ranges answer for the same age."""
-    ends = [float("inf") if r["age_under"] is None else r["age_under"] for r in (one, other)]
-    return one["age_from"] < ends[1] and other["age_from"] < ends[0]
+    return days_of(one["age_from"]) < days_of(other["age_under"]) and days_of(other["age_from"]) < days_of(
+        one["age_under"]
+    )

@@ -3,14 +3,23 @@
 One list of lines serves the case page, the report, the PDF, CSV and the clipboard, so that they can never disagree.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from detection.cell_types import BY_CODE
 from leukoweb.review.counting.differential import is_changed
+from leukoweb.review.counting.words import printed
 
 # Neutrophils in order of maturation from the ripe end, then the others, the grave ones together.
 _AFTER_NEUTROPHILS = ("LYT", "LYA", "MON", "EOS", "BAS", "MMZ", "MYB", "PMO", "PMB")
 
 
-def lines_of(differential: dict, rules: dict, loinc: dict | None = None, previous: dict | None = None) -> list[dict]:
+def lines_of(
+    differential: Mapping[str, Any],
+    rules: Mapping[str, Any],
+    loinc: Mapping[str, Mapping[str, str]] | None = None,
+    previous: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
     """Return the lines of a differential.
 
     Parameters
@@ -28,8 +37,8 @@ def lines_of(differential: dict, rules: dict, loinc: dict | None = None, previou
     -------
     list of dict
         All 15 types, the unidentified where there are any, and the groups. `kind` is "group" (a sum), "type", "within"
-        (part of the group above it) or "beside" (per 100 WBC, outside the differential). Texts are "" where there is
-        nothing to say.
+        (part of the group above it) or "beside" (per 100 WBC, outside the differential). `count` is what enters the
+        percentage; `count_note` says what is among it. Texts are "" where there is nothing to say.
     """
     rows = {row["key"]: row for row in differential["rows"]}
     groups, separate = differential["groups"], rules["bands"] == "separate"
@@ -43,13 +52,20 @@ def lines_of(differential: dict, rules: dict, loinc: dict | None = None, previou
         order.append((differential["unidentified"], "type"))
     order += [(rows["EBO"], "beside"), (rows["KSC"], "beside")]
     figures = (previous or {}).get("figures", {})
+    decimals, smudge = rules["decimals"], _smudge_among_lymphocytes(differential, rules)
     return [
-        _line(row, kind, rules["decimals"], (loinc or {}).get(row["key"], {})) | _before(row, figures.get(row["key"]))
+        _line(row, kind, decimals, (loinc or {}).get(row["key"], {}), smudge)
+        | _before(row, figures.get(row["key"]), decimals)
         for row, kind in order
     ]
 
 
-def figures_of(lines: list[dict]) -> str:
+def _smudge_among_lymphocytes(differential: Mapping[str, Any], rules: Mapping[str, Any]) -> bool:
+    """Say whether the smudge cells are counted as lymphocytes: the signer's choice, before version 1.3 a rule."""
+    return bool(differential.get("smudge_as_lymphocytes", rules.get("smudge_cells") == "as_lymphocytes"))
+
+
+def figures_of(lines: list[dict[str, Any]]) -> str:
     """Return the lines as tab-separated text for the clipboard: name, count, percent or per 100 WBC, absolute, call."""
     heading = "Cell type\tCount\t%\tper 100 WBC\t10*9/L\tCall"
     return "\n".join(
@@ -58,23 +74,31 @@ def figures_of(lines: list[dict]) -> str:
     )  # fmt: skip
 
 
-def _line(row, kind, decimals, loinc):
+def _line(
+    row: Mapping[str, Any], kind: str, decimals: int, loinc: Mapping[str, str], smudge_as_lymphocytes: bool
+) -> dict[str, Any]:
     range_ = row["absolute_range"] if row["absolute"] is not None and row["absolute_range"] else row["percent_range"]
     is_zero = row["zero_upper"] is not None
+    count, note, per_100, absolute = row["count"], "", printed(row["per_100"], 1), printed(row["absolute"], 2)
+    if smudge_as_lymphocytes and row["key"] == "LYT" and row["counted"] > count:
+        count, note = row["counted"], f"{row['counted'] - count} of them smudge cells"
+    if smudge_as_lymphocytes and row["key"] == "KSC" and count:
+        note, per_100, absolute = "counted as lymphocytes", "", ""
     return {
         "key": row["key"],
         "code": row["key"] if row["key"] in BY_CODE else "",
         "name": row["name"],
         "kind": kind,
-        "count": row["count"],
-        "percent": "" if row["percent"] is None else f"{row['percent']:.{decimals}f}",
+        "count": count,
+        "count_note": note,
+        "percent": printed(row["percent"], decimals) if row["percent"] or not row["counted"] else _least(decimals),
         "low": row["low"],
         "high": row["high"],
         "value": row["percent"],
         "interval": "" if row["low"] is None or is_zero else f"{row['low']:.1f} – {row['high']:.1f}",
         "zero": f"under {row['zero_upper']:.2f}" if is_zero else "",
-        "per_100": "" if row["per_100"] is None else f"{row['per_100']:.1f}",
-        "absolute": "" if row["absolute"] is None else f"{row['absolute']:.2f}",
+        "per_100": per_100,
+        "absolute": absolute,
         "range": _range_text(range_),
         "range_source": range_["source"] if range_ else "",
         "call": row["call"],
@@ -84,15 +108,20 @@ def _line(row, kind, decimals, loinc):
     }
 
 
-def _before(row, figure):
+def _least(decimals: int) -> str:
+    """The percentage of a counted cell in a report of before version 1.3, which stored it as 0."""
+    return printed(1e-6, decimals)
+
+
+def _before(row: Mapping[str, Any], figure: Mapping[str, Any] | None, decimals: int) -> dict[str, str]:
     """What stood in the last result, and whether this one differs beyond both intervals (C2)."""
     if figure is None or figure["percent"] is None or row["percent"] is None:
         return {"before": "", "changed": ""}
     direction = "up" if row["percent"] > figure["percent"] else "down"
-    return {"before": f"{figure['percent']:.1f}", "changed": direction if is_changed(figure, row) else ""}
+    return {"before": printed(figure["percent"], decimals), "changed": direction if is_changed(figure, row) else ""}
 
 
-def _range_text(range_):
+def _range_text(range_: Mapping[str, Any] | None) -> str:
     """A range in words of a laboratory, with its unit."""
     if not range_:
         return ""
@@ -105,7 +134,7 @@ def _range_text(range_):
     return f"none ({high:g} {unit})" if high == 0 else f"{low:g} – {high:g} {unit}"
 
 
-def _call_text(row):
+def _call_text(row: Mapping[str, Any]) -> str:
     """The call with what the interval thinks of it (C2)."""
     if not row["call"]:
         return ""

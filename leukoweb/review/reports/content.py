@@ -9,20 +9,12 @@ from django.utils import timezone
 from leukoweb.accounts.resets import note_of_reset
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.cases.models import Slide, SlideImage
-from leukoweb.review.counting.flags import flags_of, limits_of_the_count
+from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.models import Acknowledgement, Decision, HandOver
 from leukoweb.review.reports.changes import changes_between
 from leukoweb.review.reports.verification import verification_of
-from leukoweb.review.services import (
-    age_years,
-    current_cells,
-    current_policy,
-    differential_of,
-    label_counts,
-    previous_result,
-    wbc_of,
-)
+from leukoweb.review.services import age_of, count_case, current_policy, previous_result, wbc_of
 from leukoweb.review.studies.reference import reference_section
 
 PICTURES = 12
@@ -30,11 +22,10 @@ PICTURES = 12
 
 def content_of(report) -> dict:
     """Everything that a signature on this report would cover, without the signature."""
-    case, counts = report.case, label_counts(report.case)
-    policy = current_policy(case.laboratory)
-    differential = differential_of(case, policy, counts)
+    case, policy = report.case, current_policy(report.case.laboratory)
+    count = count_case(case, policy)
+    counts, differential, flags = count.counts, count.differential, count.flags
     cells, readers = _cells(case)
-    flags = flags_of(differential)
     content = {
         "product": product_now(),
         "laboratory": laboratory_of(case),
@@ -45,6 +36,8 @@ def content_of(report) -> dict:
             "version": report.version,
             "comment": report.comment,
             "lya_meaning": report.lya_meaning,
+            "smudge_as_lymphocytes": report.smudge_as_lymphocytes,
+            "smudge_reason": report.smudge_reason,
             "amends_version": report.amends.version if report.amends else None,
             "amends_seal": report.amends.seal if report.amends else "",
             "amendment_reason": report.amendment_reason,
@@ -55,7 +48,7 @@ def content_of(report) -> dict:
         "loinc": _loinc(differential, report.lya_meaning),
         "flags": _flags(case, flags),
         "previous": previous_result(case),
-        "limits": limits_of_the_count(differential),
+        "limits": [said.report for said in (*count.sentences, *count.wbc_warnings) if said.report],
         "policies": {
             "version": policy.version if policy else 0,
             "rules": differential.rules.as_dict(),
@@ -125,13 +118,13 @@ def laboratory_of(case) -> dict:
 def patient_of(case) -> dict:
     """Return the person as printed."""
     patient = case.patient
-    age = age_years(case)
+    age = age_of(case)
     return {
         "name": patient.name,
         "mrn": patient.mrn,
         "sex": patient.sex,
         "birth_date": patient.birth_date.isoformat() if patient.birth_date else None,
-        "age_years": None if age is None else round(age, 3),
+        "age": age and {"days": age.days, "months": age.months, "years": age.years, "text": age.words()},
     }
 
 
@@ -158,16 +151,23 @@ def _loinc(differential, lya_meaning):
 
 
 def _flags(case, flags):
-    seen = {a.flag: a for a in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by")}
+    receipts: dict = {}
+    for receipt in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by"):
+        receipts[receipt.flag, receipt.receipt] = {
+            "by": receipt.acknowledged_by.printed_name, "at": _iso(receipt.acknowledged_at)
+        }  # fmt: skip
+    nobody = {"by": "", "at": None}
     return [
         {
             "key": flag.key,
             "title": flag.title,
-            "sentence": flag.sentence,
+            "sentence": flag.report,
             "urgency": flag.urgency,
             "codes": list(flag.codes),
-            "acknowledged_by": seen[flag.key].acknowledged_by.printed_name if flag.key in seen else "",
-            "acknowledged_at": _iso(seen[flag.key].acknowledged_at) if flag.key in seen else None,
+            "is_machine_only": flag.is_machine_only,
+            "bench_receipt": receipts.get((flag.key, "bench"), nobody),
+            "acknowledged_by": receipts.get((flag.key, "pathologist"), nobody)["by"],
+            "acknowledged_at": receipts.get((flag.key, "pathologist"), nobody)["at"],
         }
         for flag in flags
     ]
@@ -177,7 +177,7 @@ def _left_shift_comment(differential, flags):
     """The sentence of the policy that asks for one."""
     if differential.rules.bands != "grouped_left_shift":
         return ""
-    return next((f"{f.title}: {f.sentence}" for f in flags if f.key == "left_shift"), "No left shift.")
+    return next((f"{f.title}: {f.report}" for f in flags if f.key == "left_shift"), "No left shift.")
 
 
 def _detectors(case):

@@ -16,9 +16,8 @@ from leukoweb.audit.services import record
 from leukoweb.cases.models import SlideImage
 from leukoweb.cases.store import original_path
 from leukoweb.review.cells.decisions import current_cells
-from leukoweb.review.counting.flags import flags_of
 from leukoweb.review.models import Decision, Report
-from leukoweb.review.services import age_years, differential_of
+from leukoweb.review.services import age_of, count_case
 from leukoweb.review.studies.training_set import make_empty, write_pixels
 
 
@@ -64,7 +63,7 @@ def export_case(case, folder: Path, *, by=None) -> int:
     numbers = {image.pk: number for number, image in enumerate(images, start=1)}
     for image in images:
         write_pixels(image, folder / f"image-{numbers[image.pk]}.png")
-    differential, age = differential_of(case), age_years(case)
+    count, age = count_case(case), age_of(case)
     cells = [
         {
             "image": numbers.get(cell.image_id),
@@ -79,11 +78,11 @@ def export_case(case, folder: Path, *, by=None) -> int:
     without_names = {
         "notice": "research use, not a medical device; nothing here names a person",
         "sex": case.patient.sex,
-        "age_years": None if age is None else min(int(age), 90),
+        "age_years": None if age is None else min(age.years, 90),
         "stain": case.stain,
         "cells": cells,
-        "differential": differential.as_dict(),
-        "flags": [flag.key for flag in flags_of(differential)],
+        "differential": count.differential.as_dict(),
+        "flags": [flag.key for flag in count.flags],
     }
     _write(folder / "case.json", without_names)
     record("case.export", actor=by, obj=case, case=case, changes={"images": len(images)})

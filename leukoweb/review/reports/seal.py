@@ -12,8 +12,8 @@ import hashlib
 import json
 
 from leukoweb.refusals import Refused
-from leukoweb.review.counting.differential import count_differential, wbc_from
 from leukoweb.review.counting.policies import rules_from
+from leukoweb.review.counting.stored import counted_again, of_today, without_exact_shares
 from leukoweb.review.reports.verification import verification_of
 
 FORMAT = "leukoweb-report/1"
@@ -168,17 +168,12 @@ def _replayed(content):
             problems.append(f"{code}: the report counts {stored.get(code, 0)}, its cells are {counts.get(code, 0)}.")
     if problems:
         return problems
-    specimen = content["specimen"]
-    again = count_differential(
-        counts,
-        rules_from(content["policies"]["rules"]),
-        wbc=wbc_from(specimen["wbc"]),
-        age_years=content["patient"]["age_years"],
-        sex=content["patient"]["sex"],
-    ).as_dict()
+    again = counted_again(content, counts, rules_from(content["policies"]["rules"])).as_dict()
     problems = _verification_disagrees(content)
     # A newer version of the product may say more about a row, never something else.
-    stored = content["differential"]
+    stored = of_today(content["differential"])
+    if "age" not in content["patient"]:  # signed before version 1.3
+        again = without_exact_shares(again, stored)
     found = differences(_as_far_as(stored, again), stored, "differential")
     return problems + [f"Counted again: {line}." for line in found]
 

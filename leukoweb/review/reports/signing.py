@@ -18,13 +18,13 @@ from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import reasons_to_look
-from leukoweb.review.counting.flags import flags_of
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports.content import content_of, signature_of
 from leukoweb.review.reports.seal import FIRST, digest, seal_of
 from leukoweb.review.reports.verification import Verification, is_reviewed
-from leukoweb.review.services import current_policy, differential_of, rules_of, verification_now
+from leukoweb.review.services import count_case, verification_of_count
 from leukoweb.review.studies.reference import unread
+from leukoweb.review.urgency import keep_flags
 
 MEANINGS = ("Review and approval", "Responsibility for the reported results")
 CLOSED = {
@@ -67,11 +67,16 @@ def draft_of(case, *, by, is_kept=True) -> Report:
         return report
 
 
-def edit_draft(report, *, by, comment=None, lya_meaning=None, pictures=None) -> Report:
-    """Change the words and pictures of a draft; a signed report is refused."""
+def edit_draft(
+    report, *, by, comment=None, lya_meaning=None, pictures=None, smudge_as_lymphocytes=None, smudge_reason=None
+) -> Report:
+    """Change the words, choices and pictures of a draft; a signed report is refused."""
     if comment is not None:
         within(comment, MOST_COMMENT, "comment")
-    changes = {"comment": comment, "lya_meaning": lya_meaning, "pictures": pictures}
+    changes = {
+        "comment": comment, "lya_meaning": lya_meaning, "pictures": pictures,
+        "smudge_as_lymphocytes": smudge_as_lymphocytes, "smudge_reason": smudge_reason,
+    }  # fmt: skip
     with transaction.atomic():
         Case.objects.locked(report.case_id)
         report = Report.objects.get(pk=report.pk)
@@ -84,6 +89,8 @@ def edit_draft(report, *, by, comment=None, lya_meaning=None, pictures=None) -> 
             setattr(report, name, value)
         if changed:
             report.save(update_fields=list(changed))
+            if changed.keys() & {"lya_meaning", "smudge_as_lymphocytes"}:
+                keep_flags(report.case)
             record("report.edit", actor=by, obj=report, case=report.case, changes=changed)
     return report
 
@@ -114,8 +121,8 @@ def gates_of(report, content=None) -> list[Gate]:
         _gate("limited_count", has_comment or not is_limited,
               "The count is limited, and a comment says so." if is_limited else "Enough leukocytes were counted.",
               f"Only {total} leukocytes were counted: a limited count needs a comment."),
-        _gate("urgent_flags", not unseen, "Every urgent flag is acknowledged.",
-              f"Acknowledge: {', '.join(flag['title'] for flag in unseen)}."),
+        _gate("urgent_flags", not unseen, "A pathologist has acknowledged every urgent flag.",
+              f"A pathologist must acknowledge: {', '.join(flag['title'] for flag in unseen)}."),
         _gate("lya_meaning", not lya or bool(content["report"]["lya_meaning"]),
               "The meaning of atypical lymphocytes is said." if lya else "No atypical lymphocyte was counted.",
               "Say whether the atypical lymphocytes are variant or abnormal."),
@@ -123,6 +130,10 @@ def gates_of(report, content=None) -> list[Gate]:
     if left := unread(case):
         gates.append(Gate("reference_unfinished", f"The reference count is not finished: {left} cells are to be read. "
                           "Finish it, or a pathologist cancels it with a reason.", False))  # fmt: skip
+    if content["report"]["smudge_as_lymphocytes"]:
+        gates.append(_gate("smudge_reason", bool(content["report"]["smudge_reason"].strip()),
+                           "The reason for counting smudge cells as lymphocytes is given.",
+                           "Give the reason for counting smudge cells as lymphocytes."))  # fmt: skip
     if content["reference"]:
         left = content["reference"]["open"]
         gates.append(_gate("reference", not left, "Every disagreement of the reference count is settled.",
@@ -184,7 +195,7 @@ def hand_over(case, *, by, is_confirmed: bool = False) -> Verification:
         case = Case.objects.locked(case.pk)
         if case.state != TO_REVIEW:
             raise Refused("Only a case in review can be handed over; this one is not.", code="wrong_state")
-        cells = verification_now(case, rules_of(current_policy(case.laboratory)))
+        cells = verification_of_count(count_case(case))
         if cells["counted"] and not cells["verified"] and not is_confirmed:
             raise Refused(
                 f"None of the {cells['counted']} cells is verified: nobody has reviewed this case. Review it first, or "
@@ -233,16 +244,24 @@ def return_case(case, *, by, reason: str) -> HandOver:
 
 
 def acknowledge_flag(case, flag: str, *, by) -> Acknowledgement:
-    """Write that a reader saw an urgent flag; the first reader and time stand."""
+    """Give a receipt for an urgent flag, the pathologist's or the bench's; the first of each kind is kept.
+
+    Only the pathologist's ends the urgency and is asked for before a signature.
+    """
     if not by.can("relabel_cell"):
         raise Refused("Your role does not acknowledge flags.", code="not_allowed")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
-        if flag not in {f.key for f in flags_of(differential_of(case)) if f.is_urgent}:
+        if flag not in {f.key for f in count_case(case).flags if f.is_urgent}:
             raise Refused("This flag does not stand (any more). Load the page again.", code="wrong_state")
-        seen, is_new = Acknowledgement.objects.get_or_create(case=case, flag=flag, defaults={"acknowledged_by": by})
+        kinds = Acknowledgement.Receipt
+        receipt = kinds.PATHOLOGIST if by.can("sign_report") else kinds.BENCH
+        seen, is_new = Acknowledgement.objects.get_or_create(
+            case=case, flag=flag, receipt=receipt, defaults={"acknowledged_by": by}
+        )
         if is_new:
-            record("flag.acknowledge", actor=by, obj=case, case=case, changes={"flag": flag})
+            keep_flags(case)
+            record("flag.acknowledge", actor=by, obj=case, case=case, changes={"flag": flag, "receipt": receipt.value})
     return seen
 
 
@@ -309,7 +328,9 @@ def amend_report(report, *, by, reason: str) -> Report:
         new = Report.objects.create(
             case=case, version=report.version + 1, amends=report, amendment_reason=reason, created_by=by,
             comment=report.comment, lya_meaning=report.lya_meaning, pictures=report.pictures,
+            smudge_as_lymphocytes=report.smudge_as_lymphocytes, smudge_reason=report.smudge_reason,
         )  # fmt: skip
+        keep_flags(case)
         record("report.amend", actor=by, obj=new, case=case,
                changes={"version": [report.version, new.version], "reason": new.amendment_reason})  # fmt: skip
     return new

@@ -19,7 +19,7 @@ from leukoweb.review.cells.decisions import LABELS, current_cells
 from leukoweb.review.counting.agreement import cohen_kappa, kappa_interval
 from leukoweb.review.counting.differential import Differential, count_differential
 from leukoweb.review.models import Decision, Reading, ReferenceCount
-from leukoweb.review.services import age_years, current_policy, rules_of, wbc_of
+from leukoweb.review.services import age_of, current_policy, rules_of, wbc_of
 
 EACH, SECOND_LOOKS = 200, 20
 LEUKOCYTES = (*(t.code for t in CELL_TYPES if t.in_differential), UNIDENTIFIED)
@@ -273,7 +273,7 @@ def reference_section(case) -> dict | None:
 
 def _counted(case, codes) -> Differential:
     rules = rules_of(current_policy(case.laboratory))
-    return count_differential(Counter(codes), rules, wbc=wbc_of(case), age_years=age_years(case), sex=case.patient.sex)
+    return count_differential(Counter(codes), rules, wbc=wbc_of(case), age=age_of(case), sex=case.patient.sex)
 
 
 def _pairs(count):

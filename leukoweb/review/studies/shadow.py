@@ -104,7 +104,8 @@ def rows_by_type(first: Tally, second: Tally) -> list[dict]:
 
 def _reading(cells, rules) -> Reading:
     differential = count_differential(Counter(code for _, code, _ in cells), rules)
-    return Reading([row for row in differential.rows if row.count], [flag.title for flag in flags_of(differential)])
+    titles = [flag.title for flag in flags_of(differential)]
+    return Reading([row for row in differential.rows if row.count], titles)
 
 
 def _tally(tally, truth, said) -> None:

@@ -9,16 +9,15 @@ from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.services import history_of, record_read
-from leukoweb.cases.models import ORDERED, QUEUED, REGISTERED, REJECTED, RUNNING, SIGNED, Case, Slide
+from leukoweb.cases.models import FAILED, ORDERED, QUEUED, REGISTERED, REJECTED, RUNNING, SIGNED, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.lists import analysing
-from leukoweb.review.counting.flags import flags_of, limits_of_the_count
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.counting.table import figures_of, lines_of
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.verification import is_reviewed, status_of
-from leukoweb.review.services import age_years, differential_of, previous_result, verification_now
+from leukoweb.review.services import age_of, count_case, previous_result, verification_of_count
 
 
 def visible_case(user, pk):
@@ -39,7 +38,7 @@ def case_detail(request, pk):
         "review/case_detail.html",
         {
             **_live(case),
-            "age": age_years(case),
+            "age": age_of(case),
             "reports": reports,
             "signed": next((report for report in reports if report.state == Report.State.SIGNED), None),
             "history": history_of(case, last=300),
@@ -56,17 +55,18 @@ def case_live(request, pk):
 
 def _live(case):
     """What slides, differential, flags and chart of a case show now."""
-    differential = differential_of(case)
+    count = count_case(case)
+    differential = count.differential
     figures = differential.as_dict()
     rules = differential.rules.as_dict()
     codes = {row.key: vars(loinc_of(row.key)) for row in differential.rows}
     previous = previous_result(case)
     lines = lines_of(figures, rules, codes, previous)
-    seen = {a.flag: a for a in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by")}
+    receipts = receipts_of(case)
     runs = Run.objects.filter(is_shadow=False).select_related("detector")
     slides = Slide.objects.filter(case=case).prefetch_related("images").select_related("uploaded_by").order_by("pk")
     run_of = {run.slide_id: run for run in runs.filter(slide__case=case)}
-    verification = verification_now(case, differential.rules)
+    verification = verification_of_count(count)
     detector = next((run.detector for run in run_of.values() if run.detector), None)
     waiting = analysing(case)
     has_slides, is_rejected = case.state not in (ORDERED, REGISTERED), case.state == REJECTED
@@ -85,17 +85,31 @@ def _live(case):
         if detector
         else {},
         "chart": [] if is_rejected else chart_of(lines),
-        "flags": [] if is_rejected else [(flag, seen.get(flag.key)) for flag in flags_of(differential)],
+        "flags": [] if is_rejected else [(flag, receipts.get(flag.key, {})) for flag in count.flags],
         # While the detector works on the first slide there is nothing to count: no table of zeros, no advice.
         "is_waiting": bool(waiting) and differential.is_empty,
         "analysing": waiting,
-        "limits": limits_of_the_count(differential) if has_slides and not (waiting and differential.is_empty) else [],
+        "limits": [said.bench for said in count.sentences if said.bench] if _has_result(case, count) else [],
+        "wbc_warnings": [] if is_rejected else [warning.bench for warning in count.wbc_warnings],
         "verification": verification,
         "status": status_of(verification, is_signed=case.state == SIGNED),
         "is_reviewed": is_reviewed(verification),
         "uncovered": _uncovered(case),
         "hand_over": HandOver.objects.filter(case=case).select_related("handed_over_by", "returned_by").first(),
     }
+
+
+def receipts_of(case) -> dict:
+    """Flag key to its receipts: {"bench": ..., "pathologist": ...}, each absent while nobody has given it."""
+    found: dict = {}
+    for receipt in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by"):
+        found.setdefault(receipt.flag, {})[receipt.receipt] = receipt
+    return found
+
+
+def _has_result(case, count) -> bool:
+    """Whether the detector has said something: an empty count before that is no finding."""
+    return not count.differential.is_empty or case.state not in (ORDERED, REGISTERED, QUEUED, RUNNING, FAILED)
 
 
 def chart_of(lines) -> list[dict]:

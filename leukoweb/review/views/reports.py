@@ -101,7 +101,18 @@ def _edit(request, report):
         comment=request.POST.get("comment", "").replace("\r\n", "\n"),
         lya_meaning=meaning if meaning in ("", "variant", "abnormal") else None,
         pictures=pictures if pictures != before else None,
+        **_smudge_choice(request),
     )
+
+
+def _smudge_choice(request):
+    """What the form says of smudge cells; nothing where the page had none to show."""
+    if "smudge_shown" not in request.POST:
+        return {}
+    return {
+        "smudge_as_lymphocytes": request.POST.get("smudge_as_lymphocytes") == "yes",
+        "smudge_reason": request.POST.get("smudge_reason", "").replace("\x00", "").strip()[:500],
+    }
 
 
 def _sign(request, report):

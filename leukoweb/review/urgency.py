@@ -1,0 +1,92 @@
+"""The stored flag level of each open case, which puts urgent cases first; it shows no page.
+
+Whatever changes cells, WBC, policies or receipts either works the flags out in its own transaction (`keep_flags`) or,
+below this room, forgets them there (`Case.objects.forget_flags`); forgotten ones are worked out by the worker, and
+until then by whoever reads them, so that no urgent case is ever missed.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+
+from leukoweb.accounts.models import User
+from leukoweb.cases.models import Case
+from leukoweb.review.counting.flag_rules import NOTE, REVIEW, URGENT
+from leukoweb.review.counting.flags import Flag
+from leukoweb.review.models import Acknowledgement, Report
+from leukoweb.review.services import count_cases
+
+LEVELS = {NOTE: 1, REVIEW: 2, URGENT: 3}
+BATCH = 200
+
+
+def open_cases() -> QuerySet[Case]:
+    """The cases that somebody still has to work on: neither rejected nor signed, or with an open amendment."""
+    reports = Report.objects.filter(case=OuterRef("pk"))
+    is_signed, is_amending = reports.filter(state=Report.State.SIGNED), reports.filter(state=Report.State.DRAFT)
+    return Case.objects.filter(rejected_at=None).filter(~Exists(is_signed) | Exists(is_amending))
+
+
+def flags_now(cases: Iterable[Case]) -> dict[int, tuple[int, list[dict[str, Any]]]]:
+    """Work out (level, flags) of cases from their cells, in a fixed number of queries."""
+    cases = list(cases)
+    receipts = Acknowledgement.objects.filter(case__in=cases, receipt=Acknowledgement.Receipt.PATHOLOGIST)
+    seen = set(receipts.values_list("case", "flag"))
+    return {
+        pk: _level_of([(flag, (pk, flag.key) in seen) for flag in count.flags])
+        for pk, count in count_cases(cases).items()
+    }
+
+
+def _level_of(flags: list[tuple[Flag, bool]]) -> tuple[int, list[dict[str, Any]]]:
+    """Return the highest level; an urgent flag that a pathologist has seen still asks for review, and no more."""
+    kept = [
+        {"key": flag.key, "title": flag.title, "urgency": flag.urgency, "is_open": flag.is_urgent and not is_seen,
+         "is_machine_only": flag.is_machine_only}
+        for flag, is_seen in flags
+    ]  # fmt: skip
+    levels = [LEVELS[REVIEW if flag.is_urgent and is_seen else flag.urgency] for flag, is_seen in flags]
+    return max(levels, default=0), kept
+
+
+def keep_flags(*cases: Case) -> None:
+    """Store the flags of cases as they are now; call it last before the audit, while the cases are locked."""
+    rows = Case.objects.select_related("patient").in_bulk([case.pk for case in cases])
+    for pk, (level, flags) in flags_now(rows.values()).items():
+        Case.objects.filter(pk=pk).update(flag_level=level, flags=flags)
+
+
+def work_out_flags(*, most: int = 5000) -> int:
+    """Store the flags of open cases that were forgotten; return of how many."""
+    keys = list(open_cases().filter(flag_level=None).order_by("pk").values_list("pk", flat=True)[:most])
+    for start in range(0, len(keys), BATCH):
+        with transaction.atomic():
+            # The lock first: what is counted then is not older than what is written.
+            locked = Case.objects.select_for_update(no_key=True, of=("self",)).filter(
+                pk__in=keys[start : start + BATCH], flag_level=None
+            )
+            keep_flags(*locked.order_by("pk"))
+    return len(keys)
+
+
+def cases_that_differ() -> list[Case]:
+    """The open cases whose stored flags are not those of their cells; forgotten ones are not among them."""
+    differ = []
+    keys = list(open_cases().exclude(flag_level=None).order_by("pk").values_list("pk", flat=True))
+    for start in range(0, len(keys), BATCH):
+        cases = Case.objects.select_related("patient").filter(pk__in=keys[start : start + BATCH])
+        now = flags_now(cases)
+        differ += [case for case in cases if (case.flag_level, case.flags) != now[case.pk]]
+    return differ
+
+
+def urgent_unstored(cases: QuerySet[Case]) -> dict[int, tuple[int, list[dict[str, Any]]]]:
+    """Work out the flags of those of the cases whose flags were forgotten, without storing them."""
+    return flags_now(cases.filter(flag_level=None).select_related("patient"))
+
+
+def worklist_cases(user: User) -> QuerySet[Case]:
+    """The open cases that a person may see."""
+    return open_cases().filter(pk__in=Case.objects.visible_to(user).values("pk"))
