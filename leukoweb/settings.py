@@ -1,5 +1,6 @@
 """The one settings file: what a deployment may change is read from the environment (see .env.example)."""
 
+import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -139,6 +140,7 @@ SOURCE_URL = env.str("LEUKOWEB_SOURCE_URL", "https://github.com/leukoweb/leukowe
 MAX_IMAGE_BYTES = env.int("LEUKOWEB_MAX_IMAGE_MB", 1024) * 2**20
 MOST_IMAGES = 2000  # of one slide, and of one request
 CHECK_LIMIT_S = 240  # for the files of one request; less than the proxy waits for an answer
+DECODERS = max(2, (os.cpu_count() or 2) // 2)  # processes that decode uploads at once, over all web processes
 CHECK_PART_S = 10  # for files that came in pieces: the page asks again until all are checked
 RETENTION_DAYS = env.int("LEUKOWEB_RETENTION_DAYS", 0)  # 0: images are kept for ever
 DISK_RESERVE_BYTES = env.int("LEUKOWEB_DISK_RESERVE_MB", 512) * 2**20  # kept free of uploads

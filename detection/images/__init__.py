@@ -25,6 +25,10 @@ class ImageRefused(Exception):
     """Say in one sentence, without names or paths, why a file is not accepted and what to do."""
 
 
+class NoRoom(Exception):
+    """The disk is full: nothing is wrong with the file, and the same call succeeds when there is room."""
+
+
 @dataclass(frozen=True)
 class ImageFacts:
     """What an accepted file is: JPEG, PNG, BMP or TIFF; size when upright; scale in its metadata; warnings or ''."""
@@ -130,6 +134,8 @@ def unpack_image(path: str | Path, folder: str | Path, *, limits: Limits = Limit
     ------
     ImageRefused
         As `check_image`; nothing is left in `folder` then.
+    NoRoom
+        If the disk is full; nothing is left in `folder` either.
 
     Notes
     -----
@@ -137,11 +143,11 @@ def unpack_image(path: str | Path, folder: str | Path, *, limits: Limits = Limit
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    answer: ImageFacts | ImageRefused | None = _refusal_by_size(path, limits)
+    answer: ImageFacts | ImageRefused | NoRoom | None = _refusal_by_size(path, limits)
     if answer is None:
         lines, reason = _run_child("unpack", [path, folder], limits)
         answer = _answer(lines[0]) if lines else ImageRefused(reason)
-    if isinstance(answer, ImageRefused):
+    if isinstance(answer, (ImageRefused, NoRoom)):
         (folder / "pixels.npy").unlink(missing_ok=True)
         shutil.rmtree(folder / "pyramid", ignore_errors=True)
         raise answer
@@ -160,8 +166,10 @@ def _refusal_by_size(path: str | Path, limits: Limits) -> ImageRefused | None:
     return None
 
 
-def _answer(line: str) -> ImageFacts | ImageRefused:
+def _answer(line: str) -> ImageFacts | ImageRefused | NoRoom:
     answer = json.loads(line)
+    if "no_room" in answer:
+        return NoRoom("The disk is full.")
     return ImageRefused(answer["refused"]) if "refused" in answer else ImageFacts(**answer)
 
 

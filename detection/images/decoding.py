@@ -3,6 +3,8 @@ It runs in a child process only, whose limits and answers are left to `detection
 """
 
 import ctypes
+import errno
+import io
 import json
 import math
 import os
@@ -16,12 +18,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, jpeg, scales
+from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, NoRoom, jpeg, scales
 from detection.images.jpeg import DAMAGED, SAVE_AS_8_BIT
 from detection.images.survey import Survey
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 STRIP_ROWS = 512
+DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 MOST_TEXT_BYTES = 1 << 28  # of texts and profiles in a PNG; the child's memory is limited anyway
 ORIENTATION_TAG = 274
 WITHOUT_COLOUR = (
@@ -79,6 +82,8 @@ def main(arguments: list[str]) -> None:
             answer = asdict(decode(path, limits, folder))
         except ImageRefused as refusal:
             answer = {"refused": str(refusal)}
+        except NoRoom:
+            answer = {"no_room": True}
         print(json.dumps(answer), flush=True)
 
 
@@ -118,6 +123,10 @@ def decode(path: str, limits: Limits, folder: Path | None = None) -> ImageFacts:
         ) from error
     except ImageRefused:
         raise
+    except OSError as error:
+        if error.errno in DISK_FULL_ERRORS:
+            raise NoRoom from error
+        raise ImageRefused(DAMAGED.format(found)) from error
     except Exception as error:  # a decoder meeting hostile bytes may raise anything; the reader gets one sentence
         raise ImageRefused(DAMAGED.format(found)) from error
     return facts
@@ -143,6 +152,8 @@ def new_pixels(folder: Path | None, height_px: int, width_px: int) -> np.ndarray
     """Return the memory-mapped array of an unpacked picture, None where a file is only checked."""
     if folder is None:
         return None
+    with open(folder / "pixels.npy", "wb") as file:  # a full disk is noticed here, not as a signal while writing
+        os.posix_fallocate(file.fileno(), 0, 3 * height_px * width_px + 4096)
     return np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(height_px, width_px, 3))
 
 
@@ -297,7 +308,9 @@ def write_pyramid(pixels: np.ndarray, folder: Path) -> None:
             strip = Image.fromarray(pixels[y : y + TILE_PX])
             for column, x in enumerate(range(0, width_px, TILE_PX)):
                 tile = strip.crop((x, 0, min(x + TILE_PX, width_px), strip.height))
-                tile.save(folder / str(level) / f"{column}_{row}.jpg", quality=90)
+                encoded = io.BytesIO()  # Pillow writes to a file by itself and overlooks a full disk
+                tile.save(encoded, "JPEG", quality=90)
+                (folder / str(level) / f"{column}_{row}.jpg").write_bytes(encoded.getbuffer())
             half[y // 2 : (y + TILE_PX) // 2] = strip.reduce(2)
         pixels, level = half, level - 1
 

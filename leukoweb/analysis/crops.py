@@ -3,6 +3,7 @@
 It knows boxes and tiles that our own worker wrote, never an upload, and no person's opinion.
 """
 
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from detection.images import TILE_PX
-from leukoweb.cases.store import derived_folder
+from leukoweb.cases.store import DISK_FULL_ERRORS, derived_folder
+from leukoweb.refusals import Refused
 
 CELL_UM = 22.0  # every picture of a gallery shows the same width of the smear, so that sizes can be compared
 AROUND_UM = 60.0
@@ -56,10 +58,23 @@ def _cut(tiles, image, left, top, side_px):
     return picture if shown_px == side_px else picture.resize((shown_px, shown_px), Image.Resampling.LANCZOS)
 
 
-def _write(picture, path):
+def _write(picture: Image.Image, path: Path) -> None:
     """Write whole or not at all: two requests may make the same picture at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    with os.fdopen(handle, "wb") as file:
-        picture.save(file, "JPEG", quality=88)
-    os.replace(scratch, path)
+    scratch = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        jpeg = io.BytesIO()  # Pillow writes to a file by itself and overlooks a full disk
+        picture.save(jpeg, "JPEG", quality=88)
+        with os.fdopen(handle, "wb") as file:
+            file.write(jpeg.getbuffer())
+        os.replace(scratch, path)
+    except OSError as error:
+        if scratch is not None:
+            Path(scratch).unlink(missing_ok=True)
+        if error.errno not in DISK_FULL_ERRORS:
+            raise
+        raise Refused(
+            "The server has no room to make this picture: tell the administrator, then load the page again.",
+            code="no_room",
+        ) from error

@@ -22,6 +22,10 @@ from leukoweb.refusals import Refused
 log = logging.getLogger(__name__)
 NEVER_SENT = datetime(1970, 1, 1, tzinfo=UTC)
 BROKER_PATIENCE_S = 1  # of a page: the row is the truth, and the sweep sends what the broker did not take
+NO_ROOM = (
+    "The server has no room on its disk. Nothing is wrong with the images: the analysis starts by itself when there is "
+    "room. Tell the administrator."
+)
 
 
 def submit_slide(case, *, images, label="", by, is_drawn=False) -> Slide:
@@ -216,6 +220,15 @@ def fail_run(run, reason: str, *, scale_choices: dict[str, float] | None = None)
         ended = {"state": Run.State.FAILED, "finished_at": timezone.now(), "error": reason}
         if _ours(run).update(**ended, scale_choices=scale_choices):
             record("run.failed", obj=run, case=run.slide.case, changes={"reason": reason})
+
+
+def wait_for_room(run: Run) -> None:
+    """Queue a run again that the full disk stopped: RUNNING -> QUEUED, the attempt not counted; the sweep sends it."""
+    waiting = _ours(run).update(
+        state=Run.State.QUEUED, task_id="", attempt=F("attempt") - 1, sent_at=timezone.now(), error=NO_ROOM
+    )
+    if waiting:
+        log.error("run %s waits: the disk is full", run.pk)
 
 
 def retry_run(run, *, by) -> bool:

@@ -21,11 +21,11 @@ from django.db import connection
 from django.utils import timezone
 from kombu.exceptions import ChannelError
 
-from detection.images import ImageRefused, Limits, unpack_image
+from detection.images import ImageRefused, Limits, NoRoom, unpack_image
 from leukoweb.analysis import services
 from leukoweb.analysis.detectors import active_detector, computed_on, load_for
 from leukoweb.analysis.models import Run
-from leukoweb.cases.store import derived_folder, original_path
+from leukoweb.cases.store import DISK_FULL_ERRORS, derived_folder, has_room_for, original_path
 from leukoweb.cases.tus import sweep_incoming
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,8 @@ def run_detection(self, run_id: int) -> None:
         # The row stays RUNNING and silent; the sweep queues it again when the database is back.
         log.exception("run %s lost the database", run.pk)
         connection.close()
+    except NoRoom:
+        services.wait_for_room(run)
     except ImageRefused as refused:
         services.fail_run(run, f"An image of this slide could not be read: {refused}")
     except ScaleAsked as asked:
@@ -83,6 +85,9 @@ def run_detection(self, run_id: int) -> None:
     except SoftTimeLimitExceeded:
         services.fail_run(run, "The analysis took longer than allowed. Try again when the worker is less busy.")
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRORS:
+            services.wait_for_room(run)
+            return
         log.exception("run %s failed", run.pk)
         services.fail_run(
             run,
@@ -214,6 +219,8 @@ def _read_slide(run, detector) -> list[tuple]:
     from detection.inference.scale import ScaleUnknown, decide_scale, um_per_px_from_red_cells
 
     images, own, results = list(run.slide.images.all()), {}, []
+    if not has_room_for(max(3 * image.width_px * image.height_px for image in images)):
+        raise NoRoom
     unpacked = _Unpacked()
     with unpacked.folder:
         if any(image.um_per_px_source != "uploader" for image in images):

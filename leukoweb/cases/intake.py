@@ -6,6 +6,7 @@ It knows files, hashes and sentences for a technologist; it knows no detector an
 import errno
 import hashlib
 import math
+import time
 import unicodedata
 import uuid
 from collections.abc import Container, Iterable, Iterator
@@ -18,7 +19,7 @@ from django.core.files import File
 
 from detection.images import UM_PER_PX_RANGE, ImageFacts, ImageRefused, Limits, check_images
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for
+from leukoweb.cases.store import DISK_FULL_ERRORS, decoding_place, has_room_for
 
 NAME_LENGTH = 120
 DISK_FULL = (
@@ -83,9 +84,12 @@ def hash_of(path: Path) -> str:
 
 def examine(files: list[Landed], *, within_s: float) -> None:
     """Decode the files whose facts are not known yet and note what they are, as far as the time allows."""
-    unknown = [file for file in files if file.facts is None]
+    unknown, deadline = [file for file in files if file.facts is None], time.monotonic() + within_s
     limits = Limits(max_bytes=settings.MAX_IMAGE_BYTES)
-    for file, answer in zip(unknown, check_images([file.path for file in unknown], limits=limits, within_s=within_s)):
+    with decoding_place(deadline) as is_free:
+        left_s = deadline - time.monotonic() if is_free else 0
+        answers = check_images([file.path for file in unknown], limits=limits, within_s=left_s)
+    for file, answer in zip(unknown, answers):
         file.facts = answer
 
 

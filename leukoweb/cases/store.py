@@ -4,8 +4,9 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -35,6 +36,28 @@ def hashes_locked(hashes: Iterable[str]) -> Iterator[None]:
         for start in sorted({sha256[:2] for sha256 in hashes}):  # sorted, so that two uploads never wait for each other
             fcntl.flock(held.enter_context(open(folder / start, "ab")), fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def decoding_place(deadline: float) -> Iterator[bool]:
+    """Hold one of the few places for processes that decode uploads, over all web processes; False: none became free.
+
+    `deadline` is of time.monotonic().
+    """
+    folder = settings.STORE_DIR / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as opened:
+        places = [opened.enter_context(open(folder / f"decoding-{n}", "ab")) for n in range(settings.DECODERS)]
+        while True:
+            for place in places:
+                with suppress(BlockingIOError):
+                    fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    yield True
+                    return
+            if time.monotonic() > deadline:
+                yield False
+                return
+            time.sleep(0.05)
 
 
 def prepare_original(source: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from django.conf import settings
 
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import original_path
+from leukoweb.cases.retention import remove_unused_originals
+from leukoweb.cases.store import hashes_locked, original_path
 
 
 def problems_of_store(*, read_files: bool = True) -> Iterator[str]:
@@ -32,6 +33,23 @@ def orphans() -> list[Path]:
     """The stored originals that no row names; what an upload left that was broken off."""
     known = set(SlideImage.objects.filter(expired_at=None).values_list("sha256", flat=True))
     return [p for p in (settings.STORE_DIR / "originals").rglob("*") if p.is_file() and p.name not in known]
+
+
+def remove_orphans(paths: list[Path]) -> int:
+    """Remove originals that no row names, each under the lock of its hash; return how many went.
+
+    A file that an upload is just storing has its row when the lock is free.
+    """
+    removed = 0
+    for path in paths:
+        sha256 = path.name.removesuffix(".part")
+        with hashes_locked([sha256]):
+            if path.name == sha256:
+                removed += len(remove_unused_originals([sha256]))
+            else:
+                path.unlink(missing_ok=True)
+                removed += 1
+    return removed
 
 
 def _sha256(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 from django.core.management.base import BaseCommand, CommandError
 
-from leukoweb.ops.store_check import problems_of_store
+from leukoweb.ops.store_check import orphans, problems_of_store
+from leukoweb.ops.store_check import remove_orphans as remove_files
 
 
 class Command(BaseCommand):
@@ -10,8 +11,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("--quick", action="store_true", help="do not read the files: names and sizes only")
+        parser.add_argument(
+            "--remove-orphans", type=int, metavar="COUNT",
+            help="remove the files without a row, if there are as many as a check before has listed",
+        )  # fmt: skip
 
-    def handle(self, *args, quick=False, **options):
+    def handle(self, *args, quick=False, remove_orphans=None, **options) -> None:
+        if remove_orphans is not None:
+            found = orphans()
+            if len(found) != remove_orphans:
+                raise CommandError(f"{len(found)} files have no row, not {remove_orphans}: check again what is listed.")
+            self.stdout.write(f"Removed: {remove_files(found)} files without a row.")
+            return
         found = 0
         for problem in problems_of_store(read_files=not quick):
             found += 1

@@ -1,0 +1,140 @@
+"""A full disk is said on every path and leaves no parts; orphans are found, and removed after a look."""
+
+import io
+import resource
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from leukoweb.analysis.crops import crop_path
+from leukoweb.analysis.models import Cell, Run
+from leukoweb.analysis.tasks import run_detection
+from leukoweb.analysis.uploads import accept_upload
+from leukoweb.cases.models import Case, SlideImage
+from leukoweb.cases.retention import expire_image
+from leukoweb.cases.store import decoding_place, derived_folder, hashes_locked, original_path
+from leukoweb.ops.store_check import orphans
+from leukoweb.refusals import Refused
+from tests.pictures import picture, picture_bytes
+
+
+@contextmanager
+def largest_file(size_bytes):
+    """Let this process write no larger file: the errors are those of a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.fixture
+def slide(make_case, technologist):
+    """A stored slide of one picture, waiting for the detector."""
+    slide, refused = accept_upload(make_case(), [ContentFile(picture_bytes(), name="field.png")], by=technologist)
+    assert not refused
+    return slide
+
+
+def test_a_cell_picture_without_room_is_refused_and_leaves_no_part(make_case, make_slide, draw_pixels):
+    slide = draw_pixels(make_slide(make_case(), {"LYT": 1}))
+    cell = Cell.objects.get()
+    folder = derived_folder(slide.images.get().sha256) / "crops"
+    with largest_file(100), pytest.raises(Refused, match="no room"):
+        crop_path(cell, um_per_px=0.2)
+    assert not list(folder.glob("*"))
+    assert crop_path(cell, um_per_px=0.2).exists()
+
+
+def test_a_run_without_room_waits_says_so_and_is_not_counted_as_an_attempt(sign_in, technologist, slide, settings):
+    settings.DISK_RESERVE_BYTES = 2**62
+    run = slide.runs.get()
+    run_detection.apply(args=(run.pk,), task_id="one")
+    run.refresh_from_db()
+    assert (run.state, run.attempt) == (Run.State.QUEUED, 0)
+    assert "no room" in run.error
+    assert "damaged" not in run.error
+    page = sign_in(technologist).get(f"/slides/{slide.pk}/progress/").content.decode()
+    assert "no room on its disk" in page
+
+
+def test_several_files_of_one_request_without_room_are_each_refused(sign_in, technologist, make_case, settings):
+    settings.DISK_RESERVE_BYTES = 2**62
+    case, files = make_case(), [picture(f"{n}.png", (n, 1, 2)) for n in range(6)]
+    answer = sign_in(technologist).post(
+        f"/cases/{case.pk}/slides/new/", {"images": files}, HTTP_ACCEPT="application/json"
+    )
+    assert answer.status_code == 200
+    assert ["no room" in one["error"] for one in answer.json()["errors"]] == [True] * 6
+
+
+def test_a_case_that_is_rejected_while_files_arrive_keeps_no_file_without_a_row(make_case, technologist):
+    case, content, before = make_case(), picture_bytes(color=(3, 4, 5)), orphans()
+
+    class Late(ContentFile):
+        """A file whose last piece comes after the specimen was rejected."""
+
+        def chunks(self, chunk_size=None):
+            yield from super().chunks(chunk_size)
+            Case.objects.filter(pk=case.pk).update(
+                rejected_at=timezone.now(), rejected_by=technologist, rejection_reason="clotted"
+            )
+
+    with pytest.raises(Refused, match="rejected"):
+        accept_upload(case, [Late(content, name="field.png")], by=technologist)
+    assert orphans() == before
+
+
+def test_retention_leaves_the_original_of_a_case_that_shares_it(slide, make_case, technologist):
+    old = slide.images.get()
+    new, _ = accept_upload(make_case("NEW"), [ContentFile(picture_bytes(), name="same.png")], by=technologist)
+    assert expire_image(old)
+    assert original_path(new.images.get().sha256).exists()
+    assert expire_image(new.images.get())
+    assert not original_path(old.sha256).exists()
+
+
+def test_who_stores_and_who_removes_one_hash_wait_for_each_other(tmp_path, settings):
+    settings.STORE_DIR, seen = tmp_path, []
+
+    def second():
+        with hashes_locked(["ab" * 32]):
+            seen.append("second")
+
+    with hashes_locked(["ab" * 32, "cd" * 32]):
+        other = threading.Thread(target=second)
+        other.start()
+        time.sleep(0.2)
+        seen.append("first")
+    other.join(5)
+    assert seen == ["first", "second"]
+
+
+def test_only_so_many_uploads_are_decoded_at_once(tmp_path, settings):
+    settings.STORE_DIR, settings.DECODERS = tmp_path, 1
+    with decoding_place(time.monotonic() + 5) as first, decoding_place(time.monotonic() + 0.1) as second:
+        assert (first, second) == (True, False)
+    with decoding_place(time.monotonic()) as free:
+        assert free
+
+
+def test_orphans_are_listed_and_removed_when_their_number_is_named(slide, settings):
+    lonely = original_path("ef" * 32)
+    lonely.parent.mkdir(parents=True, exist_ok=True)
+    lonely.write_bytes(b"left by a power cut")
+    said = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("check_store", stdout=said)
+    assert f"orphan: originals/ef/{'ef' * 32}" in said.getvalue()
+    count = len(orphans())
+    with pytest.raises(CommandError, match="check again"):
+        call_command("check_store", remove_orphans=count + 1)
+    call_command("check_store", remove_orphans=count, stdout=said)
+    assert orphans() == []
+    assert original_path(SlideImage.objects.get().sha256).exists()
