@@ -146,7 +146,7 @@ def web_command(port: int) -> list[str]:
         sys.executable, "-m", "gunicorn", "leukoweb.wsgi", "--worker-class", "leukoweb.serving.Worker",
         "--workers", "2", "--threads", "8", "--bind", f"127.0.0.1:{port}", "--graceful-timeout", "3",
         # A process that grew is replaced. A line of any length is read, so that a long address gets its answer (414).
-        "--no-control-socket", "--max-requests", "2000", "--max-requests-jitter", "500", "--limit-request-line", "0",
+        "--no-control-socket", "--max-requests", "10000", "--max-requests-jitter", "2000", "--limit-request-line", "0",
     ]  # fmt: skip
 
 

@@ -376,6 +376,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
+# --- figures ---
+if METRICS_DIR := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):  # where the web processes keep their figures together
+    Path(METRICS_DIR).mkdir(parents=True, exist_ok=True)
+
 # --- language, time, log ----------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
 TIME_ZONE = env.str("LEUKOWEB_TIME_ZONE", "UTC")

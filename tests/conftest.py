@@ -124,6 +124,8 @@ def django_db_setup(django_db_setup):
             for name, _ in triggers:
                 cursor.execute(f'DROP TRIGGER "{name}"')
             with_triggers(self, statements)
+            # The ids of the audit have no gaps: they begin again with the emptied table.
+            cursor.execute("DELETE FROM sqlite_sequence WHERE name = 'audit_event'")
             for _, sql in triggers:
                 cursor.execute(sql)
 

@@ -105,7 +105,7 @@ TABLE = {
     "case_reject": (OWN, OWN),
     "slide_upload": (OWN, OWN),
     "tus_create": ("no", READERS),
-    "uploads_discard": ("no", OWN),
+    "uploads_discard": ("no", "in 404 404 403 404"),  # the case comes in the form
     "tus_upload": ("no", "no"),  # HEAD, PATCH and DELETE: see the tests of uploads
     "case_detail": (OWN, "no"),
     "case_live": (OWN, "no"),

@@ -7,7 +7,7 @@ class AccountsConfig(AppConfig):
     name = "leukoweb.accounts"
     label = "accounts"
 
-    def ready(self):
+    def ready(self) -> None:
         from axes.signals import user_locked_out
         from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 

@@ -1,12 +1,13 @@
 """What every page says about the product itself; it knows no user data."""
 
 from django.conf import settings
+from django.http import HttpRequest
 
 from leukoweb.accounts.models import EmergencyAccess
 from leukoweb.accounts.roles import PERMISSIONS
 
 
-def product(request):
+def product(request: HttpRequest) -> dict:
     """Give templates the product's version, source address and research-use notice (S11)."""
     user = getattr(request, "user", None)
     can = {action: user.can(action) for action in PERMISSIONS} if user and user.is_authenticated else {}

@@ -2,9 +2,11 @@
 
 import csv
 import io
+from collections.abc import Iterable
+from typing import Any
 
 from django import forms
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.roles import ROLES
@@ -20,7 +22,7 @@ class AccountForm(forms.ModelForm):
         model = User
         fields = ["username", "first_name", "last_name", "email", "role", "laboratory"]
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in ("first_name", "last_name", "laboratory"):
             self.fields[name].required = True
@@ -30,7 +32,7 @@ class AccountForm(forms.ModelForm):
         if self.instance.pk:
             del self.fields["username"]  # it stands in records
 
-    def clean_username(self):
+    def clean_username(self) -> str:
         username = self.cleaned_data["username"]
         if User.objects.filter(username__iexact=username).exists():
             raise forms.ValidationError("There is an account of that name already.")
@@ -56,7 +58,7 @@ class UserFilter(forms.Form):
                  ("invited", "Invited, not yet in")],
     )  # fmt: skip
 
-    def narrow(self, users, locked_names):
+    def narrow(self, users: QuerySet[User], locked_names: Iterable[str]) -> QuerySet[User]:
         """Return the users that fit; `locked_names` are spelled as lockout.name_of spells them."""
         self.full_clean()
         chosen = getattr(self, "cleaned_data", {})
@@ -82,7 +84,7 @@ class ImportForm(forms.Form):
 
     file = forms.FileField(label="CSV file", help_text=f"First line: {','.join(COLUMNS)}. UTF-8, at most 1 MB.")
 
-    def clean_file(self):
+    def clean_file(self) -> str:
         file = self.cleaned_data["file"]
         if file.size > 2**20:
             raise forms.ValidationError("The file is larger than 1 MB: split it.")
@@ -115,7 +117,9 @@ def read_accounts(text: str) -> list[tuple[int, str, AccountForm | None, list[st
     return lines
 
 
-def _read_line(number, row, laboratories, seen):
+def _read_line(
+    number: int, row: dict, laboratories: dict[str, int], seen: set[str]
+) -> tuple[int, str, AccountForm | None, list[str]]:
     if None in row or None in row.values():
         return number, (row.get("username") or "").strip(), None, ["This line has another number of columns."]
     cells = {name: value.strip() for name, value in row.items()}

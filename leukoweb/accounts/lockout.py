@@ -15,6 +15,7 @@ from django.db.models import Max, Sum
 from django.http import HttpRequest
 from django.utils import timezone
 
+from leukoweb.accounts.models import User
 from leukoweb.refusals import Refused
 
 ANYWHERE = "anywhere"  # the lock of a name itself, from every address
@@ -25,7 +26,7 @@ def name_of(username: str) -> str:
     return unicodedata.normalize("NFKC", username or "").strip().upper().casefold()
 
 
-def name_of_credentials(request, credentials) -> str:
+def name_of_credentials(request: HttpRequest, credentials: dict | None) -> str:
     """What django-axes counts by."""
     return name_of((credentials or {}).get("username", ""))
 
@@ -89,7 +90,7 @@ def unlock(username: str) -> bool:
     return bool(reset(username=name_of(username)))
 
 
-def confirm_password(user, password: str) -> bool:
+def confirm_password(user: User, password: str) -> bool:
     """Say whether this is the password of the person whose live session asks.
 
     Wrong ones lock the account's sessions, and failures outside of them do not: nobody ends another one's work by

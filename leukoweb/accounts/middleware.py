@@ -1,10 +1,11 @@
 """What stands before every page: the clock of idle sessions, and duties that come before work; it knows no cases."""
 
 import time
+from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY, logout
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, resolve_url
 from django.urls import reverse
 from django.utils import timezone
@@ -15,6 +16,7 @@ from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.answers import answer_of, wants_json
 from leukoweb.refusals import Refused
 
+GetResponse = Callable[[HttpRequest], HttpResponse]
 SEEN_AT = "seen_at"
 SIGNED_OUT = "You were signed out because nothing happened for a while. Sign in again."
 EMERGENCY = "emergency"  # {case id: when the access ends}: in this session only, and for reading only
@@ -22,21 +24,21 @@ EMERGENCY = "emergency"  # {case id: when the access ends}: in this session only
 POLL_HEADER = "X-LeukoWeb-Poll"
 
 
-def is_poll(request) -> bool:
+def is_poll(request: HttpRequest) -> bool:
     """Say whether the page asked by itself: that is no activity of a person."""
     return POLL_HEADER in request.headers
 
 
-def seconds_left(request) -> int:
+def seconds_left(request: HttpRequest) -> int:
     """How long until this session is signed out."""
     now = int(time.time())
     return settings.IDLE_LIMIT_S - (now - request.session.get(SEEN_AT, now))
 
 
-def idle_sign_out(get_response):
+def idle_sign_out(get_response: GetResponse) -> GetResponse:
     """Sign out sessions in which no person did anything for the limit (S7); the server's clock decides."""
 
-    def middleware(request):
+    def middleware(request: HttpRequest) -> HttpResponse:
         if SESSION_KEY not in request.session:
             return get_response(request)
         if seconds_left(request) <= 0:
@@ -50,7 +52,7 @@ def idle_sign_out(get_response):
     return middleware
 
 
-def note_activity(request) -> None:
+def note_activity(request: HttpRequest) -> None:
     """Start the idle clock anew; written at most every half minute, or a tenth of a shorter limit."""
     now = int(time.time())
     seen_at = request.session.get(SEEN_AT)
@@ -59,7 +61,7 @@ def note_activity(request) -> None:
         User.objects.filter(pk=request.session[SESSION_KEY]).update(last_seen_at=timezone.now())
 
 
-def _signed_out(request):
+def _signed_out(request: HttpRequest) -> HttpResponse:
     """The answer to a request of a session that just ended."""
     page = request.path if request.method == "GET" else ""
     address = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'idle': 1, 'next': page})}"
@@ -76,16 +78,16 @@ class AccountGates:
     ALWAYS_OPEN = {"sign_in", "sign_out", "account_login", "account_logout", "session_state", "session_stay"}
     PASSWORD = {"password_change", "account_change_password"}
 
-    def __init__(self, get_response):
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
-    def __call__(self, request):
+    def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         if "Cache-Control" not in response and request.user.is_authenticated:
             response["Cache-Control"] = "no-store"  # after sign-out, Back shows nothing of a patient
         return response
 
-    def process_view(self, request, view, args, kwargs):
+    def process_view(self, request: HttpRequest, view: Callable, args: tuple, kwargs: dict) -> HttpResponse | None:
         name = request.resolver_match.url_name or ""
         reads = request.method in ("GET", "HEAD") and not getattr(view, "writes", False)
         if reads and EMERGENCY in request.session and request.user.is_authenticated:
@@ -103,7 +105,7 @@ class AccountGates:
         return None
 
 
-def _duty(request, name, sentence):
+def _duty(request: HttpRequest, name: str, sentence: str) -> HttpResponse:
     if wants_json(request):
         return answer_of(request, Refused(sentence, code="account_duty"))
     address = f"{reverse(name)}?{urlencode({'next': request.path})}"

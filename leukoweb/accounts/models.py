@@ -18,7 +18,7 @@ class Laboratory(models.Model):
         verbose_name_plural = "laboratories"
         ordering = ["name"]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.name
 
 
@@ -38,7 +38,7 @@ class User(AbstractUser):
     class Meta:
         ordering = ["username"]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.printed_name
 
     @property

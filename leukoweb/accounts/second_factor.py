@@ -15,6 +15,7 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from leukoweb.accounts.lockout import address_of, lock_sentence, locked_until
+from leukoweb.accounts.models import User
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
@@ -43,13 +44,13 @@ class CodeForm(AuthenticateForm):
             raise
 
 
-def has_second_factor(user) -> bool:
+def has_second_factor(user: User) -> bool:
     """Say whether the person has an authenticator app or a security key."""
     kinds = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
     return Authenticator.objects.filter(user=user, type__in=kinds).exists()
 
 
-def check_code(user, code: str, *, request: HttpRequest | None = None) -> bool:
+def check_code(user: User, code: str, *, request: HttpRequest | None = None) -> bool:
     """Say whether `code` is the current code of the person's authenticator app or an unused recovery code.
 
     A wrong one counts towards the lock-out, as a wrong password does (see lockout.py): that of the address where a
@@ -68,7 +69,7 @@ def check_code(user, code: str, *, request: HttpRequest | None = None) -> bool:
     return is_good
 
 
-def forget_second_factor(user) -> int:
+def forget_second_factor(user: User) -> int:
     """Remove every factor of a person who lost theirs; how many there were."""
     return Authenticator.objects.filter(user=user).delete()[0]
 

@@ -1,4 +1,4 @@
-"""The doors to accounts: invite, change, deactivate, reset, unlock; every one writes its event; it knows no cases.
+"""Changes of accounts: invite, change, deactivate, unlock, each with its event; resets are left to resets.py.
 
 Administrators manage the accounts of every laboratory of the installation. Nobody changes their own role or state,
 and the last active administrator stays one.
@@ -21,7 +21,7 @@ from leukoweb.audit.services import record
 from leukoweb.refusals import Refused
 
 
-def invite(*users, by) -> None:
+def invite(*users: User, by: User) -> None:
     """Save new accounts without a password; invitation_path(user) is where each owner chooses one."""
     with transaction.atomic():
         _lock_administrators()  # two who invite the same name at once: the second finds it taken
@@ -35,13 +35,13 @@ def invite(*users, by) -> None:
                    changes={"account": user.username, "role": user.role})  # fmt: skip
 
 
-def invitation_path(user) -> str:
+def invitation_path(user: User) -> str:
     """The one-time address where the person chooses a password; it ends with use, or after the set hours."""
     token = default_token_generator.make_token(user)
     return reverse("invitation", args=[urlsafe_base64_encode(force_bytes(user.pk)), token])
 
 
-def change_account(user, changes: dict, *, by) -> None:
+def change_account(user: User, changes: dict, *, by: User) -> None:
     """Write new values to an account; a role or laboratory ends its sessions, so that it counts at once."""
     with transaction.atomic():
         _lock_administrators()
@@ -62,7 +62,7 @@ def change_account(user, changes: dict, *, by) -> None:
         record("account.change", actor=by, obj=user, laboratory=user.laboratory, changes=written)
 
 
-def set_active(user, is_active: bool, *, by) -> None:
+def set_active(user: User, is_active: bool, *, by: User) -> None:
     """Let an account in or not; it is never deleted, its name stands on records."""
     with transaction.atomic():
         _lock_administrators()
@@ -79,7 +79,7 @@ def set_active(user, is_active: bool, *, by) -> None:
         record(action, actor=by, obj=user, laboratory=user.laboratory, changes={"account": user.username})
 
 
-def choose_password(user, password: str) -> None:
+def choose_password(user: User, password: str) -> None:
     """Write the password its owner chose: the duty to change it ends."""
     with transaction.atomic():
         user.set_password(password)
@@ -89,7 +89,7 @@ def choose_password(user, password: str) -> None:
         record("password.change", actor=user, obj=user)
 
 
-def unlock(user, *, by) -> None:
+def unlock(user: User, *, by: User | None) -> None:
     """Lift the lock of failed sign-ins."""
     with transaction.atomic():
         if lockout.unlock(user.username):
@@ -97,14 +97,14 @@ def unlock(user, *, by) -> None:
                    changes={"account": user.username})  # fmt: skip
 
 
-def end_sessions(user, *, by) -> None:
+def end_sessions(user: User, *, by: User) -> None:
     """Sign an account out everywhere."""
     with transaction.atomic():
         close_sessions(user)
         record("session.end_all", actor=by, obj=user, laboratory=user.laboratory, changes={"account": user.username})
 
 
-def accept_statement(user) -> None:
+def accept_statement(user: User) -> None:
     """The signer accepted that an electronic signature binds like one on paper."""
     with transaction.atomic():
         user.statement_accepted_at = timezone.now()
@@ -112,7 +112,7 @@ def accept_statement(user) -> None:
         record("statement.accept", actor=user, obj=user)
 
 
-def note_emergency(case_id, laboratory, *, reason, by, hours=4) -> EmergencyAccess:
+def note_emergency(case_id: int, laboratory: Laboratory, *, reason: str, by: User, hours: int = 4) -> EmergencyAccess:
     """Write that a case of another laboratory is opened in an emergency; it waits for follow-up.
 
     The caller writes the event: it knows the case.
@@ -123,7 +123,7 @@ def note_emergency(case_id, laboratory, *, reason, by, hours=4) -> EmergencyAcce
     )  # fmt: skip
 
 
-def follow_up(access, *, finding, by) -> None:
+def follow_up(access: EmergencyAccess, *, finding: str, by: User) -> None:
     """Close an emergency access with what was found; the first one to do so counts."""
     with transaction.atomic():
         open_one = EmergencyAccess.objects.filter(pk=access.pk, followed_up_at=None)
@@ -131,7 +131,7 @@ def follow_up(access, *, finding, by) -> None:
             record("emergency.close", actor=by, obj=access, laboratory=access.laboratory, changes={"finding": finding})
 
 
-def save_laboratory(laboratory, *, by, changed) -> None:
+def save_laboratory(laboratory: Laboratory, *, by: User, changed: list[str]) -> None:
     """Save a new or changed laboratory."""
     with transaction.atomic():
         _lock_administrators()
@@ -143,20 +143,20 @@ def save_laboratory(laboratory, *, by, changed) -> None:
         record(action, actor=by, obj=laboratory, laboratory=laboratory, changes=changes)
 
 
-def close_sessions(user):
+def close_sessions(user: User) -> None:
     """End the sessions of an account, and with them its access tokens."""
     for session in UserSession.objects.filter(user=user):
         session.end()
     end_tokens(user)
 
 
-def end_tokens(user) -> None:
+def end_tokens(user: User) -> None:
     """End the access tokens that an account has now."""
     user.sessions_ended_at = timezone.now()
     User.objects.filter(pk=user.pk).update(sessions_ended_at=user.sessions_ended_at)
 
 
-def _lock_administrators():
+def _lock_administrators() -> None:
     """Two administrators who demote each other at once: the second waits, and finds itself the last.
 
     No key lock: an event names its actor, and writing one must not wait for us while we wait for the chain.
@@ -166,16 +166,16 @@ def _lock_administrators():
     )
 
 
-def refuse_own(user, by, sentence):
+def refuse_own(user: User, by: User, sentence: str) -> None:
     if user.pk == by.pk:
         raise Refused(sentence, code="wrong_state")
 
 
-def _refuse_last_administrator(user):
+def _refuse_last_administrator(user: User) -> None:
     others = User.objects.filter(role=ADMIN, is_active=True).exclude(pk=user.pk)
     if user.role == ADMIN and user.is_active and not others.exists():
         raise Refused("This is the last administrator: make somebody else one first.", code="wrong_state")
 
 
-def _said(value):
+def _said(value: object) -> object:
     return value if isinstance(value, str | bool | int | None) else str(value)

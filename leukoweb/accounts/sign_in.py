@@ -3,13 +3,18 @@
 It knows no cases; django-allauth does the work, these are its adapters.
 """
 
+from typing import Any
+
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.forms import ChangePasswordForm, LoginForm
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.models import SocialLogin
 from allauth.usersessions.adapter import DefaultUserSessionsAdapter
+from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 from django.shortcuts import redirect
 
 from leukoweb.accounts.lockout import address_of, lock_sentence, locked_until, name_of
@@ -21,17 +26,17 @@ from leukoweb.audit.services import record
 class SignInForm(LoginForm):
     """User name and password; a locked account is told so, whether it exists or not."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
             field.widget.attrs.pop("placeholder", None)
         self.fields["login"].widget.attrs["autofocus"] = True
 
-    def add_prefix(self, field_name):
+    def add_prefix(self, field_name: str) -> str:
         """The field is called what it is in the page."""
         return super().add_prefix("username" if field_name == "login" else field_name)
 
-    def clean(self):
+    def clean(self) -> dict:
         self._refuse_locked()
         try:
             return super().clean()
@@ -39,7 +44,7 @@ class SignInForm(LoginForm):
             self._refuse_locked()
             raise
 
-    def _refuse_locked(self):
+    def _refuse_locked(self) -> None:
         if until := locked_until(self.cleaned_data.get("login", ""), address_of(self.request)):
             raise ValidationError(lock_sentence(until), code="locked")
 
@@ -47,7 +52,7 @@ class SignInForm(LoginForm):
 class PasswordForm(ChangePasswordForm):
     """A new password, not the one before: a temporary one cannot be kept (S3)."""
 
-    def clean(self):
+    def clean(self) -> dict:
         cleaned = super().clean()
         if cleaned.get("password1") and self.user.check_password(cleaned["password1"]):
             self.add_error("password1", "This is the password you have now: choose another one.")
@@ -62,20 +67,20 @@ class AccountAdapter(DefaultAccountAdapter):
         "too_many_login_attempts": "Too many failed sign-ins from here. Wait ten minutes, then try again.",
     }
 
-    def is_open_for_signup(self, request):
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
 
-    def set_password(self, user, password):
+    def set_password(self, user: User, password: str) -> None:
         choose_password(user, password)
 
-    def get_password_change_redirect_url(self, request):
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         return "/"
 
 
 class SessionsAdapter(DefaultUserSessionsAdapter):
     """Who signs out everywhere else ends the access tokens too."""
 
-    def end_sessions(self, sessions):
+    def end_sessions(self, sessions: list[UserSession]) -> None:
         super().end_sessions(sessions)
         if self.request is not None and self.request.user.is_authenticated:
             end_tokens(self.request.user)
@@ -84,15 +89,22 @@ class SessionsAdapter(DefaultUserSessionsAdapter):
 class HospitalAdapter(DefaultSocialAccountAdapter):
     """Sign-in through the hospital's identity provider: only for accounts that an administrator made before."""
 
-    def is_open_for_signup(self, request, sociallogin):
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         return False
 
-    def on_authentication_error(self, request, provider, error=None, exception=None, extra_context=None):
+    def on_authentication_error(
+        self,
+        request: HttpRequest,
+        provider: object,
+        error: object = None,
+        exception: Exception | None = None,
+        extra_context: dict | None = None,
+    ) -> None:
         record("sign_in.refused", changes={"by": "identity provider", "why": type(exception).__name__})
         messages.error(request, "Your hospital's sign-in did not work. Try again, or sign in with a password.")
         raise ImmediateHttpResponse(redirect("sign_in"))
 
-    def pre_social_login(self, request, sociallogin):
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         if sociallogin.is_existing:
             return
         claims = sociallogin.account.extra_data
@@ -109,12 +121,12 @@ class HospitalAdapter(DefaultSocialAccountAdapter):
         sociallogin.connect(request, user)
 
 
-def note_sign_in(sender, request, user, **kwargs):
+def note_sign_in(sender: object, request: HttpRequest, user: User, **kwargs: Any) -> None:
     """Somebody came in, by whatever door."""
     record("sign_in", actor=user, obj=user, changes=_from(request))
 
 
-def note_refusal(sender, credentials, request=None, **kwargs):
+def note_refusal(sender: object, credentials: dict, request: HttpRequest | None = None, **kwargs: Any) -> None:
     """A password was wrong; a name that nobody has may be a password typed into the wrong box and is not kept."""
     user = User.objects.filter(username__iexact=credentials.get("username") or "").first()
     record(
@@ -125,19 +137,19 @@ def note_refusal(sender, credentials, request=None, **kwargs):
     )
 
 
-def note_lock(sender, request, username, **kwargs):
+def note_lock(sender: object, request: HttpRequest, username: str, **kwargs: Any) -> None:
     """An account was locked after too many failures."""
     user = next((u for u in User.objects.all() if name_of(u.username) == username), None)
     record("sign_in.locked", obj=user, laboratory=user and user.laboratory, changes=_from(request))
 
 
-def note_sign_out(sender, request, user, **kwargs):
+def note_sign_out(sender: object, request: HttpRequest, user: User | None, **kwargs: Any) -> None:
     """Somebody left, or was signed out for being idle."""
     if user is not None:
         record("sign_out", actor=user, obj=user, changes={"why": getattr(request, "sign_out_reason", "asked")})
 
 
-def _from(request) -> dict:
+def _from(request: HttpRequest | None) -> dict:
     """The address somebody came from, as far as it is known."""
     address = address_of(request) if request is not None and request.META else None
     return {"address": address} if address else {}

@@ -4,7 +4,8 @@ from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import PasswordResetConfirmView
-from django.http import JsonResponse
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -20,13 +21,13 @@ from leukoweb.refusals import Refused
 
 
 @login_required
-def home(request):
+def home(request: HttpRequest) -> HttpResponse:
     """Take each role to where its work waits."""
     return redirect("worklist" if request.user.can("read_cases") else "user_list")
 
 
 @login_required
-def no_password(request):
+def no_password(request: HttpRequest) -> HttpResponse:
     """Whoever signs in through the hospital alone has no password here; an administrator gives one."""
     messages.info(request, "Your account has no password here. Ask an administrator to reset it if you need one.")
     return redirect("home")
@@ -34,7 +35,7 @@ def no_password(request):
 
 @login_required
 @require_POST
-def session_end(request, pk):
+def session_end(request: HttpRequest, pk: int) -> HttpResponse:
     """Sign out one of one's own sessions."""
     session = get_object_or_404(UserSession, pk=pk, user=request.user)
     session.end()
@@ -49,7 +50,7 @@ class Invitation(PasswordResetConfirmView):
     template_name = "accounts/invitation.html"
     success_url = reverse_lazy("sign_in")
 
-    def form_valid(self, form):
+    def form_valid(self, form: Form) -> HttpResponse:
         services.choose_password(self.user, form.cleaned_data["new_password1"])
         messages.success(self.request, "Your password is set. Sign in with it.")
         self.request.session.pop("_password_reset_token", None)
@@ -57,7 +58,7 @@ class Invitation(PasswordResetConfirmView):
 
 
 @requires("sign_report")
-def statement(request):
+def statement(request: HttpRequest) -> HttpResponse:
     """What a signer accepts once, before the first signature."""
     if request.method == "POST" and request.POST.get("accept") == "yes":
         if request.user.statement_accepted_at is None:
@@ -70,13 +71,13 @@ def statement(request):
 
 @require_GET
 @never_cache
-def session_state(request):
+def session_state(request: HttpRequest) -> HttpResponse:
     """Say how long this session has, 0 when it has ended; asking is no activity (see idle.js)."""
     return JsonResponse({"seconds_left": seconds_left(request) if request.user.is_authenticated else 0})
 
 
 @require_POST
-def session_stay(request):
+def session_stay(request: HttpRequest) -> HttpResponse:
     """The person pressed *stay*."""
     if not request.user.is_authenticated:
         return answer_of(request, Refused("You are signed out.", code="not_signed_in"))

@@ -3,8 +3,11 @@
 An administrator manages every laboratory of the installation, and reads no case of any.
 """
 
+from collections.abc import Callable
+
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -27,7 +30,7 @@ SIGN_IN_EVENTS = ("sign_in", "sign_in.refused", "sign_in.locked", "sign_out", "p
 
 @requires("manage_accounts")
 @require_safe
-def user_list(request):
+def user_list(request: HttpRequest) -> HttpResponse:
     """List accounts with search and filters."""
     form = UserFilter(request.GET or None)
     locks = lockout.locks()
@@ -42,7 +45,7 @@ def user_list(request):
 
 
 @requires("manage_accounts")
-def user_invite(request):
+def user_invite(request: HttpRequest) -> HttpResponse:
     """Make an account and show the one-time address for its owner."""
     form = AccountForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -57,7 +60,7 @@ def user_invite(request):
 
 
 @requires("manage_accounts")
-def user_detail(request, pk):
+def user_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One account: its values, state and sign-in history."""
     person = get_object_or_404(User.objects.select_related("laboratory"), pk=pk)
     form = AccountForm(request.POST or None, instance=User.objects.get(pk=pk))
@@ -83,7 +86,7 @@ def user_detail(request, pk):
 
 @requires("manage_accounts")
 @require_POST
-def user_invitation(request, pk):
+def user_invitation(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a new one-time address for somebody who never came in."""
     person = get_object_or_404(User, pk=pk, is_active=True)
     if person.has_usable_password() or person.last_login:
@@ -94,7 +97,7 @@ def user_invitation(request, pk):
 
 @requires("manage_accounts")
 @require_POST
-def user_active(request, pk):
+def user_active(request: HttpRequest, pk: int) -> HttpResponse:
     """Deactivate an account, or let it in again."""
     person = get_object_or_404(User, pk=pk)
     is_active = request.POST.get("active") == "yes"
@@ -106,7 +109,7 @@ def user_active(request, pk):
 @requires("manage_accounts")
 @require_POST
 @never_cache
-def user_reset_password(request, pk):
+def user_reset_password(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a temporary password once; its owner must change it at the next sign-in (S3)."""
     person = get_object_or_404(User, pk=pk)
     try:
@@ -121,7 +124,7 @@ def user_reset_password(request, pk):
 
 @requires("manage_accounts")
 @require_POST
-def user_reset_factor(request, pk):
+def user_reset_factor(request: HttpRequest, pk: int) -> HttpResponse:
     """Remove the second factor of somebody who lost theirs."""
     try:
         done = resets.reset(get_object_or_404(User, pk=pk), Reset.Kind.SECOND_FACTOR, by=request.user)
@@ -136,7 +139,7 @@ def user_reset_factor(request, pk):
 
 @requires("manage_accounts")
 @require_POST
-def user_unlock(request, pk):
+def user_unlock(request: HttpRequest, pk: int) -> HttpResponse:
     """Lift the lock of failed sign-ins."""
     if _done(request, services.unlock, get_object_or_404(User, pk=pk)):
         messages.success(request, "The account is unlocked.")
@@ -145,7 +148,7 @@ def user_unlock(request, pk):
 
 @requires("manage_accounts")
 @require_POST
-def user_end_sessions(request, pk):
+def user_end_sessions(request: HttpRequest, pk: int) -> HttpResponse:
     """Sign an account out everywhere."""
     if _done(request, services.end_sessions, get_object_or_404(User, pk=pk)):
         messages.success(request, "Signed out everywhere.")
@@ -154,7 +157,7 @@ def user_end_sessions(request, pk):
 
 @requires("manage_accounts")
 @never_cache
-def user_import(request):
+def user_import(request: HttpRequest) -> HttpResponse:
     """Read a CSV of accounts: first a dry run with a report of every line, then the import of the same text."""
     form, lines, text, problem = ImportForm(), None, "", ""
     if request.method == "POST":
@@ -192,13 +195,13 @@ def user_import(request):
 
 @requires("manage_accounts")
 @require_safe
-def laboratory_list(request):
+def laboratory_list(request: HttpRequest) -> HttpResponse:
     """List the laboratories."""
     return render(request, "accounts/laboratory_list.html", {"laboratories": Laboratory.objects.all()})
 
 
 @requires("manage_accounts")
-def laboratory_edit(request, pk=None):
+def laboratory_edit(request: HttpRequest, pk: int = None) -> HttpResponse:
     """Make or change a laboratory; it is never deleted."""
     laboratory = get_object_or_404(Laboratory, pk=pk) if pk else Laboratory()
     form = LaboratoryForm(request.POST or None, instance=laboratory, initial={} if pk else {"is_active": True})
@@ -215,7 +218,7 @@ def laboratory_edit(request, pk=None):
 
 @requires("manage_accounts")
 @require_safe
-def emergency_list(request):
+def emergency_list(request: HttpRequest) -> HttpResponse:
     """The emergency accesses, those that wait for follow-up first."""
     accesses = EmergencyAccess.objects.select_related("opened_by", "laboratory", "followed_up_by")
     waiting = accesses.filter(followed_up_at=None)
@@ -228,7 +231,7 @@ def emergency_list(request):
 
 @requires("manage_accounts")
 @require_POST
-def emergency_follow_up(request, pk):
+def emergency_follow_up(request: HttpRequest, pk: int) -> HttpResponse:
     """Close an emergency access with what was found."""
     access = get_object_or_404(EmergencyAccess, pk=pk)
     finding = request.POST.get("finding", "").strip()
@@ -240,16 +243,17 @@ def emergency_follow_up(request, pk):
     return redirect("emergency_list")
 
 
-def _done(request, service, *args):
+def _done(request: HttpRequest, service: Callable, *args: object) -> bool:
     """Run a service as the signed-in administrator; False with a message when it refuses."""
     try:
-        return service(*args, by=request.user) or True
+        service(*args, by=request.user)
+        return True
     except Refused as refused:
         messages.error(request, str(refused))
         return False
 
 
-def _shown_once(request, person, *, invitation="", password=""):
+def _shown_once(request: HttpRequest, person: User, *, invitation: str = "", password: str = "") -> HttpResponse:
     """The page with a secret that no other page shows."""
     address = request.build_absolute_uri(invitation) if invitation else ""
     response = render(

@@ -16,8 +16,7 @@ import numpy as np
 from celery import current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
-from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 from kombu.exceptions import ChannelError
 
@@ -28,6 +27,7 @@ from leukoweb.analysis.models import Run
 from leukoweb.cases.store import DISK_FULL_ERRORS, derived_folder, has_room_for, original_path
 from leukoweb.cases.tus import sweep_incoming
 
+DATABASE_AWAY = (OperationalError, InterfaceError)  # it does not answer; what it refuses to store is a fault of ours
 log = logging.getLogger(__name__)
 NOTE_EVERY_S = 0.5
 DATABASE_PATIENCE_S = 60
@@ -72,7 +72,7 @@ def run_detection(self, run_id: int) -> None:
             _store(run, detector=version, computed_on=computed_on(detector, site), results=results)
     except NotOurs:
         log.warning("run %s was taken over, attempt %s ends", run.pk, run.attempt)
-    except DatabaseError:
+    except DATABASE_AWAY:
         # The row stays RUNNING and silent; the sweep queues it again when the database is back.
         log.exception("run %s lost the database", run.pk)
         connection.close()
@@ -138,7 +138,7 @@ def _signs_of_life(run):
         while not over.wait(settings.RUN_SILENT_LIMIT_S / 6):
             try:
                 services.note_alive(run)
-            except DatabaseError as error:
+            except DATABASE_AWAY as error:
                 log.warning("run %s could not say that it lives: %s", run.pk, type(error).__name__)
             connection.close()
 
@@ -159,7 +159,7 @@ def _store(run, **result) -> None:
             if not services.store_result(run, **result):
                 raise NotOurs
             return
-        except DatabaseError:
+        except DATABASE_AWAY:
             if connection.in_atomic_block or time.monotonic() > deadline:
                 raise
             connection.close()
@@ -177,7 +177,7 @@ def _progress_of(run, images_done):
         last_note = time.monotonic()
         try:
             ours = services.note_progress(run, images_done=images_done, tiles_done=done, tiles_total=total)
-        except DatabaseError as error:
+        except DATABASE_AWAY as error:
             if connection.in_atomic_block:
                 raise
             log.warning("run %s could not note its progress: %s", run.pk, type(error).__name__)

@@ -5,7 +5,9 @@ from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
 
+from leukoweb.accounts.models import User
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.api.models import LAST_USED_EVERY, ApiToken, digest_of
 from leukoweb.refusals import Refused
@@ -16,7 +18,7 @@ READING = {"GET", "HEAD", "OPTIONS"}
 class TokenAuthentication(BaseAuthentication):
     """Find the living token of a request; a wrong one is 401 and never falls back to the session."""
 
-    def authenticate(self, request):
+    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
         kind, _, secret = get_authorization_header(request).decode("latin-1").strip().partition(" ")
         if kind.lower() not in ("token", "bearer"):
             return None
@@ -34,7 +36,7 @@ class TokenAuthentication(BaseAuthentication):
             ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
         return token.user, token
 
-    def authenticate_header(self, request):
+    def authenticate_header(self, request: Request) -> str:
         return "Token"
 
 
@@ -44,11 +46,11 @@ class TokenScheme(OpenApiAuthenticationExtension):
     target_class = TokenAuthentication
     name = "token"
 
-    def get_security_definition(self, auto_schema):
+    def get_security_definition(self, auto_schema: object) -> dict:
         return {"type": "apiKey", "in": "header", "name": "Authorization", "description": "`Token <token>`"}
 
 
-def duty_of(user) -> str:
+def duty_of(user: User) -> str:
     """What the person must do on the pages before a token works, or an empty string."""
     if user.must_change_password:
         return "Change your password on the sign-in page first."

@@ -31,7 +31,7 @@ class ApiToken(models.Model):
     class Meta:
         ordering = ["-id"]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.name or f"Token {self.pk}"
 
     @property

@@ -1,5 +1,7 @@
 """How rows look in JSON and what a request must hold; rules about cases and cells stand in the services."""
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -122,7 +124,7 @@ class CaseRequest(serializers.ModelSerializer):
         ]  # fmt: skip
         extra_kwargs = {"wbc": {"coerce_to_string": False}}  # noqa: RUF012
 
-    def to_internal_value(self, given):
+    def to_internal_value(self, given: Any) -> dict:
         if isinstance(given, dict):
             given = dict(given.items())
             flat = {inner: given[outer] for outer, inner in FLAT_PATIENT.items() if outer in given}
@@ -179,7 +181,7 @@ class ImageSerializer(serializers.ModelSerializer):
         measured = self._measured(image)
         return measured.scale_method if measured else image.um_per_px_source
 
-    def _measured(self, image):
+    def _measured(self, image: SlideImage) -> Any:
         return next((result for result in image.results.all() if not result.run.is_shadow), None)
 
 
@@ -247,7 +249,7 @@ class CellSerializer(serializers.ModelSerializer):
         return [{"code": code, "chance": chance} for code, chance in cell.chances]
 
     @extend_schema_field({"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4})
-    def get_box_xyxy(self, cell):
+    def get_box_xyxy(self, cell: Cell) -> list[float]:
         return list(cell.xyxy)
 
     def get_reviewed(self, cell) -> bool:
@@ -300,7 +302,7 @@ class FlagSerializer(serializers.Serializer):
 
 
 class DifferentialCells(serializers.Serializer):
-    def get_fields(self):
+    def get_fields(self) -> dict[str, serializers.Field]:
         return {code: DifferentialRow() for code in CODES}
 
 

@@ -1,12 +1,17 @@
 """Tokens, cases and slides for programs: thin views over the doors that the pages use; they count no cells."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from django.contrib.auth import authenticate
+from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
@@ -32,7 +37,7 @@ from leukoweb.review.services import current_policy, rules_of
 class MayDo(BasePermission):
     """Ask the role for the action that the view names for this method."""
 
-    def has_permission(self, request, view):
+    def has_permission(self, request: Request, view: APIView) -> bool:
         if not request.user.is_authenticated:
             return False
         # A method that the view does not have is answered with 405, not 403.
@@ -62,7 +67,7 @@ class TokenDoor(APIView):
         responses={200: forms.TokenAnswer, 400: forms.Refusal, 403: forms.Refusal, 429: forms.Refusal},
         auth=[],
     )
-    def post(self, request):
+    def post(self, request: Request) -> Response:
         """Get a token for a user name and password; send it as `Authorization: Token <token>`."""
         asked = _checked(forms.TokenRequest, request.data)
         if until := locked_until(asked["username"], address_of(request._request)):
@@ -83,7 +88,7 @@ class TokenEnd(APIView):
     is_open_to_reading_tokens = True
 
     @extend_schema(request=None, responses={204: None, 400: forms.Refusal})
-    def post(self, request):
+    def post(self, request: Request) -> Response:
         """Revoke the token that this request carries."""
         if not isinstance(request.auth, ApiToken):
             raise Refused("This request carries no token: sign out on the page instead.")
@@ -104,7 +109,7 @@ class CaseList(Door):
         ],
         responses={200: forms.CasePage, 400: forms.Refusal},
     )
-    def get(self, request):
+    def get(self, request: Request) -> Response:
         """The cases of your laboratory, newest first, in pages of 100: `count`, `next`, `previous`, `results`."""
         cases, asked = Case.objects.visible_to(request.user), request.query_params
         if (priority := asked.get("priority")) is not None:
@@ -120,7 +125,7 @@ class CaseList(Door):
     @extend_schema(
         request=forms.CaseRequest, responses={201: forms.CaseSerializer, 400: forms.Refusal, 403: forms.Refusal}
     )
-    def post(self, request):
+    def post(self, request: Request) -> Response:
         """Register a case; the patient is found by MRN in your laboratory, or made."""
         fields = dict(_checked(forms.CaseRequest, request.data))
         patient = dict(fields.pop("patient"))
@@ -134,7 +139,7 @@ class CaseFind(Door):
     is_open_to_reading_tokens = True
 
     @extend_schema(request=forms.CaseNumber, responses={200: forms.CaseSerializer, 404: forms.Refusal})
-    def post(self, request):
+    def post(self, request: Request) -> Response:
         """Find a case by its accession number, sent in the body: numbers in addresses end up in logs."""
         asked = _checked(forms.CaseNumber, request.data)
         own = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
@@ -145,7 +150,7 @@ class CaseFind(Door):
 
 class CaseDetail(Door):
     @extend_schema(responses={200: forms.CaseSerializer, 404: forms.Refusal})
-    def get(self, request, **case):
+    def get(self, request: Request, **case: Any) -> Response:
         """One case with its patient and slides."""
         own = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
         case = get_object_or_404(_shown_cases(own), **case)
@@ -163,7 +168,7 @@ class SlideUpload(Door):
         request={"multipart/form-data": forms.SlideRequest},
         responses={201: forms.SlideAnswer, 400: forms.NothingTaken, 404: forms.Refusal, 409: forms.Refusal},
     )
-    def post(self, request, **case):
+    def post(self, request: Request, **case: Any) -> Response:
         """Upload the images of one slide; its analysis is queued at once. Files that are refused stand in `errors`."""
         case = visible_case(request, **case)
         files = request.FILES.getlist("images")
@@ -188,7 +193,7 @@ class SlideUpload(Door):
 
 class SlideDetail(Door):
     @extend_schema(responses={200: forms.SlideSerializer, 404: forms.Refusal})
-    def get(self, request, pk):
+    def get(self, request: Request, pk: int) -> Response:
         """A slide, how far its analysis is, and its images; ask again every few seconds while it runs."""
         slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
         record_read(request, slide, slide.case)
@@ -202,7 +207,7 @@ class SlideScale(Door):
         request=forms.ScaleRequest,
         responses={200: forms.SlideSerializer, 400: forms.Refusal, 404: forms.Refusal, 409: forms.Refusal},
     )
-    def post(self, request, pk):
+    def post(self, request: Request, pk: int) -> Response:
         """State the scale of a slide and have it read again, also after its run failed for want of one."""
         slides = Slide.objects.visible_to(request.user).select_related("case__laboratory")
         slide = get_object_or_404(slides, pk=pk)
@@ -215,7 +220,7 @@ class SlideScale(Door):
         return Response(slide_json(slide))
 
 
-def visible_case(request, **case):
+def visible_case(request: Request, **case: Any) -> Case:
     """The case of the caller's laboratory, or 404: a number names one case there, and perhaps another one elsewhere."""
     cases = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
     cases = cases.select_related("patient", "laboratory")
@@ -238,13 +243,13 @@ def slide_json(slide) -> dict:
     return forms.SlideSerializer(slide).data
 
 
-def _case_json(request, cases, *, many: bool = False):
+def _case_json(request: Request, cases: Any, *, many: bool = False) -> Any:
     """One or many cases of the caller's laboratory, with what its rules warn of."""
     rules = rules_of(current_policy(request.user.laboratory))
     return forms.CaseSerializer(cases, many=many, context={"rules": rules}).data
 
 
-def _shown_cases(cases):
+def _shown_cases(cases: QuerySet[Case]) -> QuerySet[Case]:
     return cases.with_state().select_related("patient").prefetch_related("slides__runs").order_by("-received_at", "-id")
 
 
@@ -254,7 +259,7 @@ def _checked(form, given, *, partial=False) -> dict:
     return checked.validated_data
 
 
-def _one_of(value, known, name):
+def _one_of(value: str, known: Iterable[str], name: str) -> str:
     if value not in known:
         raise Refused(f"There is no such {name}: choose one of {', '.join(known)}.", name)
     return value

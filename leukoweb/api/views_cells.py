@@ -1,10 +1,14 @@
 """Cells, decisions, the differential and the report for programs: thin views over the services of review."""
 
+from typing import Any
+
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
 from rest_framework.response import Response
 
 from leukoweb.analysis.models import Cell
@@ -29,7 +33,7 @@ class SlideCells(Door):
         parameters=[OpenApiParameter("page", OpenApiTypes.INT), OpenApiParameter("page_size", OpenApiTypes.INT)],
         responses={200: forms.CellPage, 404: forms.Refusal},
     )
-    def get(self, request, pk):
+    def get(self, request: Request, pk: int) -> Response:
         """The cells of a slide in pages: `count`, `next`, `previous`, `results`."""
         slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
         cells = with_labels(Cell.objects.filter(run__slide=slide).counted()).order_by("pk")
@@ -43,7 +47,7 @@ class CellDecisions(Door):
     actions = Door.actions | {"POST": "relabel_cell"}
 
     @extend_schema(responses={200: forms.DecisionSerializer(many=True), 404: forms.Refusal})
-    def get(self, request, pk):
+    def get(self, request: Request, pk: int) -> Response:
         """Everything that people decided about a cell, first to last."""
         decisions = Decision.objects.filter(cell=_visible_cell(request, pk)).select_related("decided_by").order_by("pk")
         return Response(forms.DecisionSerializer(decisions, many=True).data)
@@ -52,7 +56,7 @@ class CellDecisions(Door):
         request=forms.DecisionRequest,
         responses={201: forms.DecisionSerializer, 400: forms.Refusal, 404: forms.Refusal, 409: forms.Refusal},
     )
-    def post(self, request, pk):
+    def post(self, request: Request, pk: int) -> Response:
         """Give a cell a label; the label it has already confirms it."""
         cell = _visible_cell(request, pk)
         asked = _checked(forms.DecisionRequest, request.data)
@@ -73,7 +77,7 @@ class CellDecisions(Door):
 
 class CaseDifferential(Door):
     @extend_schema(responses={200: forms.DifferentialSerializer, 404: forms.Refusal})
-    def get(self, request, **case):
+    def get(self, request: Request, **case: Any) -> Response:
         """The differential of a case as its cells are labelled now, by the laboratory's policy."""
         case = visible_case(request, **case)
         if case.rejected_at:
@@ -84,7 +88,7 @@ class CaseDifferential(Door):
 
 class CaseReport(Door):
     @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: forms.Refusal})
-    def get(self, request, **case):
+    def get(self, request: Request, **case: Any) -> Response:
         """The newest report of a case: as it was signed, or as the case is now and then marked preliminary."""
         case = visible_case(request, **case)
         if case.rejected_at:
@@ -100,7 +104,9 @@ class CaseReport(Door):
 class JsonWhateverWasAsked(DefaultContentNegotiation):
     """Refusals are JSON, also for a client that accepts PDF only."""
 
-    def select_renderer(self, request, renderers, format_suffix=None):
+    def select_renderer(
+        self, request: Request, renderers: list, format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
         return renderers[0], renderers[0].media_type
 
 
@@ -114,7 +120,7 @@ class CaseReportPdf(Door):
             (503, "application/json"): forms.Refusal,
         }
     )
-    def get(self, request, **case):
+    def get(self, request: Request, **case: Any) -> Response:
         """The same report as a PDF."""
         case = visible_case(request, **case)
         report = Report(case=case) if case.rejected_at else _newest_report(case)
@@ -132,11 +138,11 @@ class CaseReportPdf(Door):
         return response
 
 
-def _visible_cell(request, pk):
+def _visible_cell(request: Request, pk: int) -> Cell:
     return get_object_or_404(Cell.objects.visible_to(request.user), pk=pk)
 
 
-def _newest_report(case):
+def _newest_report(case: Case) -> Report:
     """The newest version of a case's report, with an open one first; an unsaved draft where there is none."""
     reports = Report.objects.filter(case=case).select_related("amends", "signed_by").order_by("-version")
     report = reports.filter(state=Report.State.SIGNED).first() or reports.first() or Report(case=case)

@@ -3,6 +3,7 @@
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -29,7 +30,7 @@ class TokenForm(forms.Form):
 @never_cache
 @login_required
 @require_http_methods(["GET", "POST"])
-def token_list(request):
+def token_list(request: HttpRequest) -> HttpResponse:
     """One's own tokens, and a new one."""
     form = TokenForm(request.POST or None)
     secret = ""
@@ -42,7 +43,7 @@ def token_list(request):
 
 @login_required
 @require_POST
-def token_revoke(request, pk):
+def token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
     """End one of one's own tokens."""
     token = get_object_or_404(ApiToken, pk=pk, user=request.user)
     revoke_token(token, by=request.user)
@@ -52,7 +53,7 @@ def token_revoke(request, pk):
 
 @requires("manage_accounts")
 @require_safe
-def all_tokens(request):
+def all_tokens(request: HttpRequest) -> HttpResponse:
     """Show administrators every token that is still taken, its owner first."""
     tokens = ApiToken.objects.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True)
     alive = [token for token in tokens.select_related("user__laboratory").order_by("user__username") if token.is_alive]
@@ -61,7 +62,7 @@ def all_tokens(request):
 
 @requires("manage_accounts")
 @require_POST
-def any_token_revoke(request, pk):
+def any_token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
     """End somebody's token."""
     token = get_object_or_404(ApiToken.objects.select_related("user"), pk=pk)
     revoke_token(token, by=request.user)

@@ -8,7 +8,7 @@ class AuditConfig(AppConfig):
     name = "leukoweb.audit"
     label = "audit"
 
-    def ready(self):
+    def ready(self) -> None:
         from leukoweb.audit.chain import teach_sha256
 
         connection_created.connect(teach_sha256, dispatch_uid="audit-sha256")

@@ -4,6 +4,7 @@ The database itself fills `previous_hash` and `hash` and refuses UPDATE and DELE
 """
 
 import json
+from typing import Any, NoReturn, Self
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -24,7 +25,7 @@ def canonical(content: dict) -> str:
 def in_words(changes: dict) -> list[tuple[str, str]]:
     """Return each change as (field, sentence): a pair is old and new value."""
 
-    def said(value):
+    def said(value: object) -> str:
         return "(empty)" if value in (None, "") else str(value)
 
     return [
@@ -33,21 +34,21 @@ def in_words(changes: dict) -> list[tuple[str, str]]:
     ]
 
 
-def _is_pair(value) -> bool:
+def _is_pair(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and not any(isinstance(part, dict | list) for part in value)
 
 
 class EventQuerySet(models.QuerySet):
-    def visible_to(self, user):
+    def visible_to(self, user: Any) -> Self:
         """The events an administrator may read: their laboratory's, and those that belong to none (failed sign-ins)."""
         if not user.is_authenticated or not user.can("read_audit"):
             return self.none()
         return self.filter(Q(laboratory_id=user.laboratory_id) | Q(laboratory_id=None))
 
-    def update(self, **changes):
+    def update(self, **changes: Any) -> NoReturn:
         raise TypeError("Events are append-only: write a new one.")
 
-    def delete(self):
+    def delete(self) -> NoReturn:
         raise TypeError("Events are append-only: they are kept as long as the records they describe.")
 
 
@@ -114,5 +115,5 @@ class Event(models.Model):
         """Whether somebody only looked."""
         return self.action.endswith(".read")
 
-    def delete(self, *args, **kwargs):
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("Events are append-only: they are kept as long as the records they describe.")

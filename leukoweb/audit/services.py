@@ -3,13 +3,26 @@
 One event is one INSERT. On PostgreSQL it takes the chain's lock until the transaction ends, so it comes last in it.
 """
 
+from datetime import date
+from typing import Any
+
+from django.db import models
+from django.http import HttpRequest
 from django.utils import timezone
 
 from leukoweb.audit.actions import Action
 from leukoweb.audit.models import Event, canonical
 
 
-def record(action: Action | str, *, actor=None, obj=None, case=None, changes=None, laboratory=None) -> Event:
+def record(
+    action: Action | str,
+    *,
+    actor: Any = None,
+    obj: models.Model | None = None,
+    case: Any = None,
+    changes: dict | None = None,
+    laboratory: Any = None,
+) -> Event:
     """Write one event; call it last in the transaction that made the change.
 
     An action that is not in the list of actions is a ValueError.
@@ -33,18 +46,18 @@ def record(action: Action | str, *, actor=None, obj=None, case=None, changes=Non
     return Event.objects.create(**columns, text=text)
 
 
-def record_read(request, obj, case) -> Event:
+def record_read(request: HttpRequest, obj: models.Model, case: models.Model) -> Event:
     """Write that the signed-in person looked at something of a case (S7); not for fragments that poll."""
     return record(f"{obj._meta.model_name}.read", actor=request.user, obj=obj, case=case)
 
 
-def history_of(case, *, last=None):
+def history_of(case: models.Model, *, last: int | None = None) -> models.QuerySet[Event] | list[Event]:
     """Everything that happened to a case, or the last events only, first thing first."""
     events = Event.objects.filter(case_id=case.pk)
     return list(events.order_by("-id")[:last])[::-1] if last else events.order_by("id")
 
 
-def head_of(day) -> dict | None:
+def head_of(day: date) -> dict | None:
     """The chain's head at the end of a day: whoever holds it can prove that nothing before was rewritten."""
     last = Event.objects.filter(at__date__lte=day).order_by("-id").first()
     return last and {"day": day.isoformat(), "id": last.id, "at": last.at.isoformat(), "hash": last.hash}

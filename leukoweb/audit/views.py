@@ -2,10 +2,12 @@
 
 import csv
 import json
+from collections.abc import Iterator
 
 from django import forms
 from django.contrib.auth import get_user_model
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
@@ -36,12 +38,12 @@ class EventFilter(forms.Form):
         required=False, label="Show", choices=[("", "Everything"), ("changes", "Changes only"), ("reads", "Reads only")]
     )
 
-    def __init__(self, query):
+    def __init__(self, query: QueryDict) -> None:
         super().__init__(query or None)
         self.fields["actor"].queryset = get_user_model().objects.all()
         self.fields["action"].choices = [("", "Any"), *sorted(Action.choices)]
 
-    def narrow(self, events):
+    def narrow(self, events: QuerySet[Event]) -> QuerySet[Event]:
         """Return the events that fit the fields that make sense."""
         self.full_clean()
         chosen = getattr(self, "cleaned_data", {})
@@ -55,7 +57,7 @@ class EventFilter(forms.Form):
 
 @requires("read_audit")
 @require_safe
-def audit_log(request):
+def audit_log(request: HttpRequest) -> HttpResponse:
     """List events, newest first, by key and not by page number: the table only grows."""
     form = EventFilter(request.GET)
     events = form.narrow(Event.objects.visible_to(request.user)).order_by("-id")
@@ -78,7 +80,7 @@ def audit_log(request):
 
 @requires("read_audit")
 @require_safe
-def audit_csv(request):
+def audit_csv(request: HttpRequest) -> HttpResponse:
     """The filtered events as CSV; the export is an event itself."""
     form = EventFilter(request.GET)
     events = form.narrow(Event.objects.visible_to(request.user)).order_by("id")
@@ -92,7 +94,7 @@ def audit_csv(request):
 
 @requires("read_audit")
 @require_safe
-def audit_head(request):
+def audit_head(request: HttpRequest) -> HttpResponse:
     """The chain's head of today as a file, to be signed and kept elsewhere."""
     head = head_of(timezone.localdate())
     if head is None:
@@ -102,7 +104,7 @@ def audit_head(request):
     return response
 
 
-def shown_changes(event) -> dict:
+def shown_changes(event: Event) -> dict:
     """The event's changes without what only a case's readers may know."""
     if event.case_id is None and not event.object_type.startswith("cases."):
         return event.changes
@@ -112,11 +114,11 @@ def shown_changes(event) -> dict:
 class _Echo:
     """A file that gives back what is written to it, so that rows stream."""
 
-    def write(self, text):
+    def write(self, text: str) -> str:
         return text
 
 
-def _csv_lines(events):
+def _csv_lines(events: QuerySet[Event]) -> Iterator[str]:
     writer = csv.writer(_Echo())
     yield writer.writerow(["id", "at", "person", "action", "object", "object id", "case id", "changes", "hash"])
     for event in events.iterator(chunk_size=2000):
@@ -125,7 +127,7 @@ def _csv_lines(events):
         yield writer.writerow([_plain(cell) for cell in [*cells, event.case_id, changes, event.hash]])
 
 
-def _plain(cell):
+def _plain(cell: object) -> str:
     """A text that a spreadsheet would read as a formula gets a quote in front."""
     text = "" if cell is None else str(cell)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -5,7 +5,7 @@ import secrets
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -17,7 +17,7 @@ from leukoweb.ops.health import database_check, look
 
 @require_safe
 @never_cache
-def health(request):
+def health(request: HttpRequest) -> HttpResponse:
     """Say whether everything is there: 200, or 503 when somebody must act; words only for who may see the system."""
     checks = look()
     status = 503 if any(check.state == "failed" for check in checks) else 200
@@ -30,7 +30,7 @@ def health(request):
 
 @require_safe
 @never_cache
-def health_web(request):
+def health_web(request: HttpRequest) -> HttpResponse:
     """Say whether this web process can serve pages: what a load balancer asks every few seconds."""
     check = database_check()
     return JsonResponse({"state": check.state}, status=200 if check.state == "ok" else 503)
@@ -38,14 +38,14 @@ def health_web(request):
 
 @require_safe
 @never_cache
-def health_live(request):
+def health_live(request: HttpRequest) -> HttpResponse:
     """Say that this process answers; nothing else is asked."""
     return JsonResponse({"state": "ok"})
 
 
 @require_safe
 @never_cache
-def metrics(request):
+def metrics(request: HttpRequest) -> HttpResponse:
     """Give Prometheus its figures: for the token of the settings, or for who may see the system."""
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
     has_token = settings.METRICS_TOKEN and secrets.compare_digest(given.encode(), settings.METRICS_TOKEN.encode())

@@ -19,7 +19,8 @@ class Command(BaseCommand):
         user = User.objects.filter(username__iexact=username).first()
         if user is None:
             raise CommandError(f"There is no account named {username}.")
-        password = reset_on_server(user, Reset.Kind.SECOND_FACTOR if second_factor else Reset.Kind.PASSWORD)
+        kind = Reset.Kind("second_factor" if second_factor else "password")
+        password = reset_on_server(user, kind)
         said = (
             f"The temporary password is {password}   (shown only now)" if password else "The second factor is removed."
         )
