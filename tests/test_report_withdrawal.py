@@ -236,3 +236,14 @@ def test_a_case_whose_only_slide_is_set_aside_waits_for_a_slide(make_case, make_
     sign_in(technologist).post(reverse("slide_set_aside", args=[slide.pk]), {"reason": "Broken."})
     assert state(case) == "registered"
     assert list(Case.objects.in_state("registered")) == [case]
+
+
+def test_words_longer_than_allowed_are_refused_in_a_sentence_and_kept_nowhere(reviewed, sign_in, pathologist):
+    """H50: a comment of 2 MB held a web thread for 240 s in the PDF."""
+    case = reviewed()
+    client = sign_in(pathologist)
+    answer = client.post(reverse("case_sign", args=[case.pk]), {"act": "keep", "comment": "x" * 10_001})
+    assert "The comment has 10,001 characters: write at most 10,000." in answer.content.decode()
+    assert not Report.objects.exclude(comment="").exists()
+    client.post(reverse("case_sign", args=[case.pk]), {"act": "keep", "comment": "x" * 10_000})
+    assert len(Report.objects.get().comment) == 10_000

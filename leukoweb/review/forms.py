@@ -20,6 +20,8 @@ from leukoweb.review.counting.policies import (
 )
 from leukoweb.review.models import Phrase
 
+MOST_PHRASE = 2_000
+
 
 class RulesForm(forms.Form):
     """The rules of counting and flagging, with the reason of the change."""
@@ -58,7 +60,10 @@ class RulesForm(forms.Form):
     )
     apl_source = forms.CharField(max_length=500, label="Source of the limits of possible APL")
     reason = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 2}), label="Reason for change", help_text="Kept with the version."
+        max_length=1000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        label="Reason for change",
+        help_text="Kept with the version.",
     )
 
     def rules_with(self, ranges: list[dict[str, Any]], flag_rules: list[dict[str, Any]]) -> Rules | None:
@@ -168,7 +173,9 @@ class PhraseForm(forms.ModelForm):
         }
 
     def clean_text(self) -> str:
-        """Refuse a place that no figure belongs to."""
+        """Refuse a place that no figure belongs to, and a text longer than a comment should be."""
+        if len(self.cleaned_data["text"]) > MOST_PHRASE:
+            raise forms.ValidationError(f"Write at most {MOST_PHRASE:,} characters.")
         unknown = unknown_places(self.cleaned_data["text"])
         if unknown:
             raise forms.ValidationError(f"There is no figure for {{{unknown[0]}}}. Use one of the places named below.")
