@@ -175,3 +175,21 @@ def test_a_signed_report_with_another_number_of_verified_cells_does_not_verify(
     bundle["content"]["verification"]["verified"] = 99
     bundle["sections"]["verification"] = digest(bundle["content"]["verification"])
     assert "The report says 99 cells verified, its decisions say 100." in problems_of(json.dumps(bundle).encode())
+
+
+def test_a_signed_report_with_a_flag_or_a_limit_taken_out_does_not_verify(case, sign_in, pathologist, technologist):
+    """H32: flags and limits are raised again from the cells."""
+    from leukoweb.review.reports.seal import disagreements
+
+    relabel_cells([current_cells(case).first()], to="LYA", by=technologist)
+    look_at(case, technologist)
+    client = sign_in(pathologist)
+    assert post_signature(client, case, lya_meaning="abnormal").status_code == 302
+    content = Report.objects.get(case=case).content
+    assert content["flags"]
+    assert content["limits"]
+    assert disagreements(content) == []
+    assert any("Raised again: flags" in said for said in disagreements(content | {"flags": []}))
+    changed = [{**content["flags"][0], "title": "Nothing"}, *content["flags"][1:]]
+    assert any("Nothing" in said for said in disagreements(content | {"flags": changed}))
+    assert any("Raised again: limits" in said for said in disagreements(content | {"limits": ["All is well."]}))

@@ -10,8 +10,12 @@ References
 
 import hashlib
 import json
+from collections import Counter
 
+from leukoweb import __version__
 from leukoweb.refusals import Refused
+from leukoweb.review.counting.differential import Differential
+from leukoweb.review.counting.flags import flags_of, sentences_of
 from leukoweb.review.counting.policies import rules_from
 from leukoweb.review.counting.stored import counted_again, of_today, without_exact_shares
 from leukoweb.review.reports.verification import verification_of
@@ -168,14 +172,31 @@ def _replayed(content):
             problems.append(f"{code}: the report counts {stored.get(code, 0)}, its cells are {counts.get(code, 0)}.")
     if problems:
         return problems
-    again = counted_again(content, counts, rules_from(content["policies"]["rules"])).as_dict()
-    problems = _verification_disagrees(content)
+    recounted = counted_again(content, counts, rules_from(content["policies"]["rules"]))
+    again = recounted.as_dict()
+    problems = _verification_disagrees(content) + _calls_disagree(content, recounted)
     # A newer version of the product may say more about a row, never something else.
     stored = of_today(content["differential"])
     if "age" not in content["patient"]:  # signed before version 1.3
         again = without_exact_shares(again, stored)
     found = differences(_as_far_as(stored, again), stored, "differential")
     return problems + [f"Counted again: {line}." for line in found]
+
+
+def _calls_disagree(content, recounted: Differential) -> list[str]:
+    """Raise the flags and limits again; only of a report of this version, as another one may word them otherwise."""
+    if content["product"]["version"] != __version__:
+        return []
+    confirmed = Counter(cell["code"] for cell in content["cells"] if cell["decisions"] and cell["decisions"][-1]["to"])
+    flags = [
+        {"title": f.title, "sentence": f.report, "urgency": f.urgency, "codes": list(f.codes)}
+        for f in flags_of(recounted, confirmed=confirmed, lya_meaning=content["report"]["lya_meaning"])
+    ]
+    stored = [{name: flag[name] for name in ("title", "sentence", "urgency", "codes")} for flag in content["flags"]]
+    limits = [said.report for said in sentences_of(recounted) if said.report]
+    # Warnings about the analyser's count follow the limits: they look at times that a count does not have.
+    found = differences(flags, stored, "flags") + differences(limits, content["limits"][: len(limits)], "limits")
+    return [f"Raised again: {line}." for line in found]
 
 
 def _verification_disagrees(content):
