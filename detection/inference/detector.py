@@ -284,7 +284,8 @@ class Detector:
         on_progress: Callable[[int, int], None] | None,
     ) -> tuple[np.ndarray, ...]:
         """Return xyxy in px of the image, scores, classes, scores of all types and `cut` of what all tiles show."""
-        found = [(np.empty((0, 4)), np.empty(0), np.empty(0, int), np.empty((0, len(CODES))), np.empty(0, bool))]
+        nothing = (np.empty((0, 4)), np.empty(0), np.empty(0, int), np.empty((0, len(CODES))), np.empty(0, bool))
+        found: list[tuple[np.ndarray, ...]] = [nothing]
         batch = max(1, self.network.batch_tiles * 640**2 // tiles.tile_px**2)
         waiting: list[int] = []
         for number in range(len(tiles)):

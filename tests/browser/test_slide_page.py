@@ -31,6 +31,20 @@ def test_the_page_follows_the_analysis_to_its_end_without_being_loaded_again(sli
     assert page.evaluate("window.isSamePage")
 
 
+def test_a_run_that_asks_for_the_scale_offers_what_each_source_says(slide, open_slide):
+    Run.objects.update(state=Run.State.RUNNING)
+    page = open_slide()
+    choices = {"file": 0.8, "red cells": 0.08}
+    Run.objects.update(state=Run.State.FAILED, error="The file says 0.8, the red cells 0.08.", scale_choices=choices)
+    expect(page.get_by_role("alert")).to_contain_text(
+        "The scale must be stated. The file says 0.8, the red cells 0.08."
+    )
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+    page.get_by_role("button", name="Read it at 0.08 µm per pixel (red cells)").click()
+    expect(page.locator("#slide-progress")).to_contain_text("Queued")
+    assert slide.images.get().um_per_px == 0.08
+
+
 def test_a_failure_appears_with_its_reason_and_a_way_on(slide, open_slide):
     Run.objects.update(state=Run.State.RUNNING)
     page = open_slide()

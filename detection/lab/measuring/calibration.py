@@ -1,15 +1,16 @@
 """Choose score thresholds and temperature on validation data, and fit a detector to one laboratory's stain and typing
-from a few labelled cells.
 
-It knows scores, hits and colours; how typing is fitted is left to `typing_fit`, and weights never change.
+How typing is fitted is left to `typing_fit`; weights never change.
 """
 
 import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -17,10 +18,11 @@ from scipy.optimize import minimize_scalar
 from detection.boxes import pairwise_iou
 from detection.card import Card
 from detection.cell_types import CODES
+from detection.inference.detector import Detector
 from detection.inference.retyping import to_site
-from detection.inference.stain_transfer import as_lists, from_lists, typical_stain
+from detection.inference.stain_transfer import Stain, as_lists, from_lists, typical_stain
 from detection.lab.checkpoints import detector_of, json_at
-from detection.lab.data.datasets import read_dataset, read_pixels
+from detection.lab.data.datasets import View, read_dataset, read_pixels
 from detection.lab.data.stains import training_stain
 from detection.lab.measuring.evaluation import (
     Found,
@@ -67,7 +69,9 @@ def run_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def scores_and_hits(views, found, *, iou=0.5, lowest=0.05):
+def scores_and_hits(
+    views: Sequence[View], found: Sequence[Found], *, iou: float = 0.5, lowest: float = 0.05
+) -> tuple[np.ndarray, np.ndarray]:
     """Collect every detection's score and whether it names the type of the labelled cell below it.
 
     Parameters
@@ -98,13 +102,13 @@ def scores_and_hits(views, found, *, iou=0.5, lowest=0.05):
     return np.concatenate(scores), np.concatenate(hits)
 
 
-def rescale(scores, temperature):
+def rescale(scores: Any, temperature: float) -> np.ndarray:
     """Apply a temperature to scores: sigmoid(logit(score) / temperature)."""
     scores = np.clip(np.asarray(scores, float), 1e-6, 1 - 1e-6)
     return 1 / (1 + np.exp(-np.log(scores / (1 - scores)) / temperature))
 
 
-def fit_temperature(scores, hits):
+def fit_temperature(scores: np.ndarray, hits: np.ndarray) -> float:
     """Find the temperature that makes scores most likely as chances of being right.
 
     Parameters
@@ -125,14 +129,14 @@ def fit_temperature(scores, hits):
     if not len(scores):
         return 1.0
 
-    def loss(temperature):
+    def loss(temperature: float) -> float:
         chance = np.clip(rescale(scores, temperature), 1e-9, 1 - 1e-9)
         return -np.where(hits, np.log(chance), np.log(1 - chance)).mean()
 
     return round(float(minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x), 3)
 
 
-def calibration_error(scores, hits, *, bins=15):
+def calibration_error(scores: np.ndarray, hits: np.ndarray, *, bins: int = 15) -> float:
     """Expected calibration error: mean gap between score and share of right calls over equal score bins, 0 to 1."""
     if not len(scores):
         return 0.0
@@ -143,7 +147,9 @@ def calibration_error(scores, hits, *, bins=15):
     return float(np.sum(gaps))
 
 
-def choose_thresholds(views, found, *, common=None, most=1.0):
+def choose_thresholds(
+    views: Sequence[View], found: Sequence[Found], *, common: float | None = None, most: float = 1.0
+) -> tuple[dict[str, float], float]:
     """Choose the score from which each type is shown: where precision and recall balance best (highest F1).
 
     Parameters
@@ -174,7 +180,7 @@ def choose_thresholds(views, found, *, common=None, most=1.0):
     return thresholds, min(common, most)
 
 
-def best_f1(scores, hits, labels):
+def best_f1(scores: np.ndarray, hits: np.ndarray, labels: int) -> float:
     """Return the score with the highest F1 (middle of its plateau of half a point), .25 when nothing is right."""
     order = np.argsort(-scores, kind="stable")
     true = np.cumsum(hits[order])
@@ -185,7 +191,7 @@ def best_f1(scores, hits, labels):
     return round(float(np.median(scores[order][near])), 3)
 
 
-def colour_change(own, aim, *, stain=True):
+def colour_change(own: Stain, aim: Stain, *, stain: bool = True) -> dict[str, dict[str, list[float]]]:
     """Write down the change from one Stain to another as JSON-able dicts (`stain_transfer.recolour` applies it).
 
     `stain` False moves the glass alone.
@@ -195,13 +201,15 @@ def colour_change(own, aim, *, stain=True):
     return {"own": as_lists(own), "aim": as_lists(aim)}
 
 
-def typed_right(views, found):
+def typed_right(views: Sequence[View], found: Sequence[Found]) -> tuple[int, int]:
     """Count cells whose best detection (IoU .3, as derived boxes are rough) names their type: (right, all)."""
     types, names, _ = best_findings(views, found)
     return int((types == names).sum()), len(types)
 
 
-def called_right(views, found, thresholds):
+def called_right(
+    views: Sequence[View], found: Sequence[Found], thresholds: Mapping[str, float]
+) -> tuple[int, int, int]:
     """Count at thresholds (dict of code to score): (cells named rightly, cells named, labelled cells)."""
     least = np.array([thresholds[code] for code in CODES])
     above = [cells.scores >= least[cells.types] for cells in found]
@@ -210,7 +218,15 @@ def called_right(views, found, thresholds):
     return int(hits.sum()), len(hits), sum(len(view.cells) for view in views)
 
 
-def calibrate(detector, views, aim, *, thresholds=None, folds=5, seed=0):
+def calibrate(
+    detector: Detector,
+    views: Sequence[View],
+    aim: Stain | None,
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Fit a detector to one laboratory: stain transfer, typing and thresholds, the gain measured on cells left out.
 
     Parameters
@@ -244,7 +260,7 @@ def calibrate(detector, views, aim, *, thresholds=None, folds=5, seed=0):
     if not 0 < cells <= MOST_CELLS:
         raise ValueError(f"Calibration takes 1 to {MOST_CELLS} labelled cells; there are {cells}.")
     own = typical_stain(read_pixels(view.path) for view in views)
-    choices = [None]
+    choices: list[dict | None] = [None]
     if own and aim:
         choices += [colour_change(own, aim, stain=False), colour_change(own, aim)]
     results = [find_on_views(detector.with_colour(own), views, pixels=read_pixels)[0] for own in choices]
@@ -259,9 +275,10 @@ def calibrate(detector, views, aim, *, thresholds=None, folds=5, seed=0):
         fitted = [retyped(cells, fit) for cells in found]
         types, names, _ = best_findings(*of(out, views, found))
         parts.append((types, names, best_findings(*of(out, views, fitted))[1]))
-        for is_fitted, own in ((False, found), (True, fitted)):
-            least = choose_thresholds(*of(rest, views, own), most=MOST_THRESHOLD)[0]
-            counted[is_fitted] += called_right(*of(out, views, own), least)
+        for with_fit, findings in ((False, found), (True, fitted)):
+            least = choose_thresholds(*of(rest, views, findings), most=MOST_THRESHOLD)[0]
+            own_views, own_findings = of(out, views, findings)
+            counted[with_fit] += np.array(called_right(own_views, own_findings, least))
     types, by_colour, by_fit = (np.concatenate(part) for part in zip(*parts))
     is_fitted = is_better(types, by_colour, by_fit)
     before, after = typed_right(views, results[0])[0], int(((by_fit if is_fitted else by_colour) == types).sum())
@@ -285,17 +302,17 @@ def calibrate(detector, views, aim, *, thresholds=None, folds=5, seed=0):
     }
 
 
-def of(numbers, *lists):
+def of(numbers: Iterable[int], *lists: Sequence[Any]) -> list[list[Any]]:
     """Return the numbered items of each list."""
     return [[items[i] for i in numbers] for items in lists]
 
 
-def precision_recall(right, named, cells):
+def precision_recall(right: int, named: int, cells: int) -> dict[str, Any]:
     """Shares with exact intervals: of the cells named, and of those labelled."""
     return {"precision": proportion(right, named), "recall": proportion(min(right, cells), cells)}
 
 
-def draw_cells(views, most=MOST_CELLS, *, seed=0):
+def draw_cells(views: Sequence[View], most: int = MOST_CELLS, *, seed: int = 0) -> list[View]:
     """Draw views at random while their cells are at most `most`; a view that would go beyond is passed over."""
     drawn, cells = [], 0
     for number in np.random.default_rng(seed).permutation(len(views)):
@@ -305,12 +322,12 @@ def draw_cells(views, most=MOST_CELLS, *, seed=0):
     return drawn
 
 
-def best_choice(views, results, numbers):
+def best_choice(views: Sequence[View], results: Sequence[Sequence[Found]], numbers: Iterable[int]) -> int:
     """Return which result types most cells right on the numbered views; ties go to the least change."""
     return int(np.argmax([typed_right(*of(numbers, views, found))[0] for found in results]))
 
 
-def write_site(path, site, weights):
+def write_site(path: str | Path, site: Mapping[str, Any], weights: str | Path) -> None:
     """Store a laboratory's calibration as JSON with the SHA-256 of the weights that it holds for."""
     sha256 = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     Path(path).write_text(json.dumps({"weights_sha256": sha256, **site}, indent=1))

@@ -8,7 +8,9 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from detection.card import Card
 from detection.cell_types import CODES
@@ -79,7 +81,7 @@ def run_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def evidence(n_train, tests):
+def evidence(n_train: int, tests: Sequence[Mapping[str, Any]]) -> str:
     """Judge a type's evidence.
 
     Parameters
@@ -102,7 +104,12 @@ def evidence(n_train, tests):
     return "good" if min(measured) >= 0.8 else "fair" if min(measured) >= 0.6 else "weak"
 
 
-def refuse_foreign_figures(weights, dataset, run, evaluations):
+def refuse_foreign_figures(
+    weights: str | Path,
+    dataset: Mapping[str, Any],
+    run: Mapping[str, Any],
+    evaluations: Mapping[str, Mapping[str, Any]],
+) -> None:
     """Make sure that data set and figures belong to the weights; what an older file does not say passes.
 
     Parameters
@@ -124,20 +131,20 @@ def refuse_foreign_figures(weights, dataset, run, evaluations):
 
 
 def build_card(
-    weights,
-    name,
-    version,
+    weights: str | Path,
+    name: str,
+    version: str,
     *,
-    dataset,
-    run,
-    evaluations,
-    thresholds,
-    common_threshold,
-    temperature,
-    known_weak,
-    history,
-    extra=None,
-):
+    dataset: Mapping[str, Any],
+    run: Mapping[str, Any],
+    evaluations: Mapping[str, Mapping[str, Any]],
+    thresholds: Mapping[str, float],
+    common_threshold: float,
+    temperature: float,
+    known_weak: Sequence[str],
+    history: str,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Write down what a detector is.
 
     Parameters
@@ -164,42 +171,6 @@ def build_card(
     -------
     dict
     """
-    # Guessed types prove nothing.
-    taught = [view for view in dataset["views"] if view["split"] == "train" and not view.get("guessed")]
-    counts = Counter(code for view in taught for code, _ in view["cells"])
-    classes = []
-    for index, code in enumerate(CODES):
-        tests = {
-            test: row for test, result in evaluations.items() if (row := result["one_type_a_cell"]["types"].get(code))
-        }
-        own = {
-            "index": index,
-            "code": code,
-            "n_train": counts[code],
-            "evidence": evidence(counts[code], list(tests.values())),
-        }
-        own["score_threshold"] = round(thresholds[code], 3) if counts[code] else None
-        for test, row in tests.items():
-            several = evaluations[test]["several_types_a_cell"]["types"][code]
-            marks = evaluations[test]["precision_recall"].get(code, {})
-            own[test] = {
-                **row,
-                "ap50_several_types": several["ap50"],
-                "ap50_95_several_types": several["ap50_95"],
-                "precision": marks.get("precision"),
-                "recall": marks.get("recall"),
-            }
-        classes.append(own)
-    macro = {
-        test: {
-            "macro_n10": result["one_type_a_cell"].get("macro_n10"),
-            "several_types_macro_n10": result["several_types_a_cell"].get("macro_n10"),
-            "ece": result["ece_before"],
-            "ece_after_temperature": result["ece_after"],
-            "stages_apart": result["stages_apart"],
-        }
-        for test, result in evaluations.items()
-    }
     stored = Path(weights).read_bytes()
     return {
         "name": name,
@@ -217,22 +188,13 @@ def build_card(
         "merge_iou": 0.5,
         "default_score_threshold": round(common_threshold, 3),
         "temperature": temperature,
-        "classes": classes,
+        "classes": type_entries(dataset, evaluations, thresholds),
         "evidence_rule": EVIDENCE_RULE,
         "intervals": "95 %; AP: bootstrap by patient where known, else by view; precision, recall: Clopper-Pearson",
-        "macro": macro,
+        "macro": {test: means_of(result) for test, result in evaluations.items()},
         "manifest_sha256_of_tests": {test: result.get("manifest_sha256") for test, result in evaluations.items()},
         "curves": {test: result["curves"] for test, result in evaluations.items() if "curves" in result},
-        "training": {
-            "views": sum(view["split"] == "train" for view in dataset["views"]),
-            "sources": dataset.get("sources", []),
-            "manifest_sha256": dataset["manifest_sha256"],
-            "recipe": run["recipe"],
-            "seed": run["recipe"]["seed"],
-            "device": run["device"],
-            "precision": run["precision"],
-            "history": history,
-        },
+        "training": training_facts(dataset, run, history),
         "known_weak": known_weak,
         "licence": "AGPL-3.0-or-later (ultralytics); data licences as named with the sources",
         "intended_use": "research use, not a medical device",
@@ -240,7 +202,65 @@ def build_card(
     }
 
 
-def write_release(weights, card, folder):
+def type_entries(
+    dataset: Mapping[str, Any], evaluations: Mapping[str, Mapping[str, Any]], thresholds: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Return what a card says of each of the 15 types: training cells, evidence, threshold, and figures by test."""
+    # Guessed types prove nothing.
+    taught = [view for view in dataset["views"] if view["split"] == "train" and not view.get("guessed")]
+    counts = Counter(code for view in taught for code, _ in view["cells"])
+    entries = []
+    for index, code in enumerate(CODES):
+        tests = {name: row for name, result in evaluations.items() if (row := figures_of(result, code))}
+        entry = {"index": index, "code": code, "n_train": counts[code]}
+        entry["evidence"] = evidence(counts[code], list(tests.values()))
+        entry["score_threshold"] = round(thresholds[code], 3) if counts[code] else None
+        entries.append(entry | tests)
+    return entries
+
+
+def figures_of(result: Mapping[str, Any], code: str) -> dict[str, Any] | None:
+    """Return the figures of one type in one evaluation, or None where it had no labelled cell of that type."""
+    row = result["one_type_a_cell"]["types"].get(code)
+    if row is None:
+        return None
+    several = result["several_types_a_cell"]["types"][code]
+    marks = result["precision_recall"].get(code, {})
+    return {
+        **row,
+        "ap50_several_types": several["ap50"],
+        "ap50_95_several_types": several["ap50_95"],
+        "precision": marks.get("precision"),
+        "recall": marks.get("recall"),
+    }
+
+
+def means_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the means of one evaluation over the types."""
+    return {
+        "macro_n10": result["one_type_a_cell"].get("macro_n10"),
+        "several_types_macro_n10": result["several_types_a_cell"].get("macro_n10"),
+        "ece": result["ece_before"],
+        "ece_after_temperature": result["ece_after"],
+        "stages_apart": result["stages_apart"],
+    }
+
+
+def training_facts(dataset: Mapping[str, Any], run: Mapping[str, Any], history: str) -> dict[str, Any]:
+    """Return what a detector was trained on, and how."""
+    return {
+        "views": sum(view["split"] == "train" for view in dataset["views"]),
+        "sources": dataset.get("sources", []),
+        "manifest_sha256": dataset["manifest_sha256"],
+        "recipe": run["recipe"],
+        "seed": run["recipe"]["seed"],
+        "device": run["device"],
+        "precision": run["precision"],
+        "history": history,
+    }
+
+
+def write_release(weights: str | Path, card: Mapping[str, Any], folder: str | Path) -> tuple[Path, Path]:
     """Copy weights and write the card beside them; returns both paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

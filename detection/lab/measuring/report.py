@@ -153,38 +153,55 @@ def evaluate(
         "reading": READING,
         "views": len(views),
         "patients": len({view.patient for view in views if view.patient}),
-        "one_type_a_cell": evaluation.ap_table(views, matches, repeats=repeats),
-        "several_types_a_cell": evaluation.ap_table(views, evaluation.match_views(views, several), repeats=repeats),
-        "typing_left_aside": evaluation.ap_table(*one_type(views, found), repeats=0)["macro"],
-        "typed_right": evaluation.proportion(*calibration.typed_right(views, found)),
+        **precision_figures(views, found, several, matches, repeats=repeats),
         "thresholds": {code: round(float(level), 3) for code, level in zip(CODES, levels)},
         **({} if common_threshold is None else {"common_threshold": round(float(common_threshold), 3)}),
         "thresholds_fixed_elsewhere": fixed,
         "precision_recall": evaluation.precision_recall(table),
         "confusion": table.tolist(),
         "stages_apart": evaluation.stages_apart(table),
-        "temperature": fitted,
-        "ece_before": round(calibration.calibration_error(scores, hits), 4),
-        "ece_after": round(calibration.calibration_error(calibration.rescale(scores, fitted), hits), 4),
-        "curves": {
-            "precision_over_recall": precision_curves(matches),
-            "reliability": reliability_points(scores, hits),
-        },
+        **reliability_figures(matches, scores, hits, fitted),
         "speed": speed_facts(detector, views, speed),
     }
     if fields:
         result["percentages"] = percentage_errors(views, shown, levels)
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.json").write_text(json.dumps(result, indent=1))
     pictures = {
         "precision over recall": draw_curves(matches),
         "confusion counts": draw_confusion(table),
         "reliability": draw_reliability(scores, hits, fitted),
         "cells called wrong at the highest scores": draw_errors(worst_errors(views, shown, levels)),
     }
-    (out / "evaluation.html").write_text(page(result, pictures))
+    Path(out).mkdir(parents=True, exist_ok=True)
+    (Path(out) / "evaluation.json").write_text(json.dumps(result, indent=1))
+    (Path(out) / "evaluation.html").write_text(page(result, pictures))
     return result
+
+
+def precision_figures(
+    views: Sequence[View], found: Sequence[Found], several: Sequence[Found], matches: Sequence[Match], *, repeats: int
+) -> dict[str, Any]:
+    """Return average precision (one type a cell, several, typing left aside) and the share typed right."""
+    return {
+        "one_type_a_cell": evaluation.ap_table(views, matches, repeats=repeats),
+        "several_types_a_cell": evaluation.ap_table(views, evaluation.match_views(views, several), repeats=repeats),
+        "typing_left_aside": evaluation.ap_table(*one_type(views, found), repeats=0)["macro"],
+        "typed_right": evaluation.proportion(*calibration.typed_right(views, found)),
+    }
+
+
+def reliability_figures(
+    matches: Sequence[Match], scores: np.ndarray, hits: np.ndarray, temperature: float
+) -> dict[str, Any]:
+    """Return how far scores are from shares of right calls, before and after the temperature, and the curves."""
+    return {
+        "temperature": temperature,
+        "ece_before": round(calibration.calibration_error(scores, hits), 4),
+        "ece_after": round(calibration.calibration_error(calibration.rescale(scores, temperature), hits), 4),
+        "curves": {
+            "precision_over_recall": precision_curves(matches),
+            "reliability": reliability_points(scores, hits),
+        },
+    }
 
 
 def speed_facts(detector: Detector, views: Sequence[View], images_per_s: float) -> dict[str, Any]:

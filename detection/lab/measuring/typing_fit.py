@@ -74,7 +74,7 @@ def fit_typing(scores: np.ndarray, types: np.ndarray, *, ridge: float = RIDGE) -
 
 def retyped(found: Found, fit: TypingFit | None) -> Found:
     """Return findings as a fit types them, best first; boxes stay."""
-    if fit is None or not len(found.boxes):
+    if fit is None or found.of_types is None or not len(found.boxes):
         return found
     of_types = retype(found.of_types, fit)
     order = np.argsort(-of_types.max(1), kind="stable")
@@ -100,8 +100,8 @@ def best_findings(views: Sequence[View], found: Sequence[Found]) -> tuple[np.nda
             best = near[cells.scores[near].argmax()] if len(near) else None
             types.append(index)
             names.append(-1 if best is None else cells.types[best])
-            unknown = best is None or cells.of_types is None
-            scores.append(np.full(len(CODES), np.nan) if unknown else cells.of_types[best])
+            known = cells.of_types if best is not None else None
+            scores.append(np.full(len(CODES), np.nan) if known is None else known[best])
     return np.array(types, int), np.array(names, int), np.array(scores).reshape(-1, len(CODES))
 
 

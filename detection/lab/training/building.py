@@ -4,8 +4,10 @@ Loading is left to `detection.inference.networks`, training to `training`.
 """
 
 import os
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
@@ -22,7 +24,7 @@ from detection.inference.networks import load_network
 ARCHITECTURES = Path(__file__).parents[2] / "architectures"
 
 
-def build_network(architecture, *, scale="n", start=None):
+def build_network(architecture: str | Path, *, scale: str = "n", start: Path | None = None) -> DetectionModel:
     """Build the network of an architecture file for the fifteen types.
 
     Parameters
@@ -56,7 +58,7 @@ def build_network(architecture, *, scale="n", start=None):
     return network
 
 
-def save_network(path, network, facts):
+def save_network(path: str | Path, network: DetectionModel, facts: Mapping[str, Any]) -> None:
     """Store a network as ultralytics does (half precision, "model"), so that its own tools can open it."""
     path = Path(path)
     stored = {
@@ -72,7 +74,7 @@ def save_network(path, network, facts):
     path.with_suffix(".part").replace(path)
 
 
-def widen(small, large):
+def widen(small: DetectionModel, large: DetectionModel) -> bool:
     """Give a network the knowledge of one with the same layers and narrower channels: it starts with equal output.
 
     Parameters

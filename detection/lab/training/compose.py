@@ -5,16 +5,21 @@ It places pixels and boxes; colours are changed in `augment`, and no network is 
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
 from detection.inference.stain_transfer import background_rgb
+from detection.lab.data.datasets import View
 from detection.lab.data.datasets import read_pixels as read_from_disk
 
 GREY = 114  # ultralytics pads with it, so the network must know it
 CACHE_BYTES = 1_500_000_000  # of decoded views in each process that draws
+
+
+Cut = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # patch, mask, box on it, colour of its glass
 
 
 class Pictures:
@@ -23,10 +28,10 @@ class Pictures:
     A view is drawn many times an epoch; one of 360 px takes 0.4 MB, a whole field of 2900 px 25 MB.
     """
 
-    def __init__(self, most_bytes=CACHE_BYTES):
+    def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
         self.most_bytes, self.bytes, self.kept = most_bytes, 0, OrderedDict()
 
-    def __call__(self, path):
+    def __call__(self, path: str) -> np.ndarray:
         """Return a view's picture (H, W, 3) uint8 RGB; raises as `datasets.read_pixels` does."""
         image = self.kept.get(path)
         if image is None:
@@ -42,7 +47,7 @@ class Pictures:
 read_pixels = Pictures()
 
 
-def turn(image, boxes, rng):
+def turn(image: np.ndarray, boxes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Flip and turn by quarter turns, boxes (n, 4) with the picture."""
     height, width = image.shape[:2]
     if rng.random() < 0.5:
@@ -54,7 +59,16 @@ def turn(image, boxes, rng):
     return image, boxes
 
 
-def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12, slide=0.3):
+def lay_view(
+    view: View,
+    canvas_px: int,
+    factor: float,
+    rng: np.random.Generator,
+    *,
+    about: int | None = None,
+    shift: float = 0.12,
+    slide: float = 0.3,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lay a turned view on a canvas, enlarged by `factor`.
 
     Parameters
@@ -66,7 +80,7 @@ def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12, slide=0.3)
     factor : float
         Canvas px per view px.
     rng : numpy.random.Generator
-        Source of chance.
+        Random generator.
     about : int or None
         Which of `view.cells` is to be seen where the view is larger than the canvas; None shows any part of it.
     shift : float
@@ -117,7 +131,9 @@ def lay_view(view, canvas_px, factor, rng, *, about=None, shift=0.12, slide=0.3)
     return canvas, boxes[: len(view.cells)], boxes[len(view.cells) :]
 
 
-def place_edge(edge, canvas_px, rng, middle, shift, most_slide):
+def place_edge(
+    edge: float, canvas_px: int, rng: np.random.Generator, middle: float | None, shift: float, most_slide: float
+) -> float:
     """Return where the edge of a view begins on the canvas, in canvas px: `middle` of a cell stays on the canvas."""
     slide = rng.uniform(-1, 1)
     slack, excess = shift * canvas_px, edge - canvas_px
@@ -129,7 +145,7 @@ def place_edge(edge, canvas_px, rng, middle, shift, most_slide):
     return float(np.clip(canvas_px / 2 - middle + slide * most_slide * canvas_px, -excess - slack, slack))
 
 
-def cut_cell(view, index, factor, rng):
+def cut_cell(view: View, index: int, factor: float, rng: np.random.Generator) -> Cut:
     """Cut one leukocyte out of its view with a soft mask.
 
     Parameters
@@ -141,7 +157,7 @@ def cut_cell(view, index, factor, rng):
     factor : float
         Result px per view px.
     rng : numpy.random.Generator
-        Source of chance (the cut-out is turned).
+        Random generator (the cut-out is turned).
 
     Returns
     -------
@@ -179,7 +195,7 @@ def cut_cell(view, index, factor, rng):
     return patch, mask, box, glass
 
 
-def paste_cell(canvas, glass, cut, x, y):
+def paste_cell(canvas: np.ndarray, glass: np.ndarray, cut: Cut, x: float, y: float) -> None:
     """Blend a cut-out onto the canvas at (x, y), its glass brought to the canvas's; the part outside is lost."""
     patch, mask, _, own_glass = cut
     size = canvas.shape[0]
@@ -195,7 +211,15 @@ def paste_cell(canvas, glass, cut, x, y):
     canvas[top:bottom, left:right] = (there * (1 - alpha) + tinted * alpha).astype(np.uint8)
 
 
-def add_cells(canvas, boxes, codes, cuts, rng, *, touch=0.75):
+def add_cells(
+    canvas: np.ndarray,
+    boxes: np.ndarray,
+    codes: Sequence[str],
+    cuts: Iterable[tuple[str, Cut]],
+    rng: np.random.Generator,
+    *,
+    touch: float = 0.75,
+) -> tuple[np.ndarray, list[str]]:
     """Paste cut-outs onto a canvas, most of them touching or overlapping a cell that is there.
 
     Parameters
@@ -209,7 +233,7 @@ def add_cells(canvas, boxes, codes, cuts, rng, *, touch=0.75):
     cuts : iterable of (code, cut)
         Cut-outs of `cut_cell`.
     rng : numpy.random.Generator
-        Source of chance.
+        Random generator.
     touch : float, 0 to 1
         Share of cells set against another.
 
@@ -221,28 +245,28 @@ def add_cells(canvas, boxes, codes, cuts, rng, *, touch=0.75):
     """
     size = canvas.shape[0]
     glass = background_rgb(canvas)
-    boxes, codes = [np.asarray(box, float) for box in boxes], list(codes)
+    placed_boxes, codes = [np.asarray(box, float) for box in boxes], list(codes)
     for code, cut in cuts:
         own = cut[2]
         w, h = own[2] - own[0], own[3] - own[1]
         for _ in range(5):
-            if boxes and rng.random() < touch:
-                other = boxes[rng.integers(len(boxes))]
+            if placed_boxes and rng.random() < touch:
+                other = placed_boxes[rng.integers(len(placed_boxes))]
                 angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.82, 1.12)
                 cx = (other[0] + other[2]) / 2 + np.cos(angle) * (other[2] - other[0] + w) / 2 * reach
                 cy = (other[1] + other[3]) / 2 + np.sin(angle) * (other[3] - other[1] + h) / 2 * reach
             else:
                 cx, cy = rng.uniform(-0.02 * size, 1.02 * size, 2)
             placed = np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
-            if visible_share(placed, size) > 0.2 and all(cover(placed, box) < 0.4 for box in boxes):
+            if visible_share(placed, size) > 0.2 and all(cover(placed, box) < 0.4 for box in placed_boxes):
                 paste_cell(canvas, glass, cut, placed[0] - own[0], placed[1] - own[1])
-                boxes.append(placed)
+                placed_boxes.append(placed)
                 codes.append(code)
                 break
-    return np.array(boxes).reshape(-1, 4), codes
+    return np.array(placed_boxes).reshape(-1, 4), codes
 
 
-def cover(a, b):
+def cover(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
     """Share of the smaller box that the other one covers, 0 to 1."""
     w = min(a[2], b[2]) - max(a[0], b[0])
     h = min(a[3], b[3]) - max(a[1], b[1])
@@ -251,14 +275,14 @@ def cover(a, b):
     return w * h / max(1e-6, min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1])))
 
 
-def visible_share(box, size):
-    """Share of a box that lies on the canvas."""
+def visible_share(box: Sequence[float] | np.ndarray, size: float) -> float:
+    """Share of a box that is on the canvas."""
     w = max(0, min(box[2], size) - max(box[0], 0))
     h = max(0, min(box[3], size) - max(box[1], 0))
     return w * h / max(1e-6, (box[2] - box[0]) * (box[3] - box[1]))
 
 
-def visible(boxes, size, *, least=0.3):
+def visible(boxes: np.ndarray, size: float, *, least: float = 0.3) -> Any:
     """Clip boxes to the canvas and drop those of which less than `least` is to be seen.
 
     Returns

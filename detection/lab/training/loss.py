@@ -1,14 +1,17 @@
 """The loss of training: ultralytics' own, with targets shared between neighbouring types and a weight for each cell.
 
-It knows targets and anchors; it draws nothing and trains nothing.
+Drawing canvases is left to `sampling`, training to `training`.
 """
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
 from detection.cell_types import BY_CODE, CODES, NEIGHBOURS
 
 
-def smoothing_matrix(share):
+def smoothing_matrix(share: float) -> torch.Tensor:
     """Return (15, 15): row i is what a cell of type i teaches; neighbours of NEIGHBOURS divide `share`."""
     matrix = torch.eye(len(CODES))
     for code in CODES:
@@ -20,7 +23,7 @@ def smoothing_matrix(share):
     return matrix
 
 
-def build_loss(network, smoothing, cls=0.5):
+def build_loss(network: Any, smoothing: float, cls=0.5) -> Callable[..., Any]:
     """Build the loss of a network.
 
     Parameters
@@ -42,15 +45,17 @@ def build_loss(network, smoothing, cls=0.5):
     matrix = smoothing_matrix(smoothing).to(next(network.parameters()).device)
     assign, cross_entropy, now = loss.assigner.forward, loss.bce, {}
 
-    def assign_shared(scores, boxes, points, *args, **kwargs):
+    def assign_shared(
+        scores: torch.Tensor, boxes: torch.Tensor, points: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple:
         labels, aims, targets, is_cell, numbers = assign(scores, boxes, points, *args, **kwargs)
         now["weights"] = anchor_weights(now["batch"], points, is_cell.bool(), numbers.long())
         return labels, aims, targets @ matrix.to(targets.dtype), is_cell, numbers
 
-    def weighted(logits, targets):
+    def weighted(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return cross_entropy(logits, targets) * now["weights"][..., None]
 
-    def loss_of(predictions, batch):
+    def loss_of(predictions: Any, batch: Mapping[str, torch.Tensor]) -> Any:
         now["batch"] = batch
         return loss(predictions, batch)
 
@@ -58,7 +63,9 @@ def build_loss(network, smoothing, cls=0.5):
     return loss_of
 
 
-def anchor_weights(batch, points, is_cell, numbers):
+def anchor_weights(
+    batch: Mapping[str, torch.Tensor], points: torch.Tensor, is_cell: torch.Tensor, numbers: torch.Tensor
+) -> torch.Tensor:
     """Return what each anchor counts in typing.
 
     Parameters

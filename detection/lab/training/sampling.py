@@ -5,7 +5,9 @@ known here.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,9 +15,10 @@ import torch
 from torch.utils.data import Dataset
 
 from detection.cell_types import BY_CODE
-from detection.inference.stain_transfer import stain_of, transfer_stain
+from detection.inference.stain_transfer import Stain, stain_of, transfer_stain
+from detection.lab.data.datasets import View
 from detection.lab.training.augment import change_colours, change_optics, soften
-from detection.lab.training.compose import GREY, add_cells, cut_cell, lay_view, visible
+from detection.lab.training.compose import GREY, Cut, add_cells, cut_cell, lay_view, visible
 
 CROP_UM = 45.0  # a view less wide was cut for the cell in its middle
 CENTRAL_SLIDE = 0.13  # of a quarter: cells of 15 um stay nearly whole on quarters of 20 um
@@ -74,20 +77,20 @@ class Canvases(Dataset):
 
     def __init__(
         self,
-        views,
+        views: Sequence[View],
         *,
-        canvas_px=320,
-        um_per_px=0.115,
-        seed=0,
-        composed=0.45,
-        empty=0.04,
-        guessed=0.08,
-        strong=0.45,
-        stains=(),
-        transferred=0.0,
-        mosaic=0.0,
-        neighbour_weight=1.0,
-    ):
+        canvas_px: int = 320,
+        um_per_px: float = 0.115,
+        seed: int = 0,
+        composed: float = 0.45,
+        empty: float = 0.04,
+        guessed: float = 0.08,
+        strong: float = 0.45,
+        stains: Sequence[Stain] = (),
+        transferred: float = 0.0,
+        mosaic: float = 0.0,
+        neighbour_weight: float = 1.0,
+    ) -> None:
         self.mosaic, self.neighbour_weight = mosaic, neighbour_weight
         self.stains, self.transferred = stains, transferred if stains else 0.0
         self.canvas_px, self.um_per_px, self.seed = canvas_px, um_per_px, seed
@@ -111,10 +114,10 @@ class Canvases(Dataset):
         self.empty = empty if self.empty_views else 0.0
         self.guessed = guessed if self.guessed_views else 0.0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return 1 << 31
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> tuple:
         """Return one canvas as tensors.
 
         Returns
@@ -144,7 +147,7 @@ class Canvases(Dataset):
             torch.from_numpy((unlabelled / self.canvas_px).astype(np.float32)).reshape(-1, 4),
         )
 
-    def draw(self, rng):
+    def draw(self, rng: np.random.Generator) -> "Drawn":
         """Draw one canvas of a view, perhaps with pasted cells; boxes are not clipped."""
         zoom = draw_zoom(rng)
         kind = rng.random()
@@ -168,7 +171,7 @@ class Canvases(Dataset):
             weights += [1.0] * (len(codes) - len(weights))
         return Drawn(self.coloured(canvas, rng), boxes, codes, weights, unlabelled)
 
-    def draw_mosaic(self, rng):
+    def draw_mosaic(self, rng: np.random.Generator) -> "Drawn":
         """Draw one canvas of four quarters, each with a cell, its close surroundings and colours of its own."""
         edge = self.canvas_px // 2
         drawn = Drawn(
@@ -188,15 +191,15 @@ class Canvases(Dataset):
             drawn.unlabelled = np.concatenate([drawn.unlabelled, unlabelled + [x, y, x, y]])
         return drawn
 
-    def coloured(self, image, rng):
+    def coloured(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Give a picture the colours of another laboratory, or of another day in its own."""
         own = stain_of(image) if rng.random() < self.transferred else None
         if own is not None:
-            aim = self.stains[rng.integers(len(self.stains))]
+            aim = self.stains[int(rng.integers(len(self.stains)))]
             image = transfer_stain(image, own, aim, rng.uniform(0.4, 1.15), np.exp(rng.uniform(-0.2, 0.2, 3)))
         return change_colours(image, rng, strong=self.strong, stain=own is None)
 
-    def weights_of(self, view):
+    def weights_of(self, view: View) -> list[float]:
         """Return what each cell counts in typing: the one nearest to the middle of a crop 1, others less."""
         is_crop = view.width_px * (view.um_per_px or self.um_per_px) < CROP_UM
         if not is_crop or len(view.cells) < 2:
@@ -205,31 +208,31 @@ class Canvases(Dataset):
         nearest = np.linalg.norm(centres - np.array([view.width_px, view.height_px]) / 2, axis=1).argmin()
         return [1.0 if k == nearest else self.neighbour_weight for k in range(len(centres))]
 
-    def pick(self, rng, key=None):
+    def pick(self, rng: np.random.Generator, key: tuple[str, str] | None = None) -> tuple[View, int]:
         """Draw a view and which of its cells, balanced by type, or of one (source, code)."""
         cells = self.groups[key or self.keys[rng.choice(len(self.keys), p=self.weights)]]
         number, index = cells[rng.integers(len(cells))]
         return self.views[number], index
 
-    def cut(self, view, index, zoom, rng):
+    def cut(self, view: View, index: int, zoom: float, rng: np.random.Generator) -> Cut:
         """Cut one cell out of a view; some as blurred as a weaker objective shows them."""
         patch, mask, box, glass = cut_cell(view, index, self.factor(view, zoom), rng)
         if rng.random() < 0.15:
             patch = soften(patch, rng)
         return patch, mask, box, glass
 
-    def factor(self, view, zoom):
+    def factor(self, view: View, zoom: float) -> float:
         """Canvas px per view px."""
-        return float(view.um_per_px) / self.um_per_px * zoom
+        return (view.um_per_px or np.nan) / self.um_per_px * zoom
 
 
-def draw_zoom(rng):
+def draw_zoom(rng: np.random.Generator) -> float:
     """Draw how much larger than its scale a view is shown: mostly within a fifth, some within a half."""
     low, high = (0.84, 1.19) if rng.random() < 0.6 else (0.66, 1.4)
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def collate(samples):
+def collate(samples: Sequence[tuple]) -> dict[str, torch.Tensor]:
     """Put samples into the batch form that ultralytics' loss reads, with `weights` and `unlabelled` for `loss`."""
     images, classes, boxes, weights, unlabelled = zip(*samples)
     return {
@@ -243,6 +246,6 @@ def collate(samples):
     }
 
 
-def numbers_of(parts):
+def numbers_of(parts: Sequence[Any]) -> torch.Tensor:
     """Return the number of its part for each row of all parts, shape (rows,), float."""
     return torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(part) for part in parts])).float()

@@ -1,6 +1,6 @@
 """Train a YOLOv5 detector: one loop for every architecture file, on CUDA or CPU, that a kill cannot hurt.
 
-It knows networks, schedules and checkpoints; what is drawn comes from `sampling`, how good it is from `evaluation`.
+What is drawn is left to `sampling`, the network to `building`, how good it is to `evaluation`.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from detection.lab.data.stains import read_stains
 from detection.lab.measuring.evaluation import macro_ap50
 from detection.lab.training.building import build_network, save_network
 from detection.lab.training.loss import build_loss
-from detection.lab.training.recipe import MAY_CHANGE, RECIPE, SCALES, add_recipe, changes_of
+from detection.lab.training.recipe import MAY_CHANGE, RECIPE, SCALES, Recipe, add_recipe, changes_of
 from detection.lab.training.sampling import Canvases, collate
 
 OF_CANVASES = (
@@ -82,42 +83,42 @@ def run_command(options: argparse.Namespace) -> None:
 class Numbers(Sampler):
     """Hand out canvas numbers from `start` on: the run's place in its endless sequence."""
 
-    def __init__(self, start, count):
+    def __init__(self, start: int, count: int) -> None:
         self.start, self.count = start, count
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
         return iter(range(self.start, self.start + self.count))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count
 
 
-def device_facts():
+def device_facts() -> dict[str, str]:
     """Say where a run computes: device and precision."""
     if torch.cuda.is_available():
         return {"device": "cuda", "precision": "float16"}
     return {"device": "cpu", "precision": "bfloat16" if has_fast_bfloat16() else "float32"}
 
 
-def progress_share(recipe, state):
+def progress_share(recipe: Recipe, state: Mapping[str, Any]) -> float:
     """Return how much of the run is done, 0 to 1: by hours where they are given, else by epochs."""
     if recipe["hours"]:
         return min(1.0, state["seconds"] / (recipe["hours"] * 3600))
     return min(1.0, state["canvases"] / (recipe["epochs"] * recipe["canvases"]))
 
 
-def is_done(recipe, state, check):
+def is_done(recipe: Recipe, state: Mapping[str, Any], check: Callable[..., float | None] | None) -> bool:
     """Whether a run has come to its end, or its figure of merit, where one is checked, has not risen for too long."""
     is_stale = state["epoch"] - state["best_epoch"] >= recipe["patience"]
     return progress_share(recipe, state) >= 1 or bool(check and state["best"] >= 0 and is_stale)
 
 
-def composed_share(recipe, share):
+def composed_share(recipe: Recipe, share: float) -> float:
     """Return the share of composed canvases: none for what is left of a run from 1 - close_composed on."""
     return 0.0 if share >= 1 - recipe["close_composed"] else recipe["composed"]
 
 
-def refuse_another_run(out, run):
+def refuse_another_run(out: Path, run: Mapping[str, Any]) -> None:
     """Raise ValueError where the run in `out` was begun otherwise; what an old run did not write down passes."""
     path = out / "run.json"
     former, run = json.loads(path.read_text()) if path.is_file() else {}, json.loads(json.dumps(run))
@@ -128,14 +129,14 @@ def refuse_another_run(out, run):
         raise ValueError(f"{out} holds a run with another {', '.join(changed)}. Give a new run a folder of its own.")
 
 
-def drop_rows_after(log, epoch):
+def drop_rows_after(log: Path, epoch: int) -> None:
     """Take the rows of later epochs out of a log: a run that was killed after writing them does them again."""
     if log.is_file():
         lines = log.read_text().splitlines(keepends=True)
         log.write_text("".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
 
 
-def learning_rate(recipe, share):
+def learning_rate(recipe: Recipe, share: float) -> float:
     """Cosine from lr0 to lr0 * lr_end after a linear warm-up."""
     if share < recipe["warmup"]:
         return recipe["lr0"] * max(0.02, share / recipe["warmup"])
@@ -144,9 +145,18 @@ def learning_rate(recipe, share):
 
 
 def train(
-    dataset, out, architecture="yolov5n.yaml", *, scale="n", start=None, workers=1, threads=None, check=None, **changes
-):
-    """Train, or go on with, one run.
+    dataset: str | Path,
+    out: str | Path,
+    architecture: str | Path = "yolov5n.yaml",
+    *,
+    scale: str = "n",
+    start: Path | None = None,
+    workers: int = 1,
+    threads: int | None = None,
+    check: Callable[..., float | None] | None = None,
+    **changes: Any,
+) -> Path:
+    """Train, or resume, one run.
 
     Parameters
     ----------
@@ -215,7 +225,7 @@ def train(
     freeze(network, recipe["frozen"], recipe["frozen_norms"])
     optimizer = torch.optim.AdamW(groups, lr=recipe["lr0"], betas=(0.9, 0.999))
     scaler = torch.amp.GradScaler(device, enabled=dtype == torch.float16)
-    state = {"epoch": 0, "canvases": 0, "seconds": 0.0, "best": -1.0, "best_epoch": 0}
+    state: dict[str, Any] = {"epoch": 0, "canvases": 0, "seconds": 0.0, "best": -1.0, "best_epoch": 0}
     if (out / "state.pt").is_file():
         stored = torch.load(out / "state.pt", map_location=device, weights_only=False)
         network.load_state_dict(stored["network"])
@@ -251,7 +261,7 @@ def train(
         )
         means = train_epoch(network, average, loader, loss_of, optimizer, scaler, recipe, state, device, dtype)
         state["epoch"] += 1
-        row = {
+        row: dict[str, Any] = {
             "epoch": state["epoch"],
             "seconds": round(state["seconds"]),
             "share": round(progress_share(recipe, state), 4),
@@ -283,7 +293,7 @@ def train(
     return out / ("best.pt" if (out / "best.pt").is_file() else "last.pt")
 
 
-def freeze(network, layers, norms):
+def freeze(network: Any, layers: int, norms: bool) -> Any:
     """Keep the first layers of a network as they are, and with `norms` means and variances of all layers.
 
     Notes
@@ -299,7 +309,18 @@ def freeze(network, layers, norms):
             part.eval()
 
 
-def train_epoch(network, average, loader, loss_of, optimizer, scaler, recipe, state, device, dtype):
+def train_epoch(
+    network: Any,
+    average: Any,
+    loader: Any,
+    loss_of: Callable[..., Any],
+    optimizer: Any,
+    scaler: Any,
+    recipe: Recipe,
+    state: dict[str, Any],
+    device: str,
+    dtype: Any,
+) -> dict[str, float]:
     """Train over one loader, advancing `state`; return mean losses and canvases per second."""
     sums, began, network_was = torch.zeros(3), time.monotonic(), state["seconds"]
     progress = tqdm(loader, desc=f"epoch {state['epoch'] + 1}", mininterval=20, leave=False)
