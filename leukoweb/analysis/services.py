@@ -176,6 +176,8 @@ def store_result(run, *, detector, computed_on, results) -> bool:
     `results` is a list of (SlideImage, ImageResult fields, list of FoundCell). After: DONE.
     """
     with transaction.atomic():
+        # The case's row before the run's, as everybody who holds both: no deadlock with a person who works on the case.
+        Case.objects.filter(pk=run.slide.case_id).forget_flags()
         done = _ours(run).update(
             state=Run.State.DONE,
             finished_at=timezone.now(),
@@ -201,7 +203,6 @@ def store_result(run, *, detector, computed_on, results) -> bool:
                 ],
                 batch_size=500,
             )
-        Case.objects.filter(pk=run.slide.case_id).forget_flags()
         record(
             "run.done",
             obj=run,

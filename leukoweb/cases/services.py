@@ -206,7 +206,8 @@ def _correct_patient(patient, fields, *, by, events, case=None):
     changes = _changed(before, {name: getattr(patient, name) for name in PATIENT_FIELDS})
     if changes:
         patient.save(update_fields=list(changes))
-        patient.cases.all().forget_flags()
+        # After the commit: whoever edits another case of this patient holds that case and waits for the patient's row.
+        transaction.on_commit(lambda: patient.cases.all().forget_flags())
         events.append(("patient.edit", patient, by, case, changes))
 
 

@@ -63,8 +63,9 @@ def work_out_flags(*, most: int = 5000) -> int:
     keys = list(open_cases().filter(flag_level=None).order_by("pk").values_list("pk", flat=True)[:most])
     for start in range(0, len(keys), BATCH):
         with transaction.atomic():
-            # The lock first: what is counted then is not older than what is written.
-            locked = Case.objects.select_for_update(no_key=True, of=("self",)).filter(
+            # The lock first: what is counted then is not older than what is written. A case that somebody works on is
+            # left for the next time, so that this waits for nobody.
+            locked = Case.objects.select_for_update(no_key=True, of=("self",), skip_locked=True).filter(
                 pk__in=keys[start : start + BATCH], flag_level=None
             )
             keep_flags(*locked.order_by("pk"))
