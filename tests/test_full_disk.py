@@ -15,6 +15,7 @@ from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.analysis.tasks import run_detection
 from leukoweb.analysis.uploads import accept_upload
+from leukoweb.audit.models import Event
 from leukoweb.cases.models import Case, SlideImage
 from leukoweb.cases.retention import expire_image
 from leukoweb.cases.store import decoding_place, derived_folder, hashes_locked, original_path
@@ -62,6 +63,21 @@ def test_a_run_without_room_waits_says_so_and_is_not_counted_as_an_attempt(sign_
     assert "damaged" not in run.error
     page = sign_in(technologist).get(f"/slides/{slide.pk}/progress/").content.decode()
     assert "no room on its disk" in page
+
+
+def test_a_person_stops_a_run_and_has_it_run_again(sign_in, technologist, slide):
+    client, run = sign_in(technologist), slide.runs.get()
+    assert "Stop the analysis" in client.get(f"/slides/{slide.pk}/progress/").content.decode()
+    page = client.post(f"/slides/{slide.pk}/stop/", follow=True).content.decode()
+    assert "stopped the analysis" in page
+    run.refresh_from_db()
+    assert run.state == Run.State.FAILED
+    run_detection.apply(args=(run.pk,), task_id="late")  # the message that still waits starts nothing
+    run.refresh_from_db()
+    assert run.state == Run.State.FAILED
+    client.post(f"/slides/{slide.pk}/retry/")
+    client.post(f"/slides/{slide.pk}/stop/")
+    assert Event.objects.filter(action="run.stop").count() == 2
 
 
 def test_several_files_of_one_request_without_room_are_each_refused(sign_in, technologist, make_case, settings):

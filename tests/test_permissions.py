@@ -112,6 +112,7 @@ TABLE = {
     "slide_detail": (OWN, "no"),
     "slide_progress": (OWN, "no"),
     "slide_retry": ("no", OWN),
+    "slide_stop": ("no", OWN),
     "slide_set_aside": ("no", OWN),
     "slide_include": ("no", OWN),
     "slide_reread": ("no", OWN),

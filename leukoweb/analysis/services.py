@@ -13,6 +13,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Slide, SlideImage
@@ -244,6 +245,18 @@ def retry_run(run, *, by) -> bool:
         record("run.retry", actor=by, obj=run, case=run.slide.case)
         transaction.on_commit(lambda: ring_worker(run))
     return True
+
+
+def stop_run(run: Run, *, by: User) -> bool:
+    """End a run that waits or works: -> FAILED with who stopped it; False when it had ended."""
+    reason = f"{by} stopped the analysis. Try again when it is wanted after all."
+    with transaction.atomic():
+        stopped = Run.objects.filter(pk=run.pk, state__in=(Run.State.QUEUED, Run.State.RUNNING)).update(
+            state=Run.State.FAILED, task_id="", finished_at=timezone.now(), error=reason
+        )
+        if stopped:
+            record("run.stop", actor=by, obj=run, case=run.slide.case)
+    return stopped == 1
 
 
 def runs_before(run) -> int:

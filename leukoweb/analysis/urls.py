@@ -7,6 +7,7 @@ from leukoweb.analysis import views, views_detectors, views_upload
 urlpatterns = [
     path("cases/<int:pk>/slides/new/", views_upload.slide_upload, name="slide_upload"),
     path("slides/<int:pk>/progress/", views.slide_progress, name="slide_progress"),
+    path("slides/<int:pk>/stop/", views.slide_stop, name="slide_stop"),
     path("slides/<int:pk>/retry/", views.slide_retry, name="slide_retry"),
     path("slides/<int:pk>/set-aside/", views.slide_set_aside, name="slide_set_aside"),
     path("slides/<int:pk>/include/", views.slide_include, name="slide_include"),

@@ -85,6 +85,16 @@ def slide_retry(request, pk):
 
 @requires("upload_slide")
 @require_POST
+def slide_stop(request, pk: int) -> HttpResponse:
+    """Stop an analysis that waits or works."""
+    slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
+    if services.stop_run(_counted_run(slide), by=request.user):
+        messages.info(request, "The analysis is stopped.")
+    return redirect("slide_detail", pk=pk)
+
+
+@requires("upload_slide")
+@require_POST
 def slide_set_aside(request, pk: int) -> HttpResponse:
     """Leave a slide that cannot be read out of its case, with a reason."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)

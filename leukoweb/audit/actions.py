@@ -79,6 +79,7 @@ class Action(models.TextChoices):
     RUN_DONE = "run.done", "detector finished"
     RUN_FAILED = "run.failed", "detector failed"
     RUN_RETRY = "run.retry", "asked for the analysis again"
+    RUN_STOP = "run.stop", "stopped the analysis"
     RUN_SHADOW = "run.shadow", "ran another detector for comparison"
     SECOND_FACTOR_RESET = "second_factor.reset", "removed a second factor"
     SESSION_END = "session.end", "ended a session"
