@@ -82,9 +82,8 @@ def test_triggers_that_somebody_dropped_are_a_failure(state, db):
     """F: both append-only guards, of the audit and of signed reports, and both after every migration."""
     from importlib import import_module
 
-    from leukoweb.review.reports import guard
-
     audit = import_module("leukoweb.audit.migrations.0002_guard")
+    guard = import_module("leukoweb.review.migrations.0004_report_guard")
     assert state()["append-only"] == "ok"
     for one in (audit, guard):
         one.lift_guard()

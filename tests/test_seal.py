@@ -6,9 +6,9 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.urls import reverse
@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 from leukoweb.accounts.models import User
 from leukoweb.review.cells.decisions import current_cells, relabel_cells
 from leukoweb.review.models import Decision, Report, Withdrawal
-from leukoweb.review.reports import guard, signing
+from leukoweb.review.reports import signing
 from leukoweb.review.reports.seal import FIRST, canonical, digest, problems_of
+from tests.services import ROOT
 from tests.test_reports import PASSWORD, post_signature, reviewed, signed  # noqa: F401 (fixtures)
+
+guard = import_module("leukoweb.review.migrations.0004_report_guard")
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_the_command_needs_no_database_and_ends_with_one_on_a_flipped_label(bund
     def verify(name):
         return subprocess.run(
             [sys.executable, "manage.py", "verify_report", str(tmp_path / name)],
-            cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True, timeout=120,
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 
     good, bad = verify("good"), verify("bad")

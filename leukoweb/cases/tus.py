@@ -31,6 +31,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.cases.intake import DISK_FULL, Landed, clean_name, examine, hash_of
 from leukoweb.cases.models import Case, PartialUpload, PartialUploadQuerySet
 from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for
+from leukoweb.given import whole_number
 
 VERSION = "1.0.0"
 PIECE_BYTES = 1 << 18
@@ -92,7 +93,7 @@ def tus_upload(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @requires("upload_slide")
 def uploads_discard(request: HttpRequest) -> HttpResponse:
     """Throw away the unfinished uploads of this person that the page named, and go back to that page."""
-    case = get_object_or_404(Case.objects.visible_to(request.user), pk=_key(request.POST.get("case", "")))
+    case = get_object_or_404(Case.objects.visible_to(request.user), pk=whole_number(request.POST.get("case")))
     keys = [key for key in map(_uuid, request.POST.get("uploads", "").split()) if key]
     uploads = list(PartialUpload.objects.unfinished_of(request.user).filter(pk__in=keys))
     for upload in uploads:
@@ -187,10 +188,6 @@ def _uuid(text: str) -> uuid.UUID | None:
     with suppress(ValueError):
         return uuid.UUID(text)
     return None
-
-
-def _key(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def _drop_expired(uploads: PartialUploadQuerySet) -> int:

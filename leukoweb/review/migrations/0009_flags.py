@@ -1,8 +1,11 @@
 """Two receipts of an urgent flag, the bench's and the pathologist's; smudge cells as the signer's choice for one report."""
 
+from importlib import import_module
+
 from django.db import migrations, models
 
-from leukoweb.review.reports.guard import lift_guard, set_guard
+guard = import_module("leukoweb.review.migrations.0004_report_guard")
+lift_guard, set_guard = guard.lift_guard, guard.set_guard
 
 
 def name_receipts(apps, schema_editor):
