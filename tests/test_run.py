@@ -151,3 +151,14 @@ def test_images_that_are_no_images_are_named(tmp_path):
         assert process.wait(60) == 1
         assert "could be taken" in output.read_text()
         assert "Traceback" not in output.read_text()
+
+
+def test_it_starts_although_another_broker_program_wrote_the_brokers_files(tmp_path):
+    data_dir = tmp_path / "kept"
+    files = data_dir / "broker" / "appendonlydir"
+    files.mkdir(parents=True)
+    (files / "appendonly.aof.manifest").write_text("file appendonly.aof.1.base.rdb seq 1 type b\n")
+    (files / "appendonly.aof.1.base.rdb").write_bytes(b"REDIS9999 of a version that nobody here can read")
+    with running(data_dir) as (process, output):
+        address(process, output)
+        assert "begins anew" in output.read_text()
