@@ -11,7 +11,7 @@ from PIL import Image
 from detection import SHIPPED
 from detection.__main__ import main
 from detection.inference.detector import Detector, export_folder
-from detection.lab.measuring.gate import compare
+from detection.lab.measuring.gate import compare, is_worse
 from detection.phantom import draw_field
 
 
@@ -44,6 +44,25 @@ def test_a_detector_that_loses_cells_does_not_pass_and_the_types_are_named(shipp
     assert not result["passed"]
     assert any(sentence.startswith("recall of MYO falls from 1.000 to 0.000") for sentence in result["why"])
     assert result["equal"] < 0.99
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "n", "is_grave", "worse"),
+    [
+        (0, 0, 50, True, False),
+        (1, 0, 59, False, False),  # one cell at the border of its picture
+        (1, 0, 59, True, False),
+        (2, 0, 500, True, True),  # two blasts
+        (3, 2, 59, True, False),
+        (2, 0, 59, False, True),
+        (2, 0, 500, False, False),  # two of 500 cells: within half a point, and a chance of one half
+        (6, 0, 2000, False, True),  # within half a point, and a chance of 1 in 32
+        (5, 9, 59, False, False),
+    ],
+)
+def test_one_cut_cell_decides_nothing_and_a_real_loss_shuts_the_gate(lost, gained, n, is_grave, worse):
+    """By hand: the exact McNemar test of six lost and none gained is 2 / 64, of two 2 / 4."""
+    assert is_worse(lost, gained, n, is_grave=is_grave) is worse
 
 
 def test_without_cells_nothing_is_shown(shipped_detector, drawn):
