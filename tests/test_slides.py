@@ -171,7 +171,7 @@ def test_a_slide_with_hardly_a_leukocyte_says_that_a_differential_cannot_be_had(
     assert "Too few were found for a reliable differential" in summary["sentences"][0]
     slide.images.get().cells.all().delete()
     empty = sign_in(technologist).get(reverse("slide_cells", args=[slide.pk])).json()["summary"]
-    assert empty["sentences"][0].startswith("No leukocyte was found")
+    assert empty["sentences"][0].startswith("No leukocytes detected")
 
 
 def test_a_slide_page_of_another_laboratory_does_not_exist(slide, sign_in, outsider):

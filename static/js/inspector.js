@@ -50,7 +50,6 @@ export class Inspector {
     const image = this.desk.images.get(cell.image);
     this.#frame(cell.box, image.um_per_px);
     const type = this.types.get(cell.code);
-    p.code.textContent = type.short;
     p.code.dataset.code = cell.code;
     p.code.style.backgroundColor = type.color;
     p.name.textContent = number > 1 ? `${type.label} · ${number} cells selected` : type.label;

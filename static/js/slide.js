@@ -94,7 +94,7 @@ function start(root) {
       ...[...desk.images.values()].map((image) => {
         const cells = shown.cellsOf(image.id);
         const missed = uncovered(image, cells).length;
-        return make("option", { value: String(image.id) }, `${image.name}, ${cells.length} cells${missed ? `, ${missed} possible missed` : ""}`);
+        return make("option", { value: String(image.id) }, `${image.name}, ${cells.length} ${cells.length === 1 ? "cell" : "cells"}${missed ? `, ${missed} possible missed` : ""}`);
       }),
     );
     showToggles();

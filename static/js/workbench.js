@@ -292,7 +292,7 @@ function nameImages() {
     const image = desk.images.get(Number(option.value));
     const cells = views.cellsOf(image.id);
     const missed = uncovered(image, cells).length;
-    option.textContent = `${image.slide}, ${image.name} (${cells.length} cells${missed ? `, ${missed} possible missed` : ""})`;
+    option.textContent = `${image.slide}, ${image.name} (${cells.length} ${cells.length === 1 ? "cell" : "cells"}${missed ? `, ${missed} possible missed` : ""})`;
   }
 }
 
