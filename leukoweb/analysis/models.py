@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from detection import FAR_APART, SHIPPED_CARD
 from detection.card import Card
+from detection.cell_types import CODES
 from leukoweb.accounts.models import Laboratory
 from leukoweb.cases.models import Slide, SlideImage
 
@@ -43,7 +44,7 @@ class DetectorVersion(models.Model):
 
     def evidence(self, code: str) -> str:
         """How well this version is proven on a type: none, weak, fair or good."""
-        return Card.of(self.card).type_card(code).evidence
+        return Card.of(self.card).type_card(code).evidence if code in CODES else "none"
 
 
 class SiteCalibration(models.Model):
