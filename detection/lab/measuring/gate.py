@@ -52,9 +52,9 @@ def compare(
     hits: dict[str, list[tuple[bool, bool]]] = {code: [] for code in CODES}  # of each cell: candidate, reference
     for image, um_per_px, cells in labelled:
         found = (read_field(image, own, um_per_px).cells for own in (candidate, reference))
-        are_hit = [(_overlap_of_same_type(cells, _pairs(ours)) >= 0.5).any(1) for ours in found]
-        for (code, _), ours, theirs in zip(cells, *are_hit, strict=True):
-            hits[code].append((bool(ours), bool(theirs)))
+        by_candidate, by_reference = (np.any(_overlap_of_same_type(cells, _pairs(own)) >= 0.5, axis=1) for own in found)
+        for number, (code, _) in enumerate(cells):
+            hits[code].append((bool(by_candidate[number]), bool(by_reference[number])))
     equal = boxes = 0
     for image, um_per_px in fields:
         ours, theirs = (read_field(image, own, um_per_px).cells for own in (candidate, reference))
