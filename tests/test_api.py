@@ -117,7 +117,7 @@ def test_a_patient_may_also_stand_flat_beside_the_case(caller, technologist):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"accession_number": "A/1"}, "letters"),
+        ({"accession_number": "/A1"}, "letters"),
         ({"accession_number": "../x"}, "letters"),
         ({"accession_number": ""}, "blank"),
         ({"wbc_unit": ""}, "unit"),

@@ -171,9 +171,9 @@ def test_each_open_gate_refuses_the_signature_and_names_itself(reviewed, sign_in
 
 
 def test_cells_of_unproven_types_must_be_looked_at_before_a_signature(make_case, make_slide, sign_in, pathologist):
-    """S10: the shipped card calls monocytes weak, and nobody has looked at these."""
+    """S10: the shipped card calls metamyelocytes weak, and nobody has looked at these."""
     case = make_case()
-    make_slide(case, {"NGS": 100, "MON": 4})
+    make_slide(case, {"NGS": 100, "MMZ": 4})
     client = sign_in(pathologist)
     page = client.get(reverse("case_sign", args=[case.pk]))
     assert [gate.key for gate in page.context["gates"] if not gate.is_met] == ["must_look", "verified"]

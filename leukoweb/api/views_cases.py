@@ -145,7 +145,7 @@ class CaseFind(Door):
         own = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
         case = get_object_or_404(_shown_cases(own), **asked)
         record_read(request, case, case)
-        return Response(forms.CaseSerializer(case).data)
+        return Response(_case_json(request, case))
 
 
 class CaseDetail(Door):
