@@ -228,12 +228,12 @@ def test_a_cell_without_a_name_is_not_taught_as_background(tmp_path, make_case, 
     cell = Cell.objects.filter(image=image).first()
     Decision.objects.create(cell=cell, from_code="NGS", to_code="UNI", decided_by=pathologist)
     sign(case, pathologist)
-    pixels = np.full((image.height_px, image.width_px, 3), (240, 230, 235), np.uint8)
-    pixels[int(cell.y1) + 3, int(cell.x1) + 3] = 90
+    pixels = np.full((image.height_px, image.width_px, 3), (240, 205, 225), np.uint8)
+    pixels[int(cell.y1) + 3, int(cell.x1) + 3] = (90, 40, 120)
     Image.fromarray(pixels).save(path, "PNG")
     export_training_set(tmp_path / "out", laboratory=laboratory)
     (written,) = (tmp_path / "out/images").iterdir()
-    assert np.asarray(Image.open(written)).min() == 230
+    assert np.asarray(Image.open(written)).min() == 205
     assert len(next((tmp_path / "out/labels").iterdir()).read_text().splitlines()) == 9
 
 
