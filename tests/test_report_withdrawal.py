@@ -2,6 +2,7 @@
 """What is rejected, withdrawn, closed or set aside says so in every form, and nothing signed is ever lost (S9, S12)."""
 
 import io
+import uuid
 
 import pytest
 from django.urls import reverse
@@ -130,8 +131,10 @@ def test_a_withdrawn_case_is_closed_until_an_amendment_is_opened_and_signed(sign
     report, client = signed
     client.post(reverse("report_withdraw", args=[report.pk]), {"reason": "Wrong tube.", "password": PASSWORD})
     cell = current_cells(report.case).first()
-    answer = client.post(reverse("cell_decide", args=[cell.pk]), '{"code": "MYO"}', content_type="application/json")
-    assert answer.status_code == 409
+    label = {"key": str(uuid.uuid4()), "act": "label", "cells": {str(cell.pk): 0}, "code": "MYO"}
+    address = reverse("case_decisions", args=[report.case_id])
+    answer = client.post(address, {"decisions": [label]}, content_type="application/json")
+    assert [outcome["state"] for outcome in answer.json()["outcomes"]] == ["refused"]
     assert client.get(reverse("case_sign", args=[report.case_id])).status_code == 302
     client.post(reverse("report_withdraw", args=[report.pk]), {"reason": "Again.", "password": PASSWORD})
     assert Withdrawal.objects.count() == 1

@@ -12,7 +12,7 @@ from leukoweb.cases.identity import clean_name, clean_number
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.retention import lift_hold, set_hold
 from leukoweb.cases.services import edit_case, register_case, reject_case
-from leukoweb.given import whole_number
+from leukoweb.given import is_storable, whole_number
 from leukoweb.refusals import Refused
 
 SEARCH = "case_search"
@@ -75,7 +75,8 @@ def case_register(request):
 def patient_lookup(request):
     """The patient's fields of the form, filled where the MRN is known."""
     mrn = clean_number(request.POST.get("mrn", ""))
-    known = Patient.objects.filter(laboratory=request.user.laboratory, mrn=mrn).first() if mrn else None
+    is_number = mrn and is_storable(mrn)
+    known = Patient.objects.filter(laboratory=request.user.laboratory, mrn=mrn).first() if is_number else None
     if known:
         record("patient.read", actor=request.user, obj=known)
     form = PatientForm(instance=known) if known else PatientForm(initial=request.POST.dict())

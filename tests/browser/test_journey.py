@@ -62,28 +62,28 @@ def counts_of(page):
     return counts
 
 
-def confirm_everything(bench):
+def confirm_everything(bench, press):
     """Look at what needs a look one by one, then confirm the others a page at a time."""
     looks = bench.locator("[data-part=looks]")
-    bench.keyboard.press("n")
+    press("n")
     for _ in range(120):
-        if looks.inner_text() == "none needs a look":
+        if looks.inner_text() == "none to review singly":
             break
         before = looks.inner_text()
-        bench.keyboard.press("Enter")
+        press("Enter")
         expect(looks).not_to_have_text(before, timeout=15_000)
-    expect(looks).to_have_text("none needs a look")
+    expect(looks).to_have_text("none to review singly")
     settled = bench.locator("[data-part=settled]")
     for _ in range(30):
-        if settled.inner_text() == "Every cell is confirmed.":
+        if settled.inner_text() == "All cells reviewed.":
             return
-        bench.keyboard.press("Shift+Enter")
+        press("Shift+Enter")
         bench.wait_for_timeout(500)
-    expect(settled).to_have_text("Every cell is confirmed.")
+    expect(settled).to_have_text("All cells reviewed.")
 
 
 def test_smears_are_uploaded_read_reviewed_signed_and_printed(
-    page, live_server, worker, technologist, pathologist, smears
+    page, live_server, worker, technologist, pathologist, smears, press
 ):
     worker.start()
     sign_in(page, live_server, technologist)
@@ -105,13 +105,11 @@ def test_smears_are_uploaded_read_reviewed_signed_and_printed(
     page.goto(f"{live_server.url}/cases/{case.pk}/review/")
     was, to = ("NGS", "LYT") if found["NGS"] else ("LYT", "NGS")
     page.locator(f".group[data-code={was}] .tile").first.click()
-    page.keyboard.press(KEYS[to])
+    press(KEYS[to])
     expect(page.locator(f".tally-row[data-code={was}] .tally-count")).to_have_text(str(found[was] - 1))
-    page.keyboard.press("a")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("e")
+    press("a", "ArrowRight", "e")
     expect(page.locator(".tally-row[data-code=EOS] .tally-count")).to_have_text(str(found["EOS"] + 1))
-    confirm_everything(page)
+    confirm_everything(page, press)
     expect(page.locator("#workbench")).not_to_have_class("workbench is-busy", timeout=60_000)  # everything is sent
     assert Decision.objects.filter(decided_by=pathologist).count() >= sum(found.values())
 
