@@ -51,7 +51,7 @@ def test_good_files_become_a_slide_and_the_other_one_gets_its_sentence(browse_as
     refused = page.locator(".file.is-refused")
     assert refused.count() == 1
     assert "notes.jpg" in refused.inner_text()
-    assert "Use JPEG, PNG, BMP or TIFF" in refused.inner_text()
+    assert "upload a JPEG, PNG, BMP or TIFF" in refused.inner_text()
     slide = Slide.objects.get()
     assert [image.name for image in slide.images.all()] == ["one.png", "two.bmp"]
     for image in slide.images.all():
@@ -69,7 +69,7 @@ def test_40_files_are_40_images_and_of_two_of_one_name_the_bad_one_is_marked(
     for n in range(40):
         files.append(tmp_path / f"{n:03}" / "field.bmp")
         files[-1].parent.mkdir()
-        files[-1].write_bytes(picture_bytes("BMP", color=(n, 9, 9), size=(40, 40)) if n != 20 else b"no picture")
+        files[-1].write_bytes(picture_bytes("BMP", color=(n + 100, 9, 90), size=(40, 40)) if n != 20 else b"no picture")
     page.set_input_files("#images", files)
     page.get_by_role("button", name="Upload the slide").click()
     page.get_by_text("Slide created: 39 of 40 images stored, 1 not accepted.").wait_for(timeout=180_000)
