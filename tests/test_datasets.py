@@ -118,7 +118,7 @@ def test_prepare_splits_nine_to_one_within_types_and_writes_a_manifest_that_does
     manifests = [json.loads(path.read_text())["manifest_sha256"] for path in (first, again)]
     assert manifests[0] == manifests[1]
     assert (tmp_path / "a" / "balance.png").stat().st_size > 1000
-    assert "lymphocyte, typical" in (tmp_path / "a" / "balance.txt").read_text()
+    assert "atypical lymphocyte" in (tmp_path / "a" / "balance.txt").read_text()
 
 
 def test_problems_stop_a_run_unless_they_are_allowed_by_name(tmp_path):

@@ -107,7 +107,14 @@ def test_a_yolo_folder_of_webp_pictures_may_take_its_names_from_another_data_yam
     )
     (tmp_path / "rest" / "labels" / "train" / "a.txt").write_text("1 0.5 0.5 0.4 0.4")
     (tmp_path / "data.yaml").write_text("names: [LYT, EOS]\npath: .\ntrain: images/train")
-    source = {"name": "rest", "layout": "yolo", "root": "rest", "data_yaml": "data.yaml", "keep_split": True}
+    source = {
+        "name": "rest",
+        "layout": "yolo",
+        "root": "rest",
+        "data_yaml": "data.yaml",
+        "keep_split": True,
+        "um_per_px": 0.125,
+    }
     (view,) = read_dataset(prepare(written(tmp_path, source), tmp_path / "out"))
     assert [code for code, _ in view.cells] == ["EOS"]
     assert view.split == "train"

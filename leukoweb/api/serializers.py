@@ -10,6 +10,7 @@ from leukoweb.analysis.models import Cell, Run
 from leukoweb.api.models import ApiToken
 from leukoweb.cases.models import STATES, Case, Patient, Slide, SlideImage
 from leukoweb.cases.wbc import unit_of
+from leukoweb.refusals import CODES as REFUSAL_CODES
 from leukoweb.review.cells.decisions import LABELS
 from leukoweb.review.models import Decision
 from leukoweb.review.services import wbc_warnings
@@ -18,7 +19,7 @@ FLAT_PATIENT = {"mrn": "mrn", "patient_mrn": "mrn", "patient_name": "name", "nam
                 "patient_sex": "sex", "birth_date": "birth_date", "patient_birth_date": "birth_date"}  # fmt: skip
 # HL7 table 0001 (https://terminology.hl7.org, v2-0001) besides F, M and U, the X of passports, and nothing.
 OTHER_SEXES = {"O", "A", "N", "C", "X", ""}
-ERROR_CODES = [(code, code) for code in CODES]
+ERROR_CODES = [(code, code) for code in REFUSAL_CODES]
 
 
 class Refusal(serializers.Serializer):
