@@ -1,4 +1,4 @@
-"""The hash chain over the events, and whether its triggers are in place; it knows nothing of what events mean.
+"""The hash chain over the events, and whether its triggers are in place; it does not read what events mean.
 
 hash = SHA-256 of "previous hash, newline, id, newline, text". The database computes it inside the INSERT, so an event
 costs one query; ids have no gaps, so a missing row shows. The triggers are written in migrations/0002_guard.py.

@@ -1,6 +1,6 @@
 """When two spellings of a number or a name are one: invisible and full-width characters, Unicode forms, apostrophes.
 
-It compares texts and knows no rows.
+It compares texts; rows are left to its callers.
 """
 
 import re
