@@ -24,6 +24,8 @@ DATA_DIR = TEST_FOLDER / os.environ.get("PYTEST_XDIST_WORKER", "main")
 for name in [n for n in os.environ if n.startswith("LEUKOWEB_") and not n.startswith("LEUKOWEB_TEST_")]:
     del os.environ[name]
 os.environ.pop("BROKER_URL", None)
+if "PYTEST_XDIST_WORKER" in os.environ:  # several networks that each take every core wait for one another
+    os.environ.setdefault("DETECTION_THREADS", "1")
 os.environ |= {
     "LEUKOWEB_DATA_DIR": str(DATA_DIR),
     "LEUKOWEB_STATICFILES_BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",

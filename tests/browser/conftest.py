@@ -1,9 +1,15 @@
 """Chromium for the browser tests: a page whose console must stay silent, signed in as one of the cast."""
 
+import threading
+
 import pytest
+from django.core.signals import request_finished, request_started
+from django.test.client import ClientHandler
 from playwright.sync_api import expect
 
 from tests import services
+
+expect.set_options(timeout=15_000)  # milliseconds; a busy machine is slow to paint
 
 FLAGS = [
     "--headless",
@@ -33,11 +39,39 @@ def browser_context_args(browser_context_args):
     return browser_context_args | {"viewport": {"width": 1440, "height": 900}}
 
 
+class RequestsUnderWay:
+    """Count what the live server is answering: tables cannot be emptied while a request still reads them."""
+
+    def __init__(self):
+        self.count, self.changed = 0, threading.Condition()
+        request_started.connect(lambda sender, **_: self.add(1, sender), weak=False)
+        request_finished.connect(lambda sender, **_: self.add(-1, sender), weak=False)
+
+    def add(self, step, handler):
+        if issubclass(handler, ClientHandler):  # the test client calls no server
+            return
+        with self.changed:
+            self.count += step
+            self.changed.notify_all()
+
+    def wait_for_none(self, seconds):
+        with self.changed:
+            return self.changed.wait_for(lambda: self.count == 0, seconds)
+
+
+@pytest.fixture(scope="session")
+def requests_under_way():
+    return RequestsUnderWay()
+
+
 @pytest.fixture
-def context(context):
-    """A browser context in which any console error, page error or answer of 500 fails the test."""
+def context(context, requests_under_way):
+    """A browser context in which any console error, page error or answer of 500 fails the test.
+
+    At its end the pages are closed and their last requests (decisions sent while leaving) answered.
+    """
     problems = []
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
 
     def heard(message):
         # A test that cuts the line on purpose (route.abort) makes the browser complain of it.
@@ -48,6 +82,8 @@ def context(context):
     context.on("weberror", lambda error: problems.append(f"page: {error.error}"))
     context.on("response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 500 else None)
     yield context
+    context.close()
+    assert requests_under_way.wait_for_none(20), "the live server is still answering a request"
     assert not problems, "\n".join(problems)
 
 
