@@ -2,7 +2,7 @@
 Cells look roughly right: how good a detector is on real blood cannot be told with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,9 +145,10 @@ class Brush:
         return np.clip(image + (grain - 127.5) * (4 / 255), 0, 255).astype(np.uint8)
 
 
-def _places(wanted: Any, brush: "Brush") -> Any:
+def _places(wanted: Sequence[str], brush: "Brush") -> list[tuple[float, float, float]]:
     """Return (x, y, radius) in um for each leukocyte, none overlapping another, most of them whole in the field."""
-    random, places = brush.random, []
+    random = brush.random
+    places: list[tuple[float, float, float]] = []
     for code in wanted:
         radius = LOOKS[code].diameter_um / 2 * random.uniform(0.92, 1.08)
         room_x, room_y = max(radius, brush.width_um - radius), max(radius, brush.height_um - radius)

@@ -108,7 +108,7 @@ def check_images(
     while waiting and time.monotonic() < deadline:
         lines, reason = _run_child("check", [paths[index] for index in waiting], limits, deadline)
         for index, line in zip(waiting, lines):
-            answers[index] = _answer(line)
+            answers[index] = _checked(line)
         if not lines and time.monotonic() < deadline:
             answers[waiting[0]] = ImageRefused(reason)
         waiting = waiting[max(len(lines), 1) :] if time.monotonic() < deadline else []
@@ -143,14 +143,17 @@ def unpack_image(path: str | Path, folder: str | Path, *, limits: Limits = Limit
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    answer: ImageFacts | ImageRefused | NoRoom | None = _refusal_by_size(path, limits)
-    if answer is None:
+    try:
+        if refusal := _refusal_by_size(path, limits):
+            raise refusal
         lines, reason = _run_child("unpack", [path, folder], limits)
-        answer = _answer(lines[0]) if lines else ImageRefused(reason)
-    if isinstance(answer, (ImageRefused, NoRoom)):
+        answer = _checked(lines[0]) if lines else ImageRefused(reason)
+        if isinstance(answer, ImageRefused):
+            raise answer
+    except (ImageRefused, NoRoom):
         (folder / "pixels.npy").unlink(missing_ok=True)
         shutil.rmtree(folder / "pyramid", ignore_errors=True)
-        raise answer
+        raise
     return answer
 
 
@@ -166,10 +169,11 @@ def _refusal_by_size(path: str | Path, limits: Limits) -> ImageRefused | None:
     return None
 
 
-def _answer(line: str) -> ImageFacts | ImageRefused | NoRoom:
+def _checked(line: str) -> ImageFacts | ImageRefused:
+    """Return what a line of the child says; NoRoom where the disk was full."""
     answer = json.loads(line)
     if "no_room" in answer:
-        return NoRoom("The disk is full.")
+        raise NoRoom("The disk is full.")
     return ImageRefused(answer["refused"]) if "refused" in answer else ImageFacts(**answer)
 
 

@@ -93,7 +93,8 @@ def warning_of(jpeg: str | Path | bytes) -> str:
 @contextmanager
 def _standard_error() -> Iterator[list[str]]:
     """Catch what libraries print to file descriptor 2; the list holds it afterwards."""
-    said, (read_end, write_end), saved = [], os.pipe(), os.dup(2)
+    said: list[str] = []
+    (read_end, write_end), saved = os.pipe(), os.dup(2)
     os.set_blocking(read_end, False)
     os.set_blocking(write_end, False)
     os.dup2(write_end, 2)

@@ -115,7 +115,7 @@ class OpenVinoNetwork:
         if not export_path.exists():
             export_openvino(load_module(weights_path), export_path)
         self.model = self.core.read_model(export_path)
-        self._queues = {}
+        self._queues: dict[tuple[int, int], Any] = {}
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         """Return (N, 4 + classes, anchors) float32 of tiles (N, H, W, 3) uint8 RGB."""

@@ -76,7 +76,7 @@ class UserFilter(forms.Form):
                 any_locked |= Q(username__iexact=name)
             users = users.filter(any_locked)
         states = {"active": Q(is_active=True), "inactive": Q(is_active=False), "invited": Q(last_login=None)}
-        return users.filter(states.get(chosen.get("state"), Q()))
+        return users.filter(states.get(chosen.get("state") or "", Q()))
 
 
 class ImportForm(forms.Form):
@@ -111,10 +111,8 @@ def read_accounts(text: str) -> list[tuple[int, str, AccountForm | None, list[st
         raise ValueError(f"The file has {len(rows)} lines: at most {MOST_LINES} at once.")
     active = Laboratory.objects.filter(is_active=True)
     laboratories = {laboratory.name.casefold(): laboratory.pk for laboratory in active}
-    seen, lines = set(), []
-    for number, row in rows:
-        lines.append(_read_line(number, row, laboratories, seen))
-    return lines
+    seen: set[str] = set()
+    return [_read_line(number, row, laboratories, seen) for number, row in rows]
 
 
 def _read_line(

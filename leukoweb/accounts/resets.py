@@ -21,7 +21,7 @@ WAITS = timedelta(days=1)  # for the second administrator
 MARKED = timedelta(days=7)  # signatures after a reset say so for so long
 
 
-def reset(user: User, kind: Reset.Kind, *, by: User) -> str | None:
+def reset(user: User, kind: str, *, by: User) -> str | None:
     """Reset a password or second factor, or ask for it; return the temporary password or "", None while it waits.
 
     Where the account signs or administers, the first administrator asks and another one, doing the same, confirms.
@@ -41,7 +41,7 @@ def reset(user: User, kind: Reset.Kind, *, by: User) -> str | None:
         return _do(asked, by=by)
 
 
-def reset_on_server(user: User, kind: Reset.Kind) -> str:
+def reset_on_server(user: User, kind: str) -> str:
     """Reset as whoever holds the server itself: the way out where there is one administrator only."""
     with transaction.atomic():
         return _do(Reset.objects.create(user=user, kind=kind), by=None)

@@ -113,7 +113,7 @@ def user_reset_password(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a temporary password once; its owner must change it at the next sign-in (S3)."""
     person = get_object_or_404(User, pk=pk)
     try:
-        password = resets.reset(person, Reset.Kind.PASSWORD, by=request.user)
+        password = resets.reset(person, str(Reset.Kind.PASSWORD), by=request.user)
     except Refused as refused:
         return back_with(request, refused, "user_detail", pk)
     if password:
@@ -127,7 +127,7 @@ def user_reset_password(request: HttpRequest, pk: int) -> HttpResponse:
 def user_reset_factor(request: HttpRequest, pk: int) -> HttpResponse:
     """Remove the second factor of somebody who lost theirs."""
     try:
-        done = resets.reset(get_object_or_404(User, pk=pk), Reset.Kind.SECOND_FACTOR, by=request.user)
+        done = resets.reset(get_object_or_404(User, pk=pk), str(Reset.Kind.SECOND_FACTOR), by=request.user)
     except Refused as refused:
         return back_with(request, refused, "user_detail", pk)
     if done is None:
@@ -159,7 +159,8 @@ def user_end_sessions(request: HttpRequest, pk: int) -> HttpResponse:
 @never_cache
 def user_import(request: HttpRequest) -> HttpResponse:
     """Read a CSV of accounts: first a dry run with a report of every line, then the import of the same text."""
-    form, lines, text, problem = ImportForm(), None, "", ""
+    form, text, problem = ImportForm(), "", ""
+    lines: list[tuple[int, str, AccountForm | None, list[str]]] | None = None
     if request.method == "POST":
         if "text" in request.POST:
             text = request.POST["text"]
@@ -171,10 +172,11 @@ def user_import(request: HttpRequest) -> HttpResponse:
                 lines = read_accounts(text)
             except ValueError as refused:
                 problem = str(refused)
-    is_clean = bool(lines) and not any(complaints for *_, complaints in lines)
-    made = []
+    forms = [line_form for _, _, line_form, complaints in lines or [] if line_form and not complaints]
+    is_clean = bool(lines) and len(forms) == len(lines or [])
+    made: list[User] = []
     if is_clean and request.POST.get("import") == "yes":
-        made = [line_form.save(commit=False) for _, _, line_form, _ in lines]
+        made = [line_form.save(commit=False) for line_form in forms]
         try:
             services.invite(*made, by=request.user)
         except Refused as refused:
@@ -201,7 +203,7 @@ def laboratory_list(request: HttpRequest) -> HttpResponse:
 
 
 @requires("manage_accounts")
-def laboratory_edit(request: HttpRequest, pk: int = None) -> HttpResponse:
+def laboratory_edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     """Make or change a laboratory; it is never deleted."""
     laboratory = get_object_or_404(Laboratory, pk=pk) if pk else Laboratory()
     form = LaboratoryForm(request.POST or None, instance=laboratory, initial={} if pk else {"is_active": True})

@@ -70,7 +70,8 @@ def slide_upload(request: HttpRequest, pk: int) -> HttpResponse:
     cases = Case.objects.visible_to(request.user).with_state().select_related("patient")
     case = get_object_or_404(cases, pk=pk)
     form = SlideForm(request.POST if request.method == "POST" else None)
-    slide, refused, problem = None, [], CLOSED.get(case.state, "")
+    slide, problem = None, CLOSED.get(case.state, "")
+    refused: list[RefusedFile] = []
     if request.method == "POST" and form.is_valid():
         try:
             slide, refused = _take(request, case, form.cleaned_data)

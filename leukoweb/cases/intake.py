@@ -98,7 +98,8 @@ def sift(files: list[Landed], *, known: Container[str]) -> tuple[list[Landed], l
 
     `known` holds the SHA-256 of the case's images.
     """
-    refused, new = [], {}
+    refused: list[RefusedFile] = []
+    new: dict[str, Landed] = {}
     for file in files:
         if Path(file.name).suffix.casefold() in ONLY_AN_INDEX:
             refused.append(RefusedFile(file.name, INDEX_ALONE, file.position))
@@ -147,6 +148,7 @@ def plausible_um_per_px(value: object) -> float | None:
 def image_of(file: Landed, *, um_per_px: float | None) -> SlideImage:
     """Return the unsaved row of a file that was examined; `um_per_px` is what the uploader entered."""
     facts = file.facts
+    assert isinstance(facts, ImageFacts)  # `sift` leaves no other file
     warning = facts.warning
     if facts.um_per_px and um_per_px and abs(facts.um_per_px / um_per_px - 1) > 0.02:
         warning = (

@@ -1,11 +1,13 @@
 """The doors that register, edit and reject a case, each with its audit event; they know no page and no detector."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from leukoweb.accounts.models import Laboratory
+from leukoweb.accounts.models import Laboratory, User
 from leukoweb.audit.services import record
 from leukoweb.cases.identity import clean_name, clean_number, name_key
 from leukoweb.cases.models import REJECTED, REJECTIONS, SIGNED, WITHDRAWN, Case, Patient
@@ -27,9 +29,10 @@ CASE_FIELDS = (
 ORDER_FIELDS = (
     "ordered_at", "placer_number", "filler_number", "requester", "ward", "copy_to", "specimen_type", "collector",
 )  # fmt: skip
+AuditEntry = tuple[str, Patient, User, Case | None, dict]  # action, patient, who, case, changes
 
 
-def register_case(*, by, mrn, patient, case) -> Case:
+def register_case(*, by: User, mrn: str, patient: dict, case: dict) -> Case:
     """Register a case for the patient with this MRN, who is made when new.
 
     `patient` and `case` are the cleaned fields of the form. After: Case, perhaps Patient, Events.
@@ -38,7 +41,7 @@ def register_case(*, by, mrn, patient, case) -> Case:
     _refuse_contradictions({"stain": "", **case}, patient)
     with transaction.atomic():
         _refuse_other_case(by.laboratory, case["accession_number"])
-        events = []  # written last: they hold the audit's chain until the end of the transaction
+        events: list[AuditEntry] = []  # written last: they hold the audit's chain until the end of the transaction
         person = _patient_of(by.laboratory, mrn, patient, by=by, events=events)
         _refuse_born_after(person.birth_date, case)
         try:
@@ -51,13 +54,13 @@ def register_case(*, by, mrn, patient, case) -> Case:
     return new
 
 
-def edit_case(case, *, by, mrn, patient, fields) -> Case:
+def edit_case(case: Case, *, by: User, mrn: str, patient: dict, fields: dict) -> Case:
     """Change what was registered; old and new values go to the audit. Before: neither signed nor rejected."""
     mrn, patient, fields = _cleaned(mrn, patient, fields)
     with transaction.atomic():
         case = open_case(case)
         _refuse_other_case(case.laboratory, fields.get("accession_number", case.accession_number), except_for=case)
-        events = []
+        events: list[AuditEntry] = []
         before = {name: getattr(case, name) for name in CASE_FIELDS + ORDER_FIELDS} | {"mrn": case.patient.mrn}
         if mrn == case.patient.mrn:
             _correct_patient(case.patient, patient, by=by, case=case, events=events)
@@ -80,7 +83,7 @@ def edit_case(case, *, by, mrn, patient, fields) -> Case:
     return case
 
 
-def reject_case(case, *, by, reason: str, code: str = "") -> None:
+def reject_case(case: Case, *, by: User, reason: str, code: str = "") -> None:
     """Refuse a specimen for good, with a reason and its code (S8, S12). After: REJECTED.
 
     Before: no version of its report was ever signed, not even while an amendment is open.
@@ -141,7 +144,7 @@ def _refuse_born_after(birth_date: date | None, case: dict) -> None:
             raise Refused("The patient was born after this specimen: check birth date and times.", "birth_date")
 
 
-def _refuse_contradictions(case, patient):
+def _refuse_contradictions(case: Mapping[str, Any], patient: Mapping[str, Any]) -> None:
     """Refuse values that cannot stand together, whoever sends them."""
     now = timezone.now()
     times = {name: case.get(name) for name in ("collected_at", "received_at", "wbc_at")}
@@ -160,7 +163,7 @@ def _refuse_contradictions(case, patient):
         raise Refused("The WBC cannot be measured before the specimen was collected: check both times.", "wbc_at")
 
 
-def open_case(case):
+def open_case(case: Case) -> Case:
     """Lock the case's row and return it, if it may still be changed."""
     case = Case.objects.locked(case.pk)
     if case.state in CLOSED:
@@ -168,9 +171,9 @@ def open_case(case):
     return case
 
 
-def _patient_of(laboratory, mrn, fields, *, by, events):
+def _patient_of(laboratory: Laboratory, mrn: str, fields: dict, *, by: User, events: list[AuditEntry]) -> Patient:
     """The patient with this MRN: made when new, refused when the MRN stands under another name or birth date."""
-    given = {name: fields.get(name) for name in PATIENT_FIELDS if fields.get(name)}
+    given: dict[str, Any] = {name: fields.get(name) for name in PATIENT_FIELDS if fields.get(name)}
     known = Patient.objects.filter(laboratory=laboratory)
     patient = known.filter(mrn=mrn).first() or known.filter(mrn__iexact=mrn).first()
     if patient is None:
@@ -199,7 +202,9 @@ def _patient_of(laboratory, mrn, fields, *, by, events):
     return patient
 
 
-def _correct_patient(patient, fields, *, by, events, case=None):
+def _correct_patient(
+    patient: Patient, fields: dict, *, by: User, events: list[AuditEntry], case: Case | None = None
+) -> None:
     before = {name: getattr(patient, name) for name in PATIENT_FIELDS}
     for name, value in fields.items():
         setattr(patient, name, value)
@@ -211,24 +216,24 @@ def _correct_patient(patient, fields, *, by, events, case=None):
         events.append(("patient.edit", patient, by, case, changes))
 
 
-def _write(events):
+def _write(events: list[AuditEntry]) -> None:
     for action, patient, by, case, changes in events:
         record(action, actor=by, obj=patient, case=case, changes=changes)
 
 
-def _taken(accession_number):
+def _taken(accession_number: str) -> str:
     return f"The accession number {accession_number} is already registered: open that case, or check the number."
 
 
-def _changed(before, after):
+def _changed(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, list]:
     return {name: [_text(before[name]), _text(after[name])] for name in after if before[name] != after[name]}
 
 
-def _as_text(fields):
+def _as_text(fields: Mapping[str, object]) -> dict[str, object]:
     return {name: _text(value) for name, value in fields.items() if value not in (None, "")}
 
 
-def _text(value):
+def _text(value: Any) -> str | None:
     if hasattr(value, "isoformat"):
         return value.isoformat()
     return value if value is None else str(value)

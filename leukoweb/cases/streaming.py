@@ -5,7 +5,6 @@ A file that cannot be taken is named in `request.stopped_files`, and the rest of
 
 import uuid
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +23,8 @@ class ReceivedFile(UploadedFile):
     """A whole file in our own folder, opened only where somebody reads it: one request may bring 2,000."""
 
     def __init__(self, path: Path, position: int, name: str, content_type: str, size: int, charset: str | None) -> None:
-        self.path, self.position, self._opened = path, position, None
+        self.path, self.position = path, position
+        self._opened: BinaryIO | None = None
         super().__init__(None, name, content_type, size, charset)
 
     @property
@@ -51,7 +51,7 @@ class StreamToOwnFolder(FileUploadHandler):
     chunk_size = 1 << 18
     position = -1  # of the file in the request, the first is 0
     _target: BinaryIO | None = None
-    _remove: Callable[[], object] | None = None
+    _remove: weakref.finalize
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)
@@ -73,6 +73,7 @@ class StreamToOwnFolder(FileUploadHandler):
         # Asked once for every 64 MiB: other uploads may be filling the same disk.
         if start % (1 << 26) == 0 and not has_room_for(len(raw_data)):
             self._stop(DISK_FULL)
+        assert self._target is not None  # opened by `new_file`, else the file is skipped
         rest = memoryview(raw_data)
         try:
             while rest:  # without a buffer, so that a full disk is noticed here and nowhere later
@@ -81,6 +82,7 @@ class StreamToOwnFolder(FileUploadHandler):
             self._stop_if_full(error)
 
     def file_complete(self, file_size: int) -> ReceivedFile:
+        assert self._target is not None
         self._target.close()
         self._target = None
         self._remove.detach()

@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -43,7 +44,7 @@ def tus_create(request: HttpRequest) -> HttpResponse:
     """Say what is offered, or open an upload of a stated length for this person."""
     if request.method == "OPTIONS":
         offer = {"Tus-Version": VERSION, "Tus-Extension": "creation,expiration,termination"}
-        return _answer(204, **offer, **{"Tus-Max-Size": str(settings.MAX_IMAGE_BYTES)})
+        return _answer(204, headers={**offer, "Tus-Max-Size": str(settings.MAX_IMAGE_BYTES)})
     if refusal := _other_version(request):
         return refusal
     length = request.headers.get("Upload-Length", "")
@@ -66,7 +67,7 @@ def tus_create(request: HttpRequest) -> HttpResponse:
     )
     settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
     upload.path.touch(mode=0o600)
-    return _answer(201, upload=upload, Location=reverse("tus_upload", args=[upload.pk]))
+    return _answer(201, upload=upload, headers={"Location": reverse("tus_upload", args=[upload.pk])})
 
 
 @require_http_methods(["HEAD", "PATCH", "DELETE"])
@@ -77,7 +78,7 @@ def tus_upload(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     if refusal := _other_version(request):
         return refusal
     if request.method == "HEAD":
-        return _answer(200, upload=upload, **{"Upload-Length": str(upload.size_bytes)})
+        return _answer(200, upload=upload, headers={"Upload-Length": str(upload.size_bytes)})
     if request.method == "DELETE":
         forget(upload)
         return _answer(204)
@@ -200,7 +201,7 @@ def _drop_expired(uploads: PartialUploadQuerySet) -> int:
 def _other_version(request: HttpRequest) -> HttpResponse | None:
     if request.headers.get("Tus-Resumable") == VERSION:
         return None
-    return _answer(412, "This server speaks tus 1.0.0.", **{"Tus-Version": VERSION})
+    return _answer(412, "This server speaks tus 1.0.0.", headers={"Tus-Version": VERSION})
 
 
 def _name_in(metadata: str) -> str:
@@ -213,9 +214,11 @@ def _name_in(metadata: str) -> str:
     return clean_name("")
 
 
-def _answer(status: int, sentence: str = "", upload: PartialUpload | None = None, **headers: str) -> HttpResponse:
+def _answer(
+    status: int, sentence: str = "", upload: PartialUpload | None = None, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
     response = HttpResponse(sentence, status=status, content_type="text/plain; charset=utf-8")
-    for name, value in {"Tus-Resumable": VERSION, "Cache-Control": "no-store", **headers}.items():
+    for name, value in {"Tus-Resumable": VERSION, "Cache-Control": "no-store", **(headers or {})}.items():
         response[name] = value
     if upload is not None:
         response["Upload-Offset"] = str(upload.offset)

@@ -227,8 +227,8 @@ def moment(text: str, *, zone: ZoneInfo, location: str) -> datetime | None:
     try:
         if match is None:
             raise ValueError
-        year, month, day, hour, minute, second = (int(part) if part else None for part in match.groups()[:6])
-        at = datetime(year, month or 1, day or 1, hour or 0, minute or 0, min(second or 0, 59))
+        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+        at = datetime(year, month or 1, day or 1, hour, minute, min(second, 59))
         if match[7]:
             shift = timedelta(hours=int(match[7][1:3]), minutes=int(match[7][3:5]))
             return at.replace(tzinfo=timezone(-shift if match[7][0] == "-" else shift))

@@ -48,7 +48,8 @@ def client_tls() -> ssl.SSLContext:
 
 async def listen(stop: asyncio.Event | None = None) -> None:
     """Listen for every active interface of orders until `stop` is set; changes of interfaces are followed."""
-    stop, servers = stop or asyncio.Event(), {}
+    stop = stop or asyncio.Event()
+    servers: dict[tuple, asyncio.Server] = {}
     while not stop.is_set():
         wanted = await sync_to_async(_wanted)()
         for key in servers.keys() - wanted.keys():

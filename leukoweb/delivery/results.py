@@ -150,6 +150,6 @@ def _obx(number: int, seen: dict, content: dict, status: str) -> str:
     })  # fmt: skip
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
     """At most three decimals: a percentage keeps its rounding, an absolute count a thousandth of 10*3/uL."""
     return f"{value:.3f}".rstrip("0").rstrip(".")

@@ -86,8 +86,9 @@ def _manifest(source: Path) -> dict:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise Refused(f"{source} was made by a version of LeukoWeb that this one cannot read.")
     database = manifest.get("database")
-    named = [database.get(name) for name in ("engine", "file", "sha256")] if isinstance(database, dict) else [None]
-    if not all(isinstance(value, str) and value for value in named) or Path(named[1]).name != named[1]:
+    names = ("engine", "file", "sha256")
+    named = [str(database.get(name) or "") for name in names] if isinstance(database, dict) else [""]
+    if not all(named) or Path(named[1]).name != named[1]:
         raise Refused(
             f"{source / 'manifest.json'} does not name the database of the backup: it was changed or damaged."
         )

@@ -65,5 +65,5 @@ def _queue() -> CollectorRegistry:
     for state in (Run.State.QUEUED, Run.State.RUNNING):
         for is_stat in (True, False):
             count = Run.objects.filter(state=state, is_stat=is_stat).count()
-            runs.labels(state.value, "stat" if is_stat else "routine").set(count)
+            runs.labels(str(state), "stat" if is_stat else "routine").set(count)
     return registry

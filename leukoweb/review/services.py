@@ -183,9 +183,9 @@ def previous_result(case: Case) -> dict[str, Any] | None:
     }
 
 
-def last_signed(case: Case) -> Report | None:
-    """The report that is in force."""
-    return Report.objects.filter(case=case, state=Report.State.SIGNED).order_by("-version").first()
+def last_signed(case: Case) -> Report:
+    """The report that is in force, of a case that has one."""
+    return Report.objects.filter(case=case, state=Report.State.SIGNED).latest("version")
 
 
 def signed_cells(report: Report) -> list[tuple[int, str, list[float]]]:

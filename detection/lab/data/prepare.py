@@ -231,7 +231,10 @@ def gather(
     sources: Sequence[dict[str, Any]], boxes: Callable[..., View] | None, *, seed: int, val_share: float
 ) -> tuple[list[View], list[Problem]]:
     """Read and split all sources, then part patients and pictures on both sides. Returns (views, problems)."""
-    views, problems, contents, decided = [], [], {}, {}
+    views: list[View] = []
+    problems: list[Problem] = []
+    contents: dict[str, str] = {}
+    decided: dict[str, str] = {}
     for source in sources:
         name = source["name"]
         own, met = read_source(source, boxes, contents)

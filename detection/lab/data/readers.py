@@ -95,13 +95,14 @@ def read_yolo(
     ValueError
         When `data.yaml` is absent, no YAML, or has no `names`.
     """
-    root, problems, views = Path(root), [], []
+    root, views = Path(root), []
+    problems: list[Problem] = []
     card = read_yaml(data_yaml or root / "data.yaml")
     codes = codes_by_number(root, card, names, problems)
     pictures = named_pictures(root, card, problems)
     table = root / "images.csv"
     known = {row["file"]: row for _, row in read_rows(table, "file")} if table.is_file() else {}
-    owners = {}
+    owners: dict[Path, Path] = {}
     for path, split in pictures.items():
         label = label_path(path, root)
         if label in owners:
@@ -253,7 +254,8 @@ def read_crops(
     the whole picture until `derive_boxes.derive_boxes` finds a better one. Parameters and returns as in
     `read_yolo`.
     """
-    root, problems, by_file = Path(root), [], {}
+    root, problems = Path(root), []
+    by_file: dict[str, list[tuple[str, tuple[float, ...] | None, str]]] = {}
     for line, row in read_rows(root / "cells.csv", "file"):
         label = row.get("code") or row.get("source_label") or ""
         code = translate(label, names)

@@ -90,7 +90,7 @@ def draw_patients(
     views: Sequence[View], patients: Sequence[str], val_share: float, rng: np.random.Generator
 ) -> set[str]:
     """Draw patients until every type has about its share on the validation side, best fitting first."""
-    counts = {name: Counter() for name in patients}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in patients}
     for view in views:
         if view.patient in counts:
             counts[view.patient].update(code for code, _ in view.cells)
@@ -123,7 +123,7 @@ def part_patients(views: Sequence[View], shared: Sequence[str] = ()) -> tuple[li
     views : list of View
     problems : list of Problem
     """
-    sides = defaultdict(lambda: defaultdict(list))
+    sides: dict[tuple[str, str], dict[str, list[View]]] = defaultdict(lambda: defaultdict(list))
     for view in views:
         if view.patient:
             sides["" if view.source in shared else view.source, view.patient][view.split].append(view)
@@ -152,7 +152,8 @@ def drop_doubles(views: Sequence[View], contents: dict[str, str]) -> tuple[list[
     problems : list of Problem
         A pair whose cells are of other types is `conflicting-labels`, whatever its sides.
     """
-    kept, problems = {}, []
+    kept: dict[str, View] = {}
+    problems = []
     for view in sorted(views, key=lambda view: view.split != "val"):
         first = kept.setdefault(contents[view.path], view)
         if first is view:

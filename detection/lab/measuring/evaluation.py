@@ -220,7 +220,7 @@ def ap_table(views: Sequence[View], matches: Sequence[Match], *, repeats: int = 
     rng = np.random.default_rng(seed)
     present = [k for k, match in enumerate(matches) if match.labels.sum()]
     base = {k: average_precisions(matches[k]) for k in present}
-    draws = {k: [] for k in present}
+    draws: dict[int, list[np.ndarray]] = {k: [] for k in present}
     for _ in range(repeats):
         weights = np.bincount(rng.integers(groups.max() + 1, size=groups.max() + 1), minlength=groups.max() + 1)[groups]
         for k in present:
@@ -320,7 +320,7 @@ def confusion(views: Sequence[View], found: Sequence[Found], thresholds: np.ndar
 
 def stages_apart(table: np.ndarray) -> dict[int, int]:
     """Count the neutrophil line of a confusion table by how many stages the call was off: {0: n, 1: n, ...}."""
-    counts = {}
+    counts: dict[int, int] = {}
     line = [cell_type for cell_type in CELL_TYPES if cell_type.stage]
     for own in line:
         for called in line:

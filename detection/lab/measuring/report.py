@@ -279,7 +279,8 @@ def percentage_errors(views: Sequence[View], found: Sequence[Found], levels: np.
     -----
     Erythroblasts and smudge cells stay out of the 100 % and are given per 100 leukocytes (domain.md, C4 and C5).
     """
-    true, called = {}, {}
+    true: dict[tuple, Counter[str]] = {}
+    called: dict[tuple, Counter[str]] = {}
     for sample, view, cells in zip(evaluation.sample_names(views), views, found):
         true.setdefault(sample, Counter()).update(code for code, _ in view.cells)
         shown = cells.types[cells.scores >= levels[cells.types]] if len(cells.types) else []

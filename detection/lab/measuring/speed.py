@@ -92,7 +92,7 @@ def _print_backends(field: np.ndarray, options: argparse.Namespace) -> None:
     batch = np.stack([tiles.pixels(number) for number in range(16)])
     ways = {"ultralytics predict": _plain_predict(options.weights, batch)}
     ways |= {name: partial(_in_batches, detector.network, batch) for name, detector in ours.items()}
-    seconds = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.rounds + 1):
         for name, way in ways.items():
             # Plain predict leaves torch with the threads that ultralytics chose: one less than there are cores.

@@ -144,7 +144,8 @@ def compare(
 
 def speeds(detectors: Mapping[str, Detector], views: Sequence[View]) -> dict[str, float]:
     """Return the views a second that each detector finds cells on, by name, measured turn by turn."""
-    views, measured = views[:SPEED_VIEWS], {name: [] for name in detectors}
+    views = views[:SPEED_VIEWS]
+    measured: dict[str, list[float]] = {name: [] for name in detectors}
     for _ in range(SPEED_ROUNDS):
         for name, detector in detectors.items():
             measured[name].append(evaluation.find_on_views(detector, views, floor=None)[1])

@@ -29,7 +29,8 @@ class Pictures:
     """
 
     def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
-        self.most_bytes, self.bytes, self.kept = most_bytes, 0, OrderedDict()
+        self.most_bytes, self.bytes = most_bytes, 0
+        self.kept: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __call__(self, path: str) -> np.ndarray:
         """Return a view's picture (H, W, 3) uint8 RGB; raises as `datasets.read_pixels` does."""

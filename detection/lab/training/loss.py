@@ -43,7 +43,8 @@ def build_loss(network: Any, smoothing: float, cls=0.5) -> Callable[..., Any]:
     network.args.cls = cls
     loss = network.init_criterion()
     matrix = smoothing_matrix(smoothing).to(next(network.parameters()).device)
-    assign, cross_entropy, now = loss.assigner.forward, loss.bce, {}
+    assign, cross_entropy = loss.assigner.forward, loss.bce
+    now: dict[str, Any] = {}
 
     def assign_shared(
         scores: torch.Tensor, boxes: torch.Tensor, points: torch.Tensor, *args: Any, **kwargs: Any

@@ -78,9 +78,9 @@ def theirs(folder: Path, batch: int, picture_px: int, architecture: str) -> floa
 
     SETTINGS.update({"sync": False})
     torch.set_num_threads(max(1, cores() - 1))  # what ultralytics chooses when it is imported
-    rates = []
+    rates: list[float] = []
     model = YOLO(architecture, verbose=False)
-    began = {}
+    began: dict[str, float] = {}
     model.add_callback("on_train_epoch_start", lambda trainer: began.update(at=time.monotonic()))
     model.add_callback(
         "on_train_epoch_end",

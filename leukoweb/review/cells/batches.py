@@ -70,7 +70,9 @@ def make_decisions(case: Case, asked: Iterable[dict], *, by: User) -> list[Outco
     """
     asked = list(asked)
     stored = _stored(case, [each["key"] for each in asked], by)
-    outcomes, last, is_refused = [], {}, False
+    outcomes: list[Outcome] = []
+    last: dict[int, int] = {}
+    is_refused = False
     for each in asked:
         made = stored.get(each["key"])
         if made is None and is_refused and each["act"] in (UNDO, REDO):

@@ -139,7 +139,8 @@ def _turn_back(case, by, new_step, *, depth, action):
         if made := _made(new_step, by, case):
             return made
         mine = list(Decision.objects.filter(cell__run__slide__case=case, decided_by=by).order_by("id"))
-        depth_of, reversed_ids = {}, {d.undoes_id for d in mine}
+        reversed_ids = {d.undoes_id for d in mine}
+        depth_of: dict[int, int] = {}
         for decision in mine:
             depth_of[decision.pk] = depth_of[decision.undoes_id] + 1 if decision.undoes_id else 0
         tips = [d for d in mine if d.pk not in reversed_ids and depth_of[d.pk] % 2 == depth]

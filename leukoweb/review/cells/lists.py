@@ -187,7 +187,7 @@ def evidence_cards(case) -> dict:
 def _card(own: TypeCard, detector: str) -> dict:
     tests = []
     for name, figures in own.tests.items():
-        test = {"name": name.replace("_", " "), "n": figures.n, "ap50": figures.ap50}
+        test: dict[str, object] = {"name": name.replace("_", " "), "n": figures.n, "ap50": figures.ap50}
         for figure in ("precision", "recall"):
             if share := getattr(figures, figure):  # value, and its exact 95 % interval
                 test[figure] = [round(100 * value) for value in share]

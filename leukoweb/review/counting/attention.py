@@ -150,7 +150,7 @@ def cells_to_change(counts: Mapping[str, int], undecided: Mapping[str, int], cal
         moved[other] += number
         return calls(moved) != now
 
-    least = {}
+    least: dict[str, int] = {}
     for code, most in undecided.items():
         for other in MISTAKEN_FOR.get(code, ()):
             if most < 1 or not changes(code, other, most):
@@ -159,7 +159,7 @@ def cells_to_change(counts: Mapping[str, int], undecided: Mapping[str, int], cal
             while enough - too_few > 1:
                 middle = (too_few + enough) // 2
                 too_few, enough = (too_few, middle) if changes(code, other, middle) else (middle, enough)
-            least[code] = min(enough, least.get(code, NEVER))
+            least[code] = min(enough, least.get(code, enough))
     return least
 
 

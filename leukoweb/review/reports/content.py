@@ -243,7 +243,8 @@ def _set_aside(case):
 
 def _cells(case):
     """Every counted cell with its decisions, for counting again (S4, S5), and the printed names of the readers."""
-    decisions, readers = {}, {}
+    decisions: dict[int, list[dict]] = {}
+    readers: dict[str, str] = {}
     for decision in Decision.objects.filter(cell__run__slide__case=case).select_related("decided_by").order_by("pk"):
         readers[decision.decided_by.username] = decision.decided_by.printed_name
         decisions.setdefault(decision.cell_id, []).append(

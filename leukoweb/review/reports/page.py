@@ -3,12 +3,15 @@
 Page, PDF, API and files read it from here; how each of them is laid out is left to them.
 """
 
+from collections import Counter
+from datetime import datetime
+
 from leukoweb.audit.models import Event
 from leukoweb.review.counting.phrases import filled
 from leukoweb.review.counting.table import figures_of, lines_of
 from leukoweb.review.models import Phrase, Report, Withdrawal
 from leukoweb.review.reports.content import content_of
-from leukoweb.review.reports.verification import sentence_of, status_of, verification_of
+from leukoweb.review.reports.verification import Verification, sentence_of, status_of, verification_of
 
 CHOICES_OF_A_TYPE = 6
 
@@ -35,7 +38,7 @@ def page_of(report: Report, content: dict) -> dict:
     }
 
 
-def verified(content: dict) -> dict:
+def verified(content: dict) -> Verification:
     """Return the verification of a report; one that was signed before it was stored is counted from its cells."""
     return content.get("verification") or verification_of(content["cells"], 100.0)
 
@@ -64,20 +67,21 @@ def phrases_for(laboratory, content: dict) -> list[dict]:
 
 def picture_choices(content: dict) -> list[tuple[str, int, bool]]:
     """Return the cells that a signer may print, a few of each type: (code, cell id, chosen?)."""
-    chosen, shown, per_type = set(content["pictures"]), [], {}
+    chosen, shown = set(content["pictures"]), []
+    per_type: Counter[str] = Counter()
     for cell in sorted(content["cells"], key=lambda c: (c["id"] not in chosen, -(c["score"] or 2.0), c["id"])):
-        if cell["code"] and cell["code"] != "NOT" and per_type.get(cell["code"], 0) < CHOICES_OF_A_TYPE:
-            per_type[cell["code"]] = per_type.get(cell["code"], 0) + 1
+        if cell["code"] and cell["code"] != "NOT" and per_type[cell["code"]] < CHOICES_OF_A_TYPE:
+            per_type[cell["code"]] += 1
             shown.append((cell["code"], cell["id"], cell["id"] in chosen))
     return sorted(shown)
 
 
-def received_by(report: Report) -> list[tuple]:
+def received_by(report: Report) -> list[tuple[str, datetime]]:
     """Return who had read, printed or exported a version, with the first time: they must hear of its amendment (S9)."""
     events = Event.objects.filter(
         object_type="review.report", object_id=str(report.pk), action__in=("report.read", "report.export")
     ).order_by("id")
-    names = {}
+    names: dict[str, datetime] = {}
     for event in events:
         names.setdefault(event.actor_name, event.at)
     return list(names.items())

@@ -157,7 +157,8 @@ def _altered_sections(content, sections):
 
 def _replayed(content):
     """Compare the label of each cell with its last decision, and the counts with the labels."""
-    problems, counts = [], {}
+    problems: list[str] = []
+    counts: Counter[str] = Counter()
     for cell in content["cells"]:
         label = cell["detector_code"]
         for decision in cell["decisions"]:
@@ -165,11 +166,11 @@ def _replayed(content):
         if label != cell["code"]:
             problems.append(f"Cell {cell['id']} is labelled {cell['code']}, but its decisions end at {label}.")
         if cell["code"]:
-            counts[cell["code"]] = counts.get(cell["code"], 0) + 1
+            counts[cell["code"]] += 1
     stored = {code: count for code, count in content["counts"].items() if count}
     for code in sorted(set(counts) | set(stored)):
-        if counts.get(code, 0) != stored.get(code, 0):
-            problems.append(f"{code}: the report counts {stored.get(code, 0)}, its cells are {counts.get(code, 0)}.")
+        if counts[code] != stored.get(code, 0):
+            problems.append(f"{code}: the report counts {stored.get(code, 0)}, its cells are {counts[code]}.")
     if problems:
         return problems
     recounted = counted_again(content, counts, rules_from(content["policies"]["rules"]))
@@ -206,11 +207,11 @@ def _verification_disagrees(content):
         return []
     stored, least = content["verification"], content["policies"]["rules"]["least_verified"]
     again = verification_of(content["cells"], least)
-    numbers = ("counted", "verified", "needed")
+    numbers = {"counted": again["counted"], "verified": again["verified"], "needed": again["needed"]}
     return [
-        f"The report says {stored[name]} cells {name}, its decisions say {again[name]}."
-        for name in numbers
-        if stored[name] != again[name]
+        f"The report says {stored[name]} cells {name}, its decisions say {number}."
+        for name, number in numbers.items()
+        if stored[name] != number
     ]
 
 

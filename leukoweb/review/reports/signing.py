@@ -141,16 +141,16 @@ def gates_of(report, content=None) -> list[Gate]:
     return sorted(gates, key=lambda gate: gate.is_met)
 
 
-def _verified_words(verification):
+def _verified_words(verification: Verification) -> tuple[str, str]:
     """The gate in words: met, and unmet."""
-    counted, verified, needed = (verification[name] for name in ("counted", "verified", "needed"))
+    counted, verified, needed = verification["counted"], verification["verified"], verification["needed"]
     words = f"{verified} of {counted} counted cells verified"
     if needed < counted:
         words += f"; your laboratory's rules ask for {needed}"
     return f"{words}.", f"{words}: {needed - verified} more to verify."
 
 
-def _codes_to_verify(cells):
+def _codes_to_verify(cells: list[dict]) -> tuple[str, ...]:
     """The types of the counted cells whose last decision is none, or was undone."""
     open_cells = (cell for cell in cells if not (cell["decisions"] and cell["decisions"][-1]["to"]))
     return tuple(sorted({cell["code"] for cell in open_cells} - {"", NOT_A_CELL}))
@@ -161,7 +161,7 @@ def meanings_of(content: dict) -> tuple[str, ...]:
     return MEANINGS if is_reviewed(content["verification"]) else MEANINGS_WITHOUT_REVIEW
 
 
-def _gate(key, is_met, met, unmet, codes=()):
+def _gate(key: str, is_met: bool, met: str, unmet: str, codes: tuple[str, ...] = ()) -> Gate:
     return Gate(key, met if is_met else unmet, is_met, codes)
 
 
@@ -261,7 +261,7 @@ def acknowledge_flag(case, flag: str, *, by) -> Acknowledgement:
         )
         if is_new:
             keep_flags(case)
-            record("flag.acknowledge", actor=by, obj=case, case=case, changes={"flag": flag, "receipt": receipt.value})
+            record("flag.acknowledge", actor=by, obj=case, case=case, changes={"flag": flag, "receipt": str(receipt)})
     return seen
 
 

@@ -53,7 +53,7 @@ def _drawn(case) -> dict[int, list[int]]:
     Erythroblasts and smudge cells lie outside of the 400, but who reads blind must be able to meet them. Where two
     slides have enough, each reader has a slide (CLSI H20); else the cells come from all slides.
     """
-    pools = {}
+    pools: dict[int, list[tuple[int, bool]]] = {}
     for cell in current_cells(case).select_related("run"):
         if cell.code and cell.code != NOT_A_CELL:
             pools.setdefault(cell.run.slide_id, []).append((cell.pk, cell.code in LEUKOCYTES))
@@ -64,7 +64,7 @@ def _drawn(case) -> dict[int, list[int]]:
             f"A reference count needs {2 * EACH} leukocytes, {EACH} for each reader; this case has {in_all}. "
             "Upload more fields."
         )
-    largest = sorted(leukocytes, key=leukocytes.get, reverse=True)[:2]
+    largest = sorted(leukocytes, key=leukocytes.__getitem__, reverse=True)[:2]
     if len(largest) == 2 and leukocytes[largest[1]] >= EACH:
         return {place: _until_enough(pools[slide]) for place, slide in enumerate(largest, 1)}
     everything = [cell for cells in pools.values() for cell in cells]
@@ -73,7 +73,7 @@ def _drawn(case) -> dict[int, list[int]]:
     return {1: first, 2: _until_enough([cell for cell in everything if cell[0] not in taken])}
 
 
-def _until_enough(cells) -> list[int]:
+def _until_enough(cells: list[tuple[int, bool]]) -> list[int]:
     """Take cells in random order until EACH leukocytes are among them."""
     shuffled = random.SystemRandom().sample(cells, len(cells))
     taken, leukocytes = [], 0

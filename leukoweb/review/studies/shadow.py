@@ -67,8 +67,8 @@ def compare_on(slides, first, second) -> tuple[Tally, Tally, list[SlideChange]]:
     tallies = Tally(), Tally()
     changes = []
     for slide in slides:
-        runs = [finished_run(slide, detector) for detector in (first, second)]
-        if None in runs:
+        runs = [run for detector in (first, second) if (run := finished_run(slide, detector))]
+        if len(runs) < 2:
             continue
         images = set(slide.images.values_list("pk", flat=True))
         truth = [

@@ -20,7 +20,7 @@ def atlas_list(request):
     """The laboratory's pictures by type; POST by an admin adds one."""
     if request.method == "POST":
         return _add(request)
-    pictures = {}
+    pictures: dict[str, list[AtlasPicture]] = {}
     for picture in _pictures(request.user).defer("jpeg"):
         pictures.setdefault(picture.code, []).append(picture)
     rows = [(cell_type, pictures.get(cell_type.code, [])) for cell_type in CELL_TYPES]

@@ -1,5 +1,7 @@
 """Pages of reports: write, sign, read, print, export, amend, verify; what a report says comes from content.py alone."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.core.exceptions import PermissionDenied
@@ -297,7 +299,7 @@ def report_policies(request, pk):
 @require_http_methods(["GET", "POST"])
 def report_verify(request):
     """Verify an exported bundle: its own seal, its decisions counted again, and what is stored here."""
-    context = {}
+    context: dict[str, Any] = {}
     if request.method == "POST":
         file = request.FILES.get("bundle")
         if file is None:

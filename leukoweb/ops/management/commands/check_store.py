@@ -18,10 +18,10 @@ class Command(BaseCommand):
 
     def handle(self, *args, quick=False, remove_orphans=None, **options) -> None:
         if remove_orphans is not None:
-            found = orphans()
-            if len(found) != remove_orphans:
-                raise CommandError(f"{len(found)} files have no row, not {remove_orphans}: check again what is listed.")
-            self.stdout.write(f"Removed: {remove_files(found)} files without a row.")
+            files = orphans()
+            if len(files) != remove_orphans:
+                raise CommandError(f"{len(files)} files have no row, not {remove_orphans}: check again what is listed.")
+            self.stdout.write(f"Removed: {remove_files(files)} files without a row.")
             return
         found = 0
         for problem in problems_of_store(read_files=not quick):

@@ -16,7 +16,7 @@ class Command(BaseCommand):
     help = (
         "Verify sealed report bundles (no database is asked), or with --all every signed report of this installation."
     )
-    requires_system_checks = []
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser):
         parser.add_argument("files", nargs="*", type=Path, help="bundles that “Sealed bundle” on a report saved")
