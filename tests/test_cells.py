@@ -8,7 +8,6 @@ from django.urls import reverse
 
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.audit.models import Event
-from leukoweb.cases.models import Case
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.models import Decision, Report
 
@@ -349,17 +348,3 @@ def test_a_list_of_cells_costs_the_same_queries_for_ten_and_for_a_thousand(
     for case in (small, large):
         with django_assert_max_num_queries(18):
             reader.get(reverse("case_cells", args=[case.pk]))
-
-
-def test_drawn_cells_of_the_demonstration_are_never_reference_cells(make_case, make_slide, reader, pathologist):
-    """H7: not beside patients' cells, although the drawn case is signed."""
-    for number, is_drawn in (("DEMO-1", True), ("A-2", False)):
-        case = make_case(number)
-        slide = make_slide(case, {"MYO": 2})
-        slide.is_drawn = is_drawn
-        slide.save()
-        for cell in current_cells(case):
-            Decision.objects.create(cell=cell, to_code="MYO", decided_by=pathologist)
-        Report.objects.create(case=case, state=Report.State.SIGNED, created_by=pathologist)
-    shown = reader.get(reverse("reference_cells", args=["MYO"])).json()["cells"]
-    assert set(shown) == set(current_cells(Case.objects.get(accession_number="A-2")).values_list("pk", flat=True))

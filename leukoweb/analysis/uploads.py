@@ -7,7 +7,7 @@ from django.db import transaction
 
 from leukoweb.accounts.models import User
 from leukoweb.analysis.services import submit_slide
-from leukoweb.cases.intake import DISK_FULL, IN_THIS_CASE, Landed, RefusedFile, image_of, landed, sift
+from leukoweb.cases.intake import DISK_FULL, DRAWN, IN_THIS_CASE, Landed, RefusedFile, image_of, landed, sift
 from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, Slide, SlideImage
 from leukoweb.cases.retention import remove_unused_originals
 from leukoweb.cases.store import DISK_FULL_ERRORS, hashes_locked, keep_original, prepare_original
@@ -38,8 +38,9 @@ def accept_upload(
     """
     require_open(case)
     with landed(files) as (whole, refused):
-        good, bad = sift([*whole, *arrived], known=_hashes(case))
-        refused = [*stopped, *refused, *bad]
+        photographs, drawn = _apart([*whole, *arrived], case) if not is_drawn else (whole, [])
+        good, bad = sift(photographs, known=_hashes(case))
+        refused = [*stopped, *refused, *drawn, *bad]
         slide = None
         if good:
             slide, bad = _store(case, good, label=label, um_per_px=um_per_px, by=by, is_drawn=is_drawn)
@@ -76,6 +77,14 @@ def _store(
             raise
         return None, [RefusedFile(file.name, DISK_FULL, file.position) for file in good]
     return slide, refused
+
+
+def _apart(files: list[Landed], case: Case) -> tuple[list[Landed], list[RefusedFile]]:
+    """Tell photographs from the drawn pictures of a demonstration, which never leave their own case."""
+    elsewhere = SlideImage.objects.filter(slide__is_drawn=True).exclude(slide__case=case)
+    drawn = set(elsewhere.filter(sha256__in=[file.sha256 for file in files]).values_list("sha256", flat=True))
+    refused = [RefusedFile(file.name, DRAWN, file.position) for file in files if file.sha256 in drawn]
+    return [file for file in files if file.sha256 not in drawn], refused
 
 
 def _warn_of_other_patients(case: Case, images: list[SlideImage]) -> None:

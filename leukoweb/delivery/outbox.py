@@ -47,10 +47,13 @@ def collect(interface: Interface) -> int:
 
 
 def _message_of(interface: Interface, event: Event) -> Message | None:
+    """Write the message of an event; None where drawn cells were signed, which are nobody's result."""
     now = timezone.localtime()
     given = {"zone_time": now, "authority": interface.authority}
     if event.action == SIGNED:
         report = Report.objects.select_related("case__laboratory", "case__patient").get(pk=event.object_id)
+        if any(image["is_drawn"] for image in report.content["images"]):
+            return None
         case, control_id = report.case, report.seal[:20]
         raw = result_message(report, control_id=control_id, **given)
     else:

@@ -112,6 +112,11 @@ class ReportQuerySet(models.QuerySet):
         """The reports of the cases that the user may see."""
         return self.filter(case__in=Case.objects.visible_to(user))
 
+    def in_force(self) -> "ReportQuerySet":
+        """The signed reports that hold: neither withdrawn nor amended by another signed one."""
+        signed = self.filter(state=Report.State.SIGNED, withdrawal=None)
+        return signed.exclude(amended_by__state=Report.State.SIGNED)
+
 
 class Report(models.Model):
     """A version of a case's report: DRAFT -> SIGNED; a signed one is never changed, only amended."""

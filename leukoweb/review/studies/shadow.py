@@ -50,10 +50,9 @@ class SlideChange:
 
 
 def signed_slides(limit: int):
-    """The slides of the cases signed last whose pixels are still there to be read."""
-    cases = Report.objects.filter(state=Report.State.SIGNED).order_by("-signed_at").values_list("case_id", flat=True)
-    case_ids = list(dict.fromkeys(cases[: 5 * limit]))[:limit]
-    slides = Slide.objects.filter(case_id__in=case_ids).exclude(images__expired_at__isnull=False)
+    """The photographed slides of the reports in force that were signed last, as far as their pixels are still there."""
+    case_ids = list(Report.objects.in_force().order_by("-signed_at").values_list("case_id", flat=True)[:limit])
+    slides = Slide.objects.filter(case_id__in=case_ids, is_drawn=False).exclude(images__expired_at__isnull=False)
     return list(slides.select_related("case__laboratory").order_by("-id"))
 
 

@@ -16,14 +16,14 @@ from detection.cell_types import BY_CODE, CODES, UNIDENTIFIED
 from detection.images import unpack_image
 from leukoweb.analysis.models import ImageResult
 from leukoweb.audit.services import record
-from leukoweb.cases.models import Case, SlideImage
+from leukoweb.cases.models import SlideImage
 from leukoweb.cases.store import original_path
 from leukoweb.review.models import Report
-from leukoweb.review.services import last_signed, signed_cells
+from leukoweb.review.services import signed_cells
 
 
 def export_training_set(folder: Path, *, laboratory, by=None) -> int:
-    """Write every image that the laboratory's last signed reports cover, with its signed labels; returns their number.
+    """Write every image that the laboratory's reports in force cover, with its signed labels; returns their number.
 
     Raises FileExistsError when the folder holds something, so that two exports never mix.
     """
@@ -31,9 +31,8 @@ def export_training_set(folder: Path, *, laboratory, by=None) -> int:
     for part in ("images", "labels"):
         (folder / part).mkdir()
     rows = []
-    for case in Case.objects.filter(laboratory=laboratory, reports__state=Report.State.SIGNED).distinct():
-        patient = f"P{_pseudonym('patient', case.patient_id)}"
-        report = last_signed(case)
+    for report in Report.objects.in_force().filter(case__laboratory=laboratory).select_related("case").order_by("case"):
+        patient = f"P{_pseudonym('patient', report.case.patient_id)}"
         cells, signed = signed_cells(report), [image["id"] for image in report.content["images"]]
         for image in SlideImage.objects.filter(pk__in=signed, slide__is_drawn=False, expired_at=None):
             name = f"{patient}_{_pseudonym('image', image.pk)}"

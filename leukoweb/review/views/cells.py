@@ -126,12 +126,12 @@ def case_presence(request, pk):
 @requires("read_cases")
 @require_GET
 def reference_cells(request, code):
-    """Pictures of a type: the laboratory's atlas, and cells of its signed reports, the last ones first; none drawn."""
+    """Pictures of a type: the laboratory's atlas, and cells of its reports in force, the last first; none drawn."""
     signed = Decision.objects.filter(
         to_code=code,
         cell__in=Cell.objects.visible_to(request.user).counted(),
         cell__run__slide__is_drawn=False,
-        cell__run__slide__case__reports__state=Report.State.SIGNED,
+        cell__run__slide__case__in=Report.objects.in_force().values("case"),
     ).order_by("-id")
     keys = list(dict.fromkeys(signed.values_list("cell_id", flat=True)[: 5 * REFERENCES]))
     still = doors.with_labels(Cell.objects.filter(pk__in=keys)).filter(code=code).values_list("pk", flat=True)
