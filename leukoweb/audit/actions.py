@@ -30,6 +30,7 @@ class Action(models.TextChoices):
     CASE_REJECT = "case.reject", "rejected the specimen"
     CASE_RETURN = "case.return", "returned the case"
     CASE_TAKE_BACK = "case.take_back", "took the case back"
+    CBC_RECEIVE = "cbc.receive", "received a blood count"
     CELL_ADD = "cell.add", "added a cell"
     CELL_CONFIRM = "cell.confirm", "confirmed cells"
     CELL_REDO = "cell.redo", "made a step of labelling again"

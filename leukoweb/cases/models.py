@@ -225,6 +225,29 @@ class Case(models.Model):
         return self.accession_number
 
 
+class CbcResult(models.Model):
+    """One run of an analyser over the specimen of a case; runs stand beside each other and are never changed."""
+
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="cbc_results")
+    run = models.PositiveIntegerField(help_text="1 for the first of the case.")
+    analyser = models.CharField(max_length=100, validators=[ONE_LINE])
+    measured_at = models.DateTimeField(null=True)
+    is_final = models.BooleanField(help_text="Whether the analyser's operator released it.")
+    values = models.JSONField(help_text="See cbc.CbcValue.")
+    remarks = models.JSONField(default=list, help_text="What the analyser suspects, in its words.")
+    warnings = models.JSONField(default=list, help_text="What should be checked, in sentences.")
+    received_at = models.DateTimeField(default=timezone.now)
+    received_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["case", "run"], name="cbc_run_once_per_case")]
+        ordering = ["-is_final", "-run"]
+
+    def amounts(self) -> dict[str, float | None]:
+        """Key to amount in the first unit of its kind; None where the analyser gave no number."""
+        return {value["key"]: value["amount"] for value in self.values}
+
+
 class SlideQuerySet(models.QuerySet):
     def visible_to(self, user):
         """The slides of the cases that the user may see."""

@@ -30,6 +30,7 @@ def changes_between(before: dict, now: dict) -> list[Change]:
         *_named(PATIENT, before["patient"], now["patient"]),
         *_named(SPECIMEN, before["specimen"], now["specimen"]),
         ("Leukocytes counted", str(before["differential"]["total"]), str(now["differential"]["total"])),
+        *cbc_pairs(before, now),
         *_figures(before, now),
         ("Flags", _titles(before), _titles(now)),
         *_named(WORDS, before["report"], now["report"]),
@@ -41,6 +42,16 @@ def changes_between(before: dict, now: dict) -> list[Change]:
 
 def _named(names, before, now):
     return [(what, _text(before.get(name)), _text(now.get(name))) for name, what in names.items()]
+
+
+def cbc_pairs(before: dict, now: dict) -> list[tuple[str, str, str]]:
+    """Return the values of both blood counts, side by side."""
+    old, new = ({v["key"]: v for v in (content.get("cbc") or {}).get("values", [])} for content in (before, now))
+    return [((old | new)[key]["name"], _value(old.get(key)), _value(new.get(key))) for key in {**old, **new}]
+
+
+def _value(value):
+    return " ".join(part for part in (value["sent"], value["unit"], value["note"]) if part) if value else ""
 
 
 def _figures(before, now):

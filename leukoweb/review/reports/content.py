@@ -3,12 +3,15 @@
 It reads the case as it is now; a signed report is never rebuilt here, its stored content is.
 """
 
+from datetime import datetime
+
 from django.conf import settings
 from django.utils import timezone
 
 from leukoweb.accounts.resets import note_of_reset
 from leukoweb.analysis.models import ImageResult, Run
-from leukoweb.cases.models import Slide, SlideImage
+from leukoweb.cases.cbc import PARAMETERS
+from leukoweb.cases.models import Case, CbcResult, Slide, SlideImage
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.models import Acknowledgement, Decision, HandOver
@@ -63,6 +66,8 @@ def content_of(report) -> dict:
         "hand_over": _hand_over(case),
         "reference": reference_section(case),
     }
+    if runs := cbc_runs(case):
+        content["cbc"] = runs[0] | {"runs": len(runs)}
     return {**content, "amendment": _amendment(report, content)}
 
 
@@ -142,6 +147,28 @@ def specimen_of(case) -> dict:
         "clinical_note": case.clinical_note,
         "wbc": None if wbc is None else vars(wbc),
     }
+
+
+def cbc_runs(case: Case) -> list[dict]:
+    """The blood counts of a case, the one that is reported first: the newest that is final, else the newest."""
+    return [
+        {
+            "run": result.run,
+            "analyser": result.analyser,
+            "measured_at": _iso(result.measured_at),
+            "received_at": _iso(result.received_at),
+            "is_final": result.is_final,
+            "values": [value | {"name": PARAMETERS[value["key"]].name} for value in result.values],
+            "remarks": result.remarks,
+            "warnings": result.warnings,
+        }
+        for result in CbcResult.objects.filter(case=case)
+    ]
+
+
+def cbc_after(case_id: int, signed_at: datetime) -> bool:
+    """Say whether a blood count came after a signature: a person decides whether the report is amended."""
+    return CbcResult.objects.filter(case=case_id, received_at__gt=signed_at).exists()
 
 
 def _loinc(differential, lya_meaning):

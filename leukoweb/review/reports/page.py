@@ -10,7 +10,7 @@ from leukoweb.audit.models import Event
 from leukoweb.review.counting.phrases import filled
 from leukoweb.review.counting.table import figures_of, lines_of
 from leukoweb.review.models import Phrase, Report, Withdrawal
-from leukoweb.review.reports.content import content_of
+from leukoweb.review.reports.content import cbc_after, content_of
 from leukoweb.review.reports.verification import Verification, sentence_of, status_of, verification_of
 
 CHOICES_OF_A_TYPE = 6
@@ -32,6 +32,7 @@ def page_of(report: Report, content: dict) -> dict:
         "previous": content.get("previous"),
         "clipboard": figures_of(lines),
         "newer": newer,
+        "newer_cbc": newer is None and report.signed_at is not None and cbc_after(report.case_id, report.signed_at),
         "withdrawal": withdrawal_of(report),
         "status": report_status(report, content, newer),
         "verification": sentence_of(verified(content)),

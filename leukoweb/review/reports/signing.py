@@ -36,7 +36,7 @@ MOST_COMMENT, MOST_REASON = 10_000, 1_000
 # Where the policy lets cells pass that no person verified, nobody signs for their review.
 MEANINGS_WITHOUT_REVIEW = ("Approval", "Responsibility for the reported results")
 
-_SEEN = ("patient", "specimen", "counts", "differential", "policies", "detectors", "images", "cells")
+_SEEN = ("patient", "specimen", "cbc", "counts", "differential", "policies", "detectors", "images", "cells")
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def within(text: str, most: int, field: str) -> str:
 
 def fingerprint(content: dict) -> str:
     """What a signer has seen of cells and figures; words and pictures are the signer's own."""
-    return digest({name: content[name] for name in _SEEN})
+    return digest({name: content.get(name) for name in _SEEN})
 
 
 def hand_over(case, *, by, is_confirmed: bool = False) -> Verification:

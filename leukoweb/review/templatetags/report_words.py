@@ -4,7 +4,10 @@ from django import template
 
 register = template.Library()
 
-UNITS = {"10*9/L": "× 10⁹/L", "10*3/uL": "× 10³/µL", "/uL": "/µL"}
+UNITS = {
+    "10*9/L": "× 10⁹/L", "10*3/uL": "× 10³/µL", "/uL": "/µL", "10*12/L": "× 10¹²/L", "10*6/uL": "× 10⁶/µL",
+    "/100{WBCs}": "per 100 WBC",
+}  # fmt: skip
 SEXES = {"F": "female", "M": "male"}
 YEARS_WITH_MONTHS = 2
 

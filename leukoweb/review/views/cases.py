@@ -16,8 +16,9 @@ from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.counting.table import figures_of, lines_of
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports import signing
+from leukoweb.review.reports.content import cbc_after, cbc_runs
 from leukoweb.review.reports.verification import is_reviewed, status_of
-from leukoweb.review.services import age_of, count_case, previous_result, verification_of_count
+from leukoweb.review.services import age_of, count_case, last_signed, previous_result, verification_of_count
 
 
 def visible_case(user, pk):
@@ -90,6 +91,8 @@ def _live(case):
         "is_waiting": bool(waiting) and differential.is_empty,
         "analysing": waiting,
         "limits": [said.bench for said in count.sentences if said.bench] if _has_result(case, count) else [],
+        "cbc_runs": cbc_runs(case),
+        "newer_cbc": newer_cbc(case),
         "wbc_warnings": [] if is_rejected else [warning.bench for warning in count.wbc_warnings],
         "verification": verification,
         "status": status_of(verification, is_signed=case.state == SIGNED),
@@ -97,6 +100,12 @@ def _live(case):
         "uncovered": _uncovered(case),
         "hand_over": HandOver.objects.filter(case=case).select_related("handed_over_by", "returned_by").first(),
     }
+
+
+def newer_cbc(case: Case) -> bool:
+    """Whether a blood count came after the signature in force, and no amendment was opened yet."""
+    signed = last_signed(case) if case.state == SIGNED else None
+    return signed is not None and cbc_after(case.pk, signed.signed_at)
 
 
 def receipts_of(case) -> dict:

@@ -1,0 +1,187 @@
+"""The blood count of an analyser: its parameters, their units, the values that analysers write, and contradictions.
+
+Pure functions of texts and numbers (C14). Who sent a count, and what becomes of one that is refused, is left to others.
+
+Notes
+-----
+No limit of health stands here, only what cannot be: a share over 100 %, a white cell count that no blood holds
+(wbc.py), and red cell indices that do not follow from their own definition (MCV = HCT / RBC, MCH = HGB / RBC,
+MCHC = HGB / HCT).
+The codes are those that analysers send in the public messages of DIGI-UW/OpenELIS-Global-2 (MPL-2.0).
+"""
+
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from leukoweb.cases.wbc import GIGA_PER_L, refusal_of
+from leukoweb.cases.wbc import unit_of as count_unit_of
+
+INDEX_TOLERANCE = 0.1  # rounding of three printed values stays far below; another specimen's values do not
+NOT_MEASURED, OVER_RANGE = "not measured", "over the range of the analyser"
+# What a unit of each kind is in the first one; the first is what values are compared in.
+UNITS: dict[str, dict[str, float]] = {
+    "count": GIGA_PER_L,
+    "red": {"10*12/L": 1.0, "10*6/uL": 1.0, "/uL": 1e-6},
+    "mass": {"g/L": 1.0, "g/dL": 10.0},
+    "part": {"%": 1.0, "L/L": 100.0},
+    "share": {"%": 1.0},
+    "volume": {"fL": 1.0},
+    "weight": {"pg": 1.0},
+    "width": {"%": 1.0},
+    "per_100": {"/100{WBCs}": 1.0},
+}
+_SPELLINGS = {
+    "red": {"1012/l": "10*12/L", "10e12/l": "10*12/L", "t/l": "10*12/L", "/pl": "10*12/L", "106/ul": "10*6/uL",
+            "10e6/ul": "10*6/uL", "m/ul": "10*6/uL", "mio/ul": "10*6/uL", "106/mm3": "10*6/uL", "m/mm3": "10*6/uL",
+            "/ul": "/uL"},
+    "mass": {"g/l": "g/L", "g/dl": "g/dL"},
+    "part": {"%": "%", "l/l": "L/L"},
+    "share": {"%": "%"},
+    "volume": {"fl": "fL", "um3": "fL", "u3": "fL"},
+    "weight": {"pg": "pg"},
+    "width": {"%": "%"},
+    "per_100": {"/100wbc": "/100{WBCs}", "/100wbcs": "/100{WBCs}", "per100wbc": "/100{WBCs}", "%": "/100{WBCs}"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One value of a blood count; `kind` is a key of UNITS."""
+
+    key: str
+    name: str
+    kind: str
+
+
+_CELLS = {"NEU": "Neutrophils", "LYM": "Lymphocytes", "MXD": "Mixed cells", "MON": "Monocytes", "EOS": "Eosinophils",
+          "BAS": "Basophils", "IG": "Immature granulocytes"}  # fmt: skip
+PARAMETERS = {
+    parameter.key: parameter
+    for parameter in (
+        Parameter("WBC", "White blood cells", "count"),
+        Parameter("RBC", "Red blood cells", "red"),
+        Parameter("HGB", "Haemoglobin", "mass"),
+        Parameter("HCT", "Haematocrit", "part"),
+        Parameter("MCV", "Mean cell volume", "volume"),
+        Parameter("MCH", "Mean cell haemoglobin", "weight"),
+        Parameter("MCHC", "Mean cell haemoglobin concentration", "mass"),
+        Parameter("RDW", "Red cell distribution width", "width"),
+        Parameter("PLT", "Platelets", "count"),
+        Parameter("MPV", "Mean platelet volume", "volume"),
+        Parameter("NRBC", "Nucleated red cells", "per_100"),
+        *(Parameter(f"{code}%", name, "share") for code, name in _CELLS.items()),
+        *(Parameter(f"{code}#", f"{name}, absolute", "count") for code, name in _CELLS.items()),
+    )
+}
+
+
+class CbcRefused(ValueError):
+    """Say in one sentence why a value cannot be taken; `part` is "value" or "unit"."""
+
+    def __init__(self, sentence: str, part: str = "value") -> None:
+        super().__init__(sentence)
+        self.part = part
+
+
+@dataclass(frozen=True)
+class CbcValue:
+    """One value as it is kept: `value` in `unit`, and `amount` in the first unit of its kind; None without a number."""
+
+    key: str
+    value: float | None
+    unit: str
+    amount: float | None
+    sent: str
+    range: str = ""
+    call: str = ""
+    note: str = ""
+
+    def as_dict(self) -> dict[str, str | float | None]:
+        """Return JSON values."""
+        return vars(self) | {}
+
+
+def unit_of(text: str, parameter: Parameter) -> str:
+    """Return the unit of a parameter that a spelling means; "" where it means none of them."""
+    if parameter.kind == "count":
+        found = count_unit_of(text)
+        return found if found in GIGA_PER_L else ""
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("μ", "u").replace("×", "")
+    plain = "".join(sign for sign in plain if not sign.isspace() and sign not in "^*.·,{}[]")
+    known = _SPELLINGS[parameter.kind]
+    return known.get(plain) or known.get(plain.removeprefix("x"), "")
+
+
+def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = "") -> CbcValue:
+    """Read one value as an analyser writes it.
+
+    Parameters
+    ----------
+    key : str
+        One of PARAMETERS.
+    sent, unit : str
+        As sent. Dashes mean that the analyser measured nothing, pluses that the value lies over its range; an asterisk
+        beside a number marks it as doubtful. None of these becomes a number.
+    limits, call : str
+        Reference range and call of the analyser, kept as sent.
+
+    Raises
+    ------
+    CbcRefused
+        When the value is no number, cannot be, or has no unit or one that does not belong to it.
+    """
+    parameter, text = PARAMETERS[key], sent.strip()
+    common = {"key": key, "sent": text, "range": limits, "call": call}
+    if not text or set(text) <= set("-*. "):
+        return CbcValue(value=None, unit="", amount=None, note=NOT_MEASURED, **common)
+    if set(text) <= set("+> "):
+        return CbcValue(value=None, unit="", amount=None, note=OVER_RANGE, **common)
+    number, note = text.strip("* "), "doubtful" if "*" in text else ""
+    if number[:1] in "<>":
+        number, note = number[1:].strip(), f"{'less' if number[0] == '<' else 'more'} than this"
+    if not re.fullmatch(r"[+-]?\d{1,9}(?:[.,]\d{1,6})?", number):
+        raise CbcRefused(f"{parameter.name}: “{text[:40]}” is no value of an analyser.")
+    value = float(number.replace(",", "."))
+    if not unit.strip():
+        raise CbcRefused(f"{parameter.name}: the unit is missing, and none is assumed.", "unit")
+    known = unit_of(unit, parameter)
+    if not known:
+        units = ", ".join(UNITS[parameter.kind])
+        raise CbcRefused(f"{parameter.name}: “{unit[:40]}” is no unit of it; use one of {units}.", "unit")
+    if sentence := _impossible(parameter, value, known):
+        raise CbcRefused(sentence)
+    amount = value * UNITS[parameter.kind][known]
+    return CbcValue(value=value, unit=known, amount=round(amount, 6), note=note, **common)
+
+
+def _impossible(parameter: Parameter, value: float, unit: str) -> str:
+    if value < 0 or not math.isfinite(value):
+        return f"{parameter.name}: a value below 0 cannot be."
+    if parameter.key == "WBC" and value and (sentence := refusal_of(value, unit)):
+        return sentence
+    if parameter.kind in ("share", "part", "width") and value * UNITS[parameter.kind][unit] > 100:
+        return f"{parameter.name}: {value:g} {unit} is more than the whole."
+    return ""
+
+
+def contradictions_of(values: dict[str, float | None]) -> list[str]:
+    """Return where red cell values contradict their own definition, in sentences.
+
+    Parameters
+    ----------
+    values : dict
+        Key to amount, in the first unit of each kind: RBC 10*12/L, HGB and MCHC g/L, HCT %, MCV fL, MCH pg.
+    """
+    rbc, hgb, hct = (values.get(key) for key in ("RBC", "HGB", "HCT"))
+    expected = {
+        "MCV": hct * 10 / rbc if hct and rbc else None,
+        "MCH": hgb / rbc if hgb and rbc else None,
+        "MCHC": hgb / hct * 100 if hgb and hct else None,
+    }
+    return [
+        f"{PARAMETERS[key].name} {found:g} does not follow from the other red cell values ({right:.1f})."
+        for key, right in expected.items()
+        if right and (found := values.get(key)) and abs(found / right - 1) > INDEX_TOLERANCE
+    ]
