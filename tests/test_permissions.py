@@ -159,6 +159,8 @@ TABLE = {
     "interface_list": (ADMINS, "no"),
     "interface_add": (ADMINS, ADMINS),
     "interface_edit": (ADMINS, ADMINS),
+    "interface_codes": (ADMINS, ADMINS),
+    "counts_upload": (READERS, READERS),
     "message_list": (READERS, "no"),
     "message_detail": (OWN, "no"),
     "message_replay": ("no", OWN),

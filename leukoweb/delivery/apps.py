@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class DeliveryConfig(AppConfig):
-    """Orders in, results out."""
+    """Orders and blood counts in, results out."""
 
     name = "leukoweb.delivery"
     label = "delivery"

@@ -2,9 +2,12 @@
 
 from django import forms
 
-from leukoweb.delivery.models import Interface, Message
+from leukoweb.accounts.models import Laboratory
+from leukoweb.cases.cbc import PARAMETERS
+from leukoweb.delivery.models import FILM, Interface, Message
+from leukoweb.delivery.results_in import FLAG, IGNORE
 
-MEANINGS = ("film", "ignore")
+MOST_FILE_BYTES = 2**20
 
 
 class InterfaceForm(forms.ModelForm):
@@ -12,9 +15,11 @@ class InterfaceForm(forms.ModelForm):
 
     codes = forms.CharField(
         required=False,
-        label="Order codes",
+        label="Codes",
         widget=forms.Textarea(attrs={"rows": 5}),
-        help_text="One a line, such as “FILM film” or “CBC ignore”. Orders with other codes are held.",
+        help_text="One a line: the sender's code, a blank, what it means here. Orders: “FILM film”, “CBC ignore”. "
+        "Blood counts: “RDW-CV RDW”, “Blasts? flag”, “GLU ignore”; WBC, RBC, HGB and their like are known. Messages "
+        "with other codes are held.",
     )
 
     class Meta:
@@ -35,8 +40,9 @@ class InterfaceForm(forms.ModelForm):
             if not line.strip():
                 continue
             code, _, meaning = line.strip().rpartition(" ")
-            if not code or meaning not in MEANINGS:
-                raise forms.ValidationError(f"“{line.strip()}”: write the code, a space, and {' or '.join(MEANINGS)}.")
+            meanings = Interface(direction=self.cleaned_data.get("direction", "")).meanings
+            if not code or meaning not in meanings:
+                raise forms.ValidationError(f"“{line.strip()}”: write the code, a space, and {' or '.join(meanings)}.")
             codes[code.strip()] = meaning
         return codes
 
@@ -47,6 +53,55 @@ class InterfaceForm(forms.ModelForm):
         if same.exclude(pk=self.instance.pk).exists():
             self.add_error("name", "There is an interface of this name already. Choose another name.")
         return cleaned
+
+
+class CodesForm(forms.Form):
+    """What the codes mean that held messages of an interface carry; one left open stays held."""
+
+    def __init__(self, given: dict | None, interface: Interface) -> None:
+        super().__init__(given)
+        self.codes: dict[str, str] = {}
+        waiting = Message.objects.filter(interface=interface, state=Message.State.HELD).exclude(unknown_codes={})
+        for codes in waiting.values_list("unknown_codes", flat=True):
+            self.codes |= codes
+        choices = [("", "not yet"), *((meaning, _words(meaning)) for meaning in interface.meanings)]
+        for number, (code, name) in enumerate(sorted(self.codes.items())):
+            label = f"{code} ({name})" if name and name != code else code
+            self.fields[f"code{number}"] = forms.ChoiceField(choices=choices, required=False, label=label)
+
+    def chosen(self) -> dict[str, str]:
+        """Return the codes that were given a meaning."""
+        given = (self.cleaned_data[f"code{number}"] for number in range(len(self.codes)))
+        return {code: meaning for code, meaning in zip(sorted(self.codes), given) if meaning}
+
+
+def _words(meaning: str) -> str:
+    if meaning in PARAMETERS:
+        return f"{meaning}, {PARAMETERS[meaning].name}"
+    return {FLAG: "a flag of the analyser", IGNORE: "ignore it", FILM: "a blood film"}[meaning]
+
+
+class CountsForm(forms.Form):
+    """A file of blood counts, and the interface whose codes it uses."""
+
+    interface = forms.ModelChoiceField(Interface.objects.none(), empty_label=None)
+    file = forms.FileField(
+        label="CSV file",
+        help_text="Columns: specimen, code, value, unit; also range, flag, status, measured_at, analyser.",
+    )
+
+    def __init__(self, *args, laboratory: Laboratory) -> None:
+        super().__init__(*args)
+        self.fields["interface"].queryset = Interface.objects.filter(
+            laboratory=laboratory, is_active=True, direction=Interface.Direction.CBC_CSV
+        )
+
+    def clean_file(self) -> bytes:
+        """Return the bytes of the file; one that is too large is refused."""
+        file = self.cleaned_data["file"]
+        if file.size > MOST_FILE_BYTES:
+            raise forms.ValidationError(f"The file is larger than {MOST_FILE_BYTES / 2**20:g} MiB: send it in parts.")
+        return file.read()
 
 
 class MessageFilter(forms.Form):

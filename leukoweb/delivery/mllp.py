@@ -1,26 +1,23 @@
-"""Carry HL7 messages over TCP in the minimal lower layer protocol: a server for orders, a client for results.
+"""Carry HL7 messages over TCP in the minimal lower layer protocol: a conversation with a sender, a client for results.
 
-It leaves what a message means to `services`; bytes of a message never reach the log.
+It leaves what a message means to the caller; bytes of a message never reach the log.
 """
 
 import asyncio
 import logging
 import ssl
 from asyncio import IncompleteReadError
+from collections.abc import Awaitable, Callable
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import close_old_connections
-from hl7.mllp import InvalidBlockError, open_hl7_connection, start_hl7_server
+from hl7.mllp import InvalidBlockError, open_hl7_connection
 from hl7.mllp.streams import HL7StreamReader, HL7StreamWriter
 
-from leukoweb.delivery import services
 from leukoweb.delivery.hl7 import MAX_BYTES
 from leukoweb.delivery.models import Interface
 
 log = logging.getLogger(__name__)
-LOOK_EVERY_S = 5.0
-IDLE_LIMIT_S = 3600.0
+Take = Callable[[bytes], Awaitable[bytes]]
 ANSWER_LIMIT_S = 30.0
 
 
@@ -46,77 +43,30 @@ def client_tls() -> ssl.SSLContext:
     return context
 
 
-async def listen(stop: asyncio.Event | None = None) -> None:
-    """Listen for every active interface of orders until `stop` is set; changes of interfaces are followed."""
-    stop = stop or asyncio.Event()
-    servers: dict[tuple, asyncio.Server] = {}
-    while not stop.is_set():
-        wanted = await sync_to_async(_wanted)()
-        for key in servers.keys() - wanted.keys():
-            servers.pop(key).close()
-        for key in wanted.keys() - servers.keys():
-            try:
-                servers[key] = await _serve(wanted[key])
-                log.info("interface %s listens on port %s", wanted[key].pk, wanted[key].port)
-            except OSError as error:
-                log.error("interface %s cannot listen on port %s: %s", wanted[key].pk, wanted[key].port, error.strerror)
-        try:
-            await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
-        except TimeoutError:
-            continue
-    for server in servers.values():
-        server.close()
+async def converse(reader: HL7StreamReader, writer: HL7StreamWriter, take: Take, *, idle_s: float) -> None:
+    """Answer messages until the peer goes away or sends what is no frame; `take` returns the answer to a message.
+
+    Raises
+    ------
+    TimeoutError, IncompleteReadError, ConnectionError
+        When the peer is silent for too long or gone.
+    """
+    while await _answer_one(reader, writer, take, idle_s):
+        pass
 
 
-def _wanted() -> dict[tuple, Interface]:
-    close_old_connections()
-    active = Interface.objects.filter(is_active=True, direction=Interface.Direction.ORDERS_IN)
-    return {(i.pk, i.host, i.port, i.use_tls): i for i in active.select_related("laboratory")}
-
-
-async def _serve(interface: Interface) -> asyncio.Server:
-    async def converse(reader: HL7StreamReader, writer: HL7StreamWriter) -> None:
-        conversations.add(task := asyncio.current_task())  # the event loop itself keeps only a weak reference
-        try:
-            while await _answer_one(interface, reader, writer):
-                pass
-        except (ConnectionError, IncompleteReadError, TimeoutError):
-            pass  # the peer went away: what it sent whole was stored
-        except Exception:
-            log.exception("interface %s: a conversation ended by an error", interface.pk)
-        finally:
-            conversations.discard(task)
-            writer.close()
-
-    conversations: set = set()
-    return await start_hl7_server(
-        converse, interface.host, interface.port, limit=MAX_BYTES + 2**16, encoding="latin-1",
-        ssl=server_tls() if interface.use_tls else None,
-    )  # fmt: skip
-
-
-async def _answer_one(interface: Interface, reader: HL7StreamReader, writer: HL7StreamWriter) -> bool:
+async def _answer_one(reader: HL7StreamReader, writer: HL7StreamWriter, take: Take, idle_s: float) -> bool:
     """Take one message and answer it; False when the connection must end."""
-    peer = writer.get_extra_info("peername") or ("",)
     try:
-        raw = await asyncio.wait_for(reader.readblock(), IDLE_LIMIT_S)
+        raw = await asyncio.wait_for(reader.readblock(), idle_s)
     except InvalidBlockError:
-        log.warning("interface %s: bytes outside of an MLLP frame; the connection is closed", interface.pk)
+        log.warning("bytes outside of an MLLP frame: the connection is closed")
         return False
     except ValueError:  # longer than the limit; what came was dropped
         raw = b""
-    answer = await sync_to_async(_receive, thread_sensitive=False)(interface, bytes(raw), str(peer[0]))
-    writer.writeblock(answer)
+    writer.writeblock(await take(bytes(raw)))
     await writer.drain()
     return bool(raw)
-
-
-def _receive(interface: Interface, raw: bytes, peer: str) -> bytes:
-    close_old_connections()
-    try:
-        return services.receive(interface, raw, peer=peer)
-    finally:
-        close_old_connections()
 
 
 def deliver(interface: Interface, raw: bytes, *, patience_s: float = ANSWER_LIMIT_S) -> bytes:

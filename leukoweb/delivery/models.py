@@ -7,16 +7,23 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from leukoweb.accounts.models import Laboratory
+from leukoweb.cases.cbc import PARAMETERS
 from leukoweb.cases.models import Case
 from leukoweb.delivery.hl7 import CHARACTER_SETS
+from leukoweb.delivery.results_in import FLAG, IGNORE
 from leukoweb.review.models import Report
+
+FILM = "film"
 
 
 class Interface(models.Model):
-    """One connection of a laboratory: orders that come in, or results that go out."""
+    """One connection of a laboratory: orders or blood counts that come in, or results that go out."""
 
     class Direction(models.TextChoices):
         ORDERS_IN = "orders_in", "Orders in (HL7 v2 over MLLP)"
+        CBC_HL7 = "cbc_hl7", "Blood counts in (HL7 v2 over MLLP)"
+        CBC_ASTM = "cbc_astm", "Blood counts in (ASTM LIS2-A2 over TCP)"
+        CBC_CSV = "cbc_csv", "Blood counts in (CSV files by page)"
         RESULTS_OUT = "results_out", "Results out (HL7 v2 over MLLP)"
 
     class Accession(models.TextChoices):
@@ -47,7 +54,7 @@ class Interface(models.Model):
         "accession number from", max_length=10, choices=Accession, default=Accession.FILLER
     )
     codes = models.JSONField(
-        "order codes", default=dict, blank=True, help_text="OBR-4 code to “film” or “ignore”; other codes are held."
+        default=dict, blank=True, help_text="The sender's code to what it means here; other codes are held."
     )
     acts_as = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", help_text="Account in the audit trail."
@@ -60,6 +67,33 @@ class Interface(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_hl7(self) -> bool:
+        """Whether its messages are HL7 v2, each with an acknowledgement."""
+        return self.direction not in (self.Direction.CBC_ASTM, self.Direction.CBC_CSV)
+
+    @property
+    def takes_counts(self) -> bool:
+        """Whether blood counts come in here."""
+        return self.direction in COUNTS
+
+    @property
+    def meanings(self) -> list[str]:
+        """What a sender's code may mean here."""
+        if self.takes_counts:
+            return [*PARAMETERS, FLAG, IGNORE]
+        return [FILM, IGNORE]
+
+    def meaning_of(self, code: str) -> str:
+        """Return what a code of the sender means; "" where nobody has said it. Known parameters need no mapping."""
+        if not self.takes_counts:
+            return self.codes.get(code, "")
+        return self.codes.get(code) or (code.upper() if code.upper() in PARAMETERS else "")
+
+
+COUNTS = {Interface.Direction.CBC_HL7, Interface.Direction.CBC_ASTM, Interface.Direction.CBC_CSV}
+LISTENING = (Interface.Direction.ORDERS_IN, Interface.Direction.CBC_HL7, Interface.Direction.CBC_ASTM)
 
 
 class MessageQuerySet(models.QuerySet):
@@ -75,6 +109,7 @@ class Message(models.Model):
         RECEIVED = "received", "Received"
         APPLIED = "applied", "Applied"
         HELD = "held", "Held for a person"
+        PARKED = "parked", "Waits for its case"
         REFUSED = "refused", "Refused"
         REPEATED = "repeated", "Repeated"
         DISMISSED = "dismissed", "Dismissed"
@@ -90,6 +125,7 @@ class Message(models.Model):
     sha256 = models.CharField(max_length=64, db_index=True)
     peer = models.CharField(max_length=100, blank=True)
     state = models.CharField(max_length=20, choices=State)
+    unknown_codes = models.JSONField(default=dict, help_text="Codes that nobody has mapped yet, with their names.")
     sentence = models.TextField(blank=True, help_text="Why it was held, refused or not delivered.")
     answer = models.BinaryField(default=bytes, help_text="The acknowledgement, as it was sent or received.")
     case = models.ForeignKey(Case, on_delete=models.PROTECT, null=True, blank=True, related_name="messages")
@@ -119,6 +155,13 @@ class Message(models.Model):
     def text(self) -> str:
         """The message for a person's eye: one segment a line."""
         return bytes(self.raw).decode("utf-8", "replace").replace("\r", "\n")
+
+
+class ParkedSpecimen(models.Model):
+    """A specimen of a message that no case has yet: most blood counts never get a film."""
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="parked")
+    number = models.CharField(max_length=200, db_index=True)
 
 
 def new_control_id() -> str:

@@ -1,41 +1,30 @@
-"""Receive orders and settle what is held; one transaction applies a message, its answer and its audit event together.
+"""Receive messages and settle what is held; one transaction applies a message, its answer and its audit event together.
 
-It leaves reading to `hl7` and `orders`, sending to `outbox`, and sockets to `mllp`.
+What a message does to cases is left to `ordering` and `counts_in`, sending to `outbox`, and sockets to `listening`.
 """
 
 import hashlib
-from datetime import datetime
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from leukoweb.accounts.models import User
 from leukoweb.accounts.roles import TECHNOLOGIST
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
-from leukoweb.cases.models import Case, Patient, Slide
-from leukoweb.cases.services import edit_case, register_case, reject_case
+from leukoweb.cases.models import Case
+from leukoweb.delivery.counts_in import apply_counts
 from leukoweb.delivery.hl7 import VERSIONS, Hl7, MessageRefused, acknowledgement, read
-from leukoweb.delivery.models import Interface, Message, new_control_id
-from leukoweb.delivery.orders import (
-    CANCEL,
-    NEW,
-    ORDER_MESSAGES,
-    OrderGiven,
-    PersonGiven,
-    read_orders,
-    read_person,
-)
-from leukoweb.refusals import Refused
+from leukoweb.delivery.models import Interface, Message, ParkedSpecimen, new_control_id
+from leukoweb.delivery.ordering import Held, apply_orders
+from leukoweb.delivery.results_in import rows_of, written
 
-CANCELLED = "Order cancelled by the requester."
+PARKED_FOR = timedelta(days=7)
+AT_ONCE = 200  # of one round; the next round follows
+KINDS = {Interface.Direction.CBC_ASTM: "ASTM", Interface.Direction.CBC_CSV: "CSV"}
 _STATE = Message.State
-
-
-class Held(Exception):
-    """Say in one sentence why a person must decide before a message takes effect."""
 
 
 def save_interface(interface: Interface, *, by: User) -> Interface:
@@ -75,27 +64,66 @@ def receive(interface: Interface, raw: bytes, *, peer: str = "") -> bytes:
         return _apply_received(interface, message)
 
 
+def receive_file(interface: Interface, raw: bytes, *, by: User) -> list[Message]:
+    """Take a file of blood counts: the lines of each specimen are one message, stored before their values are read.
+
+    Raises
+    ------
+    MessageRefused
+        When the file as a whole cannot be read; nothing of it is taken.
+    """
+    pieces: dict[str, list[dict[str, str]]] = {}
+    for row in rows_of(raw, interface.charset):
+        pieces.setdefault(row["specimen"], []).append(row)
+    if not pieces:
+        raise MessageRefused("The file has no line of results.", code="101")
+    taken: list[Message] = []
+    for rows in pieces.values():
+        receive(interface, written(rows).encode(interface.charset), peer=f"file of {by.username}")
+        taken.append(interface.messages.latest("pk"))
+    return taken
+
+
 def _apply_received(interface: Interface, message: Message) -> bytes:
     parsed, refused = None, None
     try:
-        parsed = read(bytes(message.raw), charset=interface.charset)
-        message.control_id, message.kind = parsed.control_id[:200], parsed.kind[:20]
-        _check_header(parsed)
+        if interface.is_hl7:
+            parsed = read(bytes(message.raw), charset=interface.charset)
+            message.control_id, message.kind = parsed.control_id[:200], parsed.kind[:20]
+            _check_header(parsed)
+        else:
+            message.kind = KINDS[Interface.Direction(interface.direction)]
         if earlier := _earlier(message):
-            return _answer_again(message, earlier, parsed)
-        with transaction.atomic():
-            message.case = _act(interface, parsed)
-        message.state = _STATE.APPLIED
+            return _answer_again(message, earlier)
+        _take_effect(interface, message, parsed)
     except Held as reason:
-        message.state, message.sentence = _STATE.HELD, str(reason)
+        message.state, message.sentence, message.unknown_codes = _STATE.HELD, str(reason), reason.codes
     except MessageRefused as reason:
         refused, message.state, message.sentence = reason, _STATE.REFUSED, reason.sentence
-    message.answer = acknowledgement(parsed, at=timezone.localtime(), control_id=new_control_id(), refused=refused)
-    message.done_at = None if message.state == _STATE.HELD else timezone.now()
+    if interface.is_hl7:
+        message.answer = acknowledgement(parsed, at=timezone.localtime(), control_id=new_control_id(), refused=refused)
+    message.done_at = None if message.state in (_STATE.HELD, _STATE.PARKED) else timezone.now()
     message.save()
     record("message.receive", actor=interface.acts_as, obj=message, case=message.case, laboratory=interface.laboratory,
            changes={"state": message.state, "kind": message.kind, "sha256": message.sha256})  # fmt: skip
     return bytes(message.answer)
+
+
+def _take_effect(interface: Interface, message: Message, parsed: Hl7 | None) -> None:
+    """Apply a message, all of it or nothing; what has no case yet is parked."""
+    with transaction.atomic():
+        if interface.takes_counts:
+            message.case, waiting = apply_counts(interface, bytes(message.raw), parsed)
+        else:
+            assert parsed is not None
+            message.case, waiting = apply_orders(interface, parsed), []
+    ParkedSpecimen.objects.filter(message=message).delete()
+    message.state, message.sentence, message.unknown_codes = _STATE.APPLIED, "", {}
+    if waiting:
+        ParkedSpecimen.objects.bulk_create(ParkedSpecimen(message=message, number=number) for number in waiting)
+        message.state = _STATE.PARKED
+        message.sentence = f"No case yet of {len(waiting)} specimen{'s' if len(waiting) > 1 else ''}."
+        message.given_up_at = message.given_up_at or timezone.now() + PARKED_FOR
 
 
 def _check_header(parsed: Hl7) -> None:
@@ -112,14 +140,13 @@ def _check_header(parsed: Hl7) -> None:
 
 
 def _earlier(message: Message) -> Message | None:
-    """The first message of this interface with the same control id that was answered."""
-    same = Message.objects.filter(
-        interface=message.interface_id, is_incoming=True, control_id=message.control_id, pk__lt=message.pk
-    )
+    """The first message of this interface with the same control id, or the same bytes, that was answered."""
+    same = Message.objects.filter(interface=message.interface_id, is_incoming=True, pk__lt=message.pk)
+    same = same.filter(control_id=message.control_id) if message.control_id else same.filter(sha256=message.sha256)
     return same.exclude(state=_STATE.RECEIVED).order_by("pk").first()
 
 
-def _answer_again(message: Message, earlier: Message, parsed: Hl7) -> bytes:
+def _answer_again(message: Message, earlier: Message) -> bytes:
     if earlier.sha256 == message.sha256:
         message.state, message.answer, message.case = _STATE.REPEATED, bytes(earlier.answer), earlier.case
         message.done_at = timezone.now()
@@ -128,192 +155,61 @@ def _answer_again(message: Message, earlier: Message, parsed: Hl7) -> bytes:
     raise MessageRefused("This control id was used before for another message.", code="205", location="MSH-10")
 
 
-def _act(interface: Interface, parsed: Hl7) -> Case | None:
-    """Do what a message asks for and return the case that it concerns."""
-    zone = timezone.get_default_timezone()
-    assert isinstance(zone, ZoneInfo)
-    given = {"authority": interface.authority, "zone": zone}
-    if parsed.kind in ORDER_MESSAGES:
-        cases = [_apply_order(interface, order) for order in read_orders(parsed, **given)]
-        return cases[0] if len(cases) == 1 else None
-    if parsed.kind == "ADT^A08":
-        _correct_person(interface, read_person(parsed, **given))
-        return None
-    if parsed.kind == "ADT^A40":
-        _merge(interface, parsed, read_person(parsed, **given))
-        return None
-    types = {kind.split("^")[0] for kind in ORDER_MESSAGES} | {"ADT"}
-    if parsed.header.get(9) in types:
-        raise MessageRefused("This event is not supported.", code="201", location="MSH-9", ack="AR")
-    raise MessageRefused("This message type is not supported.", code="200", location="MSH-9", ack="AR")
-
-
-def _apply_order(interface: Interface, order: OrderGiven) -> Case | None:
-    meaning = interface.codes.get(order.code)
-    if meaning == "ignore":
-        return None
-    case = _case_of(interface, order)
-    if order.control == CANCEL:
-        return _cancel(interface, case)
-    if meaning != "film":
-        raise Held(f"The order code {order.code} is not mapped: say on the interface's page whether it is a film.")
-    if case is None:
-        if order.control != NEW:
-            raise Held("The order to be changed is not known here.")
-        return _register(interface, order)
-    if order.control == NEW:
-        raise Held(f"The accession number {case.accession_number} is registered already.")
-    return _change(interface, case, order)
-
-
-def _case_of(interface: Interface, order: OrderGiven) -> Case | None:
-    cases = Case.objects.filter(laboratory=interface.laboratory)
-    if order.placer_number and (found := cases.filter(placer_number=order.placer_number).first()):
-        return found
-    return cases.filter(accession_number=_accession(interface, order)).first()
-
-
-def _accession(interface: Interface, order: OrderGiven) -> str:
-    chosen = {
-        Interface.Accession.FILLER: order.filler_number or order.placer_number,
-        Interface.Accession.PLACER: order.placer_number,
-        Interface.Accession.SPECIMEN: order.specimen_number,
-    }[Interface.Accession(interface.accession_from)]
-    if not chosen:
-        raise MessageRefused("The order has no number to be used as accession number.", code="101", location="OBR-3")
-    return chosen
-
-
-def _fields_of(order: OrderGiven) -> dict:
-    now: datetime = timezone.now()
-    return {
-        "priority": Case.Priority.STAT if order.is_stat else Case.Priority.ROUTINE,
-        "collected_at": order.collected_at,
-        "clinical_note": order.note,
-        "placer_number": order.placer_number,
-        "filler_number": order.filler_number,
-        "requester": order.requester,
-        "ward": order.ward,
-        "copy_to": order.copy_to,
-        "specimen_type": order.specimen_type,
-        "collector": order.collector,
-        "ordered_at": order.ordered_at or now,
-    }
-
-
-def _given(person: PersonGiven) -> dict:
-    """What the message says of the patient; an unknown sex says nothing."""
-    fields = {"name": person.name, "sex": person.sex if person.sex != "U" else "", "birth_date": person.birth_date}
-    return {name: value for name, value in fields.items() if value}
-
-
-def _register(interface: Interface, order: OrderGiven) -> Case:
-    fields = {"accession_number": _accession(interface, order), "received_at": timezone.now(), **_fields_of(order)}
-    _check_texts(fields, order.person)
-    try:
-        return register_case(by=interface.acts_as, mrn=order.person.mrn, patient=_given(order.person), case=fields)
-    except Refused as reason:
-        raise Held(str(reason)) from reason
-
-
-def _change(interface: Interface, case: Case, order: OrderGiven) -> Case:
-    _refuse_begun(case, "changed")
-    fields = _fields_of(order)
-    _check_texts(fields, order.person)
-    if order.person.mrn != case.patient.mrn or _differences(case.patient, order.person):
-        raise Held("The changed order names another patient than the case.")
-    try:
-        return edit_case(case, by=interface.acts_as, mrn=case.patient.mrn, patient={}, fields=fields)
-    except Refused as reason:
-        raise Held(str(reason)) from reason
-
-
-def _cancel(interface: Interface, case: Case | None) -> Case:
-    if case is None:
-        raise Held("The order to be cancelled is not known here.")
-    _refuse_begun(case, "cancelled")
-    try:
-        reject_case(case, by=interface.acts_as, reason=CANCELLED)
-    except Refused as reason:
-        raise Held(str(reason)) from reason
-    return case
-
-
-def _refuse_begun(case: Case, done: str) -> None:
-    """Hold what would change a case that somebody works on or has signed."""
-    if Slide.objects.filter(case=case).exists():
-        raise Held(f"The order was {done} by the requester after slides of the case were uploaded.")
-
-
-def _check_texts(fields: dict, person: PersonGiven) -> None:
-    """Refuse values that the database or a page cannot hold, with the field's own sentence."""
-    for model, values in ((Case, fields), (Patient, {"mrn": person.mrn, "name": person.name})):
-        for name, value in values.items():
-            try:
-                model._meta.get_field(name).clean(value, None)
-            except ValidationError as error:
-                raise Held(f"{name.replace('_', ' ').capitalize()}: {' '.join(error.messages)}") from error
-
-
-def _correct_person(interface: Interface, person: PersonGiven) -> None:
-    """Apply ADT^A08. Before: no case of the patient has slides or a report; else a person decides."""
-    patient = Patient.objects.filter(laboratory=interface.laboratory, mrn=person.mrn).first()
-    if patient is None:
-        return  # nobody here has this number
-    _check_texts({}, person)
-    case = Case.objects.filter(patient=patient).order_by("-pk").first()
-    changed = _differences(patient, person)
-    if not changed:
-        return
-    if case is None or Slide.objects.filter(case__patient=patient).exists():
-        raise Held(f"The patient's {', '.join(changed).replace('_', ' ')} differs, and a case has slides.")
-    try:
-        edit_case(case, by=interface.acts_as, mrn=patient.mrn, patient=_given(person), fields={})
-    except Refused as reason:
-        raise Held(str(reason)) from reason
-
-
-def _differences(patient: Patient, person: PersonGiven) -> list[str]:
-    """Return the fields in which a message contradicts what is registered."""
-    return sorted(name for name, value in _given(person).items() if getattr(patient, name) != value)
-
-
-def _merge(interface: Interface, parsed: Hl7, person: PersonGiven) -> None:
-    old = parsed.first("MRG").get(1)
-    if not old:
-        raise MessageRefused("MRG-1 does not name the number that ends.", code="101", location="MRG-1")
-    if old == person.mrn:
-        raise MessageRefused("A record cannot be merged with itself.", code="204", location="MRG-1")
-    if Patient.objects.filter(laboratory=interface.laboratory, mrn=old).exists():
-        raise Held("Two patient records are to be merged: compare both before anything is changed.")
-
-
 def replay(message: Message, *, by: User) -> Message:
-    """Apply a held message again, after its cause was removed. After: APPLIED, HELD again or REFUSED."""
+    """Apply a held or parked message again, after its cause was removed. After: APPLIED, REFUSED, or as before."""
     with transaction.atomic():
         interface = Interface.objects.select_for_update(no_key=True).get(pk=message.interface_id)
         message = Message.objects.select_for_update().get(pk=message.pk)
-        if message.state != _STATE.HELD:
+        if message.state not in (_STATE.HELD, _STATE.PARKED):
             return message
         try:
-            with transaction.atomic():
-                message.case = _act(interface, read(bytes(message.raw), charset=interface.charset))
-            message.state, message.sentence = _STATE.APPLIED, ""
+            parsed = read(bytes(message.raw), charset=interface.charset) if interface.is_hl7 else None
+            _take_effect(interface, message, parsed)
         except Held as reason:
-            message.sentence = str(reason)
+            message.state, message.sentence, message.unknown_codes = _STATE.HELD, str(reason), reason.codes
         except MessageRefused as reason:
             message.state, message.sentence = _STATE.REFUSED, reason.sentence
-        message.settled_by, message.done_at = by, timezone.now()
+        message.settled_by = by
+        message.done_at = None if message.state in (_STATE.HELD, _STATE.PARKED) else timezone.now()
         message.save()
         record("message.replay", actor=by, obj=message, case=message.case, changes={"state": message.state})
     return message
 
 
+def settle_parked() -> int:
+    """Apply parked blood counts whose case was registered meanwhile, and end those of a week ago; return how many."""
+    cases = Case.objects.filter(laboratory=OuterRef("message__interface__laboratory"))
+    own = (
+        Q(accession_number=OuterRef("number"))
+        | Q(filler_number=OuterRef("number"))
+        | Q(placer_number=OuterRef("number"))
+    )
+    parked = ParkedSpecimen.objects.filter(message__state=_STATE.PARKED).filter(Exists(cases.filter(own)))
+    ready = Message.objects.filter(pk__in=parked.values("message")).select_related("interface__acts_as").order_by("pk")
+    ready = list(ready[:AT_ONCE])
+    for message in ready:
+        replay(message, by=message.interface.acts_as)
+    with transaction.atomic():
+        old = Message.objects.filter(state=_STATE.PARKED, given_up_at__lt=timezone.now())
+        ParkedSpecimen.objects.filter(message__in=old).delete()
+        old.update(state=_STATE.DISMISSED, sentence="No case of this specimen was registered within 7 days.",
+                   done_at=timezone.now())  # fmt: skip
+    return len(ready)
+
+
+def save_codes(interface: Interface, chosen: dict[str, str], *, by: User) -> int:
+    """Map codes of the sender, and apply what was held because of them; return how many messages are no longer held."""
+    interface.codes = interface.codes | chosen
+    save_interface(interface, by=by)
+    held = Message.objects.filter(interface=interface, state=_STATE.HELD).exclude(unknown_codes={}).order_by("pk")
+    return sum(replay(message, by=by).state != _STATE.HELD for message in held)
+
+
 def dismiss(message: Message, *, by: User, reason: str) -> Message:
-    """End a held message without effect, with a reason. Before: HELD. After: DISMISSED."""
+    """End a held or parked message without effect, with a reason. Before: HELD, PARKED. After: DISMISSED."""
     with transaction.atomic():
         message = Message.objects.select_for_update().get(pk=message.pk)
-        if message.state == _STATE.HELD:
+        if message.state in (_STATE.HELD, _STATE.PARKED):
             message.state, message.sentence = _STATE.DISMISSED, f"{message.sentence} Dismissed: {reason}"
             message.settled_by, message.done_at = by, timezone.now()
             message.save()

@@ -9,7 +9,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record
 from leukoweb.delivery import services
-from leukoweb.delivery.forms import DismissForm, InterfaceForm, MessageFilter
+from leukoweb.delivery.forms import CodesForm, CountsForm, DismissForm, InterfaceForm, MessageFilter
+from leukoweb.delivery.hl7 import MessageRefused
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.outbox import send_again
 from leukoweb.given import whole_number
@@ -39,6 +40,35 @@ def interface_edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
         notices.success(request, "The interface is saved.")
         return redirect("interface_list")
     return render(request, "delivery/interface_edit.html", {"form": form, "interface": found})
+
+
+@requires("manage_interfaces")
+@require_http_methods(["GET", "POST"])
+def interface_codes(request: HttpRequest, pk: int) -> HttpResponse:
+    """Say what the codes mean that held messages carry; what is no longer held is applied at once."""
+    interface = get_object_or_404(Interface, pk=pk, laboratory=request.user.laboratory)
+    form = CodesForm(request.POST or None, interface)
+    if request.method == "POST" and form.is_valid():
+        settled = services.save_codes(interface, form.chosen(), by=request.user)
+        notices.success(request, f"Saved; {settled} held message{'' if settled == 1 else 's'} went on.")
+        return redirect("interface_codes", interface.pk)
+    return render(request, "delivery/interface_codes.html", {"form": form, "interface": interface})
+
+
+@requires("register_case")
+@require_http_methods(["GET", "POST"])
+def counts_upload(request: HttpRequest) -> HttpResponse:
+    """Take a file of blood counts; every specimen of it is a message of its own."""
+    form = CountsForm(request.POST or None, request.FILES or None, laboratory=request.user.laboratory)
+    if request.method == "POST" and form.is_valid():
+        interface = form.cleaned_data["interface"]
+        try:
+            taken = services.receive_file(interface, form.cleaned_data["file"], by=request.user)
+        except MessageRefused as refused:
+            form.add_error("file", refused.sentence)
+        else:
+            return render(request, "delivery/counts_upload.html", {"form": form, "taken": taken})
+    return render(request, "delivery/counts_upload.html", {"form": form})
 
 
 @requires("read_cases")

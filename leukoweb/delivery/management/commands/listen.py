@@ -1,17 +1,17 @@
-"""The command `listen`: the process that takes orders over MLLP."""
+"""The command `listen`: the process that takes orders and blood counts."""
 
 import asyncio
 import signal
 
 from django.core.management.base import BaseCommand
 
-from leukoweb.delivery.mllp import listen
+from leukoweb.delivery.listening import listen
 
 
 class Command(BaseCommand):
-    """Listen for the active interfaces of orders until the process is asked to end."""
+    """Listen for the active interfaces until the process is asked to end."""
 
-    help = "Listen for orders (HL7 v2 over MLLP) on the ports of the active interfaces."
+    help = "Listen for orders (HL7 v2 over MLLP) and blood counts (HL7, ASTM) on the ports of the active interfaces."
 
     def handle(self, *args: object, **options: object) -> None:
         """Run the listener."""

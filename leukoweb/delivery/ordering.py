@@ -1,0 +1,202 @@
+"""Let orders, corrected names and merges take effect on cases, or hold them for a person; it stores no message.
+
+What a message says is read in `orders`; whoever calls is in the transaction that holds the interface.
+"""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from leukoweb.cases.models import Case, Patient, Slide
+from leukoweb.cases.services import edit_case, register_case, reject_case
+from leukoweb.delivery.hl7 import Hl7, MessageRefused
+from leukoweb.delivery.models import FILM, Interface
+from leukoweb.delivery.orders import (
+    CANCEL,
+    NEW,
+    ORDER_MESSAGES,
+    OrderGiven,
+    PersonGiven,
+    read_orders,
+    read_person,
+)
+from leukoweb.delivery.results_in import IGNORE
+from leukoweb.refusals import Refused
+
+CANCELLED = "Order cancelled by the requester."
+
+
+class Held(Exception):
+    """Say in one sentence why a person must decide before a message takes effect.
+
+    `codes` are those that the interface does not know, code to name: a person maps them.
+    """
+
+    def __init__(self, sentence: str, codes: dict[str, str] | None = None) -> None:
+        super().__init__(sentence)
+        self.codes = codes or {}
+
+
+def apply_orders(interface: Interface, parsed: Hl7) -> Case | None:
+    """Do what a message of the hospital system asks for and return the case that it concerns."""
+    zone = timezone.get_default_timezone()
+    assert isinstance(zone, ZoneInfo)
+    given = {"authority": interface.authority, "zone": zone}
+    if parsed.kind in ORDER_MESSAGES:
+        cases = [_apply_order(interface, order) for order in read_orders(parsed, **given)]
+        return cases[0] if len(cases) == 1 else None
+    if parsed.kind == "ADT^A08":
+        _correct_person(interface, read_person(parsed, **given))
+        return None
+    if parsed.kind == "ADT^A40":
+        _merge(interface, parsed, read_person(parsed, **given))
+        return None
+    types = {kind.split("^")[0] for kind in ORDER_MESSAGES} | {"ADT"}
+    if parsed.header.get(9) in types:
+        raise MessageRefused("This event is not supported.", code="201", location="MSH-9", ack="AR")
+    raise MessageRefused("This message type is not supported.", code="200", location="MSH-9", ack="AR")
+
+
+def _apply_order(interface: Interface, order: OrderGiven) -> Case | None:
+    meaning = interface.meaning_of(order.code)
+    if meaning == IGNORE:
+        return None
+    case = _case_of(interface, order)
+    if order.control == CANCEL:
+        return _cancel(interface, case)
+    if meaning != FILM:
+        raise Held(
+            f"The order code {order.code} is not mapped: say on the interface's page whether it is a film.",
+            {order.code: order.code_text},
+        )
+    if case is None:
+        if order.control != NEW:
+            raise Held("The order to be changed is not known here.")
+        return _register(interface, order)
+    if order.control == NEW:
+        raise Held(f"The accession number {case.accession_number} is registered already.")
+    return _change(interface, case, order)
+
+
+def _case_of(interface: Interface, order: OrderGiven) -> Case | None:
+    cases = Case.objects.filter(laboratory=interface.laboratory)
+    if order.placer_number and (found := cases.filter(placer_number=order.placer_number).first()):
+        return found
+    return cases.filter(accession_number=_accession(interface, order)).first()
+
+
+def _accession(interface: Interface, order: OrderGiven) -> str:
+    chosen = {
+        Interface.Accession.FILLER: order.filler_number or order.placer_number,
+        Interface.Accession.PLACER: order.placer_number,
+        Interface.Accession.SPECIMEN: order.specimen_number,
+    }[Interface.Accession(interface.accession_from)]
+    if not chosen:
+        raise MessageRefused("The order has no number to be used as accession number.", code="101", location="OBR-3")
+    return chosen
+
+
+def _fields_of(order: OrderGiven) -> dict:
+    now: datetime = timezone.now()
+    return {
+        "priority": Case.Priority.STAT if order.is_stat else Case.Priority.ROUTINE,
+        "collected_at": order.collected_at,
+        "clinical_note": order.note,
+        "placer_number": order.placer_number,
+        "filler_number": order.filler_number,
+        "requester": order.requester,
+        "ward": order.ward,
+        "copy_to": order.copy_to,
+        "specimen_type": order.specimen_type,
+        "collector": order.collector,
+        "ordered_at": order.ordered_at or now,
+    }
+
+
+def _given(person: PersonGiven) -> dict:
+    """What the message says of the patient; an unknown sex says nothing."""
+    fields = {"name": person.name, "sex": person.sex if person.sex != "U" else "", "birth_date": person.birth_date}
+    return {name: value for name, value in fields.items() if value}
+
+
+def _register(interface: Interface, order: OrderGiven) -> Case:
+    fields = {"accession_number": _accession(interface, order), "received_at": timezone.now(), **_fields_of(order)}
+    _check_texts(fields, order.person)
+    try:
+        return register_case(by=interface.acts_as, mrn=order.person.mrn, patient=_given(order.person), case=fields)
+    except Refused as reason:
+        raise Held(str(reason)) from reason
+
+
+def _change(interface: Interface, case: Case, order: OrderGiven) -> Case:
+    _refuse_begun(case, "changed")
+    fields = _fields_of(order)
+    _check_texts(fields, order.person)
+    if order.person.mrn != case.patient.mrn or _differences(case.patient, order.person):
+        raise Held("The changed order names another patient than the case.")
+    try:
+        return edit_case(case, by=interface.acts_as, mrn=case.patient.mrn, patient={}, fields=fields)
+    except Refused as reason:
+        raise Held(str(reason)) from reason
+
+
+def _cancel(interface: Interface, case: Case | None) -> Case:
+    if case is None:
+        raise Held("The order to be cancelled is not known here.")
+    _refuse_begun(case, "cancelled")
+    try:
+        reject_case(case, by=interface.acts_as, reason=CANCELLED)
+    except Refused as reason:
+        raise Held(str(reason)) from reason
+    return case
+
+
+def _refuse_begun(case: Case, done: str) -> None:
+    """Hold what would change a case that somebody works on or has signed."""
+    if Slide.objects.filter(case=case).exists():
+        raise Held(f"The order was {done} by the requester after slides of the case were uploaded.")
+
+
+def _check_texts(fields: dict, person: PersonGiven) -> None:
+    """Refuse values that the database or a page cannot hold, with the field's own sentence."""
+    for model, values in ((Case, fields), (Patient, {"mrn": person.mrn, "name": person.name})):
+        for name, value in values.items():
+            try:
+                model._meta.get_field(name).clean(value, None)
+            except ValidationError as error:
+                raise Held(f"{name.replace('_', ' ').capitalize()}: {' '.join(error.messages)}") from error
+
+
+def _correct_person(interface: Interface, person: PersonGiven) -> None:
+    """Apply ADT^A08. Before: no case of the patient has slides or a report; else a person decides."""
+    patient = Patient.objects.filter(laboratory=interface.laboratory, mrn=person.mrn).first()
+    if patient is None:
+        return  # nobody here has this number
+    _check_texts({}, person)
+    case = Case.objects.filter(patient=patient).order_by("-pk").first()
+    changed = _differences(patient, person)
+    if not changed:
+        return
+    if case is None or Slide.objects.filter(case__patient=patient).exists():
+        raise Held(f"The patient's {', '.join(changed).replace('_', ' ')} differs, and a case has slides.")
+    try:
+        edit_case(case, by=interface.acts_as, mrn=patient.mrn, patient=_given(person), fields={})
+    except Refused as reason:
+        raise Held(str(reason)) from reason
+
+
+def _differences(patient: Patient, person: PersonGiven) -> list[str]:
+    """Return the fields in which a message contradicts what is registered."""
+    return sorted(name for name, value in _given(person).items() if getattr(patient, name) != value)
+
+
+def _merge(interface: Interface, parsed: Hl7, person: PersonGiven) -> None:
+    old = parsed.first("MRG").get(1)
+    if not old:
+        raise MessageRefused("MRG-1 does not name the number that ends.", code="101", location="MRG-1")
+    if old == person.mrn:
+        raise MessageRefused("A record cannot be merged with itself.", code="204", location="MRG-1")
+    if Patient.objects.filter(laboratory=interface.laboratory, mrn=old).exists():
+        raise Held("Two patient records are to be merged: compare both before anything is changed.")

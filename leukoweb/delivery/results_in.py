@@ -1,0 +1,235 @@
+"""Read the blood counts of analysers out of HL7 results, ASTM records and CSV, as plain values; it touches no database.
+
+References
+----------
+HL7 table 0085 (observation result status): https://terminology.hl7.org, code system v2-0085.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from leukoweb.cases.cbc import PARAMETERS, CbcRefused, CbcValue, value_of
+from leukoweb.delivery.hl7 import Hl7, MessageRefused, moment
+
+RESULT_MESSAGES = ("ORU^R01", "OUL^R22")
+FLAG, IGNORE = "flag", "ignore"
+FINAL, PRELIMINARY = {"F", "C"}, {"P", "R", "S", "I"}
+ABSENT = {"", "0", "F", "N", "NEG", "NEGATIVE", "FALSE", "NO"}
+PRESENT = {"1", "T", "A", "Y", "POS", "POSITIVE", "TRUE", "YES"}
+PICTURES = {"ED", "RP"}  # histograms and scattergrams: not kept
+POWER = re.compile(r"[x×]?\s*10\^\d")  # written with the component separator: the field as it came is the unit
+COLUMNS = ("specimen", "code", "value", "unit", "range", "flag", "status", "measured_at", "analyser")
+MOST_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One line of a result as it was sent; `place` names where its value and unit stand."""
+
+    code: str
+    name: str
+    value: str
+    unit: str
+    limits: str
+    call: str
+    status: str
+    place: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ResultGiven:
+    """What a message says of one specimen: its numbers, best first, the person if named, and its observations."""
+
+    numbers: tuple[str, ...]
+    analyser: str
+    measured_at: datetime | None
+    observations: tuple[Observation, ...]
+    family_name: str = ""
+    birth_date: date | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Observations by what the interface knows of their codes."""
+
+    values: tuple[CbcValue, ...] = ()
+    remarks: tuple[str, ...] = ()
+    is_final: bool = False
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_hl7_results(message: Hl7, *, zone: ZoneInfo) -> list[ResultGiven]:
+    """Read ORU^R01 or OUL^R22: one entry a specimen, however many OBR it has; control material is left out.
+
+    Raises
+    ------
+    MessageRefused
+        When the message is of another type, names no specimen or holds no result.
+    """
+    if message.kind not in RESULT_MESSAGES:
+        raise MessageRefused(
+            "This interface takes blood counts: ORU^R01 or OUL^R22.", code="200", location="MSH-9", ack="AR"
+        )
+    groups = message.groups("SPM" if message.kind == "OUL^R22" else "OBR")
+    found: dict[str, ResultGiven] = {}
+    for group in groups:
+        spm, obr = group.first("SPM"), group.first("OBR")
+        if spm.get(11).upper() == "Q" or not group.all("OBX"):
+            continue
+        numbers = tuple(dict.fromkeys(n for n in (spm.get(2), spm.get(2, 2), obr.get(3), obr.get(2)) if n))
+        if not numbers:
+            raise MessageRefused("The result names no specimen.", code="101", location="OBR-3")
+        found[numbers[0]] = _joined(found.get(numbers[0]), _of_group(group, numbers, zone))
+    if not found:
+        raise MessageRefused("The message holds no result of a patient's specimen.", code="100", location="OBX")
+    return list(found.values())
+
+
+def _joined(earlier: ResultGiven | None, more: ResultGiven) -> ResultGiven:
+    if earlier is None:
+        return more
+    return replace(earlier, observations=earlier.observations + more.observations)
+
+
+def _of_group(group: Hl7, numbers: tuple[str, ...], zone: ZoneInfo) -> ResultGiven:
+    header, pid, obr = group.header, group.first("PID"), group.first("OBR")
+    observations = []
+    for obx in group.all("OBX"):
+        kind = obx.get(2)
+        if kind in PICTURES:
+            continue
+        code = obx.get(3) or obx.get(3, 4)
+        if not code:
+            raise MessageRefused("A result has no code.", code="101", location="OBX-3")
+        value = obx.get(5) + obx.get(5, 2) if kind == "SN" else obx.get(5, 2) or obx.get(5) if kind in ("CE", "CWE") \
+            else obx.get(5)  # fmt: skip
+        name = obx.get(3, 2) if obx.get(3) else obx.get(3, 5)
+        unit = obx.fields[6].strip() if len(obx.fields) > 6 else ""
+        if not POWER.match(unit):
+            unit = obx.get(6)
+        observations.append(
+            Observation(code, name, value, unit, obx.get(7), obx.get(8), (obx.get(11) or obr.get(25)).upper(),
+                        ("OBX-5", "OBX-6"))
+        )  # fmt: skip
+    times = [(obx.get(19), "OBX-19") for obx in group.all("OBX")] + [(obr.get(22), "OBR-22"), (header.get(7), "MSH-7")]
+    born = moment(pid.get(7), zone=zone, location="PID-7")
+    return ResultGiven(
+        numbers=numbers,
+        analyser=" ".join(part for part in (header.get(3), header.get(4)) if part)[:100] or "analyser",
+        measured_at=next((moment(text, zone=zone, location=place) for text, place in times if text), None),
+        observations=tuple(observations),
+        family_name=pid.get(5),
+        birth_date=born.date() if born else None,
+    )
+
+
+def read_csv_results(raw: bytes, *, charset: str, zone: ZoneInfo) -> list[ResultGiven]:
+    """Read a file with the columns specimen, code, value, unit and, where wanted, the others of COLUMNS.
+
+    Raises
+    ------
+    MessageRefused
+        When it is not of the character set, a column is missing, or a row has no specimen or code.
+    """
+    rows = list(rows_of(raw, charset))
+    found: dict[tuple, ResultGiven] = {}
+    for number, row in enumerate(rows, 2):
+        if not row["specimen"] or not row["code"]:
+            raise MessageRefused(f"Line {number} has no specimen or no code.", code="101", location=f"line {number}")
+        at = _time_of_file(row["measured_at"], zone, number)
+        key = (row["specimen"], row["analyser"], at)
+        one = Observation(
+            row["code"], "", row["value"], row["unit"], row["range"], row["flag"], (row["status"] or "F").upper(),
+            (f"line {number}", f"line {number}"),
+        )  # fmt: skip
+        known = found.get(key) or ResultGiven((row["specimen"],), row["analyser"] or "file", at, ())
+        found[key] = replace(known, observations=(*known.observations, one))
+    if not found:
+        raise MessageRefused("The file has no line of results.", code="101")
+    return list(found.values())
+
+
+def rows_of(raw: bytes, charset: str) -> Iterable[dict[str, str]]:
+    """Read the lines of a CSV file as column to text; comma, semicolon or tabulator as its first line has them."""
+    try:
+        text = raw.decode("utf-8-sig" if charset == "utf-8" else charset)
+    except UnicodeDecodeError:
+        raise MessageRefused(f"The file is not {charset}: save it so, or correct the interface.", code="102") from None
+    if "\x00" in text:
+        raise MessageRefused("The file holds a NUL character.", code="102")
+    lines = text.splitlines()
+    first = lines[0] if lines else ""
+    delimiter = max(",;\t", key=first.count)
+    try:
+        table = list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        raise MessageRefused("The file is no CSV: a quotation mark is not closed.", code="102") from None
+    names = [name.strip().casefold() for name in table[0]] if table else []
+    if absent := [name for name in COLUMNS[:4] if name not in names]:
+        raise MessageRefused(f"The first line has no column {', '.join(absent)}.", code="101", location="line 1")
+    if len(table) > MOST_ROWS:
+        raise MessageRefused(f"The file has more than {MOST_ROWS} lines: send it in parts.", code="207")
+    for cells in table[1:]:
+        if any(cell.strip() for cell in cells):
+            given = dict(zip(names, (cell.strip() for cell in cells)))
+            yield {name: given.get(name, "") for name in COLUMNS}
+
+
+def written(rows: list[dict[str, str]]) -> str:
+    """Write lines as a file with all of COLUMNS."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _time_of_file(text: str, zone: ZoneInfo, number: int) -> datetime | None:
+    plain = text.replace("-", "", 2).replace(":", "").replace(" ", "").replace("T", "") if "-" in text[:8] else text
+    return moment(plain, zone=zone, location=f"line {number}")
+
+
+def sort_observations(given: ResultGiven, meaning_of: Callable[[str], str]) -> Sorted:
+    """Sort what was sent into values, remarks of the analyser, and codes that nobody has mapped.
+
+    Raises
+    ------
+    MessageRefused
+        When a value cannot be taken: no number, no unit, a unit that does not belong to it, or a code twice.
+    """
+    values: dict[str, CbcValue] = {}
+    unknown: dict[str, str] = {}
+    states: set[str] = set()
+    remarks = list(given.remarks)
+    for one in given.observations:
+        meaning = meaning_of(one.code)
+        if not meaning:
+            unknown[one.code] = one.name
+        elif meaning == FLAG:
+            if one.value.upper() not in ABSENT:
+                words = one.name or one.code
+                remarks.append(words if one.value.upper() in PRESENT else f"{words}: {one.value}")
+        elif meaning in PARAMETERS:
+            if meaning in values:
+                raise MessageRefused(f"{meaning} stands twice in one result.", code="102", location=one.place[0])
+            values[meaning] = _value(meaning, one)
+            states.add(one.status)
+    return Sorted(tuple(values.values()), tuple(text[:200] for text in remarks[:50]), bool(states) and states <= FINAL,
+                  unknown)  # fmt: skip
+
+
+def _value(key: str, one: Observation) -> CbcValue:
+    # Every other status of the table (not obtained, deleted, withdrawn) carries no value.
+    is_given = one.status in FINAL | PRELIMINARY or not one.status
+    try:
+        return value_of(key, one.value if is_given else "", one.unit, limits=one.limits[:60], call=one.call[:20])
+    except CbcRefused as reason:
+        is_unit = reason.part == "unit"
+        code = ("103" if one.unit else "101") if is_unit else "102"
+        raise MessageRefused(str(reason), code=code, location=one.place[1 if is_unit else 0]) from reason
