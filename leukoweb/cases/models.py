@@ -140,7 +140,7 @@ def _cases_by_state():
         state: {"slides__set_aside_at": None, "slides__runs__state": state, "slides__runs__is_shadow": False}
         for state in (FAILED, RUNNING, QUEUED)
     }
-    without_slides = cases.exclude(slides__in=Slide.objects.filter(set_aside_at=None))
+    without_slides = cases.filter(~Exists(Slide.objects.filter(case=OuterRef("pk"), set_aside_at=None)))
     return [
         (REJECTED, cases.filter(rejected_at__isnull=False)),
         (AMENDING, cases.filter(reports__state="draft", reports__version__gt=1)),
