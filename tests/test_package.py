@@ -41,6 +41,7 @@ USED_OTHERWISE = {
     "django-permissions-policy": "a middleware of the settings",
     "django-prometheus": "an application of the settings",
     "gunicorn": "serves the web process",
+    "pytest-timeout": "the limit of a test in pyproject.toml",
     "imagecodecs": "compressions that tifffile reads",
     "openslide-bin": "the library behind openslide-python",
     "psycopg": "Django's driver of PostgreSQL",

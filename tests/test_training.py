@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from detection import SHIPPED_CARD
 from detection.__main__ import COMMANDS, build_parser, main
 from detection.cell_types import BY_CODE, CODES
 from detection.inference.detector import Detector
@@ -311,6 +312,9 @@ def test_a_wrong_change_of_the_recipe_is_said_in_a_sentence(dataset, tmp_path, c
 
 def test_an_absent_file_is_named_and_the_traceback_is_to_be_had(tmp_path, capsys):
     command = ["evaluate", "none.pt", str(tmp_path / "absent.json"), "--out", str(tmp_path)]
+    assert main(command) == 2
+    assert "none.pt: No such file or directory." in capsys.readouterr().err
+    command[1] = str(SHIPPED_CARD.with_suffix(".pt"))
     assert main(command) == 2
     assert "absent.json: No such file or directory." in capsys.readouterr().err
     with pytest.raises(FileNotFoundError):

@@ -23,7 +23,11 @@ def training_scale(weights: Path) -> float:
     ------
     ValueError
         When neither is beside the weights.
+    FileNotFoundError
+        When there are no such weights.
     """
+    if not weights.is_file():
+        raise FileNotFoundError(2, "No such file or directory", str(weights))
     run = json_at(weights.parent / "run.json")
     scale = json_at(weights.with_suffix(".json")).get("um_per_px") or run.get("recipe", {}).get("um_per_px")
     if scale is None:
@@ -36,6 +40,4 @@ def training_scale(weights: Path) -> float:
 
 def detector_of(weights: Path, um_per_px: float | None = None) -> Detector:
     """Return the detector of a checkpoint at a scale, else at that of its training (`training_scale`)."""
-    if not Path(weights).is_file():
-        raise FileNotFoundError(2, "No such file or directory", str(weights))
     return Detector.of_network(load_network(weights), um_per_px or training_scale(Path(weights)))
