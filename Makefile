@@ -48,6 +48,7 @@ lock:
 bench: .venv/installed-dev
 	$(RUN) -m detection bench
 	$(RUN) -m leukoweb.ops.bench
+	$(RUN) -m leukoweb.ops.bench_messages
 
 backup: .venv/installed
 	LEUKOWEB_DATA_DIR="$(abspath $(DATA))" $(RUN) manage.py backup "$(or $(TO),$(error say where to: make backup TO=/some/folder))"

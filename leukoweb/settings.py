@@ -117,6 +117,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "csp.context_processors.nonce",
                 "leukoweb.accounts.context.product",
+                "leukoweb.delivery.context.undelivered_results",
             ]
         },
     }

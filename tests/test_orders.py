@@ -8,8 +8,10 @@ from leukoweb.cases.models import Case, Patient
 from leukoweb.delivery.hl7 import read
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.services import dismiss, receive, replay, save_interface
+from leukoweb.review.models import Report
 from tests.conftest import SHARED
 from tests.test_hl7 import order
+from tests.test_reports import post_signature, reviewed  # noqa: F401 (fixture)
 
 
 @pytest.fixture
@@ -39,7 +41,12 @@ def test_an_order_becomes_a_case_without_a_slide(interface, client, technologist
     assert (case.placer_number, case.requester, case.ward) == ("ORD300", "Jones, Robert", "CLINIC 301 A")
     assert case.registered_by.printed_name == "Hospital system"
     client.force_login(technologist)
-    assert "F-77" in client.get(reverse("worklist")).content.decode()
+    page = client.get(reverse("worklist")).content.decode()
+    for shown in ("F-77", "Ordered, no slide yet", "Jones, Robert", "CLINIC 301 A", "Please call &amp; fax"):
+        assert shown in page
+    page = client.get(reverse("case_detail", args=[case.pk])).content.decode()
+    for shown in ("Jones, Robert", "Lee, Susan", "ORD300"):
+        assert shown in page
 
 
 def test_the_bytes_are_kept_as_they_came_and_the_trail_names_the_message(interface):
@@ -147,6 +154,25 @@ def test_a_case_with_slides_is_never_changed_from_outside(interface, make_slide,
     assert f"{done} by the requester after slides" in last_message().sentence
     case.refresh_from_db()
     assert (case.priority, case.rejected_at) == ("stat", None)
+
+
+@pytest.mark.parametrize("control", ["XO", "CA", "NW"])
+def test_an_order_for_a_signed_case_is_held_and_changes_nothing(
+    interface,
+    reviewed,  # noqa: F811
+    client,
+    pathologist,
+    control,
+):
+    case = reviewed(placer_number="ORD300")
+    client.force_login(pathologist)
+    post_signature(client, case)
+    report = Report.objects.get(case=case)
+    receive(interface, order(**{"ORC|NW": f"ORC|{control}"}))
+    assert last_message().state == "held"
+    assert Case.objects.with_state().get().state == "signed"
+    again = Report.objects.get(case=case)
+    assert (again.content, again.seal) == (report.content, report.seal)
 
 
 def test_a_changed_order_that_names_another_patient_is_held(interface):

@@ -1,19 +1,27 @@
 """Results that go out: what the message says, that it is owed exactly once, and how it is retried."""
 
+import base64
+import socket
 import socketserver
+import struct
 import threading
+import time
 from datetime import timedelta
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 from hl7apy.parser import parse_message
 
 from leukoweb.cases.services import reject_case
 from leukoweb.delivery.hl7 import acknowledgement, read
+from leukoweb.delivery.mllp import NotDelivered, deliver
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.outbox import collect, send_again, send_due, undelivered
 from leukoweb.delivery.services import save_interface
 from leukoweb.review.reports.signing import amend_report
+from leukoweb.review.reports.withdrawing import withdraw_report
+from tests.conftest import PASSWORD
 from tests.test_reports import post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
 
@@ -40,6 +48,12 @@ class Conversation(socketserver.StreamRequestHandler):
         answer = acknowledgement(message, at=timezone.now(), control_id="1", code="AA")
         if self.server.answer == "silent":
             return
+        if self.server.answer == "reset":
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.request.close()
+            return
+        if self.server.answer == "late":
+            time.sleep(1.5)
         if self.server.answer == "other":
             answer = answer.replace(message.control_id.encode(), b"somebody-else")
         elif self.server.answer == "garbage":
@@ -123,9 +137,22 @@ def test_a_rejected_specimen_is_said_without_any_figure(interface, receiver, mak
     assert "clotted" in got.first("NTE").get(3)
 
 
+def test_an_acknowledgement_that_comes_too_late_is_none_and_the_result_is_sent_again(interface, receiver, signed):  # noqa: F811
+    """The receiver has it twice then, under the same control id, and answers the second one as the first."""
+    receiver.answer = "late"
+    collect(interface)
+    message = Message.objects.get()
+    with pytest.raises(NotDelivered, match="No answer within 1 s"):
+        deliver(interface, bytes(message.raw), patience_s=1)
+    receiver.answer = "AA"
+    assert send_due(interface) == 1
+    assert [got.control_id for got in receiver.got] == [message.control_id] * 2
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
+        ("reset", "cannot be reached"),
         ("silent", "ended the connection without an answer"),
         ("other", "acknowledgement is of another message"),
         ("garbage", "no acknowledgement"),
@@ -157,6 +184,43 @@ def test_a_receiver_that_is_away_for_a_day_leaves_a_message_that_is_not_delivere
     message = Message.objects.get()
     assert (message.state, undelivered()) == ("dead", 1)
     assert "cannot be reached" in message.sentence
+
+
+def test_a_withdrawn_report_takes_every_line_back_without_its_value(interface, receiver, signed, pathologist):  # noqa: F811
+    report, _ = signed
+    collect(interface)
+    withdraw_report(report, by=pathologist, password=PASSWORD, reason="The tubes were mixed up.")
+    assert collect(interface) == 1
+    send_due(interface)
+    send_due(interface)
+    first, second = receiver.got
+    assert observations(first).keys() == observations(second).keys()
+    assert {(seg.get(5), seg.get(11)) for seg in second.all("OBX")} == {("", "X")}
+    assert second.first("OBR").get(25) == "X"
+    assert "withdrawn: The tubes were mixed up." in second.first("NTE").get(3)
+
+
+def test_the_report_is_embedded_as_pdf_where_the_interface_says_so(interface, receiver, signed, admin):  # noqa: F811
+    interface.embeds_pdf, interface.site = True, "https://leukoweb.hospital.example"
+    save_interface(interface, by=admin)
+    collect(interface)
+    send_due(interface)
+    last = receiver.got[0].all("OBX")[-1]
+    assert [last.get(2), last.get(5, 2), last.get(5, 3), last.get(5, 4)] == ["ED", "application", "pdf", "Base64"]
+    assert base64.b64decode(last.get(5, 5)).startswith(b"%PDF-")
+
+
+def test_the_worklist_says_which_signed_result_did_not_arrive(interface, receiver, signed, client, technologist):  # noqa: F811
+    report, _ = signed
+    client.force_login(technologist)
+    assert "Signed, not delivered" not in client.get(reverse("worklist")).content.decode()
+    receiver.answer = "AE"
+    collect(interface)
+    send_due(interface)
+    page = client.get(reverse("worklist")).content.decode()
+    assert "Signed, not delivered" in page
+    assert report.case.accession_number in page
+    assert "Signed, not delivered" not in client.get(reverse("case_list")).content.decode()
 
 
 def test_an_interface_of_another_laboratory_sends_nothing_of_this_one(other_laboratory, admin, signed):  # noqa: F811

@@ -22,11 +22,18 @@ class InterfaceForm(forms.ModelForm):
         "with other codes are held.",
     )
 
+    site = forms.URLField(
+        required=False,
+        assume_scheme="https",
+        label="Address of these pages",
+        help_text="Such as https://leukoweb.hospital: for the code on the embedded PDF.",
+    )
+
     class Meta:
         model = Interface
         fields = [
             "name", "direction", "is_active", "host", "port", "use_tls", "charset", "authority", "accession_from",
-            "codes",
+            "codes", "embeds_pdf", "site",
         ]  # fmt: skip
 
     def __init__(self, *args, **kwargs) -> None:

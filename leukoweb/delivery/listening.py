@@ -70,8 +70,8 @@ def _conversation(interface: Interface, speak: Callable[..., Awaitable[None]]) -
         conversations.add(task := asyncio.current_task())  # the event loop itself keeps only a weak reference
         try:
             await speak(interface, reader, writer)
-        except (ConnectionError, IncompleteReadError, TimeoutError):
-            pass  # the peer went away: what it sent whole was stored
+        except (ConnectionError, IncompleteReadError, TimeoutError, asyncio.CancelledError):
+            pass  # the peer went away, or we end: what came whole was stored
         except Exception:
             log.exception("interface %s: a conversation ended by an error", interface.pk)
         finally:

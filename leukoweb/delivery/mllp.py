@@ -77,10 +77,11 @@ def deliver(interface: Interface, raw: bytes, *, patience_s: float = ANSWER_LIMI
     NotDelivered
         When the peer cannot be reached, ends the connection or does not answer in time.
     """
-    return asyncio.run(_deliver(interface, raw, patience_s))
+    return asyncio.run(exchange(interface, raw, patience_s=patience_s))
 
 
-async def _deliver(interface: Interface, raw: bytes, patience_s: float) -> bytes:
+async def exchange(interface: Interface, raw: bytes, *, patience_s: float) -> bytes:
+    """Send one message within a running event loop (see `deliver`)."""
     try:
         async with asyncio.timeout(patience_s):
             reader, writer = await open_hl7_connection(

@@ -56,6 +56,12 @@ class Interface(models.Model):
     codes = models.JSONField(
         default=dict, blank=True, help_text="The sender's code to what it means here; other codes are held."
     )
+    embeds_pdf = models.BooleanField(
+        "embed the report as PDF", default=False, help_text="Results out: the last OBX of every report, as Base64."
+    )
+    site = models.URLField(
+        "address of these pages", blank=True, help_text="Such as https://leukoweb.hospital: for the code on that PDF."
+    )
     acts_as = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", help_text="Account in the audit trail."
     )

@@ -10,7 +10,7 @@ import logging
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from leukoweb.accounts.models import User
@@ -20,11 +20,14 @@ from leukoweb.cases.models import Case
 from leukoweb.delivery.hl7 import MessageRefused, read
 from leukoweb.delivery.mllp import NotDelivered, deliver
 from leukoweb.delivery.models import Interface, Message
-from leukoweb.delivery.results import rejection_message, result_message
-from leukoweb.review.models import Report
+from leukoweb.delivery.results import rejection_message, result_message, withdrawal_message
+from leukoweb.refusals import Refused
+from leukoweb.review.models import Report, Withdrawal
+from leukoweb.review.reports.page import page_of
+from leukoweb.review.reports.printing import pdf_of
 
 log = logging.getLogger(__name__)
-SIGNED, REJECTED = "report.sign", "case.reject"
+SIGNED, REJECTED, WITHDRAWN = OWED = ("report.sign", "case.reject", "report.withdraw")
 FIRST_WAIT, LONGEST_WAIT, GIVEN_UP_AFTER = timedelta(minutes=1), timedelta(hours=1), timedelta(hours=24)
 AT_ONCE = 200  # events and messages of one round; the next round follows
 
@@ -35,7 +38,9 @@ def collect(interface: Interface) -> int:
         interface = Interface.objects.select_for_update(no_key=True).get(pk=interface.pk)
         events = list(
             Event.objects.filter(
-                pk__gt=interface.last_event, laboratory_id=interface.laboratory_id, action__in=[SIGNED, REJECTED]
+                pk__gt=interface.last_event,
+                laboratory_id=interface.laboratory_id,
+                action__in=OWED,
             ).order_by("pk")[:AT_ONCE]
         )
         messages = [message for event in events if (message := _message_of(interface, event))]
@@ -52,10 +57,17 @@ def _message_of(interface: Interface, event: Event) -> Message | None:
     given = {"zone_time": now, "authority": interface.authority}
     if event.action == SIGNED:
         report = Report.objects.select_related("case__laboratory", "case__patient").get(pk=event.object_id)
-        if any(image["is_drawn"] for image in report.content["images"]):
+        if _is_drawn(report):
             return None
         case, control_id = report.case, report.seal[:20]
-        raw = result_message(report, control_id=control_id, **given)
+        pdf = _pdf(report, interface.site) if interface.embeds_pdf else None
+        raw = result_message(report, control_id=control_id, pdf=pdf, **given)
+    elif event.action == WITHDRAWN:
+        withdrawal = Withdrawal.objects.select_related("report__case__laboratory").get(report=event.object_id)
+        report, case, control_id = withdrawal.report, withdrawal.report.case, f"W{event.pk}"
+        if _is_drawn(report):
+            return None
+        raw = withdrawal_message(withdrawal, control_id=control_id, **given)
     else:
         report, case = None, Case.objects.select_related("laboratory", "patient").get(pk=event.case_id)
         control_id = f"X{event.pk}"
@@ -65,6 +77,19 @@ def _message_of(interface: Interface, event: Event) -> Message | None:
         sha256=hashlib.sha256(raw).hexdigest(), state=Message.State.QUEUED, case=case, report=report,
         next_try_at=now, given_up_at=now + GIVEN_UP_AFTER,
     )  # fmt: skip
+
+
+def _is_drawn(report: Report) -> bool:
+    return any(image["is_drawn"] for image in report.content["images"])
+
+
+def _pdf(report: Report, site: str) -> bytes | None:
+    """The report on paper; None where this server cannot make it: the figures are owed all the same."""
+    try:
+        return pdf_of({**page_of(report, report.content), "address": f"{site.rstrip('/')}/reports/{report.pk}/"})
+    except Refused as reason:
+        log.error("report %s is sent without its PDF: %s", report.pk, reason)
+        return None
 
 
 def send_due(interface: Interface) -> int:
@@ -136,8 +161,13 @@ def send_again(message: Message, *, by: User) -> None:
 
 
 def undelivered(laboratory_id: int | None = None) -> int:
-    """Return how many results of signed or rejected cases were not acknowledged after their first try."""
+    """Return how many results of signed, withdrawn or rejected cases were not acknowledged after their first try."""
+    return undelivered_messages(laboratory_id).count()
+
+
+def undelivered_messages(laboratory_id: int | None = None) -> QuerySet[Message]:
+    """Return those results, of one laboratory or of all."""
     owed = Message.objects.filter(is_incoming=False, state__in=[Message.State.QUEUED, Message.State.DEAD])
     if laboratory_id is not None:
         owed = owed.filter(interface__laboratory_id=laboratory_id)
-    return owed.filter(Q(attempts__gt=0) | Q(state=Message.State.DEAD)).count()
+    return owed.filter(Q(attempts__gt=0) | Q(state=Message.State.DEAD))

@@ -4,23 +4,27 @@ References
 ----------
 IHE Laboratory Testing Workflow, LAB-3: OBR-3, OBR-4, OBR-25 and OBX-1, OBX-3, OBX-11 are required; OBX-9, 10 and 12 are
 never sent. LOINC: `review.counting.loinc`; the panel 24318-8 and the interpretation 33255-1 as in docs/domain.md.
+The embedded PDF is of type ED as in https://wiki.hl7.de/index.php?title=V25dt:ED (type and subtype of MIME, Base64).
 HL7 tables 0004, 0078, 0085, 0119, 0123 and 0203: https://terminology.hl7.org.
 """
 
+import base64
 from datetime import datetime
 
 from leukoweb.cases.models import Case
 from leukoweb.delivery.hl7 import escape, field, segment, stamp
-from leukoweb.review.models import Report
+from leukoweb.review.models import Report, Withdrawal
+from leukoweb.review.reports.figures import PANEL, sent_figures
 
-PANEL = ("24318-8", "Leukocyte differential, manual", "LN")
+PDF = ("PDF", "Report as PDF", "99LW")
 COMMENT = ("33255-1", "Interpretation", "LN")
 FINAL, CORRECTED, CANCELLED = "F", "C", "X"
 CALLS = {"high": "H", "low": "L", "": "N"}  # table 0078
-ALWAYS_SENT = ("blasts",)  # a count of zero is a result of its own (24318-8, conditional items)
 
 
-def result_message(report: Report, *, control_id: str, zone_time: datetime, authority: str = "") -> bytes:
+def result_message(
+    report: Report, *, control_id: str, zone_time: datetime, authority: str = "", pdf: bytes | None = None
+) -> bytes:
     """Write ORU^R01 of a signed report: F at first, and every line again as C once it amends another version.
 
     Parameters
@@ -33,6 +37,8 @@ def result_message(report: Report, *, control_id: str, zone_time: datetime, auth
         Aware time of the message.
     authority : str
         Assigning authority of the medical record number.
+    pdf : bytes, optional
+        The report on paper, to be embedded as the last line.
     """
     content, case = report.content, report.case
     status = CORRECTED if report.version > 1 else FINAL
@@ -40,7 +46,9 @@ def result_message(report: Report, *, control_id: str, zone_time: datetime, auth
         *_head(case, content["patient"], control_id, zone_time, authority, status, content["signature"]),
         *_notes(content, status),
     ]
-    observations = [*_observations(content), *_comment(content)]
+    observations = [*sent_figures(content), *_comment(content)]
+    if pdf is not None:
+        observations.append({"pdf": base64.b64encode(pdf).decode()})
     lines += [_obx(number, seen, content, status) for number, seen in enumerate(observations, 1)]
     return ("\r".join(lines) + "\r").encode()
 
@@ -60,6 +68,21 @@ def rejection_message(case: Case, *, control_id: str, zone_time: datetime, autho
     return ("\r".join(lines) + "\r").encode()
 
 
+def withdrawal_message(withdrawal: Withdrawal, *, control_id: str, zone_time: datetime, authority: str = "") -> bytes:
+    """Write ORU^R01 that takes every line of a report back, without its value, and says why (S12)."""
+    report = withdrawal.report
+    content, case = report.content, report.case
+    lines = [
+        *_head(case, content["patient"], control_id, zone_time, authority, CANCELLED, content["signature"]),
+        segment("NTE", {1: "1", 3: field(f"Report version {report.version} withdrawn: {withdrawal.reason}")}),
+    ]
+    observations = [*sent_figures(content), *_comment(content)]
+    for number, seen in enumerate(observations, 1):
+        kind, code = ("TX", COMMENT) if "text" in seen else ("NM", _code(seen))
+        lines.append(segment("OBX", {1: str(number), 2: kind, 3: field(*code), 11: CANCELLED}))
+    return ("\r".join(lines) + "\r").encode()
+
+
 def _head(
     case: Case, patient: dict, control_id: str, at: datetime, authority: str, status: str, signature: dict | None
 ) -> list[str]:
@@ -69,7 +92,8 @@ def _head(
         1: "1", 2: field(case.placer_number), 3: field(filler), 4: field(*PANEL),
         7: stamp(case.collected_at) if case.collected_at else "", 14: stamp(case.received_at),
         16: field("", case.requester), 22: stamp(datetime.fromisoformat(signature["signed_at"]) if signature else at),
-        25: status, 32: field(signature["username"], signature["name"]) if signature else "",
+        25: status, 28: field("", case.copy_to),
+        32: field(signature["username"], signature["name"]) if signature else "",
     }  # fmt: skip
     return [
         segment("MSH", {
@@ -96,33 +120,6 @@ def _notes(content: dict, status: str) -> list[str]:
     return [segment("NTE", {1: str(n), 3: field(text)}) for n, text in enumerate(texts, 1)]
 
 
-def _observations(content: dict) -> list[dict]:
-    """One entry for each figure that is sent: key, name, LOINC, value, unit, range and call."""
-    differential, codes = content["differential"], content["loinc"]
-    rows = [*differential["rows"], *differential["groups"].values()]
-    found = []
-    for row in rows:
-        if not row["count"] and row["key"] not in ALWAYS_SENT:
-            continue
-        code = codes.get(row["key"], {"percent": "", "absolute": ""})
-        is_per_100 = row["per_100"] is not None
-        share, absolute = row["per_100"] if is_per_100 else row["percent"], row["absolute"]
-        by_absolute = absolute is not None and row["absolute_range"]
-        if share is not None:
-            found.append({
-                "key": row["key"], "name": row["name"], "loinc": code["percent"], "value": share,
-                "unit": ("/100{WBCs}", "per 100 WBC") if is_per_100 else ("%", "percent"),
-                "range": row["percent_range"], "call": "" if by_absolute else row["call"],
-            })  # fmt: skip
-        if absolute is not None:
-            found.append({
-                "key": f"{row['key']}#", "name": f"{row['name']}, absolute", "loinc": code["absolute"],
-                "value": absolute, "unit": ("10*3/uL", "thousand per microlitre"), "range": row["absolute_range"],
-                "call": row["call"] if by_absolute else "",
-            })  # fmt: skip
-    return found
-
-
 def _comment(content: dict) -> list[dict]:
     text = content["report"]["comment"].strip()
     return [{"text": text}] if text else []
@@ -136,18 +133,25 @@ def _obx(number: int, seen: dict, content: dict, status: str) -> str:
         16: field(content["signature"]["username"], content["signature"]["name"]),
         18: field(content["detectors"][0]["name"]) if content["detectors"] else "", 19: stamp(signed),
     }  # fmt: skip
+    if "pdf" in seen:
+        data = field("LeukoWeb", "application", "pdf", "Base64", seen["pdf"])
+        return segment("OBX", common | {2: "ED", 3: field(*PDF), 5: data})
     if "text" in seen:
         return segment("OBX", common | {2: "TX", 3: field(*COMMENT), 5: field(seen["text"])})
-    local = (seen["key"], seen["name"], "99LW")
-    code = (seen["loinc"], seen["name"], "LN", *local) if seen["loinc"] else local
     low, high = ((seen["range"] or {}).get(end) for end in ("low", "high"))
     limits = f"{_number(low)}-{_number(high)}" if low is not None and high is not None else ""
     if not limits and (low is not None or high is not None):
         limits = f">={_number(low)}" if low is not None else f"<={_number(high)}"
     return segment("OBX", common | {
-        2: "NM", 3: field(*code), 5: _number(seen["value"]), 6: field(*seen["unit"], "UCUM"), 7: escape(limits),
+        2: "NM", 3: field(*_code(seen)), 5: _number(seen["value"]), 6: field(*seen["unit"], "UCUM"), 7: escape(limits),
         8: CALLS.get(seen["call"], "") if seen["range"] else "",
     })  # fmt: skip
+
+
+def _code(seen: dict) -> tuple[str, ...]:
+    """LOINC first where there is one, our own code beside it."""
+    local = (seen["key"], seen["name"], "99LW")
+    return (seen["loinc"], seen["name"], "LN", *local) if seen["loinc"] else local
 
 
 def _number(value: float | None) -> str:

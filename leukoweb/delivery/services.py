@@ -41,7 +41,19 @@ def save_interface(interface: Interface, *, by: User) -> Interface:
             # What was signed before the interface was there is not owed to it.
             interface.last_event = Event.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
         interface.save()
-        shown = ("name", "direction", "is_active", "host", "port", "use_tls", "charset", "accession_from", "codes")
+        shown = (
+            "name",
+            "direction",
+            "is_active",
+            "host",
+            "port",
+            "use_tls",
+            "charset",
+            "accession_from",
+            "codes",
+            "embeds_pdf",
+            "site",
+        )
         record("interface.save", actor=by, obj=interface, laboratory=interface.laboratory,
                changes={name: getattr(interface, name) for name in shown})  # fmt: skip
     return interface

@@ -11,6 +11,8 @@ PATIENT = {"name": "Patient", "mrn": "MRN", "sex": "Sex", "birth_date": "Birth d
 SPECIMEN = {
     "accession_number": "Accession number", "priority": "Priority", "stain": "Stain", "collected_at": "Collected",
     "received_at": "Received", "clinical_note": "Clinical note", "wbc": "Analyser WBC",
+    "requester": "Requested by", "ward": "Ward", "copy_to": "Copy to", "specimen_type": "Specimen",
+    "collector": "Collector",
 }  # fmt: skip
 WORDS = {"comment": "Comment", "lya_meaning": "Atypical lymphocytes", "left_shift_comment": "Left shift"}
 NOTHING = "(empty)"
@@ -41,7 +43,8 @@ def changes_between(before: dict, now: dict) -> list[Change]:
 
 
 def _named(names, before, now):
-    return [(what, _text(before.get(name)), _text(now.get(name))) for name, what in names.items()]
+    """One pair for each field that the signed version has: one of an earlier product may have fewer."""
+    return [(what, _text(before[name]), _text(now.get(name))) for name, what in names.items() if name in before]
 
 
 def cbc_pairs(before: dict, now: dict) -> list[tuple[str, str, str]]:

@@ -145,6 +145,11 @@ def specimen_of(case) -> dict:
         "registered_at": _iso(case.registered_at),
         "registered_by": case.registered_by.printed_name,
         "clinical_note": case.clinical_note,
+        "requester": case.requester,
+        "ward": case.ward,
+        "copy_to": case.copy_to,
+        "specimen_type": case.specimen_type,
+        "collector": case.collector,
         "wbc": None if wbc is None else vars(wbc),
     }
 

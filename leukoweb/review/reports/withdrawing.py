@@ -75,7 +75,7 @@ def _refuse_changed_case(case, signed):
     now = {"patient": patient_of(case), "specimen": specimen_of(case)}
     for section, names in (("patient", PATIENT), ("specimen", SPECIMEN)):
         for name, what in names.items():
-            if signed.content[section].get(name) != now[section].get(name):
+            if name in signed.content[section] and signed.content[section][name] != now[section].get(name):
                 raise Refused(
                     f"{what} was changed since version {signed.version} was signed: change it back first, or sign the "
                     "amendment.",

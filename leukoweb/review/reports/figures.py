@@ -1,0 +1,38 @@
+"""The figures of a signed report as other systems get them: one list for messages and for FHIR; it computes nothing.
+
+References
+----------
+LOINC: `review.counting.loinc`; the panel 24318-8 as in docs/domain.md.
+"""
+
+from typing import Any
+
+PANEL = ("24318-8", "Leukocyte differential, manual", "LN")
+ALWAYS_SENT = ("blasts",)  # a count of zero is a result of its own (24318-8, conditional items)
+
+
+def sent_figures(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """One entry for each figure that is sent: key, name, LOINC, value, unit, range and call."""
+    differential, codes = content["differential"], content["loinc"]
+    rows = [*differential["rows"], *differential["groups"].values()]
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        if not row["count"] and row["key"] not in ALWAYS_SENT:
+            continue
+        code = codes.get(row["key"], {"percent": "", "absolute": ""})
+        is_per_100 = row["per_100"] is not None
+        share, absolute = row["per_100"] if is_per_100 else row["percent"], row["absolute"]
+        by_absolute = absolute is not None and row["absolute_range"]
+        if share is not None:
+            found.append({
+                "key": row["key"], "name": row["name"], "loinc": code["percent"], "value": share,
+                "unit": ("/100{WBCs}", "per 100 WBC") if is_per_100 else ("%", "percent"),
+                "range": row["percent_range"], "call": "" if by_absolute else row["call"],
+            })  # fmt: skip
+        if absolute is not None:
+            found.append({
+                "key": f"{row['key']}#", "name": f"{row['name']}, absolute", "loinc": code["absolute"],
+                "value": absolute, "unit": ("10*3/uL", "thousand per microlitre"), "range": row["absolute_range"],
+                "call": row["call"] if by_absolute else "",
+            })  # fmt: skip
+    return found

@@ -1,0 +1,63 @@
+"""A sender that is killed between the receiver's acknowledgement and its own commit: nothing is lost or new."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from leukoweb.cases.services import reject_case
+from leukoweb.delivery.models import Message
+from leukoweb.delivery.outbox import collect, send_due
+from tests import services
+from tests.conftest import DATA_DIR
+from tests.test_listener import KILLS
+from tests.test_results import interface, receiver  # noqa: F401 (fixtures)
+
+SENDER = (
+    "import django; django.setup(); from leukoweb.delivery import tasks; print(1, flush=True); tasks.deliver_results()"
+)
+
+
+@pytest.mark.services
+@pytest.mark.slow
+def test_a_killed_sender_loses_no_result_and_invents_none(
+    transactional_db,
+    interface,  # noqa: F811
+    receiver,  # noqa: F811
+    make_case,
+    technologist,
+):
+    """What the receiver had already it gets again under the same control id with the same bytes, as MLLP foresees."""
+    database = connection.settings_dict
+    url = f"sqlite:///{database['NAME']}"
+    if connection.vendor == "postgresql":
+        url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
+    environment = os.environ | {"DATABASE_URL": url, "LEUKOWEB_DATA_DIR": str(DATA_DIR)}
+    for number in range(4 * KILLS):
+        reject_case(make_case(f"R-{number}"), by=technologist, reason="clotted")
+    for number in range(KILLS):
+        sender = subprocess.Popen(
+            [sys.executable, "-c", SENDER], cwd=services.ROOT, env=environment, stdout=subprocess.PIPE
+        )
+        sender.stdout.read(1)
+        time.sleep(0.15 * (number + 1) / KILLS)
+        sender.send_signal(signal.SIGKILL)
+        sender.wait()
+        Message.objects.filter(state="queued").update(next_try_at=timezone.now())  # the wait after a claim is over
+    while collect(interface):
+        pass
+    Message.objects.filter(state="queued").update(next_try_at=timezone.now())
+    while send_due(interface):
+        pass
+    owed = set(Message.objects.values_list("control_id", flat=True))
+    assert len(owed) == 4 * KILLS
+    assert set(Message.objects.values_list("state", flat=True)) == {"acknowledged"}
+    got = Counter((message.control_id, tuple(message.segments)) for message in receiver.got)
+    assert {control_id for control_id, _ in got} == owed
+    assert len(got) == len(owed), "the same control id came with other bytes"
