@@ -10,9 +10,11 @@ from django.utils import timezone
 from PIL import Image
 
 from leukoweb.audit.models import Event
+from leukoweb.cases.blood_counts import store_blood_count
 from leukoweb.cases.models import Case, Patient, SlideImage
 from leukoweb.cases.store import original_path
 from leukoweb.ops.store_check import problems_of_store
+from tests.test_cbc import RUN
 
 
 @pytest.fixture
@@ -67,11 +69,13 @@ def test_young_cases_and_laboratories_without_the_rule_lose_nothing(old_case, se
     assert stored(old_case).exists()
 
 
-def test_everything_about_a_patient_is_written(old_case, laboratory, tmp_path, capsys):
+def test_everything_about_a_patient_is_written(old_case, laboratory, technologist, tmp_path, capsys):
+    store_blood_count(old_case, RUN, by=technologist)
     call_command("export_patient", "M-77", tmp_path / "out", laboratory=laboratory.name)
     everything = json.loads((tmp_path / "out" / "patient.json").read_text())
     assert everything["patient"]["name"] == Patient.objects.get().name
     assert len(everything["cells"]) == 5
+    assert [count["analyser"] for count in everything["blood_counts"]] == [RUN.analyser]
     (original,) = (tmp_path / "out" / "originals").iterdir()
     assert original.read_bytes() == stored(old_case).read_bytes()
     with pytest.raises(CommandError, match="not empty"):

@@ -13,7 +13,7 @@ from django.forms.models import model_to_dict
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
-from leukoweb.cases.models import SlideImage
+from leukoweb.cases.models import CbcResult, SlideImage
 from leukoweb.cases.store import original_path
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.models import Decision, Report
@@ -35,6 +35,7 @@ def export_patient(patient, folder: Path, *, by=None) -> int:
     everything = {
         "patient": model_to_dict(patient),
         "cases": [model_to_dict(case) for case in cases],
+        "blood_counts": list(CbcResult.objects.filter(case__in=cases).values()),
         "images": [model_to_dict(image) for image in images],
         "runs": list(Run.objects.filter(slide__case__in=cases).values()),
         "cells": list(Cell.objects.filter(**of_cases).values()),
