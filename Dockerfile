@@ -52,4 +52,5 @@ RUN if [ -n "$TORCH_INDEX" ]; then pip install --no-deps --index-url "$TORCH_IND
 ENV YOLO_CONFIG_DIR=/tmp/ultralytics MPLCONFIGDIR=/tmp/matplotlib
 USER leukoweb
 # -B is the clock of the sweep; several workers may each have one, the claim makes duplicates harmless.
-CMD ["celery", "-A", "leukoweb", "worker", "-P", "prefork", "-c", "1", "-B", "-s", "/tmp/beat-schedule", "--loglevel=INFO"]
+# Long analyses wait in the queue `long`, which a second worker takes.
+CMD ["celery", "-A", "leukoweb", "worker", "-P", "prefork", "-c", "1", "-Q", "celery,runs", "-B", "-s", "/tmp/beat-schedule", "--loglevel=INFO"]

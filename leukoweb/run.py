@@ -115,7 +115,8 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
         if subprocess.run(prepare, cwd=ROOT, stdin=subprocess.DEVNULL).returncode != 0:
             raise CannotRun("the database or the first case could not be prepared; the reason stands above.")
         # Should we be killed: a worker that is asked to end would finish its slide first.
-        children.append(Child("worker", worker_command(), data_dir, patience_s=4, nice=5, last_signal=signal.SIGKILL))
+        for name, command, nice in (("worker", worker_command(), 5), ("long-worker", long_worker_command(), 10)):
+            children.append(Child(name, command, data_dir, patience_s=4, nice=nice, last_signal=signal.SIGKILL))
         children.append(Child("web", web_command(port), data_dir, patience_s=5))
         _wait_for(lambda: _serves(port), children)
         print(f"LeukoWeb is at http://localhost:{port}/   (logs: {data_dir / 'logs'}; Ctrl-C stops it)", flush=True)
@@ -134,8 +135,17 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
 
 def worker_command() -> list[str]:
     """The command of the worker: one run at a time, with the clock of the sweep."""
+    return [*_celery("worker"), "-B", "-Q", "celery,runs"]
+
+
+def long_worker_command() -> list[str]:
+    """The command of the worker that reads what takes long, so that nothing short waits behind it."""
+    return [*_celery("long"), "-Q", "long"]
+
+
+def _celery(name: str) -> list[str]:
     return [
-        sys.executable, "-m", "celery", "-A", "leukoweb", "worker", "-P", "prefork", "-c", "1", "-B",
+        sys.executable, "-m", "celery", "-A", "leukoweb", "worker", "-n", f"{name}@%h", "-P", "prefork", "-c", "1",
         "--loglevel=INFO", "--without-gossip", "--without-mingle",
     ]  # fmt: skip
 

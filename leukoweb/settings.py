@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import environ
 from csp.constants import NONCE
 from django.core.exceptions import ImproperlyConfigured
+from kombu import Queue
 
 from leukoweb import __version__
 from leukoweb.accounts.roles import ROLES
@@ -287,6 +288,12 @@ if PROXIES:
 CELERY_BROKER_URL = env.str("BROKER_URL", "") or f"redis+socket://{broker_socket(DATA_DIR)}"
 RUN_HARD_LIMIT_S = env.int("LEUKOWEB_RUN_HARD_LIMIT_S", 1800)
 RUN_MAX_ATTEMPTS = 3
+# What is estimated to take longer waits in a queue of its own, so that it never stands before the short ones.
+LONG_RUN_S = env.int("LEUKOWEB_LONG_RUN_S", 300)
+RUNS_QUEUE, LONG_RUNS_QUEUE = "runs", "long"
+# A worker takes all three, in this order within one precedence; `-Q` limits it to some.
+CELERY_TASK_QUEUES = [Queue("celery"), Queue(RUNS_QUEUE), Queue(LONG_RUNS_QUEUE)]
+CELERY_TASK_ROUTES = {"leukoweb.analysis.tasks.run_detection": {"queue": RUNS_QUEUE}}
 WORKERS = env.int("LEUKOWEB_WORKERS", 1)  # how many must answer for /health/ to be content
 RUN_SILENT_LIMIT_S = env.int("LEUKOWEB_RUN_SILENT_LIMIT_S", 30)  # a worker that says nothing so long is lost
 SWEEP_AFTER_S = env.int("LEUKOWEB_SWEEP_AFTER_S", 30)

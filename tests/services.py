@@ -152,10 +152,10 @@ class Worker:
         self.folder, self.database_url, self.process = folder, database_url, None
         self.log_path = folder / "worker.log"
 
-    def start(self, **environment):
+    def start(self, *, queues="celery,runs,long", **environment):
         """Start it with further environment variables; it needs seconds until it takes its first run."""
         command = [sys.executable, "-m", "celery", "-A", "leukoweb", "worker", "--loglevel=INFO", "-P", "prefork",
-                   "-c", "1", "-B", "--without-gossip", "--without-mingle"]  # fmt: skip
+                   "-c", "1", "-B", "-Q", queues, "--without-gossip", "--without-mingle"]  # fmt: skip
         ours = {"DATABASE_URL": self.database_url, "LEUKOWEB_DATA_DIR": str(self.folder)}
         # torch starts at once; the OpenVINO form of a detector is made first, in some seconds.
         env = os.environ | ours | {"LEUKOWEB_INFERENCE_BACKEND": "torch"} | environment

@@ -387,3 +387,31 @@ def test_a_case_is_found_by_its_number_and_addressed_by_its_id(caller, technolog
     assert client.post("/api/v1/cases/find/", {"accession_number": "H26-9"}, "json").json()["code"] == "not_found"
     listed = client.get("/api/v1/cases/").json()
     assert "H26-0042" not in str(listed["next"])
+
+
+def test_a_program_stops_an_analysis_and_has_it_run_again(caller, technologist, make_case, outsider):
+    client, case = caller(technologist), make_case("H-1")
+    [slide] = [client.post(f"/api/v1/cases/id/{case.pk}/slides/", {"images": [picture("a.png")]}).json()["id"]]
+    assert client.post(f"/api/v1/slides/{slide}/retry/").json()["code"] == "wrong_state"
+    stopped = client.post(f"/api/v1/slides/{slide}/stop/").json()
+    assert stopped["state"] == "failed"
+    assert "stopped the analysis" in stopped["error"]
+    assert client.post(f"/api/v1/slides/{slide}/stop/").json()["code"] == "wrong_state"
+    assert client.post(f"/api/v1/slides/{slide}/retry/").json()["state"] == "queued"
+    assert caller(outsider).post(f"/api/v1/slides/{slide}/stop/").status_code == 404
+    assert list(Event.objects.filter(action__in=("run.stop", "run.retry")).values_list("action", flat=True)) == [
+        "run.stop", "run.retry",
+    ]  # fmt: skip
+
+
+def test_a_program_sets_a_slide_that_cannot_be_read_aside_and_takes_it_back(caller, technologist, make_case):
+    client, case = caller(technologist), make_case("H-1")
+    [slide] = [client.post(f"/api/v1/cases/id/{case.pk}/slides/", {"images": [picture("a.png")]}).json()["id"]]
+    address = f"/api/v1/slides/{slide}/set-aside/"
+    assert client.post(address, {"reason": "no stain"}, "json").json()["code"] == "wrong_state"
+    Run.objects.update(state=Run.State.FAILED)
+    assert client.post(address, {"reason": ""}, "json").json()["fields"]["reason"]
+    assert client.post(address, {"reason": "x" * 1001}, "json").status_code == 400
+    aside = client.post(address, {"reason": "no stain"}, "json").json()
+    assert (aside["set_aside_reason"], bool(aside["set_aside_at"])) == ("no stain", True)
+    assert client.delete(address).json()["set_aside_at"] is None

@@ -20,7 +20,7 @@ READ_BY_SETTINGS = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS))
 EXAMPLE = (ROOT / ".env.example").read_text()
 IN_EXAMPLE = re.findall(r"^(?:# )?([A-Z][A-Z_]+)=(.*)$", EXAMPLE, re.M)
 SERVICES = COMPOSE["services"]
-OURS = ("web", "listener", "worker", "worker-cpu", "migrate")
+OURS = ("web", "listener", "worker", "worker-long", "worker-cpu", "worker-cpu-long", "migrate")
 
 
 def check(data_dir, **environment):
@@ -111,6 +111,18 @@ def test_there_is_a_worker_with_a_card_and_one_without():
     assert (SERVICES["worker"]["profiles"], SERVICES["worker-cpu"]["profiles"]) == (["gpu"], ["cpu"])
 
 
+@pytest.mark.parametrize("kind", ["worker", "worker-cpu"])
+def test_every_queue_has_its_worker_in_compose_and_long_runs_hold_none_of_the_others(kind):
+    from django.conf import settings
+
+    [queues] = re.findall(r'^CMD \["celery".*"-Q", "([^"]+)"', stage("worker"), re.M)
+    long = SERVICES[f"{kind}-long"]
+    assert "command" not in SERVICES[kind]
+    taken = [*queues.split(","), long["command"][long["command"].index("-Q") + 1]]
+    assert taken == [queue.name for queue in settings.CELERY_TASK_QUEUES]
+    assert {**long, "command": None} == {**SERVICES[kind], "command": None}
+
+
 def test_the_broker_keeps_what_it_has_and_evicts_nothing():
     command = " ".join(SERVICES["broker"]["command"])
     assert "--appendonly yes" in command
@@ -146,7 +158,7 @@ def test_the_web_image_holds_no_network_library_and_only_the_worker_asks_for_its
     assert not re.search(r"pip install.*(torch|\[)", stage("web"))
     assert '[worker]"' in stage("worker")
     built = {name: SERVICES[name]["build"]["target"] for name in OURS}
-    assert built == {"web": "web", "listener": "web", "migrate": "web", "worker": "worker", "worker-cpu": "worker"}
+    assert built == {name: "worker" if name.startswith("worker") else "web" for name in OURS}
     for target in set(built.values()):
         assert f" AS {target}\n" in DOCKERFILE
     images = {name: SERVICES[name]["image"] for name in OURS}

@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+from django.core.cache import cache
 
 from leukoweb.analysis.detectors import register_detector
 from leukoweb.analysis.models import DetectorVersion
@@ -16,6 +17,7 @@ def state(client):
     """Ask as an anonymous program: the state of each thing, and the status code under `code`."""
 
     def ask():
+        cache.clear()  # else strangers are told what was seen some seconds ago
         answer = client.get("/health/")
         return {name: check["state"] for name, check in answer.json()["checks"].items()} | {"code": answer.status_code}
 
@@ -103,6 +105,49 @@ def test_a_slide_that_waits_too_long_is_a_warning(state, make_case, make_slide):
     assert state()["queue"] == "ok"
     Run.objects.filter(pk=run.pk).update(queued_at=timezone.now() - QUEUE_PATIENCE)
     assert state()["queue"] == "warning"
+
+
+def test_a_queue_that_takes_long_a_waiting_stat_slide_and_a_silent_worker_are_warnings(
+    state, client, make_case, make_slide, admin
+):
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from leukoweb.analysis.models import Run
+    from leukoweb.ops.health import STAT_PATIENCE
+
+    make_slide(make_case(), {"NGS": 1})
+    now = timezone.now()
+    waits = {"state": Run.State.QUEUED, "queued_at": now, "megapixels": 1, "is_stat": False}
+    for changed, is_ok in (
+        ({}, True),
+        ({"megapixels": 10_000}, False),
+        ({"is_stat": True, "queued_at": now - STAT_PATIENCE}, False),
+        ({"state": Run.State.RUNNING, "seen_at": now}, True),
+        ({"state": Run.State.RUNNING, "seen_at": now - timedelta(minutes=5)}, False),
+    ):
+        Run.objects.update(**waits | changed)
+        assert (state()["queue"] == "ok") == is_ok, changed
+    assert client.get("/health/").json()["state"] == "failed"  # no broker here: the worst counts
+    client.force_login(admin)
+    assert "fell silent" in client.get("/health/", headers={"Accept": "text/html"}).content.decode()
+
+
+def test_strangers_who_ask_for_the_health_again_and_again_cost_one_look(client, db, django_assert_num_queries):
+    first = client.get("/health/").json()
+    with django_assert_num_queries(0):
+        assert [client.get("/health/").json() for _ in range(20)] == [first] * 20
+
+
+@pytest.mark.services
+def test_a_queue_that_no_worker_takes_is_a_failure(state, worker, client, admin):
+    worker.start(queues="celery,runs")
+    wait_until(lambda: "ready" in worker.log(), timeout_s=60, what="the start of the worker")
+    assert state()["worker"] == "failed"
+    client.force_login(admin)
+    page = client.get("/health/", headers={"Accept": "text/html"}).content.decode()
+    assert "No worker that answers takes long analyses" in page
 
 
 def test_figures_are_given_for_the_token_or_to_who_may_see_the_system(client, admin, technologist, settings):

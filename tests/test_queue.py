@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from datetime import timedelta
 
@@ -11,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from detection.inference.detector import FoundCell
-from leukoweb.analysis import services
+from leukoweb.analysis import at_work, services
 from leukoweb.analysis.detectors import active_detector
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.analysis.tasks import sweep
@@ -50,10 +52,10 @@ def silence(run, seconds=3600):
     Run.objects.filter(pk=run.pk).update(seen_at=timezone.now() - timedelta(seconds=seconds))
 
 
-def bells():
-    """The run ids that wait in the broker, in the order in which a worker takes them."""
+def bells(name="runs"):
+    """The run ids that wait in a queue of the broker, in the order in which a worker takes them."""
     ids = []
-    with current_app.connection_for_read() as connection, connection.SimpleQueue("celery") as queue:
+    with current_app.connection_for_read() as connection, connection.SimpleQueue(name) as queue:
         while True:
             try:
                 message = queue.get(block=False)
@@ -121,6 +123,93 @@ def test_after_three_lost_workers_the_run_fails_in_words_and_in_the_audit_log(su
     assert "stopped 3 times" in run.error
     assert "try again" in run.error
     assert Event.objects.get(action="run.failed").object_id == str(run.pk)
+
+
+def test_workers_that_were_stopped_from_outside_are_not_counted_against_an_innocent_picture(submit):
+    run = submit()
+    for number in range(services.MOST_KILLS):
+        assert claim(run, f"task-{number}"), "the picture was blamed"
+        services.note_lost_process(run.pk, task_id=f"task-{number}", is_killed=True)
+        Run.objects.update(state=Run.State.QUEUED)
+    assert claim(run, "last") is None
+    run.refresh_from_db()
+    assert run.state == Run.State.FAILED
+    assert "nothing is known against the images" in run.error
+
+
+def test_a_process_that_died_of_what_it_read_is_counted(submit):
+    run = submit()
+    for _ in range(3):
+        assert claim(run, "task-1")
+        services.note_lost_process(run.pk, task_id="task-1", is_killed=False)
+    assert claim(run, "task-1") is None
+    run.refresh_from_db()
+    assert "stopped 3 times" in run.error
+
+
+def test_a_run_that_was_ended_for_its_length_is_not_tried_by_the_next_worker(submit):
+    run = claim(submit(), "task-1")
+    services.fail_overdue_run(run.pk, task_id="task-1")
+    run.refresh_from_db()
+    assert (run.state, run.error) == (Run.State.FAILED, services.TOO_LONG)
+
+
+def test_what_a_dead_worker_left_is_taken_at_once_and_what_a_slow_one_reads_is_not(submit, make_case, broker):
+    left, slow = claim(submit()), claim(submit(make_case("A-2")), "task-2")
+    at_work._place(left).parent.mkdir(parents=True, exist_ok=True)
+    dead = subprocess.Popen(
+        [sys.executable, "-c", "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, fcntl.LOCK_EX); "
+         "print('held', flush=True); sys.stdin.read()", str(at_work._place(left))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    dead.stdout.readline()
+    for run in (left, slow):
+        silence(run, seconds=services.JUST_CLAIMED_S + 1)
+    with at_work.at_work(slow):
+        sweep()
+        assert set(Run.objects.values_list("state", flat=True)) == {Run.State.RUNNING}
+        dead.kill()
+        dead.communicate()
+        sweep()
+    assert dict(Run.objects.values_list("pk", "state")) == {left.pk: Run.State.QUEUED, slow.pk: Run.State.RUNNING}
+    assert bells() == [left.pk]
+    assert Run.objects.get(pk=left.pk).kills == 1
+
+
+def test_a_slide_that_will_take_long_waits_in_a_queue_of_its_own(
+    make_case, technologist, broker, sign_in, django_capture_on_commit_callbacks
+):
+    def submitted(case, side_px):
+        image = SlideImage(
+            name="f.png", sha256="a" * 64, size_bytes=1, format="PNG", width_px=side_px, height_px=side_px
+        )
+        return services.submit_slide(case, images=[image], by=technologist).runs.get()
+
+    with django_capture_on_commit_callbacks(execute=True):
+        long, short = submitted(make_case("A-1"), 14_000), submitted(make_case("A-2"), 1_000)
+    assert (long.is_long, short.is_long) == (True, False)
+    assert (bells("long"), bells("runs")) == ([long.pk], [short.pk])
+    assert services.runs_before(short) == 0
+    page = sign_in(technologist).get(f"/slides/{long.slide_id}/progress/").content.decode()
+    assert "Queued among the long analyses, next in line" in page
+
+
+def test_the_cost_of_a_slide_follows_the_pace_of_the_analyses_before(submit):
+    run = claim(submit())
+    assert services.seconds_for(10) == 10 * services.FIRST_PACE_S
+    assert store(run)
+    started = timezone.now()
+    Run.objects.update(megapixels=2.0, started_at=started, finished_at=started + timedelta(seconds=1))
+    assert services.seconds_for(10) == pytest.approx(5)
+
+
+def test_no_message_of_other_work_is_taken_for_the_bell_of_a_run(submit, broker):
+    run = submit()
+    Run.objects.update(sent_at=timezone.now() - timedelta(hours=1))
+    for _ in range(3):
+        current_app.send_task("leukoweb.review.tasks.store_flags")
+    sweep()
+    assert bells() == [run.pk]
 
 
 def test_try_again_queues_a_failed_run_once_with_fresh_attempts(submit, technologist):

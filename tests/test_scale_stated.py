@@ -50,6 +50,30 @@ def test_a_slide_with_labelled_cells_is_not_read_again(sign_in, technologist, re
     assert Run.objects.filter(slide=read_slide).count() == 1
 
 
+def test_a_slide_with_labelled_cells_is_read_again_where_a_person_says_that_the_labels_stay_behind(
+    sign_in, technologist, read_slide
+):
+    """H.32: the reading refused, told to upload the images anew, and the upload refused them as already here."""
+    relabel_cell(Cell.objects.filter(run__slide=read_slide).first(), to="LYA", by=technologist)
+    client, address = sign_in(technologist), f"/slides/{read_slide.pk}/"
+    assert "leave the labels of 1 cell out" in client.get(address).content.decode()
+    client.post(f"{address}scale/", {"um_per_px": "0.08", "leave_labels": "on"})
+    assert Run.objects.get(slide=read_slide, is_shadow=False).state == "queued"
+    assert not Cell.objects.counted().filter(run__slide=read_slide).exists()
+    assert Event.objects.get(action="slide.reread").changes["labels_left"] == 1
+
+
+def test_a_program_reads_a_labelled_slide_again_only_where_it_says_that_the_labels_stay_behind(
+    sign_in, technologist, read_slide
+):
+    relabel_cell(Cell.objects.filter(run__slide=read_slide).first(), to="LYA", by=technologist)
+    client, address = sign_in(technologist), f"/api/v1/slides/{read_slide.pk}/scale/"
+    refused = client.post(address, {"um_per_px": "0.08"}, content_type="application/json")
+    assert (refused.status_code, list(refused.json()["fields"])) == (409, ["leave_labels"])
+    again = client.post(address, {"um_per_px": "0.08", "leave_labels": True}, content_type="application/json")
+    assert again.json()["state"] == "queued"
+
+
 def test_a_slide_of_a_signed_case_is_not_read_again(sign_in, technologist, pathologist, read_slide):
     """S9: what was signed is changed by an amendment only, even where nobody had to label a cell."""
     now = timezone.now()

@@ -15,7 +15,7 @@ from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.analysis.uploads import accept_upload
 from leukoweb.audit.models import Event
 from leukoweb.cases.store import derived_folder, original_path
-from tests.services import wait_until
+from tests.services import Worker, wait_until
 
 pytestmark = pytest.mark.services
 
@@ -95,6 +95,81 @@ def test_after_kill_9_in_mid_slide_a_new_worker_ends_the_slide_once(worker, uplo
     worker.start(**QUICK)
     run = ends_done(run)
     assert run.attempt == 2
+    assert_found_once(run, images=3)
+
+
+def taken_up_again(run, attempt):
+    """Wait until the run is read in its next attempt; the seconds that took."""
+    started = time.monotonic()
+    wait_until(
+        lambda: Run.objects.filter(pk=run.pk, attempt__gte=attempt).exclude(state="queued").exists(),
+        timeout_s=60, what="the next attempt", every_s=0.2,
+    )  # fmt: skip
+    return time.monotonic() - started
+
+
+def test_with_the_settings_as_they_ship_a_killed_workers_run_is_taken_by_the_next_at_once(worker, upload, smear_files):
+    worker.start()
+    run = upload(files=smear_files)
+    works_at(run)
+    worker.kill()
+    worker.start()
+    seconds = taken_up_again(run, 2)
+    assert seconds < 30, "silence was waited for"
+    run = ends_done(run)
+    assert run.kills == 1
+    assert_found_once(run, images=3)
+
+
+def test_with_the_settings_as_they_ship_a_hung_workers_run_is_taken_by_another_within_a_minute(
+    worker, upload, smear_files
+):
+    worker.start()
+    run = upload(files=smear_files)
+    works_at(run)
+    hung = [psutil.Process(worker.process.pid), *psutil.Process(worker.process.pid).children(recursive=True)]
+    for process in hung:
+        process.suspend()
+    other = Worker(worker.folder, worker.database_url)
+    other.start()
+    try:
+        assert taken_up_again(run, 2) <= 60
+        for process in hung:
+            process.kill()
+        assert_found_once(ends_done(run), images=3)
+    finally:
+        other.stop()
+
+
+def test_with_the_settings_as_they_ship_a_broker_that_forgot_everything_costs_less_than_a_minute(
+    worker, broker, upload
+):
+    worker.start()
+    wait_until(lambda: "ready" in worker.log(), timeout_s=60, what="the start of the worker")
+    hold = psutil.Process(worker.process.pid)
+    hold.suspend()  # the bell is rung and not yet heard when the broker forgets it
+    try:
+        run = upload()
+        broker.client().flushall()
+    finally:
+        hold.resume()
+    assert taken_up_again(run, 1) <= 60
+    assert_found_once(ends_done(run))
+
+
+def test_a_child_that_is_killed_again_and_again_does_not_fail_an_innocent_slide(worker, upload, smear_files):
+    worker.start(**QUICK)
+    run = upload(files=smear_files)
+    for attempt in range(1, 5):
+        at_work = Run.objects.filter(pk=run.pk, state="running", attempt=attempt)
+        wait_until(
+            at_work.exists, timeout_s=LIMIT_S, what=f"attempt {attempt}", every_s=0.02,
+        )  # fmt: skip
+        for child in psutil.Process(worker.process.pid).children():
+            if "beat" not in " ".join(child.cmdline()).casefold():
+                child.kill()
+    run = ends_done(run)
+    assert run.kills >= 4
     assert_found_once(run, images=3)
 
 

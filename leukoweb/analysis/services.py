@@ -4,9 +4,10 @@ Every change of a run's state is one conditional UPDATE, so whoever comes second
 """
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from celery import current_app
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
@@ -14,6 +15,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from leukoweb.accounts.models import User
+from leukoweb.analysis.at_work import is_left, remove_mark
+from leukoweb.analysis.detectors import detector_in_use
 from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Slide, SlideImage
@@ -22,7 +25,12 @@ from leukoweb.refusals import Refused
 
 log = logging.getLogger(__name__)
 NEVER_SENT = datetime(1970, 1, 1, tzinfo=UTC)
+MOST_KILLS = 10  # of workers while they read one slide; whoever stops them so often is to look
+JUST_CLAIMED_S = 2  # between its claim and its mark a run looks as if it were left
+PACE_OF_RUNS = 20  # newest ones, from which the pace is taken
+FIRST_PACE_S = 2.0  # for a megapixel, before any run ended: two cores without a card
 BROKER_PATIENCE_S = 1  # of a page: the row is the truth, and the sweep sends what the broker did not take
+TOO_LONG = "The analysis took longer than allowed. Try again when the worker is less busy."
 NO_ROOM = (
     "The server has no room on its disk. Nothing is wrong with the images: the analysis starts by itself when there is "
     "room. Tell the administrator."
@@ -40,7 +48,7 @@ def submit_slide(case, *, images, label="", by, is_drawn=False) -> Slide:
         for position, image in enumerate(images):
             image.slide, image.position = slide, position
         SlideImage.objects.bulk_create(images)
-        run = Run.objects.create(slide=slide, images_total=len(images), is_stat=case.priority == case.Priority.STAT)
+        run = _new_run(slide, is_stat=case.priority == case.Priority.STAT)
         record("slide.submit", actor=by, obj=slide, case=case, changes={"images": [i.sha256 for i in images]})
         transaction.on_commit(lambda: ring_worker(run))
     return slide
@@ -51,18 +59,18 @@ def ask_shadow_run(slide, detector, *, by) -> Run | None:
     with transaction.atomic():
         if Run.objects.filter(slide=slide, detector=detector).exclude(state=Run.State.FAILED).exists():
             return None
-        run = Run.objects.create(slide=slide, detector=detector, is_shadow=True, images_total=slide.images.count())
+        run = _new_run(slide, detector=detector, is_shadow=True)
         record("run.shadow", actor=by, obj=run, case=slide.case, changes={"detector": detector.sha256})
         transaction.on_commit(lambda: ring_worker(run))
     return run
 
 
-def reread_slide(slide, *, by, um_per_px: float | None = None) -> Run:
+def reread_slide(slide, *, by, um_per_px: float | None = None, leave_labels: bool = False) -> Run:
     """Have a slide read again by the active detector version; the former run is kept beside it, uncounted.
 
-    `um_per_px` is a scale that a person states; None keeps what is known.
-    Before: the scale is plausible (cases.intake), the case neither signed nor rejected, the analysis has ended and
-    nobody has labelled a cell.
+    `um_per_px` is a scale that a person states; None keeps what is known. `leave_labels` says that the labels which
+    people gave are to stay with the former reading, uncounted.
+    Before: the scale is plausible (cases.intake), the case neither signed nor rejected, the analysis has ended.
     After: Run(QUEUED), the worker is rung.
     """
     with transaction.atomic():
@@ -70,10 +78,12 @@ def reread_slide(slide, *, by, um_per_px: float | None = None) -> Run:
         former = Run.objects.select_for_update(no_key=True).get(slide=slide, is_shadow=False)
         if former.state in (Run.State.QUEUED, Run.State.RUNNING):
             raise Refused("The detector has not finished this slide. Try again when it has.", code="wrong_state")
-        touched = Q(decisions__isnull=False) | Q(added_by__isnull=False)
-        if former.cells.filter(touched).exists():
+        labelled = count_labelled(former)
+        if labelled and not leave_labels:
             raise Refused(
-                "Cells of this slide are labelled already: upload the images as a new slide instead.",
+                f"Cells of this slide are labelled already ({labelled}), and a new reading leaves these labels out. "
+                "Say so if it is meant: on the page by the tick, by the API with leave_labels.",
+                "leave_labels",
                 code="wrong_state",
             )
         if slide.images.filter(expired_at__isnull=False).exists():
@@ -81,16 +91,22 @@ def reread_slide(slide, *, by, um_per_px: float | None = None) -> Run:
                 "The images of this slide have expired by the laboratory's rule and cannot be read again.",
                 code="wrong_state",
             )
-        changes = {"former_run": former.pk}
+        changes = {"former_run": former.pk} | ({"labels_left": labelled} if labelled else {})
         if um_per_px is not None:
             changes["um_per_px"] = [{image.pk: image.um_per_px for image in slide.images.all()}, um_per_px]
             slide.images.update(um_per_px=um_per_px, um_per_px_source="uploader")
         Run.objects.filter(pk=former.pk).update(is_shadow=True)
-        run = Run.objects.create(slide=slide, images_total=former.images_total, is_stat=former.is_stat)
+        run = _new_run(slide, is_stat=former.is_stat)
         Case.objects.filter(pk=slide.case_id).forget_flags()
         record("slide.reread", actor=by, obj=slide, case=slide.case, changes=changes)
         transaction.on_commit(lambda: ring_worker(run))
     return run
+
+
+def count_labelled(run: Run) -> int:
+    """How many cells of a run a person has labelled or added."""
+    touched = Q(decisions__isnull=False) | Q(added_by__isnull=False)
+    return run.cells.filter(touched).distinct().count()
 
 
 def ring_worker(run) -> bool:
@@ -100,7 +116,8 @@ def ring_worker(run) -> bool:
     try:
         # A connection of its own: a kept one may be stale, and the worker's patience is too long for a page.
         with current_app.connection_for_write(transport_options={"socket_timeout": BROKER_PATIENCE_S}) as broker:
-            run_detection.apply_async((run.pk,), priority=0 if run.is_stat else 9, connection=broker)
+            queue = settings.LONG_RUNS_QUEUE if run.is_long else settings.RUNS_QUEUE
+            run_detection.apply_async((run.pk,), queue=queue, priority=0 if run.is_stat else 9, connection=broker)
     except (OperationalError, OSError, RedisError) as error:
         log.warning("run %s stays queued, the broker did not answer: %s", run.pk, type(error).__name__)
         return False
@@ -110,20 +127,22 @@ def ring_worker(run) -> bool:
 def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
     """Take a run for one worker: QUEUED, or RUNNING of the same lost task, -> RUNNING; None when another has it.
 
-    After the last attempt: FAILED with a reason.
+    After the last attempt: FAILED with a reason. An attempt that was stopped from outside does not count as one.
     """
     free = Run.objects.filter(pk=run_id).filter(Q(state=Run.State.QUEUED) | Q(state=Run.State.RUNNING, task_id=task_id))
+    last_straws = {
+        f"The worker stopped {max_attempts} times while it read this slide. Check the images, then try again; if it "
+        "happens again, tell the administrator.": Q(attempt__gte=F("kills") + max_attempts),
+        f"The worker was stopped from outside {MOST_KILLS} times while it read this slide; nothing is known against "
+        "the images. Tell the administrator, who looks at its memory, then try again.": Q(kills__gte=MOST_KILLS),
+    }
     with transaction.atomic():
-        reason = (
-            f"The worker stopped {max_attempts} times while it read this slide. Check the images, then try again; "
-            "if it happens again, tell the administrator."
-        )
-        if free.filter(attempt__gte=max_attempts).update(
-            state=Run.State.FAILED, finished_at=timezone.now(), error=reason
-        ):
-            run = Run.objects.select_related("slide__case__laboratory").get(pk=run_id)
-            record("run.failed", obj=run, case=run.slide.case, changes={"reason": reason})
-            return None
+        for reason, is_over in last_straws.items():
+            ended = {"state": Run.State.FAILED, "finished_at": timezone.now(), "error": reason}
+            if free.filter(is_over).update(**ended):
+                run = Run.objects.select_related("slide__case__laboratory").get(pk=run_id)
+                record("run.failed", obj=run, case=run.slide.case, changes={"reason": reason})
+                return None
     taken = free.update(
         state=Run.State.RUNNING,
         attempt=F("attempt") + 1,
@@ -149,6 +168,35 @@ def note_progress(run, *, images_done, tiles_done, tiles_total) -> bool:
 def note_alive(run) -> None:
     """Write that the worker of this attempt lives."""
     _ours(run).update(seen_at=timezone.now())
+
+
+def release_left_runs() -> int:
+    """Queue again at once what was RUNNING in a worker that died as a whole: nothing is known against its images."""
+    left = 0
+    silent = timezone.now() - timedelta(seconds=JUST_CLAIMED_S)
+    for run in Run.objects.filter(state=Run.State.RUNNING, seen_at__lt=silent):
+        if is_left(run):
+            left += _ours(run).update(state=Run.State.QUEUED, task_id="", sent_at=NEVER_SENT, kills=F("kills") + 1)
+            remove_mark(run)
+    return left
+
+
+def note_lost_process(run_id: int, *, task_id: str, is_killed: bool) -> None:
+    """Write what ended the process that read a run: its worker lives, and takes the run again by the same message.
+
+    `is_killed`: by somebody from outside, who may be short of memory; else by its own fault.
+    """
+    for run in Run.objects.filter(pk=run_id, state=Run.State.RUNNING, task_id=task_id):
+        remove_mark(run)
+        if is_killed:
+            _ours(run).update(kills=F("kills") + 1)
+
+
+def fail_overdue_run(run_id: int, *, task_id: str) -> None:
+    """End a run whose process was ended for working longer than the hard limit."""
+    for run in Run.objects.select_related("slide__case").filter(pk=run_id, task_id=task_id):
+        remove_mark(run)
+        fail_run(run, TOO_LONG)
 
 
 def release_lost_runs(*, silent_since) -> int:
@@ -238,7 +286,7 @@ def retry_run(run, *, by) -> bool:
     with transaction.atomic():
         now = timezone.now()
         again = Run.objects.filter(pk=run.pk, state=Run.State.FAILED).update(
-            state=Run.State.QUEUED, attempt=0, task_id="", error="", queued_at=now, sent_at=now
+            state=Run.State.QUEUED, attempt=0, kills=0, task_id="", error="", queued_at=now, sent_at=now
         )
         if not again:
             return False
@@ -260,24 +308,45 @@ def stop_run(run: Run, *, by: User) -> bool:
 
 
 def runs_before(run) -> int:
-    """How many runs a worker will take before this one: all running, and the queued with precedence."""
-    waiting = Run.objects.filter(state=Run.State.QUEUED).exclude(pk=run.pk)
+    """How many runs a worker will take before this one of its queue: all running, and the waiting with precedence."""
+    runs = Run.objects.filter(is_long=run.is_long)
+    waiting = runs.filter(state=Run.State.QUEUED).exclude(pk=run.pk)
     first = Q(is_stat=run.is_stat, queued_at__lt=run.queued_at)
     if not run.is_stat:
         first |= Q(is_stat=True)
-    return waiting.filter(first).count() + Run.objects.filter(state=Run.State.RUNNING).count()
+    return waiting.filter(first).count() + runs.filter(state=Run.State.RUNNING).count()
 
 
 def progress_sentence(run) -> str:
     """Say how far an analysis is that has not ended, and how long it will take."""
     if run.state == Run.State.QUEUED:
         before = runs_before(run)
-        return f"queued, {before} slide{'' if before == 1 else 's'} before it." if before else "queued, next in line."
+        place = f"{before} slide{'' if before == 1 else 's'} before it" if before else "next in line"
+        return f"queued among the long analyses, {place}." if run.is_long else f"queued, {place}."
     left = run.seconds_left
     if left is None:
         return "analysing."
     time_left = f"{left} s" if left < 90 else f"{round(left / 60)} min"
     return f"analysing, {round(100 * run.progress)}% done, about {time_left} left."
+
+
+def seconds_for(megapixels: float) -> float:
+    """Estimate how long a worker reads so much, by the pace of the newest analyses that ended."""
+    newest = Run.objects.filter(state=Run.State.DONE, megapixels__gt=0, started_at__isnull=False)[:PACE_OF_RUNS]
+    rows = list(newest.values_list("megapixels", "started_at", "finished_at"))
+    read = sum(area for area, *_ in rows)
+    taken_s = sum((end - start).total_seconds() for _, start, end in rows)
+    return megapixels * (taken_s / read if read else FIRST_PACE_S)
+
+
+def _new_run(slide: Slide, **fields: object) -> Run:
+    """Write a run that waits, in the queue that its estimated cost puts it into."""
+    detector = detector_in_use()
+    trained = detector.card["um_per_px"] if detector else None
+    images = slide.images.values_list("width_px", "height_px", "um_per_px")
+    megapixels = sum(w * h * (own / trained if own and trained else 1) ** 2 for w, h, own in images) / 1e6
+    is_long = seconds_for(megapixels) > settings.LONG_RUN_S
+    return Run.objects.create(slide=slide, images_total=len(images), megapixels=megapixels, is_long=is_long, **fields)
 
 
 _BOX = ("x1", "y1", "x2", "y2")

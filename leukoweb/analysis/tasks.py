@@ -22,6 +22,7 @@ from kombu.exceptions import ChannelError
 
 from detection.images import ImageRefused, Limits, NoRoom, unpack_image
 from leukoweb.analysis import services
+from leukoweb.analysis.at_work import at_work
 from leukoweb.analysis.detectors import active_detector, computed_on, load_for
 from leukoweb.analysis.models import Run
 from leukoweb.cases.store import DISK_FULL_ERRORS, derived_folder, has_room_for, original_path
@@ -31,8 +32,7 @@ DATABASE_AWAY = (OperationalError, InterfaceError)  # it does not answer; what i
 log = logging.getLogger(__name__)
 NOTE_EVERY_S = 0.5
 DATABASE_PATIENCE_S = 60
-
-
+UNPACK_LIMIT_S = 300  # by the clock, of one image: beside other work 200 megapixels have taken 90 s
 KEPT_BYTES = 2 << 30  # of unpacked pixels of one run; what does not fit is unpacked again when it is read
 UNREADABLE = (
     "The picture could not be read as a stained smear: it shows structure, but no cell that the detector knows. Check "
@@ -52,7 +52,7 @@ class NotOurs(Exception):
     """Another attempt has the run: what we found is worth nothing."""
 
 
-@shared_task(bind=True)
+@shared_task(bind=True, Request="leukoweb.analysis.lost:RunRequest")
 def run_detection(self, run_id: int) -> None:
     """Find the cells of one slide.
 
@@ -65,7 +65,7 @@ def run_detection(self, run_id: int) -> None:
     if run is None:
         return
     try:
-        with _signs_of_life(run):
+        with at_work(run), _signs_of_life(run):
             version = run.detector or active_detector()
             detector, site = load_for(version, run.slide.case.laboratory)
             results = _read_slide(run, detector)
@@ -83,7 +83,7 @@ def run_detection(self, run_id: int) -> None:
     except ScaleAsked as asked:
         services.fail_run(run, str(asked), scale_choices=asked.choices)
     except SoftTimeLimitExceeded:
-        services.fail_run(run, "The analysis took longer than allowed. Try again when the worker is less busy.")
+        services.fail_run(run, services.TOO_LONG)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL_ERRORS:
             services.wait_for_room(run)
@@ -103,6 +103,7 @@ def sweep(patience_s: int | None = None) -> None:
     `patience_s` is how long a bell may go unheard; a worker that starts has none.
     """
     now = timezone.now()
+    services.release_left_runs()
     services.release_lost_runs(silent_since=now - timedelta(seconds=settings.RUN_SILENT_LIMIT_S))
     patience = timedelta(seconds=settings.SWEEP_AFTER_S if patience_s is None else patience_s)
     # Where every waiting run still has its bell the queue is only long: ringing again would make it longer.
@@ -113,12 +114,13 @@ def sweep(patience_s: int | None = None) -> None:
 
 
 def _bells() -> int:
-    """How many messages wait in the broker."""
+    """How many messages of runs wait in the broker."""
+    bells = 0
     with current_app.connection_for_read() as broker:
-        try:
-            return broker.default_channel.queue_declare(current_app.conf.task_default_queue, passive=True).message_count
-        except ChannelError:  # Redis has no empty queue
-            return 0
+        for queue in (settings.RUNS_QUEUE, settings.LONG_RUNS_QUEUE):
+            with suppress(ChannelError):  # Redis has no empty queue
+                bells += broker.default_channel.queue_declare(queue, passive=True).message_count
+    return bells
 
 
 def _remove_leavings(*, older_than) -> None:
@@ -201,7 +203,8 @@ class _Unpacked:
         """Return the memory-mapped pixels of an image, unpacked by a limited child process on first use."""
         place = Path(self.folder.name) / str(image.pk)
         if not (place / "pixels.npy").exists():
-            unpack_image(original_path(image.sha256), place, limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES))
+            limits = Limits(max_bytes=settings.MAX_IMAGE_BYTES, wall_s=UNPACK_LIMIT_S)
+            unpack_image(original_path(image.sha256), place, limits=limits)
             _keep_pyramid(place / "pyramid", derived_folder(image.sha256))
             self.bytes += (place / "pixels.npy").stat().st_size
         return np.load(place / "pixels.npy", mmap_mode="r")

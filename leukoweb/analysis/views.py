@@ -129,7 +129,9 @@ def slide_scale(request, pk):
         if um_per_px is None:
             messages.error(request, "Enter the scale in micrometres per pixel, such as 0.1.")
         else:
-            services.reread_slide(slide, um_per_px=um_per_px, by=request.user)
+            services.reread_slide(
+                slide, um_per_px=um_per_px, by=request.user, leave_labels="leave_labels" in request.POST
+            )
             messages.info(request, f"The detector reads the slide again at {um_per_px:g} µm per pixel.")
     except (ValueError, Refused) as refused:
         messages.error(request, str(refused))
@@ -142,7 +144,7 @@ def slide_reread(request, pk):
     """Have a slide read again by the detector version that is active now."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
     try:
-        services.reread_slide(slide, by=request.user)
+        services.reread_slide(slide, by=request.user, leave_labels="leave_labels" in request.POST)
         messages.info(request, "The slide is read again by the active detector; its former cells are kept, uncounted.")
     except Refused as refused:
         messages.error(request, str(refused))

@@ -9,6 +9,7 @@ from detection.cell_types import CODES
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.api.models import ApiToken
 from leukoweb.cases.models import STATES, Case, Patient, Slide, SlideImage
+from leukoweb.cases.services import MOST_REASON
 from leukoweb.cases.wbc import unit_of
 from leukoweb.refusals import CODES as REFUSAL_CODES
 from leukoweb.review.cells.decisions import LABELS
@@ -158,6 +159,15 @@ class ScaleRequest(serializers.Serializer):
     """The scale of all images of a slide, as a person states it."""
 
     um_per_px = serializers.CharField(max_length=20, help_text="Micrometres per pixel, 0.02 to 1.")
+    leave_labels = serializers.BooleanField(
+        default=False, help_text="Whether labels that people gave may stay with the former reading, uncounted."
+    )
+
+
+class SetAsideRequest(serializers.Serializer):
+    """Why a slide is left out of its case."""
+
+    reason = serializers.CharField(max_length=MOST_REASON, help_text="The report prints it.")
 
 
 class FileRefusal(serializers.Serializer):
@@ -206,7 +216,7 @@ class SlideSerializer(serializers.ModelSerializer):
         model = Slide
         fields = [
             "id", "case", "label", "is_drawn", "uploaded_at", "state", "progress", "error", "scale_choices",
-            "queued_before", "detector", "images",
+            "queued_before", "detector", "set_aside_at", "set_aside_reason", "images",
         ]  # fmt: skip
 
 

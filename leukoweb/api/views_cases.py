@@ -19,7 +19,8 @@ from rest_framework.views import APIView
 from leukoweb.accounts.lockout import address_of, lock_sentence, locked_until
 from leukoweb.accounts.second_factor import check_code, has_second_factor
 from leukoweb.analysis.models import ImageResult, Run
-from leukoweb.analysis.services import reread_slide, runs_before
+from leukoweb.analysis.services import reread_slide, retry_run, runs_before, stop_run
+from leukoweb.analysis.set_aside import include_slide, set_slide_aside
 from leukoweb.analysis.uploads import accept_upload
 from leukoweb.answers import as_json
 from leukoweb.api import serializers as forms
@@ -216,8 +217,53 @@ class SlideScale(Door):
             um_per_px = plausible_um_per_px(asked["um_per_px"])
         except ValueError as implausible:
             raise Refused(str(implausible), "um_per_px") from implausible
-        reread_slide(slide, um_per_px=um_per_px, by=request.user)
+        reread_slide(slide, um_per_px=um_per_px, by=request.user, leave_labels=asked["leave_labels"])
         return Response(slide_json(slide))
+
+
+class SlideStop(Door):
+    actions = {"POST": "upload_slide"}  # noqa: RUF012
+
+    @extend_schema(request=None, responses={200: forms.SlideSerializer, 404: forms.Refusal, 409: forms.Refusal})
+    def post(self, request: Request, pk: int) -> Response:
+        """Stop the analysis of a slide, whether it waits or works."""
+        slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
+        if not stop_run(Run.objects.get(slide=slide, is_shadow=False), by=request.user):
+            raise Refused("The analysis has ended already.", code="wrong_state")
+        return Response(slide_json(slide))
+
+
+class SlideRetry(Door):
+    actions = {"POST": "upload_slide"}  # noqa: RUF012
+
+    @extend_schema(request=None, responses={200: forms.SlideSerializer, 404: forms.Refusal, 409: forms.Refusal})
+    def post(self, request: Request, pk: int) -> Response:
+        """Queue an analysis again that failed or was stopped."""
+        slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
+        if not retry_run(Run.objects.get(slide=slide, is_shadow=False), by=request.user):
+            raise Refused("The analysis has not failed: there is nothing to try again.", code="wrong_state")
+        return Response(slide_json(slide))
+
+
+class SlideSetAside(Door):
+    actions = {"POST": "upload_slide", "DELETE": "upload_slide"}  # noqa: RUF012
+
+    @extend_schema(
+        request=forms.SetAsideRequest,
+        responses={200: forms.SlideSerializer, 400: forms.Refusal, 404: forms.Refusal, 409: forms.Refusal},
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        """Leave a slide that cannot be read out of its case; the report names it with the reason."""
+        slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
+        set_slide_aside(slide, by=request.user, reason=_checked(forms.SetAsideRequest, request.data)["reason"])
+        return Response(slide_json(Slide.objects.get(pk=pk)))
+
+    @extend_schema(responses={200: forms.SlideSerializer, 404: forms.Refusal, 409: forms.Refusal})
+    def delete(self, request: Request, pk: int) -> Response:
+        """Take a slide that was set aside back into its case."""
+        slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
+        include_slide(slide, by=request.user)
+        return Response(slide_json(Slide.objects.get(pk=pk)))
 
 
 def visible_case(request: Request, **case: Any) -> Case:

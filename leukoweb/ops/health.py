@@ -10,17 +10,21 @@ from pathlib import Path
 import redis.exceptions
 from celery import current_app
 from django.conf import settings
+from django.core.cache import cache
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Sum
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
 from leukoweb.analysis.models import DetectorVersion, Run
+from leukoweb.analysis.services import seconds_for
 from leukoweb.audit import chain
 from leukoweb.delivery.outbox import undelivered
 from leukoweb.review.reports import guard
 from leukoweb.review.reports.fonts import can_be_asked, missing_scripts
 
-QUEUE_PATIENCE = timedelta(minutes=30)
+QUEUE_PATIENCE, STAT_PATIENCE = timedelta(minutes=30), timedelta(minutes=10)
+SEEN_FOR_S = 15  # what anybody may ask for is looked at so often at most, however many ask
 FREE_DISK_WARNING_BYTES = 5 * 2**30
 
 
@@ -41,6 +45,15 @@ def look() -> list[Check]:
         checks[1:1] = [guards_check()]
         checks[4:4] = [queue_check(), detector_check(), results_check()]
     return checks
+
+
+def look_seldom() -> list[Check]:
+    """Return what was seen lately, by whichever process; look where nobody has for some seconds."""
+    is_due, seen = cache.add("health-is-fresh", 1, SEEN_FOR_S), cache.get("health")
+    if is_due or seen is None:
+        seen = look()
+        cache.set("health", seen, 20 * SEEN_FOR_S)
+    return seen
 
 
 def database_check() -> Check:
@@ -77,13 +90,18 @@ def broker_check() -> Check:
 
 
 def worker_check() -> Check:
+    """Ask the workers which queues they take: a queue without a worker is a slide that waits for ever."""
     try:
         with _broker() as broker:
-            answers = current_app.control.ping(timeout=1.0, limit=settings.WORKERS, connection=broker)
+            answers = current_app.control.inspect(timeout=1.0, connection=broker).active_queues() or {}
     except (BrokerError, OSError, redis.exceptions.RedisError):
         return Check("worker", "failed", "No worker can be asked while the broker is away.")
     if not answers:
         return Check("worker", "failed", "No worker answers: slides wait until one is started.")
+    taken = {queue["name"] for queues in answers.values() for queue in queues}
+    work = {"celery": "the sweep", settings.RUNS_QUEUE: "slides", settings.LONG_RUNS_QUEUE: "long analyses"}
+    if left := [what for name, what in work.items() if name not in taken]:
+        return Check("worker", "failed", f"No worker that answers takes {' and '.join(left)}: start that worker again.")
     if len(answers) < settings.WORKERS:
         words = f"{len(answers)} of {settings.WORKERS} workers answer: slides take longer until the others are started."
         return Check("worker", "warning", words)
@@ -99,13 +117,18 @@ def results_check() -> Check:
 
 
 def queue_check() -> Check:
-    waiting = Run.objects.filter(state=Run.State.QUEUED).count()
-    running = Run.objects.filter(state=Run.State.RUNNING).count()
-    words = f"{waiting} slides wait, {running} at work."
-    late = timezone.now() - QUEUE_PATIENCE
-    if Run.objects.filter(state=Run.State.QUEUED, queued_at__lt=late).exists():
-        minutes = QUEUE_PATIENCE.total_seconds() / 60
-        return Check("queue", "warning", f"{words} One waits longer than {minutes:.0f} minutes: look at the workers.")
+    runs, now = Run.objects.all(), timezone.now()
+    waiting, running = runs.filter(state=Run.State.QUEUED), runs.filter(state=Run.State.RUNNING)
+    words = f"{waiting.count()} slides wait, {running.count()} at work."
+    if running.filter(seen_at__lt=now - 2 * timedelta(seconds=settings.RUN_SILENT_LIMIT_S)).exists():
+        return Check("queue", "warning", f"{words} One is read by a worker that fell silent: look at the workers.")
+    for is_stat, patience in ((True, STAT_PATIENCE), (False, QUEUE_PATIENCE)):
+        if waiting.filter(is_stat=is_stat, queued_at__lt=now - patience).exists():
+            late = f"{words} {'A STAT slide' if is_stat else 'One'} waits longer than {patience.seconds // 60} minutes"
+            return Check("queue", "warning", f"{late}: look at the workers.")
+    ahead_s = seconds_for(waiting.filter(is_long=False).aggregate(all=Sum("megapixels"))["all"] or 0) / settings.WORKERS
+    if ahead_s > QUEUE_PATIENCE.total_seconds():
+        return Check("queue", "warning", f"{words} At the pace so far they take {ahead_s / 60:.0f} minutes.")
     return Check("queue", "ok", words)
 
 

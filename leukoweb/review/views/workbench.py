@@ -7,6 +7,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.detectors import is_outdated
+from leukoweb.analysis.services import count_labelled
 from leukoweb.analysis.views import progress_of
 from leukoweb.answers import json_answer
 from leukoweb.audit.services import record_read
@@ -61,6 +62,7 @@ def slide_detail(request, pk):
             "images": [(image, results.get(image.pk)) for image in slide.images.all()],
             "state_name": STATES[case.state],
             "is_closed": case.state in CLOSED,
+            "labelled": count_labelled(shown["run"]),
             "is_outdated": is_outdated(shown["run"], case.laboratory),
             "page": {
                 "types": types_for(request.user),

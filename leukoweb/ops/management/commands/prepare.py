@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from leukoweb.analysis.services import release_lost_runs
+from leukoweb.analysis.services import release_left_runs, release_lost_runs
 from leukoweb.ops.demo import first_case, make_accounts
 from leukoweb.refusals import Refused
 
@@ -27,6 +27,7 @@ class Command(BaseCommand):
         call_command("upgrade", verbosity=0, stdout=StringIO())
         call_command("collectstatic", interactive=False, verbosity=0)
         if only_worker:
+            release_left_runs()
             release_lost_runs(silent_since=timezone.now() + timedelta(seconds=1))
         try:
             password = make_accounts(settings.DEMO_PASSWORD)
