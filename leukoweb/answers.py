@@ -3,6 +3,7 @@
 It also gives the error pages of Django the same three forms; what is refused, and why, is decided elsewhere.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 from http import HTTPStatus
@@ -14,14 +15,17 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 
+from leukoweb.places import DISK_FULL_ERRORS
 from leukoweb.refusals import Refused
 
+log = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
 NOT_FOUND = "There is nothing at this address, or it belongs to another laboratory."
 NOT_ALLOWED = "Your role does not allow this."
 UNREADABLE = "The request could not be read."
 TOO_LARGE = "The request is too large: send the images as files of a multipart request, at most 100 at once."
 FAULT = "A fault of the server; nothing was half-saved. Try again, and tell the administrator the time if it repeats."
+NO_ROOM = "The server has no room on its disk. Nothing was half-saved: tell the administrator, then try again."
 AWAY = "The database does not answer at the moment. Nothing was changed; try again in a few seconds."
 
 
@@ -73,7 +77,10 @@ class Refusals:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Return the answer to a refusal; anything else goes on to the pages below."""
+        """Return the answer to a refusal, or to a full disk; anything else goes on to the pages below."""
+        if is_disk_full(error):
+            log.error("the disk is full: %s", type(error).__name__)
+            error = Refused(NO_ROOM, code="no_room")
         return answer_of(request, error) if isinstance(error, Refused) else None
 
 
@@ -100,8 +107,12 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer a fault: 503 while the database is away, else 500; neither asks the database for anything."""
-    is_away = is_database_away(sys.exc_info()[1])
+    """Answer a fault: 503 while the database is away, 507 without room, else 500; none asks the database."""
+    error = sys.exc_info()[1]
+    if is_disk_full(error):
+        refused = Refused(NO_ROOM, code="no_room")
+        return json_answer(refused) if wants_json(request) else _page("507.html", None, refused.status)
+    is_away = is_database_away(error)
     refused = Refused(AWAY, code="unavailable") if is_away else Refused(FAULT, code="server_error")
     if wants_json(request):
         return json_answer(refused)
@@ -111,6 +122,16 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def is_database_away(error: BaseException | None) -> bool:
     """Say whether an error means that the database does not answer, and not that it refused what was written."""
     return isinstance(error, OperationalError | InterfaceError)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Say whether an error means that a disk has no room: that of the files, or that of the database."""
+    if isinstance(error, OSError):
+        return error.errno in DISK_FULL_ERRORS
+    # SQLite says it in words, PostgreSQL by its code (53100, disk_full).
+    return isinstance(error, OperationalError) and (
+        "disk is full" in str(error) or getattr(error.__cause__, "sqlstate", None) == "53100"
+    )
 
 
 def _with_time(answer: HttpResponse, refused: Refused) -> HttpResponse:

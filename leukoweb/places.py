@@ -3,9 +3,11 @@
 It needs only the standard library; what a deployment may change is decided by the settings.
 """
 
+import errno
 import os
 from pathlib import Path
 
+DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent  # the folder from which `leukoweb` and `detection` are imported
 IS_CHECKOUT = (ROOT / "manage.py").is_file()

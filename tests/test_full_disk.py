@@ -1,22 +1,30 @@
 """A full disk is said on every path and leaves no parts; orphans are found, and removed after a look."""
 
+import contextlib
+import errno
 import io
 import resource
+import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.utils import timezone
 
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell, Run
-from leukoweb.analysis.tasks import run_detection
+from leukoweb.analysis.services import NO_ROOM
+from leukoweb.analysis.tasks import run_detection, sweep
 from leukoweb.analysis.uploads import accept_upload
+from leukoweb.answers import Refusals
 from leukoweb.audit.models import Event
-from leukoweb.cases.models import Case, SlideImage
+from leukoweb.cases.models import Case, Slide, SlideImage
 from leukoweb.cases.retention import expire_image
 from leukoweb.cases.store import decoding_place, derived_folder, hashes_locked, original_path
 from leukoweb.ops.store_check import orphans
@@ -63,6 +71,130 @@ def test_a_run_without_room_waits_says_so_and_is_not_counted_as_an_attempt(sign_
     assert "damaged" not in run.error
     page = sign_in(technologist).get(f"/slides/{slide.pk}/progress/").content.decode()
     assert "no room on its disk" in page
+
+
+@pytest.fixture
+def small_disk(tmp_path, settings):
+    """A real file system of 2 MiB for originals, tiles and parts; `fill()` leaves no room on it, `free()` some."""
+    place = tmp_path / "small"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", place], capture_output=True).returncode:
+        pytest.skip("a file system can only be mounted by root")
+    filler = place / "filler"
+
+    def fill():
+        for folder in (settings.STORE_DIR, settings.FILE_UPLOAD_TEMP_DIR):
+            folder.mkdir(exist_ok=True)
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        with pytest.raises(OSError, match="No space left"):
+            (place / "proof").write_bytes(b"x")
+        (place / "proof").unlink(missing_ok=True)
+
+    settings.STORE_DIR, settings.FILE_UPLOAD_TEMP_DIR = place / "store", place / "incoming"
+    settings.DISK_RESERVE_BYTES = 0
+    yield SimpleNamespace(place=place, fill=fill, free=filler.unlink)
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def files_on(disk):
+    """What lies there beside the filler and the locks."""
+    return {
+        path for path in disk.place.rglob("*") if path.is_file() and path.name != "filler" and "locks" not in path.parts
+    }
+
+
+def test_on_a_full_disk_every_door_says_so_stores_nothing_and_takes_the_same_files_when_there_is_room(
+    small_disk, sign_in, technologist, make_case
+):
+    case, client = make_case(), sign_in(technologist)
+    address = f"/cases/{case.pk}/slides/new/"
+
+    def files():
+        return [picture(f"{n}.png", (n, 1, 2)) for n in range(6)]
+
+    small_disk.fill()
+    page = client.post(address, {"images": files()}, HTTP_ACCEPT="application/json")
+    api = client.post(f"/api/v1/cases/id/{case.pk}/slides/", {"images": files()})
+    for answer, status in ((page, 200), (api, 400)):
+        assert answer.status_code == status
+        assert ["no room" in one["error"] for one in answer.json()["errors"]] == [True] * 6
+    for length, status in ((10, 507), (2**40, 413)):
+        piece = client.post("/uploads/", HTTP_TUS_RESUMABLE="1.0.0", HTTP_UPLOAD_LENGTH=str(length))
+        assert piece.status_code == status
+    assert files_on(small_disk) == set()
+    assert not Slide.objects.exists()
+    small_disk.free()
+    assert client.post(address, {"images": files()}, HTTP_ACCEPT="application/json").json()["stored"] == 6
+
+
+def test_a_piece_that_finds_the_disk_full_is_told_so_and_the_upload_goes_on_when_there_is_room(
+    small_disk, sign_in, technologist
+):
+    client = sign_in(technologist)
+    tus = {"HTTP_TUS_RESUMABLE": "1.0.0"}
+    place = client.post("/uploads/", HTTP_UPLOAD_LENGTH="300000", **tus)["Location"]
+
+    def send(offset):
+        return client.patch(
+            place, bytes(300_000 - offset), content_type="application/offset+octet-stream",
+            HTTP_UPLOAD_OFFSET=str(offset), **tus,
+        )  # fmt: skip
+
+    small_disk.fill()
+    full = send(0)
+    assert (full.status_code, "no room" in full.content.decode()) == (507, True)
+    small_disk.free()
+    came = int(client.head(place, **tus)["Upload-Offset"])
+    assert send(came)["Upload-Offset"] == "300000"
+
+
+def test_a_run_on_a_full_disk_waits_and_goes_on_by_itself_when_there_is_room(
+    small_disk, broker, sign_in, technologist, make_case
+):
+    slide, _ = accept_upload(
+        make_case(), [ContentFile(picture_bytes(size=(400, 300)), name="f.png")], by=technologist, um_per_px=0.2
+    )
+    run = slide.runs.get()
+    small_disk.fill()
+    run_detection.apply(args=(run.pk,), task_id="one")
+    run.refresh_from_db()
+    assert (run.state, run.attempt, run.error) == (Run.State.QUEUED, 0, NO_ROOM)
+    small_disk.free()
+    Run.objects.update(sent_at=timezone.now() - timedelta(minutes=1))
+    sweep()
+    run_detection.apply(args=(run.pk,), task_id="two")  # what the worker does with the bell that the sweep rang
+    run.refresh_from_db()
+    assert Run.objects.get(pk=run.pk).sent_at > timezone.now() - timedelta(seconds=30)
+    assert "no room" not in run.error
+    assert run.state in (Run.State.DONE, Run.State.FAILED)
+    assert (derived_folder(slide.images.get().sha256) / "pyramid").is_dir()
+
+
+def test_a_cell_picture_on_a_full_disk_is_answered_in_words(
+    small_disk, make_case, make_slide, draw_pixels, sign_in, technologist
+):
+    slide = draw_pixels(make_slide(make_case(), {"LYT": 1}))
+    address = f"/cells/{Cell.objects.get().pk}/crop.jpg"
+    small_disk.fill()
+    answer = sign_in(technologist).get(address)
+    assert (answer.status_code, "no room" in answer.content.decode()) == (507, True)
+    assert not list((derived_folder(slide.images.get().sha256) / "crops").glob("*"))
+    small_disk.free()
+    assert sign_in(technologist).get(address).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Accept": "application/json"}])
+def test_whatever_else_finds_no_room_is_answered_with_507_and_never_500(rf, headers):
+    full = OSError(errno.ENOSPC, "No space left on device", "/data/x")
+    request = rf.get("/cases/", headers=headers)
+    for error in (full, OperationalError("database or disk is full")):
+        answer = Refusals(lambda request: None).process_exception(request, error)
+        assert answer.status_code == 507
+        assert "no room on its disk" in answer.content.decode()
+        assert "/data/x" not in answer.content.decode()
+    assert Refusals(lambda request: None).process_exception(request, OSError(errno.EIO, "input/output")) is None
 
 
 def test_a_person_stops_a_run_and_has_it_run_again(sign_in, technologist, slide):

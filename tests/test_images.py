@@ -200,6 +200,15 @@ def test_broken_and_odd_files_are_read_or_refused_and_whole_ones_beside_them_go_
         assert time.monotonic() - start < 5, path.name
 
 
+def test_what_the_door_takes_the_reader_reads(real_images, tmp_path, picture):
+    """H.44: a TIFF was taken, then refused by the worker, and its slide blocked the case."""
+    files = sorted((real_images / "malformed").glob("*.tif*")) if real_images else _broken_files(tmp_path, picture)
+    taken = [(path, facts) for path, facts in zip(files, check_images(files)) if isinstance(facts, ImageFacts)]
+    assert taken
+    for number, (path, facts) in enumerate(taken):
+        assert unpack_image(path, tmp_path / f"out-{number}") == facts, path.name
+
+
 def _broken_files(folder, picture):
     random = np.random.default_rng(3)
     files = []

@@ -2,12 +2,18 @@
 
 import io
 
+import numpy as np
 import pytest
+from django.core.files.base import ContentFile
 from django.urls import reverse
 from PIL import Image
 
+from detection.images.decoding import write_pyramid
 from leukoweb.analysis.models import ImageResult, Run
+from leukoweb.analysis.tasks import _Unpacked
+from leukoweb.analysis.uploads import accept_upload
 from leukoweb.audit.models import Event
+from leukoweb.cases.models import SlideImage
 from leukoweb.cases.store import derived_folder
 
 pytestmark = pytest.mark.usefixtures("known_evidence")
@@ -177,3 +183,34 @@ def test_a_slide_with_hardly_a_leukocyte_says_that_a_differential_cannot_be_had(
 def test_a_slide_page_of_another_laboratory_does_not_exist(slide, sign_in, outsider):
     for name in ("slide_detail", "slide_progress", "slide_cells"):
         assert sign_in(outsider).get(reverse(name, args=[slide.pk])).status_code == 404
+
+
+def test_a_picture_that_lies_on_its_side_gets_upright_tiles_and_size_when_it_is_read_again(make_case, technologist):
+    """Before pictures were turned upright their tiles were made as they lie; the new reading's boxes are upright."""
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.new("RGB", (900, 600), (230, 220, 225))
+    picture.paste((90, 40, 130), (0, 0, 300, 300))
+    picture.save(out, "JPEG", exif=exif)
+    slide, refused = accept_upload(make_case(), [ContentFile(out.getvalue(), name="side.jpg")], by=technologist)
+    assert not refused
+    image = slide.images.get()
+    folder = derived_folder(image.sha256)
+    write_pyramid(np.asarray(picture), folder / "pyramid")
+    (folder / "crops").mkdir()
+    (folder / "crops" / "1_1_9.jpg").write_bytes(b"of the picture as it lay")
+    SlideImage.objects.update(width_px=900, height_px=600)
+    image.refresh_from_db()
+    run = slide.runs.get()
+    with (unpacked := _Unpacked(run)).folder:
+        assert unpacked.pixels(image).shape == (900, 600, 3)
+    image.refresh_from_db()
+    assert (image.width_px, image.height_px) == (600, 900)
+    with Image.open(folder / "pyramid" / "9" / "0_0.jpg") as overview:
+        assert overview.height > overview.width
+    assert not (folder / "crops").exists()
+    with (unpacked := _Unpacked(run)).folder:  # nothing is exchanged where nothing changed
+        before = (folder / "pyramid").stat().st_ino
+        unpacked.pixels(image)
+    assert (folder / "pyramid").stat().st_ino == before

@@ -152,9 +152,11 @@ def new_pixels(folder: Path | None, height_px: int, width_px: int) -> np.ndarray
     """Return the memory-mapped array of an unpacked picture, None where a file is only checked."""
     if folder is None:
         return None
-    with open(folder / "pixels.npy", "wb") as file:  # a full disk is noticed here, not as a signal while writing
-        os.posix_fallocate(file.fileno(), 0, 3 * height_px * width_px + 4096)
-    return np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(height_px, width_px, 3))
+    place = folder / "pixels.npy"
+    pixels = np.lib.format.open_memmap(place, mode="w+", dtype=np.uint8, shape=(height_px, width_px, 3))
+    with open(place, "r+b") as file:  # a full disk is noticed here, not as a signal while the mapped pages are written
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    return pixels
 
 
 def alpha_means_something(low: int, high: int) -> tuple[bool, str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from detection.images import TILE_PX
-from leukoweb.cases.store import DISK_FULL_ERRORS, derived_folder
+from leukoweb.cases.store import derived_folder
+from leukoweb.places import DISK_FULL_ERRORS
 from leukoweb.refusals import Refused
 
 CELL_UM = 22.0  # every picture of a gallery shows the same width of the smear, so that sizes can be compared

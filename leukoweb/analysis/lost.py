@@ -22,7 +22,7 @@ class RunRequest(Request):
 
     def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> None:
         """Tell a process that was killed from outside from one that died of what it read."""
-        lost = exc_info.exception
+        lost = getattr(exc_info.exception, "exc", exc_info.exception)  # billiard wraps it with its traceback
         if isinstance(lost, WorkerLostError):
             self._write(services.note_lost_process, is_killed="SIGKILL" in str(lost) or "SIGTERM" in str(lost))
         super().on_failure(exc_info, *args, **kwargs)

@@ -20,13 +20,15 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 from kombu.exceptions import ChannelError
 
-from detection.images import ImageRefused, Limits, NoRoom, unpack_image
+from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, NoRoom, unpack_image
 from leukoweb.analysis import services
 from leukoweb.analysis.at_work import at_work
 from leukoweb.analysis.detectors import active_detector, computed_on, load_for
 from leukoweb.analysis.models import Run
-from leukoweb.cases.store import DISK_FULL_ERRORS, derived_folder, has_room_for, original_path
+from leukoweb.cases.models import SlideImage
+from leukoweb.cases.store import derived_folder, has_room_for, original_path
 from leukoweb.cases.tus import sweep_incoming
+from leukoweb.places import DISK_FULL_ERRORS
 
 DATABASE_AWAY = (OperationalError, InterfaceError)  # it does not answer; what it refuses to store is a fault of ours
 log = logging.getLogger(__name__)
@@ -194,7 +196,8 @@ def _progress_of(run, images_done):
 class _Unpacked:
     """Pixels of a run's images in one scratch folder, which goes when the run ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
+        self.run = run
         settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
         self.folder = tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="run-")
         self.bytes = 0
@@ -204,8 +207,10 @@ class _Unpacked:
         place = Path(self.folder.name) / str(image.pk)
         if not (place / "pixels.npy").exists():
             limits = Limits(max_bytes=settings.MAX_IMAGE_BYTES, wall_s=UNPACK_LIMIT_S)
-            unpack_image(original_path(image.sha256), place, limits=limits)
-            _keep_pyramid(place / "pyramid", derived_folder(image.sha256))
+            facts = unpack_image(original_path(image.sha256), place, limits=limits)
+            if not (self.run.is_shadow and derived_folder(image.sha256).exists()):  # a comparison changes no picture
+                _note_size(image, facts)
+                _keep_pyramid(place / "pyramid", derived_folder(image.sha256))
             self.bytes += (place / "pixels.npy").stat().st_size
         return np.load(place / "pixels.npy", mmap_mode="r")
 
@@ -224,7 +229,7 @@ def _read_slide(run, detector) -> list[tuple]:
     images, own, results = list(run.slide.images.all()), {}, []
     if not has_room_for(max(3 * image.width_px * image.height_px for image in images)):
         raise NoRoom
-    unpacked = _Unpacked()
+    unpacked = _Unpacked(run)
     with unpacked.folder:
         if any(image.um_per_px_source != "uploader" for image in images):
             for image in images:
@@ -261,8 +266,29 @@ def _said(images, source: str) -> list[float]:
     return [image.um_per_px for image in images if image.um_per_px_source == source]
 
 
+def _note_size(image: SlideImage, facts: ImageFacts) -> None:
+    """Correct the size of a picture that was taken in before pictures were turned upright."""
+    if (image.width_px, image.height_px) != (facts.width_px, facts.height_px):
+        image.width_px, image.height_px = facts.width_px, facts.height_px
+        image.save(update_fields=["width_px", "height_px"])
+
+
 def _keep_pyramid(made: Path, folder: Path) -> None:
-    """Move viewer tiles to their place in one step; who comes second finds them there."""
+    """Move viewer tiles to their place in one step; those of another reading of the file go, with its cell pictures."""
     folder.mkdir(parents=True, exist_ok=True)
+    place = folder / "pyramid"
+    if place.exists() and not _shows_the_same(made, place):
+        with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="run-") as gone, suppress(OSError):
+            place.rename(Path(gone) / "pyramid")
+            shutil.rmtree(folder / "crops", ignore_errors=True)
     with suppress(OSError):  # the place is taken by the same tiles
-        made.rename(folder / "pyramid")
+        made.rename(place)
+
+
+def _shows_the_same(made: Path, kept: Path) -> bool:
+    """Tell whether two pyramids have the same levels and, where one tile shows the whole picture, the same one."""
+    levels = sorted(int(level.name) for level in made.iterdir())
+    if levels != sorted(int(level.name) for level in kept.iterdir()):
+        return False
+    overview = f"{min(levels[-1], (TILE_PX - 1).bit_length())}/0_0.jpg"
+    return (kept / overview).is_file() and (made / overview).read_bytes() == (kept / overview).read_bytes()

@@ -10,7 +10,8 @@ from leukoweb.analysis.services import submit_slide
 from leukoweb.cases.intake import DISK_FULL, DRAWN, IN_THIS_CASE, Landed, RefusedFile, image_of, landed, sift
 from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, Slide, SlideImage
 from leukoweb.cases.retention import remove_unused_originals
-from leukoweb.cases.store import DISK_FULL_ERRORS, hashes_locked, keep_original, prepare_original
+from leukoweb.cases.store import hashes_locked, keep_original, prepare_original
+from leukoweb.places import DISK_FULL_ERRORS
 from leukoweb.refusals import Refused
 
 CLOSED = {
@@ -38,13 +39,18 @@ def accept_upload(
     """
     require_open(case)
     with landed(files) as (whole, refused):
-        photographs, drawn = _apart([*whole, *arrived], case) if not is_drawn else (whole, [])
-        good, bad = sift(photographs, known=_hashes(case))
-        refused = [*stopped, *refused, *drawn, *bad]
+        photographs, drawn = _apart([*whole, *arrived], case) if not is_drawn else ([*whole, *arrived], [])
         slide = None
-        if good:
-            slide, bad = _store(case, good, label=label, um_per_px=um_per_px, by=by, is_drawn=is_drawn)
-            refused += bad
+        try:
+            good, bad = sift(photographs, known=_hashes(case))
+            if good:
+                slide, late = _store(case, good, label=label, um_per_px=um_per_px, by=by, is_drawn=is_drawn)
+                bad += late
+        except OSError as error:
+            if error.errno not in DISK_FULL_ERRORS:
+                raise
+            bad = [RefusedFile(file.name, DISK_FULL, file.position) for file in photographs]
+        refused = [*stopped, *refused, *drawn, *bad]
     return slide, sorted(refused, key=lambda one: one.position)
 
 
@@ -53,29 +59,24 @@ def _store(
 ) -> tuple[Slide | None, list[RefusedFile]]:
     """Store originals and rows together; whatever ends this early, no original stays without a row."""
     images = {file.sha256: image_of(file, um_per_px=um_per_px) for file in good}
-    try:
-        for file in good:
-            prepare_original(file.path)
-        with hashes_locked(images):
-            try:
-                for file in good:
-                    keep_original(file.path, file.sha256)
-                with transaction.atomic():
-                    # The lock makes a double click wait, and then find its pictures already here.
-                    locked = Case.objects.locked(case.pk)
-                    require_open(locked)
-                    known = _hashes(locked)
-                    new = [image for sha256, image in images.items() if sha256 not in known]
-                    refused = [RefusedFile(f.name, IN_THIS_CASE, f.position) for f in good if f.sha256 in known]
-                    _warn_of_other_patients(locked, new)
-                    slide = submit_slide(locked, images=new, label=label, by=by, is_drawn=is_drawn) if new else None
-            except BaseException:
-                remove_unused_originals(images)
-                raise
-    except OSError as error:
-        if error.errno not in DISK_FULL_ERRORS:
+    for file in good:
+        prepare_original(file.path)
+    with hashes_locked(images):
+        try:
+            for file in good:
+                keep_original(file.path, file.sha256)
+            with transaction.atomic():
+                # The lock makes a double click wait, and then find its pictures already here.
+                locked = Case.objects.locked(case.pk)
+                require_open(locked)
+                known = _hashes(locked)
+                new = [image for sha256, image in images.items() if sha256 not in known]
+                refused = [RefusedFile(f.name, IN_THIS_CASE, f.position) for f in good if f.sha256 in known]
+                _warn_of_other_patients(locked, new)
+                slide = submit_slide(locked, images=new, label=label, by=by, is_drawn=is_drawn) if new else None
+        except BaseException:
+            remove_unused_originals(images)
             raise
-        return None, [RefusedFile(file.name, DISK_FULL, file.position) for file in good]
     return slide, refused
 
 

@@ -19,7 +19,8 @@ from django.core.files import File
 
 from detection.images import UM_PER_PX_RANGE, ImageFacts, ImageRefused, Limits, check_images
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import DISK_FULL_ERRORS, decoding_place, has_room_for
+from leukoweb.cases.store import decoding_place, has_room_for
+from leukoweb.places import DISK_FULL_ERRORS
 
 NAME_LENGTH = 120
 DISK_FULL = (

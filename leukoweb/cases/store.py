@@ -1,6 +1,5 @@
 """Where files lie: originals under their SHA-256, and what was derived from them; it knows no rows."""
 
-import errno
 import fcntl
 import os
 import shutil
@@ -10,8 +9,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from django.conf import settings
-
-DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def original_path(sha256: str) -> Path:

@@ -14,7 +14,8 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile
 
 from leukoweb.cases.intake import DISK_FULL, RefusedFile, clean_name
-from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for
+from leukoweb.cases.store import has_room_for
+from leukoweb.places import DISK_FULL_ERRORS
 
 SMALLER = "upload a smaller part of the slide or save it with compression."
 

@@ -31,8 +31,9 @@ from detection.images import ImageFacts, ImageRefused
 from leukoweb.accounts.access import requires
 from leukoweb.cases.intake import DISK_FULL, Landed, clean_name, examine, hash_of
 from leukoweb.cases.models import Case, PartialUpload, PartialUploadQuerySet
-from leukoweb.cases.store import DISK_FULL_ERRORS, has_room_for
+from leukoweb.cases.store import has_room_for
 from leukoweb.given import whole_number
+from leukoweb.places import DISK_FULL_ERRORS
 
 VERSION = "1.0.0"
 PIECE_BYTES = 1 << 18
@@ -65,8 +66,14 @@ def tus_create(request: HttpRequest) -> HttpResponse:
         size_bytes=length,
         expires_at=timezone.now() + settings.UPLOAD_KEEP,
     )
-    settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
-    upload.path.touch(mode=0o600)
+    try:
+        settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
+        upload.path.touch(mode=0o600)
+    except OSError as error:
+        upload.delete()
+        if error.errno not in DISK_FULL_ERRORS:
+            raise
+        return _answer(507, DISK_FULL)
     return _answer(201, upload=upload, headers={"Location": reverse("tus_upload", args=[upload.pk])})
 
 

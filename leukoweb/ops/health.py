@@ -1,6 +1,7 @@
 """Is everything there that the product needs: each check answers in plain words; it knows no patient and no secret."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -49,9 +50,12 @@ def look() -> list[Check]:
 
 def look_seldom() -> list[Check]:
     """Return what was seen lately, by whichever process; look where nobody has for some seconds."""
-    is_due, seen = cache.add("health-is-fresh", 1, SEEN_FOR_S), cache.get("health")
-    if is_due or seen is None:
-        seen = look()
+    with suppress(OSError):  # a full disk, which the look is to find
+        is_due, seen = cache.add("health-is-fresh", 1, SEEN_FOR_S), cache.get("health")
+        if not is_due and seen is not None:
+            return seen
+    seen = look()
+    with suppress(OSError):
         cache.set("health", seen, 20 * SEEN_FOR_S)
     return seen
 
