@@ -6,6 +6,7 @@ import uuid
 import pytest
 from django.urls import reverse
 
+from leukoweb.analysis.models import Cell
 from leukoweb.audit.models import Event
 from leukoweb.review.cells.decisions import current_cells, relabel_cell
 from leukoweb.review.models import Decision, Report
@@ -118,3 +119,21 @@ def test_an_empty_or_endless_batch_is_refused_whole(case, reader, count):
     answer = _send(reader, case, [_label(cell, "NGB") for _ in range(count)])
     assert answer.status_code == 400
     assert not Decision.objects.exists()
+
+
+def test_what_waited_in_a_page_is_not_stored_in_the_name_of_who_signed_in_since(
+    sign_in, technologist, pathologist, make_case, make_slide
+):
+    case = make_case()
+    make_slide(case, {"NGS": 1})
+    batch = {
+        "decisions": [{"key": str(uuid.uuid4()), "act": "label", "cells": {Cell.objects.get().pk: 0}, "code": None}]
+    }
+    address = reverse("case_decisions", args=[case.pk])
+    client = sign_in(technologist)
+    for reader, status in ((pathologist, 401), (technologist, 200)):
+        answer = client.post(
+            address, batch, content_type="application/json", headers={"X-LeukoWeb-Reader": str(reader.pk)}
+        )
+        assert answer.status_code == status
+    assert Decision.objects.get().decided_by == technologist

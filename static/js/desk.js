@@ -1,6 +1,7 @@
 // The cells of a case as this page holds them: what is selected, and the one way to change a label.
 // It asks the server and keeps the queue of decisions; it does not know how cells are drawn.
 
+import { csrfToken } from "./csrf.js";
 import { Pending } from "./pending.js";
 
 /** @typedef {import("./pending.js").Cell} Cell */
@@ -16,12 +17,12 @@ export class Unreachable extends Error {}
 export class Desk extends EventTarget {
   /**
    * @param {Record<string, string>} urls
-   * @param {string} csrfToken
+   * @param {number} reader key of the person whose page this is: what waits is stored in no other name
    */
-  constructor(urls, csrfToken) {
+  constructor(urls, reader) {
     super();
     this.urls = urls;
-    this.csrfToken = csrfToken;
+    this.reader = reader;
     this.pending = new Pending();
     /** @type {Map<number, Cell>} */
     this.cells = new Map();
@@ -308,7 +309,7 @@ export class Desk extends EventTarget {
     const text = body ? JSON.stringify(body) : undefined;
     const answer = await fetch(url, {
       method: body ? "POST" : "GET",
-      headers: { Accept: "application/json", "X-CSRFToken": this.csrfToken, ...headers },
+      headers: { Accept: "application/json", "X-CSRFToken": csrfToken(), "X-LeukoWeb-Reader": String(this.reader), ...headers },
       body: text,
       credentials: "same-origin",
       keepalive: Boolean(text) && /** @type {string} */ (text).length < KEPT_ALIVE_BYTES,

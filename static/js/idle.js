@@ -1,4 +1,6 @@
 // Warns before the server signs an idle session out, and marks requests that no person asked for; the server decides.
+import { csrfToken } from "./csrf.js";
+
 const dialog = document.getElementById("idle");
 const { limitS, stateUrl, stayUrl, signInUrl } = dialog.dataset;
 const warnS = Math.min(60, Number(limitS) / 3);
@@ -7,6 +9,7 @@ let timer;
 
 // htmx gives no event for what a timer or a page load triggered: that is no activity.
 document.body.addEventListener("htmx:configRequest", (event) => {
+  event.detail.headers["X-CSRFToken"] = csrfToken();
   if (!event.detail.triggeringEvent) event.detail.headers["X-LeukoWeb-Poll"] = "1";
 });
 
@@ -34,8 +37,7 @@ function again(seconds) {
 }
 
 document.getElementById("idle-stay").addEventListener("click", async () => {
-  const token = JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
-  const answer = await fetch(stayUrl, { method: "POST", headers: { "X-CSRFToken": token } }).catch(() => null);
+  const answer = await fetch(stayUrl, { method: "POST", headers: { "X-CSRFToken": csrfToken() } }).catch(() => null);
   if (answer && !answer.ok) return leave();
   dialog.close();
   return again(Number(limitS) - warnS);

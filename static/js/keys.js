@@ -1,8 +1,9 @@
 // The dialog in which a reader chooses a key for each type; knows one form and one address.
 
+import { csrfToken } from "./csrf.js";
 import { make } from "./desk.js";
 
-export function keysDialog(dialog, opener, page, csrfToken, onChange) {
+export function keysDialog(dialog, opener, page, onChange) {
   const list = dialog.querySelector("[data-part=list]");
   const problem = dialog.querySelector("[data-part=problem]");
   const inputs = new Map();
@@ -30,7 +31,7 @@ export function keysDialog(dialog, opener, page, csrfToken, onChange) {
       ? null
       : await fetch(page.urls.keys, {
           method: "POST",
-          headers: { Accept: "application/json", "X-CSRFToken": csrfToken },
+          headers: { Accept: "application/json", "X-CSRFToken": csrfToken() },
           body: JSON.stringify({ keys }),
         });
     const content = answer ? await answer.json() : {};

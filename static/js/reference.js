@@ -43,8 +43,7 @@ listenToKeys(
     };
   },
   (text) => {
-    const token = /** @type {HTMLInputElement} */ (form.querySelector("[name=csrfmiddlewaretoken]")).value;
     const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("scanned"));
-    openScanned(text, form.dataset.scannedUrl ?? "", token, dialog, tell);
+    openScanned(text, form.dataset.scannedUrl ?? "", dialog, tell);
   },
 );

@@ -1,18 +1,19 @@
 // What happens with a barcode that was scanned while no text field was chosen: it offers to open that case.
 // The text goes to the server in the body of a request, never in an address.
 
+import { csrfToken } from "./csrf.js";
+
 /**
  * @param {string} text
  * @param {string} url
- * @param {string} csrfToken
  * @param {HTMLDialogElement} dialog
  * @param {(sentence: string, isRefusal?: boolean) => void} tell
  */
-export async function openScanned(text, url, csrfToken, dialog, tell) {
+export async function openScanned(text, url, dialog, tell) {
   tell(`Scanned ${text}. No cell was changed.`);
   const answer = await fetch(url, {
     method: "POST",
-    headers: { Accept: "application/json", "X-CSRFToken": csrfToken },
+    headers: { Accept: "application/json", "X-CSRFToken": csrfToken() },
     body: JSON.stringify({ text }),
   }).catch(() => null);
   const found = answer?.ok ? await answer.json() : null;

@@ -128,7 +128,7 @@ listenToKeys(
   (text) => {
     const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("scanned"));
     const tell = (/** @type {string} */ sentence, isRefusal = false) => views?.tell(sentence, isRefusal);
-    if (views) openScanned(text, views.desk.urls.scanned, views.desk.csrfToken, dialog, tell);
+    if (views) openScanned(text, views.desk.urls.scanned, dialog, tell);
   },
 );
 startWhenDone();

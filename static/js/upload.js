@@ -1,6 +1,8 @@
 // The upload page of a slide: sends each chosen file in pieces (tus), then asks the server to make them one slide.
 // Four files travel at once; the server checks them when the slide is made. Without this script the form works as it is.
 
+import { csrfToken } from "./csrf.js";
+
 const page = JSON.parse(document.getElementById("page-settings").textContent);
 const form = document.getElementById("upload-form");
 const AT_ONCE = 4;
@@ -14,7 +16,6 @@ function start() {
   const list = document.getElementById("files");
   const send = document.getElementById("send");
   const problem = document.getElementById("problem");
-  const csrf = form.elements.csrfmiddlewaretoken.value;
   const rows = new Set();
   drop.classList.add("is-live");
 
@@ -100,7 +101,8 @@ function start() {
     if (row.upload) return row.upload.start();
     row.upload = new tus.Upload(row.file, {
       endpoint: page.endpoint,
-      headers: { "X-CSRFToken": csrf, Accept: "application/json" },
+      headers: { Accept: "application/json" },
+      onBeforeRequest: (request) => request.setHeader("X-CSRFToken", csrfToken()),
       metadata: { filename: row.file.name },
       chunkSize: 16 * 2 ** 20,
       retryDelays: [0, 1000, 3000, 5000, 10000, 20000, 30000, 60000],
@@ -209,6 +211,7 @@ function start() {
     isAsked = false;
     document.getElementById("total").textContent = `Checking ${ready.length} files.`;
     const fields = new FormData(form);
+    fields.set("csrfmiddlewaretoken", csrfToken());
     fields.delete("images");
     fields.set("uploads", ready.map((row) => row.upload.url.replace(/\/$/, "").split("/").pop()).join(" "));
     try {

@@ -23,13 +23,13 @@ export function boxAround([x1, y1, x2, y2]) {
 export class Views {
   /**
    * @param {HTMLElement} root
-   * @param {{ types: any[], urls: Record<string, string> }} page
+   * @param {{ types: any[], urls: Record<string, string>, reader: number }} page
    * @param {boolean} canChange
    */
   constructor(root, page, canChange) {
     this.root = root;
     this.types = new Map(page.types.map((type) => [type.code, type]));
-    this.desk = new Desk(page.urls, root.dataset.csrf ?? "");
+    this.desk = new Desk(page.urls, page.reader);
     this.gallery = new Gallery(this.#element("gallery"), this.desk, this.types, { canChange });
     this.field = new Field(this.#element("field"), this.types);
     this.inspector = new Inspector(this.#element("inspector"), this.desk, this.types);

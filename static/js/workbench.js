@@ -263,7 +263,7 @@ listenToKeys(
     if (code) return { retracts: true, run: () => give(code) };
     return (field.isDrawing && DRAWING[name]) || KEYS[name];
   },
-  (text) => openScanned(text, page.urls.scanned, desk.csrfToken, part("scanned"), tell),
+  (text) => openScanned(text, page.urls.scanned, part("scanned"), tell),
 );
 
 // --- the page ---------------------------------------------------------------------------------------------------------
@@ -408,7 +408,7 @@ part("open-only").addEventListener("change", () => {
   gallery.fill();
 });
 part("size").addEventListener("input", () => gallery.root.style.setProperty("--tile", `${part("size").value}px`));
-keysDialog(part("keys"), part("keys-open"), page, desk.csrfToken, (/** @type {any[]} */ changed) => {
+keysDialog(part("keys"), part("keys-open"), page, (/** @type {any[]} */ changed) => {
   for (const type of changed) types.get(type.code).key = type.key;
   typeOf = new Map(changed.map((type) => [type.key, type.code]));
   fillPalette();

@@ -64,6 +64,9 @@ def slide_cells(request, pk):
 def case_decisions(request, pk):
     """Make a batch of decisions on a case: {"decisions": [{"key", "act", ...}]}; what each came to is in `outcomes`."""
     case = _case(request, pk)
+    # A page outlives its session: what waits there is not stored in the name of who signed in since.
+    if request.headers.get("X-LeukoWeb-Reader", str(request.user.pk)) != str(request.user.pk):
+        raise Refused("Somebody else has signed in since: sign in as yourself in another tab.", code="not_signed_in")
     asked = AskedBatch(data=asked_of(request))
     if not asked.is_valid():
         return _refused("The decisions could not be read, and none was stored. Load the page again.")

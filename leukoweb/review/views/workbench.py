@@ -33,6 +33,7 @@ def workbench(request, pk):
             "state_name": STATES[case.state],
             "is_closed": case.state in CLOSED,
             "page": {
+                "reader": request.user.pk,
                 "types": types_for(request.user),
                 "default_keys": DEFAULT_KEYS,
                 "taken_keys": TAKEN_KEYS,
@@ -65,6 +66,7 @@ def slide_detail(request, pk):
             "labelled": count_labelled(shown["run"]),
             "is_outdated": is_outdated(shown["run"], case.laboratory),
             "page": {
+                "reader": request.user.pk,
                 "types": types_for(request.user),
                 "urls": _urls(reverse("slide_cells", args=[pk]), case),
             },
