@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from django import forms
 from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
+from rest_framework import serializers
 from rest_framework.test import APIClient
 
 from leukoweb.given import json_of, whole_number
@@ -178,3 +180,39 @@ def test_a_body_of_json_is_read_as_before(sign_in, technologist, make_case):
         "/api/v1/cases/", json.dumps({"accession_number": "Ä-1", "patient": {"mrn": "1"}}), "application/json"
     )
     assert answer.json()["fields"].keys() == {"accession_number"}
+
+
+def test_every_text_that_a_person_or_a_program_writes_has_a_length():
+    """H.50: a comment of 2 MB held a thread for 240 s in the PDF. Bodies bound the passwords and codes of sign-in."""
+    import leukoweb.urls  # noqa: F401  brings every form and serializer
+
+    def below(kind):
+        return {kind} | {each for sub in kind.__subclasses__() for each in below(sub)}
+
+    bounded_elsewhere = {"code", "oldpassword", "password", "password1", "password2", "uploads"}
+    endless = [
+        f"{form.__name__}.{name}"
+        for form in below(forms.BaseForm)
+        if form.__module__.startswith("leukoweb")
+        for name, field in form.base_fields.items()
+        if isinstance(field, forms.CharField) and field.max_length is None and name not in bounded_elsewhere
+    ]
+    for asked in below(serializers.Serializer):
+        is_read = asked.__name__.endswith("Request") or asked.__name__.startswith("Asked")
+        if asked.__module__.startswith("leukoweb") and is_read:
+            endless += [
+                f"{asked.__name__}.{name}"
+                for name, field in asked().fields.items()
+                if isinstance(field, serializers.CharField) and not field.read_only and field.max_length is None
+            ]
+    assert endless == []
+
+
+def test_a_note_of_a_case_has_a_length_by_page_and_api(sign_in, technologist, make_case):
+    case, client = make_case(), sign_in(technologist)
+    fields = {"mrn": case.patient.mrn, "name": case.patient.name, "accession_number": "A-1001", "priority": "routine"}
+    page = client.post(f"/cases/{case.pk}/edit/", fields | {"clinical_note": "x" * 4001})
+    assert "at most 4000 characters" in page.content.decode()
+    given = {"accession_number": "A-2", "patient": {"mrn": "M-2", "name": "N"}, "clinical_note": "x" * 4001}
+    answer = client.post("/api/v1/cases/", given, content_type="application/json")
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, ["clinical_note"])

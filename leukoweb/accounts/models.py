@@ -10,7 +10,7 @@ class Laboratory(models.Model):
     """A laboratory: whoever belongs to another one sees nothing of it."""
 
     name = models.CharField(max_length=200, unique=True)
-    address = models.TextField(blank=True, help_text="Printed at the head of every report.")
+    address = models.TextField(blank=True, max_length=1000, help_text="Printed at the head of every report.")
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -15,6 +15,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.analysis.detectors import activate_detector, switch_calibration
 from leukoweb.analysis.models import DetectorVersion, SiteCalibration
 from leukoweb.audit.models import Event
+from leukoweb.cases.services import MOST_REASON
 
 
 @requires("manage_detectors")
@@ -56,8 +57,11 @@ def detector_activate(request, pk):
     """Use a version for new runs; going back to an older one is the same act."""
     detector = get_object_or_404(DetectorVersion, pk=pk)
     reason = request.POST.get("reason", "").strip()
-    if not reason:
-        messages.error(request, "Nothing was changed: write why this version is to be used, then activate it again.")
+    if not 0 < len(reason) <= MOST_REASON:
+        messages.error(
+            request,
+            "Nothing was changed: write why this version is to be used, in 1,000 characters at most.",
+        )
     else:
         activate_detector(detector, by=request.user, reason=reason)
         messages.success(request, f"New slides are read by {detector} from now on. Finished runs keep their version.")
@@ -70,8 +74,8 @@ def calibration_switch(request, pk):
     """Use a laboratory's calibration for its new runs, or no longer."""
     site = get_object_or_404(SiteCalibration.objects.select_related("laboratory", "detector"), pk=pk)
     reason = request.POST.get("reason", "").strip()
-    if not reason:
-        messages.error(request, "Nothing was changed: write why, then switch it again.")
+    if not 0 < len(reason) <= MOST_REASON:
+        messages.error(request, "Nothing was changed: write why (at most 1,000 characters), then switch it again.")
     else:
         switch_calibration(site, is_active=not site.is_active, by=request.user, reason=reason)
         verb = "no longer read with" if site.is_active else "read with"

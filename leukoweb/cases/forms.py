@@ -103,7 +103,6 @@ class CaseForm(forms.ModelForm):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.fields["accession_number"].widget.attrs["autocomplete"] = "off"
-        self.fields["clinical_note"].max_length = 4000
         for name in TIMES:
             self.fields[name].near = getattr(self.instance, name)
 

@@ -178,7 +178,7 @@ class Case(models.Model):
     stain = models.CharField(max_length=60, default="May-Grünwald-Giemsa", validators=[ONE_LINE])
     collected_at = models.DateTimeField(null=True, blank=True)
     received_at = models.DateTimeField(default=timezone.now)
-    clinical_note = models.TextField(blank=True)
+    clinical_note = models.TextField(blank=True, max_length=4000)
     ordered_at = models.DateTimeField(null=True, blank=True, help_text="Set where the case came as an order.")
     placer_number = models.CharField(max_length=64, blank=True, db_index=True, validators=[ONE_LINE])
     filler_number = models.CharField(max_length=64, blank=True, validators=[ONE_LINE])
@@ -204,7 +204,7 @@ class Case(models.Model):
     )
     flags = models.JSONField(default=list, editable=False, help_text="Key, title, urgency of each flag; if open.")
     held_at = models.DateTimeField("legal hold", null=True, blank=True, help_text="While set, nothing of it expires.")
-    hold_reason = models.TextField(blank=True)
+    hold_reason = models.TextField(blank=True, max_length=1000)
     registered_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     registered_at = models.DateTimeField(auto_now_add=True)
 

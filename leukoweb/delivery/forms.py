@@ -15,6 +15,7 @@ class InterfaceForm(forms.ModelForm):
 
     codes = forms.CharField(
         required=False,
+        max_length=20_000,
         label="Codes",
         widget=forms.Textarea(attrs={"rows": 5}),
         help_text="One a line: the sender's code, a blank, what it means here. Orders: “FILM film”, “CBC ignore”. "

@@ -20,8 +20,6 @@ from leukoweb.review.counting.policies import (
 )
 from leukoweb.review.models import Phrase
 
-MOST_PHRASE = 2_000
-
 
 class RulesForm(forms.Form):
     """The rules of counting and flagging, with the reason of the change."""
@@ -173,9 +171,7 @@ class PhraseForm(forms.ModelForm):
         }
 
     def clean_text(self) -> str:
-        """Refuse a place that no figure belongs to, and a text longer than a comment should be."""
-        if len(self.cleaned_data["text"]) > MOST_PHRASE:
-            raise forms.ValidationError(f"Write at most {MOST_PHRASE:,} characters.")
+        """Refuse a place that no figure belongs to."""
         unknown = unknown_places(self.cleaned_data["text"])
         if unknown:
             raise forms.ValidationError(f"There is no figure for {{{unknown[0]}}}. Use one of the places named below.")

@@ -11,6 +11,8 @@ from leukoweb.accounts.models import Laboratory
 from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case
 
+MOST_PHRASE = 2_000
+
 
 class Decision(models.Model):
     """One reader's opinion on one cell; the last one is the cell's label.
@@ -173,7 +175,7 @@ class Phrase(models.Model):
 
     laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="phrases")
     name = models.CharField(max_length=60)
-    text = models.TextField()
+    text = models.TextField(max_length=MOST_PHRASE)
 
     class Meta:
         ordering = ["name"]
