@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -103,6 +104,56 @@ def test_a_backup_restored_into_an_empty_place_holds_every_row_and_every_image(u
     code, said = empty.manage("restore", backup)
     assert code == 1
     assert "not empty" in said
+
+
+def test_a_restore_with_another_secret_key_is_refused_before_anything_is_written(backup, place):
+    """H.52: another key breaks every second factor, which shows only when people want to sign in."""
+    other = place("other-key")
+    other.env["LEUKOWEB_SECRET_KEY"] = secrets.token_hex(32)
+    code, said = other.manage("restore", backup)
+    assert code == 1
+    assert "LEUKOWEB_SECRET_KEY is another one" in said
+    del other.env["LEUKOWEB_SECRET_KEY"]
+    assert other.manage("restore", backup)[0] == 0
+
+
+@pytest.mark.skipif("postgresql" not in DATABASES or not shutil.which("psql"), reason="no PostgreSQL with psql here")
+def test_the_products_own_database_user_works_and_can_neither_lift_a_guard_nor_empty_a_table(tmp_path):
+    import psycopg
+
+    owner_url = another_database()
+    parts = urlsplit(owner_url)
+    password, name = secrets.token_hex(16), parts.path.strip("/")
+    recipe = {
+        "PGHOST": parts.hostname, "PGPORT": str(parts.port), "PGPASSWORD": parts.password, "PRODUCT_PASSWORD": password,
+        "POSTGRES_USER": parts.username, "POSTGRES_DB": name,
+    }  # fmt: skip
+    for _ in range(2):  # it may be run again
+        subprocess.run(
+            ["sh", ROOT / "deploy" / "database.sh"], env=os.environ | recipe, check=True, capture_output=True
+        )
+    assert Installation(tmp_path / "one", owner_url).manage("upgrade")[0] == 0
+    product_url = f"postgres://leukoweb_product:{password}@{parts.hostname}:{parts.port}/{name}"
+    product = Installation(tmp_path / "one", product_url)
+    code, said = product.manage("create_admin", "ada")
+    assert code == 0, said
+    assert product.manage("verify_audit")[0] == 0
+    with psycopg.connect(product_url, autocommit=True) as connection:
+        for forbidden in (
+            "UPDATE audit_event SET text = ''", "DELETE FROM audit_event", "TRUNCATE audit_event",
+            "TRUNCATE cases_case CASCADE",
+            "DROP TRIGGER audit_event_no_change ON audit_event", "ALTER TABLE audit_event DISABLE TRIGGER ALL",
+            "ALTER TABLE review_report DISABLE TRIGGER USER", "SET session_replication_role = replica",
+            "DROP TABLE review_report", "CREATE TABLE own (id int)",
+        ):  # fmt: skip
+            with pytest.raises(psycopg.Error):
+                connection.execute(forbidden)
+    code, said = product.manage("backup", tmp_path / "backups")
+    assert code == 0, said
+    [folder] = (tmp_path / "backups").iterdir()
+    restored = Installation(tmp_path / "two", another_database())
+    code, said = restored.manage("restore", folder)
+    assert code == 0, said
 
 
 def test_a_backup_that_was_tampered_with_or_is_unfinished_is_refused(backup, place, tmp_path):

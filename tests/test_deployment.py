@@ -68,11 +68,18 @@ def test_every_variable_that_compose_gives_our_programs_is_one_that_the_settings
 
 def test_no_secret_has_a_default():
     text = (ROOT / "docker-compose.yml").read_text()
-    for name in ("POSTGRES_PASSWORD", "BROKER_PASSWORD", "LEUKOWEB_SECRET_KEY"):
+    for name in ("POSTGRES_PASSWORD", "PRODUCT_PASSWORD", "BROKER_PASSWORD", "LEUKOWEB_SECRET_KEY"):
         uses = re.findall(rf"(?<!\$)\$\{{{name}([^}}]*)\}}", text)
         assert uses, name
         assert all(use.startswith(":?") for use in uses), name
         assert dict(IN_EXAMPLE)[name] == ""
+
+
+def test_only_what_changes_tables_is_their_owner():
+    owners = {name for name in OURS if "//leukoweb:" in SERVICES[name]["environment"]["DATABASE_URL"]}
+    assert owners == {"migrate"}
+    assert all("//leukoweb_product:" in SERVICES[name]["environment"]["DATABASE_URL"] for name in set(OURS) - owners)
+    assert "./deploy/database.sh:/docker-entrypoint-initdb.d/database.sh:ro" in SERVICES["database"]["volumes"]
 
 
 def test_every_long_running_service_is_watched_and_comes_back():

@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
+import urllib.request
+from contextlib import suppress
 
 import pytest
 from django.core.cache import cache
 
 from leukoweb.analysis.detectors import register_detector
 from leukoweb.analysis.models import DetectorVersion
-from tests.services import ROOT, wait_until
+from tests.services import ROOT, end, free_port, wait_until
 
 
 @pytest.fixture
@@ -161,6 +166,43 @@ def test_figures_are_given_for_the_token_or_to_who_may_see_the_system(client, ad
     assert client.get("/metrics").status_code == 403
     client.force_login(admin)
     assert client.get("/metrics").status_code == 200
+
+
+@pytest.mark.services
+def test_figures_are_of_all_web_processes_together_and_outlive_them(tmp_path):
+    """H.53: each process counted for itself, and the answer was that of whichever was asked."""
+    port, figures = free_port(), tmp_path / "metrics"
+    environment = os.environ | {
+        "LEUKOWEB_DATA_DIR": str(tmp_path), "PROMETHEUS_MULTIPROC_DIR": str(figures),
+        "LEUKOWEB_METRICS_TOKEN": "scrape-me",
+    }  # fmt: skip
+    environment.pop("DATABASE_URL", None)
+    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=environment, check=True)
+    command = [
+        sys.executable, "-m", "gunicorn", "leukoweb.wsgi", "--workers", "2", "--threads", "1", "--max-requests", "7",
+        "--bind", f"127.0.0.1:{port}", "--no-control-socket",
+    ]  # fmt: skip
+
+    def asked(path, **headers):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)  # noqa: S310
+        with suppress(OSError), urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+            return answer.read().decode()
+        return ""
+
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: asked("/health/live/"), timeout_s=120, what="the start of the web processes")
+        for _ in range(25):
+            wait_until(lambda: asked("/health/live/"), timeout_s=60, what="an answer")
+        text = wait_until(lambda: asked("/metrics", Authorization="Bearer scrape-me"), timeout_s=60, what="the figures")
+    finally:
+        end(process)
+    [count] = re.findall(
+        r'django_http_requests_total_by_view_transport_method_total\{[^}]*view="health_live"[^}]*\} (\S+)', text
+    )
+    assert float(count) >= 26
+    assert len({path.stem for path in figures.glob("counter_*.db")}) > 2  # processes that were replaced still count
 
 
 def test_without_a_token_in_the_settings_an_empty_one_opens_nothing(client, db, settings):

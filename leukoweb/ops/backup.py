@@ -3,6 +3,7 @@
 The database is copied first: a file lies in the store before its row is written, so each row of the copy has its file.
 """
 
+import hmac
 import json
 import os
 import shutil
@@ -45,6 +46,7 @@ def back_up(target: Path) -> Path:
         "made_at": now.isoformat(),
         "database": {"engine": connection.vendor, "file": database.name, "sha256": _sha256(database)},
         "has_secret_key": has_key,
+        "secret_key_check": _check_of(settings.SECRET_KEY),
         "originals": sum(1 for p in (unfinished / "store" / "originals").rglob("*") if p.is_file()),
     }
     (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -63,6 +65,7 @@ def restore(source: Path) -> int:
             f"The backup is of {manifest['database']['engine']}, DATABASE_URL names {connection.vendor}. "
             "Restore into the same kind of database."
         )
+    _refuse_another_key(source, manifest)
     _refuse_if_used()
     _load(database)
     _copy_tree(source / "store", settings.STORE_DIR)
@@ -97,6 +100,26 @@ def _manifest(source: Path) -> dict:
     return manifest
 
 
+def _check_of(key: str) -> str:
+    """Return what tells one secret key from another without telling the key."""
+    return hmac.new(key.encode(), b"leukoweb backup: which key", "sha256").hexdigest()
+
+
+def _refuse_another_key(source: Path, manifest: dict) -> None:
+    """Second factors are encrypted with the secret key: with another one none of them could be used."""
+    brought = source / "secret_key"
+    in_environment = os.environ.get("LEUKOWEB_SECRET_KEY")
+    key = in_environment or (brought.read_text().strip() if brought.exists() else settings.SECRET_KEY)
+    check = manifest.get("secret_key_check", _check_of(key))  # backups of before 1.3 name none
+    if not isinstance(check, str) or not hmac.compare_digest(check, _check_of(key)):
+        where = "LEUKOWEB_SECRET_KEY is another one" if in_environment else "the backup does not hold it"
+        raise Refused(
+            f"The installation of this backup had a secret key, and {where}: no second factor could be used. Set "
+            "LEUKOWEB_SECRET_KEY to the key that was kept with the backup. If it is lost, remove secret_key_check from "
+            "manifest.json; everybody then enrols the second factor anew (leukoweb reset_account)."
+        )
+
+
 def _refuse_if_used():
     """Restoring goes into an empty place only: nothing that is there can be lost by it."""
     if connection.introspection.table_names():
@@ -115,7 +138,7 @@ def _dump(folder: Path) -> Path:
         copy.close()
         return path
     path = folder / "database.dump"
-    _postgresql("pg_dump", "--format=custom", "--no-owner", "--file", path)
+    _postgresql("pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--file", path)
     return path
 
 
@@ -129,7 +152,16 @@ def _load(database: Path):
         return
     connection.close()
     name = connection.settings_dict["NAME"]
-    _postgresql("pg_restore", "--single-transaction", "--exit-on-error", "--no-owner", "--dbname", name, database)
+    _postgresql(
+        "pg_restore",
+        "--single-transaction",
+        "--exit-on-error",
+        "--no-owner",
+        "--no-privileges",
+        "--dbname",
+        name,
+        database,
+    )
 
 
 def _postgresql(program, *arguments):
