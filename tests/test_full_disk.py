@@ -83,8 +83,6 @@ def small_disk(tmp_path, settings):
     filler = place / "filler"
 
     def fill():
-        for folder in (settings.STORE_DIR, settings.FILE_UPLOAD_TEMP_DIR):
-            folder.mkdir(exist_ok=True)
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(4096))
@@ -94,6 +92,8 @@ def small_disk(tmp_path, settings):
 
     settings.STORE_DIR, settings.FILE_UPLOAD_TEMP_DIR = place / "store", place / "incoming"
     settings.DISK_RESERVE_BYTES = 0
+    for folder in (settings.STORE_DIR, settings.FILE_UPLOAD_TEMP_DIR):
+        folder.mkdir()
     yield SimpleNamespace(place=place, fill=fill, free=filler.unlink)
     subprocess.run(["umount", "--lazy", place], check=True)
 
