@@ -191,6 +191,11 @@ TABLE = {
     "api_slide_set_aside": ("no", OWN),
     "api_slide_cells": (OWN, "no"),
     "api_cell_decisions": (OWN, OWN),
+    "fhir_metadata": (ALL, "no"),
+    "fhir_type": (READERS, READERS),
+    "fhir_search": ("no", READERS),
+    "fhir_resource": (OWN, "no"),
+    "fhir_nowhere": ("in 404 404 403 404", "no"),
     "token_list": (SIGNED_IN, SIGNED_IN),
     "token_revoke": ("no", "in 404 404 404 404"),  # somebody else's token
     # operation
@@ -203,6 +208,9 @@ TABLE = {
 
 # The beginning of a route -> its arguments, made from the cast; the first that fits counts.
 OBJECTS = [
+    ("fhir/<slug:kind>/<slug:key>", lambda c: {"kind": "DiagnosticReport", "key": c.case.pk}),
+    ("fhir/<path", lambda c: {"rest": "Patient/1/_history/1"}),
+    ("fhir/", lambda c: {"kind": "ServiceRequest"}),
     ("interfaces/", lambda c: {"pk": c.interface.pk}),
     ("messages/", lambda c: {"pk": c.message.pk}),
     ("account/hospital/oidc/", lambda c: {"provider_id": "hospital"}),

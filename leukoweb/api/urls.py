@@ -5,7 +5,7 @@ from django.urls.converters import StringConverter
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
 
-from leukoweb.api import views_cases, views_cells, views_pages
+from leukoweb.api import views_cases, views_cells, views_fhir, views_pages
 
 
 class AccessionNumber(StringConverter):
@@ -66,6 +66,11 @@ urlpatterns = [
     path("api/v1/slides/<int:pk>/set-aside/", views_cases.SlideSetAside.as_view(), name="api_slide_set_aside"),
     path("api/v1/slides/<int:pk>/cells/", views_cells.SlideCells.as_view(), name="api_slide_cells"),
     path("api/v1/cells/<int:pk>/decisions/", views_cells.CellDecisions.as_view(), name="api_cell_decisions"),
+    path("fhir/metadata", views_fhir.Metadata.as_view(schema=None), name="fhir_metadata"),
+    path("fhir/<slug:kind>", views_fhir.ResourceType.as_view(schema=None), name="fhir_type"),
+    path("fhir/<slug:kind>/_search", views_fhir.ResourceSearch.as_view(schema=None), name="fhir_search"),
+    path("fhir/<slug:kind>/<slug:key>", views_fhir.Resource.as_view(schema=None), name="fhir_resource"),
+    path("fhir/<path:rest>", views_fhir.Nowhere.as_view(schema=None), name="fhir_nowhere"),
     path("account/tokens/", views_pages.token_list, name="token_list"),
     path("manage/tokens/", views_pages.all_tokens, name="all_tokens"),
     path("manage/tokens/<int:pk>/revoke/", views_pages.any_token_revoke, name="any_token_revoke"),

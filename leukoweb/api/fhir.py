@@ -1,0 +1,177 @@
+"""Write cases and signed reports as FHIR R4 resources, as plain values; who may see them is decided by the views.
+
+Nothing is computed here: figures come from what was signed, as for messages and paper.
+
+References
+----------
+FHIR R4 (4.0.1): https://hl7.org/fhir/R4. LOINC as in docs/domain.md; units are UCUM.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from leukoweb.cases.models import REJECTED, WITHDRAWN, Case, Patient
+from leukoweb.review.models import Report
+from leukoweb.review.reports.figures import PANEL, sent_figures
+
+Resource = dict[str, Any]
+LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
+SECTION = "http://terminology.hl7.org/CodeSystem/v2-0074"
+CALLS = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+GENDERS = {"F": "female", "M": "male"}
+KINDS = ("Patient", "ServiceRequest", "Specimen", "DiagnosticReport", "Observation", "Media")
+
+
+def _filled(values: Resource) -> Resource:
+    """Return the values that are there: FHIR knows no empty ones."""
+    return {name: value for name, value in values.items() if value not in (None, "", [], {})}
+
+
+def _at(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None
+
+
+def _to(kind: str, key: object) -> Resource:
+    return {"reference": f"{kind}/{key}"}
+
+
+def _panel() -> Resource:
+    return {"coding": [{"system": LOINC, "code": PANEL[0], "display": PANEL[1]}]}
+
+
+def patient_of(patient: Patient) -> Resource:
+    """Return the person."""
+    family, _, given = patient.name.partition(", ")
+    return _filled({
+        "resourceType": "Patient", "id": str(patient.pk), "identifier": [{"value": patient.mrn}],
+        "name": [_filled({"text": patient.name, "family": family, "given": given.split()})],
+        "gender": GENDERS.get(patient.sex, "unknown"),
+        "birthDate": patient.birth_date and patient.birth_date.isoformat(),
+    })  # fmt: skip
+
+
+def request_of(case: Case) -> Resource:
+    """Return the order of a case."""
+    numbers = [number for number in dict.fromkeys((case.placer_number, case.accession_number)) if number]
+    is_done = case.state in ("signed", WITHDRAWN, "amending")
+    return _filled({
+        "resourceType": "ServiceRequest", "id": str(case.pk), "identifier": [{"value": number} for number in numbers],
+        "status": "revoked" if case.state == REJECTED else "completed" if is_done else "active", "intent": "order",
+        "priority": "stat" if case.priority == Case.Priority.STAT else "routine", "code": _panel(),
+        "subject": _to("Patient", case.patient_id), "authoredOn": _at(case.ordered_at or case.registered_at),
+        "requester": _filled({"display": case.requester}), "specimen": [_to("Specimen", case.pk)],
+        "note": [{"text": case.clinical_note}] if case.clinical_note else [],
+    })  # fmt: skip
+
+
+def specimen_of(case: Case) -> Resource:
+    """Return the specimen of a case."""
+    collected = {"collectedDateTime": _at(case.collected_at), "collector": _filled({"display": case.collector})}
+    return _filled({
+        "resourceType": "Specimen", "id": str(case.pk), "accessionIdentifier": {"value": case.accession_number},
+        "status": "unsatisfactory" if case.state == REJECTED else "available",
+        "type": _filled({"text": case.specimen_type}), "subject": _to("Patient", case.patient_id),
+        "receivedTime": _at(case.received_at), "request": [_to("ServiceRequest", case.pk)],
+        "collection": _filled(collected),
+        "note": [{"text": case.rejection_reason}] if case.rejection_reason else [],
+    })  # fmt: skip
+
+
+def status_of(case: Case, report: Report | None) -> str:
+    """Return the status of a case's report: nothing that the machine alone said is ever given out."""
+    if case.state == REJECTED:
+        return "cancelled"
+    if report is None:
+        return "registered"
+    if case.state == WITHDRAWN:
+        return "entered-in-error"
+    return "corrected" if report.version > 1 else "final"
+
+
+def report_of(case: Case, report: Report | None) -> Resource:
+    """Return the report of a case: the signed version in force, or that there is none yet."""
+    found = {
+        "resourceType": "DiagnosticReport", "id": str(case.pk), "status": status_of(case, report),
+        "basedOn": [_to("ServiceRequest", case.pk)], "category": [{"coding": [{"system": SECTION, "code": "HM"}]}],
+        "code": _panel(), "subject": _to("Patient", case.patient_id), "effectiveDateTime": _at(case.collected_at),
+        "specimen": [_to("Specimen", case.pk)],
+    }  # fmt: skip
+    if case.state == REJECTED:
+        found["conclusion"] = f"Specimen rejected: {case.rejection_reason}"
+    elif report is not None:
+        signature = report.content["signature"]
+        found |= {
+            "meta": {"versionId": str(report.version), "lastUpdated": signature["signed_at"]},
+            "identifier": [{"value": report.seal}], "issued": signature["signed_at"],
+            "resultsInterpreter": [{"display": signature["name"]}],
+            "result": [_to("Observation", f"{case.pk}-panel")],
+            "media": [{"link": _to("Media", key)} for key in report.content["pictures"]],
+            "conclusion": report.content["report"]["comment"],
+        }  # fmt: skip
+    return _filled(found)
+
+
+def observations_of(case: Case, report: Report) -> list[Resource]:
+    """Return the panel and one observation for each figure of the signed version in force."""
+    content, status = report.content, status_of(case, report)
+    figures = [_figure(case, figure, content, status) for figure in sent_figures(content)]
+    panel = _observation(case, "panel", content, status)
+    panel |= {"code": _panel(), "hasMember": [_to("Observation", figure["id"]) for figure in figures]}
+    return [_filled(panel), *figures]
+
+
+def _observation(case: Case, key: str, content: Resource, status: str) -> Resource:
+    return {
+        "resourceType": "Observation", "id": f"{case.pk}-{key}", "status": status,
+        "subject": _to("Patient", case.patient_id), "specimen": _to("Specimen", case.pk),
+        "effectiveDateTime": _at(case.collected_at), "issued": content["signature"]["signed_at"],
+        "performer": [{"display": content["signature"]["name"]}],
+    }  # fmt: skip
+
+
+def _figure(case: Case, figure: Resource, content: Resource, status: str) -> Resource:
+    code = {"coding": [{"system": LOINC, "code": figure["loinc"]}] if figure["loinc"] else [], "text": figure["name"]}
+    unit, words = figure["unit"]
+    key = figure["key"].replace("#", "-absolute").replace("_", "-")
+    limits, call = figure["range"] or {}, {"high": "H", "low": "L"}.get(figure["call"], "N")
+    low, high = (limits.get(end) for end in ("low", "high"))
+    return _filled(
+        _observation(case, key, content, status)
+        | {
+            "code": _filled(code), "valueQuantity": _quantity(figure["value"], unit, words),
+            "interpretation": [{"coding": [{"system": CALLS, "code": call}]}] if limits else [],
+            "referenceRange": [_filled({"low": low is not None and _quantity(low, unit, words) or None,
+                                        "high": high is not None and _quantity(high, unit, words) or None})]
+            if low is not None or high is not None else [],
+        }
+    )  # fmt: skip
+
+
+def _quantity(value: float, unit: str, words: str) -> Resource:
+    return {"value": round(float(value), 3), "unit": words, "system": UCUM, "code": unit}
+
+
+def media_of(case: Case, report: Report, key: int, jpeg: str) -> Resource:
+    """Return the picture of a cell that the signer chose for the report; `jpeg` in Base64."""
+    label = next((cell["code"] for cell in report.content["cells"] if cell["id"] == key), "")
+    return _filled({
+        "resourceType": "Media", "id": str(key), "status": "completed", "subject": _to("Patient", case.patient_id),
+        "content": {"contentType": "image/jpeg", "data": jpeg, "title": f"Cell labelled {label}"},
+    })  # fmt: skip
+
+
+def bundle_of(resources: list[Resource], *, total: int, base: str, links: dict[str, str]) -> Resource:
+    """Return one page of what a search found."""
+    return _filled({
+        "resourceType": "Bundle", "type": "searchset", "total": total,
+        "link": [{"relation": relation, "url": url} for relation, url in links.items()],
+        "entry": [{"fullUrl": f"{base}/{one['resourceType']}/{one['id']}", "resource": one,
+                   "search": {"mode": "match"}} for one in resources],
+    })  # fmt: skip
+
+
+def outcome_of(sentence: str, *, kind: str, code: str) -> Resource:
+    """Return a refusal: `kind` of the value set issue-type, `code` of docs/api-errors.md."""
+    details = {"coding": [{"code": code}], "text": sentence}
+    issue = {"severity": "error", "code": kind, "details": details, "diagnostics": sentence}
+    return {"resourceType": "OperationOutcome", "issue": [issue]}

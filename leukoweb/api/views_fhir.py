@@ -1,0 +1,331 @@
+"""FHIR R4 at `/fhir/`: read, search and order; thin views over the doors of cases and what was signed.
+
+How a resource is written is in `fhir`. Every refusal is an OperationOutcome.
+"""
+
+import base64
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db.models import Model, Q, QuerySet
+from django.http import Http404
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+from rest_framework.permissions import AllowAny
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from leukoweb.analysis.crops import crop_path
+from leukoweb.analysis.models import Cell
+from leukoweb.api import fhir
+from leukoweb.api.parsers import GuardedJson
+from leukoweb.api.views_cases import Door
+from leukoweb.audit.services import record, record_read
+from leukoweb.cases.models import Case, Patient
+from leukoweb.cases.services import register_case
+from leukoweb.given import whole_number
+from leukoweb.refusals import Refused
+from leukoweb.review.models import Report
+
+MOST_ROWS, ROWS = 100, 50
+SEARCHED = ("_id", "_count", "_after", "patient", "identifier")
+# Our code of a refusal to the value set issue-type, https://hl7.org/fhir/R4/valueset-issue-type.html
+ISSUES = {
+    "invalid": "invalid", "unreadable": "structure", "taken": "duplicate", "not_signed_in": "login",
+    "bad_token": "login", "not_allowed": "forbidden", "read_only_token": "forbidden", "account_duty": "forbidden",
+    "not_found": "not-found", "wrong_method": "not-supported", "wrong_format": "not-supported",
+    "wrong_content_type": "not-supported", "too_large": "too-long", "too_many_requests": "throttled",
+    "unavailable": "transient", "changed_since": "conflict", "wrong_state": "conflict", "case_closed": "conflict",
+}  # fmt: skip
+PRIORITIES = {"routine": "routine", "urgent": "stat", "asap": "stat", "stat": "stat"}
+GENDERS = {"female": "F", "male": "M"}
+
+
+class FhirRenderer(JSONRenderer):
+    media_type = "application/fhir+json"
+
+
+class FhirParser(GuardedJson):
+    media_type = "application/fhir+json"
+
+
+class FhirDoor(Door):
+    renderer_classes = (FhirRenderer, JSONRenderer)
+    parser_classes = (FhirParser, GuardedJson)
+
+    def handle_exception(self, error: Exception) -> Response:
+        """Answer a refusal as an OperationOutcome, with the sentence and code that every other address gives."""
+        if isinstance(error, Refused) and error.code == "taken":
+            error.status = 409
+        answer = super().handle_exception(error)
+        said = answer.data if isinstance(answer.data, dict) else {}
+        code = str(said.get("code", "server_error"))
+        kind = ISSUES.get(code, "processing")
+        answer.data = fhir.outcome_of(str(said.get("detail", "The request was refused.")), kind=kind, code=code)
+        return answer
+
+
+class Metadata(APIView):
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    renderer_classes = (FhirRenderer, JSONRenderer)
+
+    def get(self, request: Request) -> Response:
+        """Say what this server can do (CapabilityStatement)."""
+        can = {kind: ["read"] if kind in ("Observation", "Media") else ["read", "search-type"] for kind in fhir.KINDS}
+        can["ServiceRequest"].append("create")
+        resources = [
+            {"type": kind, "interaction": [{"code": code} for code in codes],
+             "searchParam": [{"name": "_id", "type": "token"}, {"name": "patient", "type": "reference"}]
+             if "search-type" in codes and kind != "Patient" else []}
+            for kind, codes in can.items()
+        ]  # fmt: skip
+        security = {"description": "Authorization: Bearer <token>; a token of the scope “read” cannot order."}
+        return Response({
+            "resourceType": "CapabilityStatement", "status": "active", "date": "2026-11-27", "kind": "instance",
+            "software": {"name": "LeukoWeb", "version": settings.VERSION},
+            "implementation": {"description": "Leukocyte differentials of one laboratory"},
+            "fhirVersion": "4.0.1", "format": ["application/fhir+json"],
+            "rest": [{"mode": "server", "security": security,
+                      "resource": [{k: v for k, v in one.items() if v} for one in resources]}],
+        })  # fmt: skip
+
+
+class ResourceType(FhirDoor):
+    actions = Door.actions | {"POST": "register_case"}
+
+    def get(self, request: Request, kind: str) -> Response:
+        """Search by parameters that name nobody."""
+        if "identifier" in request.query_params:
+            raise Refused(
+                "Numbers of patients and specimens in addresses end up in logs: send them by POST to _search.",
+                "identifier",
+            )
+        return _search(request, kind, request.query_params)
+
+    def post(self, request: Request, kind: str) -> Response:
+        """Order a blood film (ServiceRequest)."""
+        if kind != "ServiceRequest":
+            raise Refused("Only a ServiceRequest can be created here.", code="wrong_method")
+        case = register_case(by=request.user, **_order_of(request, request.data))
+        resource = fhir.request_of(_cases(request).get(pk=case.pk))
+        return Response(resource, status=201, headers={"Location": f"{_base(request)}/ServiceRequest/{case.pk}"})
+
+
+class ResourceSearch(FhirDoor):
+    actions = {"POST": "read_cases"}  # noqa: RUF012
+    is_open_to_reading_tokens = True
+
+    def post(self, request: Request, kind: str) -> Response:
+        """Search by any parameter; they come as a form or as JSON in the body."""
+        if not hasattr(request.data, "items"):
+            raise Refused("Send the search parameters by name.", code="unreadable")
+        return _search(request, kind, {name: str(value) for name, value in request.data.items()})
+
+    def get_parsers(self) -> list:
+        """Forms too: clients send a search as one."""
+        from rest_framework.parsers import FormParser
+
+        return [*super().get_parsers(), FormParser()]
+
+
+class Resource(FhirDoor):
+    def get(self, request: Request, kind: str, key: str) -> Response:
+        """Return one resource; each look is recorded."""
+        number, _, part = key.partition("-")
+        pk = whole_number(number)
+        if pk is None or (part and kind != "Observation"):
+            raise Http404
+        if kind == "Patient":
+            patient = _patients(request).filter(pk=pk).first()
+            if patient is None:
+                raise Http404
+            record("patient.read", actor=request.user, obj=patient, laboratory=patient.laboratory)
+            return Response(fhir.patient_of(patient))
+        if kind == "Media":
+            return Response(_media(request, pk))
+        case = _cases(request).filter(pk=pk).first()
+        if case is None or kind not in fhir.KINDS:
+            raise Http404
+        found = _observation(case, key) if kind == "Observation" else _resource(kind, case)
+        record_read(request._request, case, case)
+        return Response(found)
+
+
+class Nowhere(FhirDoor):
+    def get(self, request: Request, rest: str) -> Response:
+        """Say that there is no such address."""
+        raise Http404
+
+
+def _base(request: Request) -> str:
+    return request.build_absolute_uri("/fhir")
+
+
+def _cases(request: Request) -> QuerySet[Case]:
+    own = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
+    return own.with_state().select_related("patient")
+
+
+def _patients(request: Request) -> QuerySet[Patient]:
+    return Patient.objects.filter(laboratory=request.user.laboratory).select_related("laboratory")
+
+
+def _signed(case: Case) -> Report | None:
+    """The signed version in force; drawn cells are nobody's result."""
+    report = Report.objects.filter(case=case, state=Report.State.SIGNED).order_by("-version").first()
+    return None if report is None or any(image["is_drawn"] for image in report.content["images"]) else report
+
+
+def _resource(kind: str, case: Case) -> fhir.Resource:
+    if kind == "ServiceRequest":
+        return fhir.request_of(case)
+    return fhir.specimen_of(case) if kind == "Specimen" else fhir.report_of(case, _signed(case))
+
+
+def _observation(case: Case, key: str) -> fhir.Resource:
+    report = _signed(case) if case.rejected_at is None else None
+    found = {one["id"]: one for one in fhir.observations_of(case, report)} if report else {}
+    if key not in found:
+        raise Http404
+    return found[key]
+
+
+def _media(request: Request, pk: int) -> fhir.Resource:
+    cell = Cell.objects.filter(pk=pk).select_related("image__slide").first()
+    case = _cases(request).filter(pk=cell.image.slide.case_id).first() if cell else None
+    report = _signed(case) if case else None
+    if cell is None or case is None or report is None or pk not in report.content["pictures"]:
+        raise Http404
+    scales = {image["id"]: image["um_per_px"] for image in report.content["images"]}
+    path = crop_path(cell, um_per_px=scales.get(cell.image_id))
+    if path is None:
+        raise Http404
+    record_read(request._request, case, case)
+    return fhir.media_of(case, report, pk, base64.b64encode(path.read_bytes()).decode())
+
+
+def _search(request: Request, kind: str, asked: Any) -> Response:
+    """Return a page of resources, by key: rows of equal times cannot be lost between pages."""
+    if kind not in ("Patient", "ServiceRequest", "Specimen", "DiagnosticReport"):
+        raise Http404
+    if unknown := sorted(set(asked) - set(SEARCHED)):
+        raise Refused(f"This server does not search by {', '.join(unknown)[:100]}.", "search")
+    rows = _patients(request) if kind == "Patient" else _cases(request)
+    if (identifier := asked.get("identifier")) is not None:
+        number = identifier.rpartition("|")[2]
+        own = Q(accession_number=number) | Q(placer_number=number)
+        rows = rows.filter(mrn=number) if kind == "Patient" else rows.filter(own)
+    if (patient := asked.get("patient")) is not None and kind != "Patient":
+        rows = rows.filter(patient_id=_key(patient.removeprefix("Patient/"), "patient"))
+    if (one := asked.get("_id")) is not None:
+        rows = rows.filter(pk=_key(one, "_id"))
+    total = rows.count()
+    if (after := asked.get("_after")) is not None:
+        rows = rows.filter(pk__gt=_key(after, "_after"))
+    count = min(_key(asked.get("_count", str(ROWS)), "_count"), MOST_ROWS)
+    shown = list(rows.order_by("pk")[: count + 1]) if count else []
+    links = {"self": f"{_base(request)}/{kind}"}
+    if len(shown) > count and "identifier" not in asked:
+        kept = {name: value for name, value in asked.items() if name != "_after"} | {"_after": shown[count - 1].pk}
+        links["next"] = f"{_base(request)}/{kind}?{urlencode(kept)}"
+    resources = []
+    for row in shown[:count]:
+        if isinstance(row, Patient):
+            record("patient.read", actor=request.user, obj=row, laboratory=row.laboratory)
+            resources.append(fhir.patient_of(row))
+        else:
+            record_read(request._request, row, row)
+            resources.append(_resource(kind, row))
+    return Response(fhir.bundle_of(resources, total=total, base=_base(request), links=links))
+
+
+def _key(text: str, name: str) -> int:
+    number = whole_number(text)
+    if number is None:
+        raise Refused(f"{name} must be a number of this server.", name)
+    return number
+
+
+def _order_of(request: Request, asked: Any) -> dict[str, Any]:
+    """Read a ServiceRequest: a new case of a known patient, or of one that is contained in it."""
+    if not isinstance(asked, dict) or asked.get("resourceType") != "ServiceRequest":
+        raise Refused("Send a ServiceRequest.", "resourceType")
+    if asked.get("status") != "active" or asked.get("intent") != "order":
+        raise Refused("Only a ServiceRequest with status “active” and intent “order” is an order.", "status")
+    codes = [one.get("code") for one in _list(_dict(asked.get("code")).get("coding"))]
+    if fhir.PANEL[0] not in codes:
+        raise Refused(f"Only LOINC {fhir.PANEL[0]} can be ordered here.", "code", status=422)
+    number = next((str(one.get("value", "")) for one in _list(asked.get("identifier")) if one.get("value")), "")
+    if not number:
+        raise Refused("Give the accession number as an identifier.", "identifier")
+    mrn, patient = _person_of(request, asked)
+    authored = _moment(asked.get("authoredOn"), "authoredOn") or timezone.now()
+    note = "\n".join(str(one.get("text", "")) for one in _list(asked.get("note")))
+    case = {
+        "accession_number": number, "priority": PRIORITIES.get(str(asked.get("priority")), "routine"),
+        "ordered_at": authored, "requester": str(_dict(asked.get("requester")).get("display", "")),
+        "clinical_note": note, "received_at": timezone.now(),
+    }  # fmt: skip
+    _check(Case, case, ("accession_number", "requester"))
+    _check(Patient, {"mrn": mrn, **patient}, ("mrn", "name"))
+    return {"mrn": mrn, "patient": patient, "case": case}
+
+
+def _person_of(request: Request, asked: dict) -> tuple[str, dict[str, Any]]:
+    """The record number and, of a contained Patient, what it says of the person."""
+    reference = str(_dict(asked.get("subject")).get("reference", ""))
+    if reference.startswith("#"):
+        given = next((one for one in _list(asked.get("contained")) if f"#{one.get('id')}" == reference), None)
+        if given is None or given.get("resourceType") != "Patient":
+            raise Refused("The subject names a contained Patient that is not there.", "subject")
+        mrn = next((str(one["value"]) for one in _list(given.get("identifier")) if one.get("value")), "")
+        name = next(iter(_list(given.get("name"))), {})
+        first = " ".join(str(part) for part in name.get("given") or [] if isinstance(name.get("given"), list))
+        words = ", ".join(part for part in (str(name.get("family", "")), first) if part) or str(name.get("text", ""))
+        born = _moment(given.get("birthDate"), "birthDate")
+        person = {"name": words, "sex": GENDERS.get(str(given.get("gender")), ""), "birth_date": born and born.date()}
+        return mrn, {key: value for key, value in person.items() if value}
+    kind, _, key = reference.partition("/")
+    patient = _patients(request).filter(pk=whole_number(key) or 0).first() if kind == "Patient" else None
+    if patient is None:
+        raise Http404
+    return patient.mrn, {}
+
+
+def _moment(text: object, name: str) -> datetime | None:
+    """A date or a time with its offset; None where there is none."""
+    if text in (None, ""):
+        return None
+    try:
+        day, at = parse_date(str(text)), parse_datetime(str(text))
+    except ValueError:
+        day = at = None
+    if at is not None and at.tzinfo is not None:
+        return at
+    if day is None:
+        raise Refused(f"{name} is no date, and no time with its offset.", name)
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.get_default_timezone())
+
+
+def _check(model: type[Model], values: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Refuse a text that a row cannot keep, with the field's own sentence."""
+    for name in names:
+        try:
+            if values.get(name) or name in ("accession_number", "mrn"):
+                model._meta.get_field(name).clean(values.get(name, ""), None)
+        except ValidationError as error:
+            raise Refused(" ".join(map(str, error)), name) from error
+
+
+def _dict(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[dict]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
