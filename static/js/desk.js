@@ -318,7 +318,8 @@ export class Desk extends EventTarget {
     });
     const isJson = answer.headers.get("Content-Type")?.includes("json");
     if (answer.ok && isJson) return answer.json();
-    if (answer.status === 401 || answer.redirected) {
+    // A page that refuses instead of JSON: the browser's token is gone with its session.
+    if (answer.status === 401 || answer.redirected || (answer.status === 403 && !isJson)) {
       throw new Unreachable("You were signed out. Sign in again in another tab.", { cause: "signed out" });
     }
     if (answer.status >= 500 || answer.status === 429) throw new Unreachable("The server did not answer.");

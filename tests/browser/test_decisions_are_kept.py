@@ -76,32 +76,6 @@ def test_without_a_connection_the_page_says_so_keeps_the_decisions_and_sends_the
     assert Decision.objects.count() == 2
 
 
-def signs_in(page, live_server, person, client, settings):
-    """Let the browser hold the session of somebody who signed in in another tab, with the new token that this gives."""
-    client.force_login(person)
-    session = client.cookies[settings.SESSION_COOKIE_NAME].value
-    page.context.clear_cookies()
-    for name, value in ((settings.SESSION_COOKIE_NAME, session), (settings.CSRF_COOKIE_NAME, "n" * 32)):
-        page.context.add_cookies([{"name": name, "value": value, "url": live_server.url}])
-
-
-def test_decisions_that_waited_while_their_reader_was_signed_out_are_stored_after_a_new_sign_in(
-    bench, press, live_server, pathologist, technologist, client, settings
-):
-    """Signing in again gives the browser a new token: the one that the page came with would be refused."""
-    saving = bench.locator("[data-part=saving]")
-    bench.context.clear_cookies()
-    press("Enter")
-    expect(saving).to_contain_text("Signed out, 1 not saved")
-    signs_in(bench, live_server, technologist, client, settings)  # a colleague at the same desk: not in that name
-    bench.wait_for_timeout(2500)
-    assert not Decision.objects.exists()
-    expect(saving).to_contain_text("1 not saved")
-    signs_in(bench, live_server, pathologist, client, settings)
-    expect(saving).to_have_text("Saved", timeout=20_000)
-    assert Decision.objects.get().decided_by == pathologist
-
-
 def test_a_page_with_unsaved_decisions_is_not_left_unasked(bench, press):
     bench.route(DECISIONS, lambda route: None)  # an answer that does not come
     press("Enter")
