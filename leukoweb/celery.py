@@ -2,6 +2,7 @@
 
 import os
 import signal
+from typing import Any
 
 from billiard.process import current_process
 from celery import Celery
@@ -19,14 +20,14 @@ app.autodiscover_tasks(
 
 
 @worker_ready.connect
-def sweep_at_start(sender, **_):
+def sweep_at_start(sender: Any, **_: Any) -> None:
     """Let a worker that starts look at once for runs whose bell was lost."""
     sender.app.send_task("leukoweb.analysis.tasks.sweep", kwargs={"patience_s": 0})
 
 
 @worker_process_init.connect
 @beat_embedded_init.connect
-def end_with_worker(**_):
+def end_with_worker(**_: Any) -> None:
     """Let the children of a worker that was killed die with it: the sweep gives their run to another."""
     if bond := end_with_parent(signal.SIGKILL, parent=current_process()._parent_pid or os.getppid()):
         bond()

@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel allows 107 for a unix socket, 103 on macOS
 PR_SET_PDEATHSIG = 1
 
 
-def end_with_parent(signal_number: int = signal.SIGTERM, *, parent: int | None = None):
+def end_with_parent(signal_number: int = signal.SIGTERM, *, parent: int | None = None) -> Callable[[], None] | None:
     """Return a preexec_fn: the child is sent `signal_number` when its parent dies in any way (Linux only).
 
     `parent` is the parent's process id where the function is made in the child; a parent that died before the bond was
@@ -28,7 +29,7 @@ def end_with_parent(signal_number: int = signal.SIGTERM, *, parent: int | None =
     libc = ctypes.CDLL(None, use_errno=True)
     parent = parent or os.getpid()
 
-    def tie():
+    def tie() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal_number)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)

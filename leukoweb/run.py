@@ -15,8 +15,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from typing import TextIO
 
 from leukoweb.places import ROOT, home
 from leukoweb.processes import broker_command, broker_socket, end_with_parent
@@ -36,7 +39,16 @@ class Stopped(Exception):
 class Child:
     """One program of ours: its output goes to its log, it ends with us."""
 
-    def __init__(self, name, command, folder, *, patience_s, nice=0, last_signal=signal.SIGTERM):
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        patience_s: float,
+        nice: int = 0,
+        last_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
         self.name, self.patience_s = name, patience_s
         self.log_path = folder / "logs" / f"{name}.log"
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +56,7 @@ class Child:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
         end_with_us = end_with_parent(last_signal)
 
-        def before():
+        def before() -> None:
             os.nice(nice)
             if end_with_us:
                 end_with_us()
@@ -60,7 +72,7 @@ class Child:
         """The end of its log."""
         return "\n".join("  " + line for line in self.log_path.read_text(errors="replace").splitlines()[-8:])
 
-    def stop(self):
+    def stop(self) -> None:
         """Ask it to end; after its patience is over, end it and its children by force."""
         if self.process.poll() is None:
             self.process.terminate()
@@ -71,7 +83,7 @@ class Child:
         self.process.wait()
 
 
-def main(arguments=None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and run; the exit code is 0 after Ctrl-C, 1 when something failed."""
     parser = argparse.ArgumentParser(prog="leukoweb run", description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
@@ -160,7 +172,7 @@ def web_command(port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _stop(number, frame):
+def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped
 
 
@@ -170,7 +182,7 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _check_port(port: int):
+def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -182,7 +194,7 @@ def _check_port(port: int):
             ) from None
 
 
-def _lock(data_dir: Path):
+def _lock(data_dir: Path) -> TextIO:
     """Hold the folder for us alone: two brokers over one file would destroy it."""
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -195,7 +207,7 @@ def _lock(data_dir: Path):
     return lock
 
 
-def _check(children):
+def _check(children: Iterable["Child"]) -> None:
     for child in children:
         code = child.process.poll()
         if code is not None:
@@ -204,7 +216,7 @@ def _check(children):
             )
 
 
-def _wait_for(condition, children):
+def _wait_for(condition: Callable[[], bool], children: Sequence["Child"]) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while not condition():
         _check(children)

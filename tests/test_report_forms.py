@@ -3,6 +3,8 @@
 import io
 import json
 from pathlib import Path
+from types import UnionType
+from typing import Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 from django.urls import reverse
@@ -13,6 +15,7 @@ from leukoweb.review.cells.decisions import current_cells, relabel_cells
 from leukoweb.review.models import Report
 from leukoweb.review.reports.files import file_of
 from leukoweb.review.reports.fonts import undrawable
+from leukoweb.review.reports.parts import Content
 from leukoweb.review.reports.seal import problems_of
 from tests.test_reports import AML, WBC, acknowledge, post_signature, reviewed  # noqa: F401
 
@@ -124,6 +127,37 @@ def test_an_amended_report_prints_old_and_new_values_and_who_signed_version_1_an
     assert {"what": "Comment", "before": "Blasts with Auer rods.", "now": "Blasts with Auer rods; left shift."} in told[
         "changes"
     ]
+
+
+def undeclared(value, kind, path="content"):
+    """Where a JSON value holds other keys than its type declares, or lacks one that it requires."""
+    if get_origin(kind) in (Union, UnionType):
+        kind = next((one for one in get_args(kind) if one is not type(None)), kind)
+    if value is None:
+        return
+    if is_typeddict(kind):
+        kinds = get_type_hints(kind)
+        yield from (f"{path}.{name} is not declared" for name in value.keys() - kinds.keys())
+        yield from (f"{path}.{name} is absent" for name in kind.__required_keys__ - value.keys())
+        for name in value.keys() & kinds.keys():
+            yield from undeclared(value[name], kinds[name], f"{path}.{name}")
+    elif get_origin(kind) is list:
+        for inner in value:
+            yield from undeclared(inner, get_args(kind)[0], path)
+    elif get_origin(kind) is dict:
+        for inner in value.values():
+            yield from undeclared(inner, get_args(kind)[1], path)
+
+
+def test_the_content_of_a_report_holds_exactly_what_its_type_declares(amended):
+    report, _ = amended
+    assert sorted(set(undeclared(report.content, Content))) == []
+    assert sorted(set(undeclared(report.amends.content, Content))) == []
+
+
+@pytest.mark.parametrize("file", FROZEN, ids=lambda file: file.stem)
+def test_the_content_that_an_older_version_sealed_still_fits_the_type(file):
+    assert sorted(set(undeclared(json.loads(file.read_bytes())["content"], Content))) == []
 
 
 @pytest.mark.parametrize("file", FROZEN, ids=lambda file: file.stem)

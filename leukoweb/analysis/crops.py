@@ -11,6 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from detection.images import TILE_PX
+from leukoweb.analysis.models import Cell
+from leukoweb.cases.models import SlideImage
 from leukoweb.cases.store import derived_folder
 from leukoweb.places import DISK_FULL_ERRORS
 from leukoweb.refusals import Refused
@@ -20,7 +22,7 @@ AROUND_UM = 60.0
 LEAST_PX, MOST_PX = 160, 480
 
 
-def crop_path(cell, *, um_per_px: float | None, around: bool = False) -> Path | None:
+def crop_path(cell: Cell, *, um_per_px: float | None, around: bool = False) -> Path | None:
     """The JPEG of a cell, made on first use; None while the tiles of its image do not exist.
 
     A picture is at least as wide as the box with some margin, and of unknown scale only that; `around` shows the
@@ -46,7 +48,7 @@ def crop_path(cell, *, um_per_px: float | None, around: bool = False) -> Path | 
     return path
 
 
-def _cut(tiles, image, left, top, side_px):
+def _cut(tiles: Path, image: SlideImage, left: int, top: int, side_px: int) -> Image.Image:
     """Put a square of the image together from its tiles; what lies outside of the image is light grey."""
     picture = Image.new("RGB", (side_px, side_px), (236, 233, 238))
     columns = range(max(left, 0) // TILE_PX, (min(left + side_px, image.width_px) - 1) // TILE_PX + 1)

@@ -8,6 +8,7 @@ import json
 import shutil
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
@@ -16,12 +17,16 @@ from detection import SHIPPED_CARD
 from detection.card import Card
 from detection.cell_types import CODES
 from detection.inference.retyping import from_site
-from leukoweb.analysis.models import DetectorVersion, SiteCalibration
+from leukoweb.accounts.models import Laboratory, User
+from leukoweb.analysis.models import DetectorVersion, Run, SiteCalibration
 from leukoweb.audit.services import record
 from leukoweb.refusals import Refused
 
+if TYPE_CHECKING:  # the web process never loads a network
+    from detection.inference.detector import Detector
 
-def register_detector(card_path: Path, *, by=None) -> DetectorVersion:
+
+def register_detector(card_path: Path, *, by: User | None = None) -> DetectorVersion:
     """Register weights by their card; the same weights are registered once."""
     card = Card.read(card_path)
     weights = Path(card_path).with_name(card.facts["weights"])
@@ -40,7 +45,7 @@ def register_detector(card_path: Path, *, by=None) -> DetectorVersion:
     return detector
 
 
-def adopt_detector(card_path: Path, *, by=None) -> DetectorVersion:
+def adopt_detector(card_path: Path, *, by: User | None = None) -> DetectorVersion:
     """Load a detector once to prove its card, copy both files into this installation, and register the version."""
     from detection.inference.detector import Detector
 
@@ -57,7 +62,7 @@ def adopt_detector(card_path: Path, *, by=None) -> DetectorVersion:
     return register_detector(folder / Path(card_path).name, by=by)
 
 
-def activate_detector(detector, *, by, reason: str) -> None:
+def activate_detector(detector: DetectorVersion, *, by: User | None, reason: str) -> None:
     """Make a version the one that new runs use; the reason is kept in the audit log."""
     with transaction.atomic():
         before = DetectorVersion.objects.filter(is_active=True).first()
@@ -89,7 +94,7 @@ def active_detector() -> DetectorVersion:
 
 
 @lru_cache(maxsize=2)
-def _load(weights_path: str, card: str):
+def _load(weights_path: str, card: str) -> "Detector":
     from detection.inference.detector import Detector
 
     return Detector.load(
@@ -101,12 +106,12 @@ def _load(weights_path: str, card: str):
     )
 
 
-def load_detector(version: DetectorVersion):
+def load_detector(version: DetectorVersion) -> "Detector":
     """The network of a version with the card that was registered, loaded once per process."""
     return _load(str(version.weights), json.dumps(version.card))
 
 
-def register_calibration(site_path: Path, laboratory, *, by=None) -> SiteCalibration:
+def register_calibration(site_path: Path, laboratory: Laboratory, *, by: User | None = None) -> SiteCalibration:
     """Take in what `python -m detection calibrate` fitted for a laboratory; nothing uses it until it is activated."""
     try:
         fitted = json.loads(Path(site_path).read_text())
@@ -130,7 +135,7 @@ def register_calibration(site_path: Path, laboratory, *, by=None) -> SiteCalibra
     return site
 
 
-def switch_calibration(site, *, is_active: bool, by, reason: str) -> None:
+def switch_calibration(site: SiteCalibration, *, is_active: bool, by: User | None, reason: str) -> None:
     """Use a calibration for new runs of its laboratory in place of any other, or no longer; the reason is audited."""
     with transaction.atomic():
         rivals = SiteCalibration.objects.filter(laboratory=site.laboratory, detector=site.detector, is_active=True)
@@ -141,14 +146,14 @@ def switch_calibration(site, *, is_active: bool, by, reason: str) -> None:
         record("calibration.switch", actor=by, obj=site, changes=changes | {"laboratory": site.laboratory.name})
 
 
-def load_for(version: DetectorVersion, laboratory):
+def load_for(version: DetectorVersion, laboratory: Laboratory) -> tuple["Detector", SiteCalibration | None]:
     """The detector as it reads the slides of a laboratory: the version itself, or fitted by the active calibration."""
     detector = load_detector(version)
     site = SiteCalibration.objects.filter(laboratory=laboratory, detector=version, is_active=True).first()
     return (detector.calibrated(site.fitted), site) if site else (detector, None)
 
 
-def is_outdated(run, laboratory) -> bool:
+def is_outdated(run: Run, laboratory: Laboratory) -> bool:
     """Whether a finished run was made by another version, or another fit, than new runs of the laboratory are."""
     if run.detector is None or run.state != run.State.DONE:
         return False
@@ -158,7 +163,7 @@ def is_outdated(run, laboratory) -> bool:
     return run.detector != version or fit != (site.sha256 if site else None)
 
 
-def computed_on(detector, site=None) -> dict:
+def computed_on(detector: "Detector", site: SiteCalibration | None = None) -> dict:
     """What must be recorded of the machine side of a run."""
     calibration = {"calibration": {"sha256": site.sha256, "cells": site.fitted["cells"]}} if site else {}
     return calibration | {

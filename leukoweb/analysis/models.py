@@ -4,12 +4,13 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import models
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from detection import FAR_APART, SHIPPED_CARD
 from detection.card import Card
 from detection.cell_types import CODES
-from leukoweb.accounts.models import Laboratory
+from leukoweb.accounts.models import Laboratory, User
 from leukoweb.cases.models import Slide, SlideImage
 
 
@@ -32,7 +33,7 @@ class DetectorVersion(models.Model):
             )
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.name} {self.version}"
 
     @property
@@ -67,7 +68,7 @@ class SiteCalibration(models.Model):
             )
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.laboratory}, {self.fitted['cells']} cells"
 
     @property
@@ -77,7 +78,7 @@ class SiteCalibration(models.Model):
 
 
 class RunQuerySet(models.QuerySet):
-    def visible_to(self, user):
+    def visible_to(self, user: User) -> QuerySet:
         """The runs over slides that the user may see."""
         return self.filter(slide__in=Slide.objects.visible_to(user))
 
@@ -172,11 +173,11 @@ class ImageResult(models.Model):
 
 
 class CellQuerySet(models.QuerySet):
-    def visible_to(self, user):
+    def visible_to(self, user: User) -> QuerySet:
         """The cells of images that the user may see."""
         return self.filter(image__slide__in=Slide.objects.visible_to(user))
 
-    def counted(self):
+    def counted(self) -> QuerySet:
         """The cells that can enter a report: of counted runs over slides that are not set aside, added ones too."""
         return self.filter(run__is_shadow=False, run__slide__set_aside_at=None)
 

@@ -4,12 +4,13 @@ Every change of a run's state is one conditional UPDATE, so whoever comes second
 """
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -17,7 +18,7 @@ from redis.exceptions import RedisError
 from leukoweb.accounts.models import User
 from leukoweb.analysis.at_work import is_left, remove_mark
 from leukoweb.analysis.detectors import detector_in_use
-from leukoweb.analysis.models import Cell, ImageResult, Run
+from leukoweb.analysis.models import Cell, DetectorVersion, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Slide, SlideImage
 from leukoweb.cases.services import open_case
@@ -37,7 +38,9 @@ NO_ROOM = (
 )
 
 
-def submit_slide(case, *, images, label="", by, is_drawn=False) -> Slide:
+def submit_slide(
+    case: Case, *, images: Sequence[SlideImage], label: str = "", by: User, is_drawn: bool = False
+) -> Slide:
     """Register stored images as a slide and queue its analysis: uploading is asking for it.
 
     Before: each image lies in the store (cases.intake).
@@ -54,7 +57,7 @@ def submit_slide(case, *, images, label="", by, is_drawn=False) -> Slide:
     return slide
 
 
-def ask_shadow_run(slide, detector, *, by) -> Run | None:
+def ask_shadow_run(slide: Slide, detector: DetectorVersion, *, by: User) -> Run | None:
     """Queue a run by another detector version, for comparison only; None when that version has read the slide."""
     with transaction.atomic():
         if Run.objects.filter(slide=slide, detector=detector).exclude(state=Run.State.FAILED).exists():
@@ -65,7 +68,7 @@ def ask_shadow_run(slide, detector, *, by) -> Run | None:
     return run
 
 
-def reread_slide(slide, *, by, um_per_px: float | None = None, leave_labels: bool = False) -> Run:
+def reread_slide(slide: Slide, *, by: User, um_per_px: float | None = None, leave_labels: bool = False) -> Run:
     """Have a slide read again by the active detector version; the former run is kept beside it, uncounted.
 
     `um_per_px` is a scale that a person states; None keeps what is known. `leave_labels` says that the labels which
@@ -109,7 +112,7 @@ def count_labelled(run: Run) -> int:
     return run.cells.filter(touched).distinct().count()
 
 
-def ring_worker(run) -> bool:
+def ring_worker(run: Run) -> bool:
     """Tell a worker that a run waits; a broker that is away (False) is no failure, the sweep rings again."""
     from leukoweb.analysis.tasks import run_detection
 
@@ -159,13 +162,13 @@ def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
     return Run.objects.select_related("slide__case__laboratory").get(pk=run_id) if taken == 1 else None
 
 
-def note_progress(run, *, images_done, tiles_done, tiles_total) -> bool:
+def note_progress(run: Run, *, images_done: int, tiles_done: int, tiles_total: int) -> bool:
     """Write how far the run is; False when it is no longer ours."""
     progress = {"images_done": images_done, "tiles_done": tiles_done, "tiles_total": tiles_total}
     return _ours(run).update(**progress, seen_at=timezone.now()) == 1
 
 
-def note_alive(run) -> None:
+def note_alive(run: Run) -> None:
     """Write that the worker of this attempt lives."""
     _ours(run).update(seen_at=timezone.now())
 
@@ -199,14 +202,14 @@ def fail_overdue_run(run_id: int, *, task_id: str) -> None:
         fail_run(run, TOO_LONG)
 
 
-def release_lost_runs(*, silent_since) -> int:
+def release_lost_runs(*, silent_since: datetime) -> int:
     """Queue again what a worker left RUNNING without a sign of life since then; the claim counts the attempts."""
     lost = Run.objects.filter(state=Run.State.RUNNING, seen_at__lt=silent_since)
     # Its message is with the lost worker: the sweep that frees the run enqueues it too.
     return lost.update(state=Run.State.QUEUED, task_id="", sent_at=NEVER_SENT)
 
 
-def ring_for_waiting_runs(*, sent_before) -> int:
+def ring_for_waiting_runs(*, sent_before: datetime) -> int:
     """Ring again for runs that wait although they were rung for before that time, STAT first; how many were rung."""
     now = timezone.now()
     waiting = Run.objects.filter(state=Run.State.QUEUED, sent_at__lte=sent_before).order_by("-is_stat", "queued_at")
@@ -219,7 +222,7 @@ def ring_for_waiting_runs(*, sent_before) -> int:
     return rung
 
 
-def store_result(run, *, detector, computed_on, results) -> bool:
+def store_result(run: Run, *, detector: DetectorVersion, computed_on: dict, results: Sequence[tuple]) -> bool:
     """Store all cells of a run, or nothing: False when the attempt is no longer ours (the fence against a slow twin).
 
     `results` is a list of (SlideImage, ImageResult fields, list of FoundCell). After: DONE.
@@ -261,7 +264,7 @@ def store_result(run, *, detector, computed_on, results) -> bool:
     return True
 
 
-def fail_run(run, reason: str, *, scale_choices: dict[str, float] | None = None) -> None:
+def fail_run(run: Run, reason: str, *, scale_choices: dict[str, float] | None = None) -> None:
     """End a run with a sentence that a technologist can act on, if it is still ours.
 
     `scale_choices` says that the run waits for a person's scale: what each source says, by its name, perhaps nothing.
@@ -281,7 +284,7 @@ def wait_for_room(run: Run) -> None:
         log.error("run %s waits: the disk is full", run.pk)
 
 
-def retry_run(run, *, by) -> bool:
+def retry_run(run: Run, *, by: User) -> bool:
     """Queue a failed run again: FAILED -> QUEUED with a fresh count of attempts; False when it had not failed."""
     with transaction.atomic():
         now = timezone.now()
@@ -307,7 +310,7 @@ def stop_run(run: Run, *, by: User) -> bool:
     return stopped == 1
 
 
-def runs_before(run) -> int:
+def runs_before(run: Run) -> int:
     """How many runs a worker will take before this one of its queue: all running, and the waiting with precedence."""
     runs = Run.objects.filter(is_long=run.is_long)
     waiting = runs.filter(state=Run.State.QUEUED).exclude(pk=run.pk)
@@ -317,7 +320,7 @@ def runs_before(run) -> int:
     return waiting.filter(first).count() + runs.filter(state=Run.State.RUNNING).count()
 
 
-def progress_sentence(run) -> str:
+def progress_sentence(run: Run) -> str:
     """Say how far an analysis is that has not ended, and how long it will take."""
     if run.state == Run.State.QUEUED:
         before = runs_before(run)
@@ -352,6 +355,6 @@ def _new_run(slide: Slide, **fields: object) -> Run:
 _BOX = ("x1", "y1", "x2", "y2")
 
 
-def _ours(run):
+def _ours(run: Run) -> QuerySet:
     """The run's row while this attempt still holds it."""
     return Run.objects.filter(pk=run.pk, state=Run.State.RUNNING, attempt=run.attempt, task_id=run.task_id)

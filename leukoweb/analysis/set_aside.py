@@ -6,6 +6,7 @@ A slide set aside is counted in no figure and named on the report; its files and
 from django.db import transaction
 from django.utils import timezone
 
+from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Slide
@@ -13,7 +14,7 @@ from leukoweb.cases.services import MOST_REASON, open_case
 from leukoweb.refusals import Refused
 
 
-def set_slide_aside(slide: Slide, *, by, reason: str) -> None:
+def set_slide_aside(slide: Slide, *, by: User, reason: str) -> None:
     """Leave a slide out of its case. Before: its analysis failed, the case is open. After: no figure counts it."""
     reason = reason.strip()
     if not reason or len(reason) > MOST_REASON:
@@ -29,7 +30,7 @@ def set_slide_aside(slide: Slide, *, by, reason: str) -> None:
         leave_out(slide, by=by, reason=reason)
 
 
-def leave_out(slide: Slide, *, by, reason: str) -> None:
+def leave_out(slide: Slide, *, by: User, reason: str) -> None:
     """Write that a slide is set aside; the caller holds the case's row and has checked what must be so before."""
     slide.set_aside_at, slide.set_aside_by, slide.set_aside_reason = timezone.now(), by, reason
     slide.save(update_fields=["set_aside_at", "set_aside_by", "set_aside_reason"])
@@ -37,7 +38,7 @@ def leave_out(slide: Slide, *, by, reason: str) -> None:
     record("slide.set_aside", actor=by, obj=slide, case=slide.case, changes={"reason": reason})
 
 
-def include_slide(slide: Slide, *, by) -> None:
+def include_slide(slide: Slide, *, by: User) -> None:
     """Take a slide back into its case. Before: it is set aside, the case is open."""
     with transaction.atomic():
         open_case(slide.case)

@@ -8,12 +8,14 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from celery import current_app, shared_task
+from celery import Task, current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
@@ -55,7 +57,7 @@ class NotOurs(Exception):
 
 
 @shared_task(bind=True, Request="leukoweb.analysis.lost:RunRequest")
-def run_detection(self, run_id: int) -> None:
+def run_detection(self: Task, run_id: int) -> None:
     """Find the cells of one slide.
 
     1. claim the row: not ours, return
@@ -125,7 +127,7 @@ def _bells() -> int:
     return bells
 
 
-def _remove_leavings(*, older_than) -> None:
+def _remove_leavings(*, older_than: datetime) -> None:
     """Remove the scratch folders of workers that were killed."""
     for folder in settings.FILE_UPLOAD_TEMP_DIR.glob("run-*"):
         with suppress(FileNotFoundError):
@@ -134,11 +136,11 @@ def _remove_leavings(*, older_than) -> None:
 
 
 @contextmanager
-def _signs_of_life(run):
+def _signs_of_life(run: Run) -> Iterator[None]:
     """Write in regular intervals that this process lives, so that only a dead worker falls silent."""
     over = threading.Event()
 
-    def live():
+    def live() -> None:
         while not over.wait(settings.RUN_SILENT_LIMIT_S / 6):
             try:
                 services.note_alive(run)
@@ -155,7 +157,7 @@ def _signs_of_life(run):
         thread.join()
 
 
-def _store(run, **result) -> None:
+def _store(run: Run, **result: Any) -> None:
     """Store the result, waiting for a database that restarts; the fence makes a second try harmless."""
     deadline = time.monotonic() + DATABASE_PATIENCE_S
     while True:
@@ -170,11 +172,11 @@ def _store(run, **result) -> None:
             time.sleep(1)
 
 
-def _progress_of(run, images_done):
+def _progress_of(run: Run, images_done: int) -> Callable[[int, int], None]:
     """Return the function that a detector calls after each batch of tiles."""
     last_note = 0.0
 
-    def note(done, total):
+    def note(done: int, total: int) -> None:
         nonlocal last_note
         if time.monotonic() - last_note < NOTE_EVERY_S and done != total:
             return
@@ -202,7 +204,7 @@ class _Unpacked:
         self.folder = tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="run-")
         self.bytes = 0
 
-    def pixels(self, image) -> np.ndarray:
+    def pixels(self, image: SlideImage) -> np.ndarray:
         """Return the memory-mapped pixels of an image, unpacked by a limited child process on first use."""
         place = Path(self.folder.name) / str(image.pk)
         if not (place / "pixels.npy").exists():
@@ -214,14 +216,14 @@ class _Unpacked:
             self.bytes += (place / "pixels.npy").stat().st_size
         return np.load(place / "pixels.npy", mmap_mode="r")
 
-    def forget(self, image) -> None:
+    def forget(self, image: SlideImage) -> None:
         """Remove the pixels of an image."""
         place = Path(self.folder.name) / str(image.pk)
         self.bytes -= (place / "pixels.npy").stat().st_size
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _read_slide(run, detector) -> list[tuple]:
+def _read_slide(run: Run, detector: Any) -> list[tuple]:
     """Return (image, ImageResult fields, cells) of each image, all read at the one scale of the slide."""
     from detection.inference.reading import read_field
     from detection.inference.scale import ScaleUnknown, decide_scale, um_per_px_from_red_cells
@@ -261,7 +263,7 @@ def _read_slide(run, detector) -> list[tuple]:
     return [(image, measured, reading.cells) for image, measured, reading in results]
 
 
-def _said(images, source: str) -> list[float]:
+def _said(images: Iterable[SlideImage], source: str) -> list[float]:
     """The scales that the images carry from a source."""
     return [image.um_per_px for image in images if image.um_per_px_source == source]
 

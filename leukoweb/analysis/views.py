@@ -3,9 +3,11 @@
 Nothing here knows what people decided.
 """
 
+from pathlib import Path
+
 from django.contrib import messages
 from django.db.models import OuterRef, Subquery
-from django.http import FileResponse, Http404, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
@@ -26,7 +28,7 @@ A_DAY_S = 86_400
 
 @requires("read_cases")
 @require_GET
-def image_original(request, pk):
+def image_original(request: HttpRequest, pk: int) -> HttpResponse:
     """Send an original unchanged, as a download under a neutral name; this read is recorded."""
     image = get_object_or_404(SlideImage.objects.visible_to(request.user).select_related("slide__case"), pk=pk)
     name = f"slide-{image.slide_id}-image-{image.position + 1}.{image.format.lower()}"
@@ -39,7 +41,7 @@ def image_original(request, pk):
 
 @requires("read_cases")
 @require_GET
-def image_tile(request, pk, level, column, row):
+def image_tile(request: HttpRequest, pk: int, level: int, column: int, row: int) -> HttpResponse:
     """Send one Deep Zoom tile."""
     sha256 = SlideImage.objects.visible_to(request.user).filter(pk=pk).values_list("sha256", flat=True).first()
     if sha256 is None:
@@ -49,21 +51,21 @@ def image_tile(request, pk, level, column, row):
 
 @requires("read_cases")
 @require_GET
-def cell_crop(request, pk):
+def cell_crop(request: HttpRequest, pk: int) -> HttpResponse:
     """Send the small picture of a cell, every cell at the same magnification."""
     return _crop(request, pk, around=False)
 
 
 @requires("read_cases")
 @require_GET
-def cell_around(request, pk):
+def cell_around(request: HttpRequest, pk: int) -> HttpResponse:
     """Send the picture of a cell with its neighbours."""
     return _crop(request, pk, around=True)
 
 
 @requires("read_cases")
 @require_GET
-def slide_progress(request, pk):
+def slide_progress(request: HttpRequest, pk: int) -> HttpResponse:
     """Show how far the analysis is; the fragment asks again by itself only while there is something to wait for."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
     shown = progress_of(slide)
@@ -75,7 +77,7 @@ def slide_progress(request, pk):
 
 @requires("upload_slide")
 @require_POST
-def slide_retry(request, pk):
+def slide_retry(request: HttpRequest, pk: int) -> HttpResponse:
     """Queue a failed analysis again."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
     if services.retry_run(_counted_run(slide), by=request.user):
@@ -85,7 +87,7 @@ def slide_retry(request, pk):
 
 @requires("upload_slide")
 @require_POST
-def slide_stop(request, pk: int) -> HttpResponse:
+def slide_stop(request: HttpRequest, pk: int) -> HttpResponse:
     """Stop an analysis that waits or works."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
     if services.stop_run(_counted_run(slide), by=request.user):
@@ -95,7 +97,7 @@ def slide_stop(request, pk: int) -> HttpResponse:
 
 @requires("upload_slide")
 @require_POST
-def slide_set_aside(request, pk: int) -> HttpResponse:
+def slide_set_aside(request: HttpRequest, pk: int) -> HttpResponse:
     """Leave a slide that cannot be read out of its case, with a reason."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
     try:
@@ -108,7 +110,7 @@ def slide_set_aside(request, pk: int) -> HttpResponse:
 
 @requires("upload_slide")
 @require_POST
-def slide_include(request, pk: int) -> HttpResponse:
+def slide_include(request: HttpRequest, pk: int) -> HttpResponse:
     """Take a slide that was set aside back into its case."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
     try:
@@ -121,7 +123,7 @@ def slide_include(request, pk: int) -> HttpResponse:
 
 @requires("upload_slide")
 @require_POST
-def slide_scale(request, pk):
+def slide_scale(request: HttpRequest, pk: int) -> HttpResponse:
     """Have a slide read again at the scale that the reader states."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
     try:
@@ -140,7 +142,7 @@ def slide_scale(request, pk):
 
 @requires("upload_slide")
 @require_POST
-def slide_reread(request, pk):
+def slide_reread(request: HttpRequest, pk: int) -> HttpResponse:
     """Have a slide read again by the detector version that is active now."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
     try:
@@ -151,7 +153,7 @@ def slide_reread(request, pk):
     return redirect("slide_detail", pk=pk)
 
 
-def progress_of(slide) -> dict:
+def progress_of(slide: Slide) -> dict:
     """What the progress fragment shows."""
     run = _counted_run(slide)
     is_waiting = run.state in (Run.State.QUEUED, Run.State.RUNNING)
@@ -165,22 +167,24 @@ def progress_of(slide) -> dict:
     }
 
 
-def _counted_run(slide):
+def _counted_run(slide: Slide) -> Run:
     return get_object_or_404(Run, slide=slide, is_shadow=False)
 
 
-def _crop(request, pk, around):
+def _crop(request: HttpRequest, pk: int, around: bool) -> HttpResponse:
     scale = ImageResult.objects.filter(run=OuterRef("run"), image=OuterRef("image"))
     cells = Cell.objects.visible_to(request.user).select_related("image")
     cell = get_object_or_404(cells.annotate(um_per_px=Subquery(scale.values("um_per_px")[:1])), pk=pk)
     return _picture(crop_path(cell, um_per_px=cell.um_per_px, around=around))
 
 
-def _picture(path, content_type="image/jpeg"):
+def _picture(path: Path | None, content_type: str = "image/jpeg") -> HttpResponse:
     """Answer with a file whose type we state ourselves; only the reader's own browser may keep it."""
+    if path is None:
+        raise Http404
     try:
-        answer = FileResponse(open(path, "rb"), content_type=content_type)  # noqa: SIM115 (the response closes it)
-    except (FileNotFoundError, TypeError) as absent:
+        answer = FileResponse(path.open("rb"), content_type=content_type)
+    except FileNotFoundError as absent:
         raise Http404 from absent
     answer["X-Content-Type-Options"] = "nosniff"
     answer["Content-Security-Policy"] = "default-src 'none'; sandbox"

@@ -3,9 +3,11 @@
 Weights come in by `manage.py register_detector` only: a weights file can run code, so no page takes one.
 """
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
@@ -20,7 +22,7 @@ from leukoweb.cases.services import MOST_REASON
 
 @requires("manage_detectors")
 @require_GET
-def detector_list(request):
+def detector_list(request: HttpRequest) -> HttpResponse:
     """All versions, the active one first; one that came with an upgrade of the product is listed, not used."""
     detectors = DetectorVersion.objects.order_by("-is_active", "-id")
     return render(request, "analysis/detector_list.html", {"detectors": detectors})
@@ -28,7 +30,7 @@ def detector_list(request):
 
 @requires("manage_detectors")
 @require_GET
-def detector_detail(request, pk):
+def detector_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One version with its card: what it was trained on, how well it is proven, where it is weak."""
     detector = get_object_or_404(DetectorVersion, pk=pk)
     card = Card.of(detector.card)
@@ -53,7 +55,7 @@ def detector_detail(request, pk):
 
 @requires("manage_detectors")
 @require_POST
-def detector_activate(request, pk):
+def detector_activate(request: HttpRequest, pk: int) -> HttpResponse:
     """Use a version for new runs; going back to an older one is the same act."""
     detector = get_object_or_404(DetectorVersion, pk=pk)
     reason = request.POST.get("reason", "").strip()
@@ -70,7 +72,7 @@ def detector_activate(request, pk):
 
 @requires("manage_detectors")
 @require_POST
-def calibration_switch(request, pk):
+def calibration_switch(request: HttpRequest, pk: int) -> HttpResponse:
     """Use a laboratory's calibration for its new runs, or no longer."""
     site = get_object_or_404(SiteCalibration.objects.select_related("laboratory", "detector"), pk=pk)
     reason = request.POST.get("reason", "").strip()
@@ -109,8 +111,8 @@ def _rows(card: Card) -> list[dict]:
     ]
 
 
-def _facts_of(own: TypeCard, test: str):
-    return own.tests[test].facts if test in own.tests else None
+def _facts_of(own: TypeCard, test: str) -> dict | None:
+    return dict(own.tests[test].facts) if test in own.tests else None
 
 
 def _curves(card: Card) -> list[dict]:
@@ -139,5 +141,5 @@ def _reliability(card: Card) -> list[dict]:
     ]
 
 
-def _svg(points) -> str:
+def _svg(points: Iterable[Sequence[float]]) -> str:
     return " ".join(f"{100 * x:.1f},{100 - 100 * y:.1f}" for x, y, *_ in points)

@@ -56,7 +56,7 @@ class PatientSerializer(serializers.ModelSerializer):
         fields = ["mrn", "name", "sex", "birth_date"]
         extra_kwargs = {"name": {"required": False}}  # noqa: RUF012
 
-    def to_internal_value(self, given):
+    def to_internal_value(self, given: Any) -> dict:
         if isinstance(given, dict) and "sex" in given:
             sex = given["sex"] if given["sex"] is not None else ""
             if isinstance(sex, str):
@@ -72,7 +72,7 @@ class SlideBrief(serializers.ModelSerializer):
         model = Slide
         fields = ["id", "label", "state"]
 
-    def get_state(self, slide) -> str:
+    def get_state(self, slide: Slide) -> str:
         return next((run.state for run in slide.runs.all() if not run.is_shadow), "")
 
 
@@ -94,7 +94,7 @@ class CaseSerializer(serializers.ModelSerializer):
             "rejection_reason", "registered_at", "warnings", "slides",
         ]  # fmt: skip
 
-    def get_warnings(self, case) -> list[str]:
+    def get_warnings(self, case: Case) -> list[str]:
         return [warning.bench for warning in wbc_warnings(case, self.context["rules"])]
 
 
@@ -184,11 +184,11 @@ class ImageSerializer(serializers.ModelSerializer):
         model = SlideImage
         fields = ["id", "name", "width_px", "height_px", "um_per_px", "um_per_px_source", "sha256", "format", "warning"]
 
-    def get_um_per_px(self, image) -> float | None:
+    def get_um_per_px(self, image: SlideImage) -> float | None:
         measured = self._measured(image)
         return measured.um_per_px if measured else image.um_per_px
 
-    def get_um_per_px_source(self, image) -> str:
+    def get_um_per_px_source(self, image: SlideImage) -> str:
         measured = self._measured(image)
         return measured.scale_method if measured else image.um_per_px_source
 
@@ -256,14 +256,14 @@ class CellSerializer(serializers.ModelSerializer):
         fields = ["id", "image", "code", "detector_code", "score", "best_types", "box_xyxy", "reviewed"]
 
     @extend_schema_field(BestType(many=True))
-    def get_best_types(self, cell):
+    def get_best_types(self, cell: Cell) -> list[dict]:
         return [{"code": code, "chance": chance} for code, chance in cell.chances]
 
     @extend_schema_field({"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4})
     def get_box_xyxy(self, cell: Cell) -> list[float]:
         return list(cell.xyxy)
 
-    def get_reviewed(self, cell) -> bool:
+    def get_reviewed(self, cell: Cell) -> bool:
         return bool(cell.decided_code)
 
 

@@ -13,6 +13,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
@@ -273,7 +274,7 @@ def visible_case(request: Request, **case: Any) -> Case:
     return get_object_or_404(cases, **case)
 
 
-def slide_json(slide) -> dict:
+def slide_json(slide: Slide) -> dict:
     """A slide with the state of its counted run."""
     run = Run.objects.select_related("detector").get(slide=slide, is_shadow=False)
     slide.state, slide.progress, slide.error = run.state, run.progress, run.error
@@ -299,7 +300,7 @@ def _shown_cases(cases: QuerySet[Case]) -> QuerySet[Case]:
     return cases.with_state().select_related("patient").prefetch_related("slides__runs").order_by("-received_at", "-id")
 
 
-def _checked(form, given, *, partial=False) -> dict:
+def _checked(form: type[BaseSerializer], given: Any, *, partial: bool = False) -> dict:
     checked = form(data=given, partial=partial)
     checked.is_valid(raise_exception=True)
     return checked.validated_data

@@ -18,6 +18,7 @@ from leukoweb.audit.services import record, record_read
 from leukoweb.cases.models import SIGNED, WITHDRAWN, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import relabel_cell
+from leukoweb.review.counting.differential import Row
 from leukoweb.review.counting.words import printed
 from leukoweb.review.models import Decision, Report, with_labels
 from leukoweb.review.reports.files import without_cells
@@ -150,7 +151,7 @@ def _newest_report(case: Case) -> Report:
     return report
 
 
-def _differential(case) -> dict:
+def _differential(case: Case) -> dict:
     count, policy = count_case(case), current_policy(case.laboratory)
     differential = count.differential
     verification = verification_of_count(count)
@@ -181,12 +182,12 @@ def _differential(case) -> dict:
     }
 
 
-def _printed(row, decimals: int) -> str:
+def _printed(row: Row, decimals: int) -> str:
     """The percentage as a report prints it (C12)."""
     return printed(row.percent, decimals) if row.per_100 is None else printed(row.per_100, 1)
 
 
-def _row(row) -> dict:
+def _row(row: Row) -> dict:
     """One type: per 100 leukocytes where it stands outside of the differential."""
     outside = row.per_100 is not None
     return {

@@ -5,8 +5,12 @@ costs one query; ids have no gaps, so a missing row shows. The triggers are writ
 """
 
 import hashlib
+from collections.abc import Iterable
+from typing import Any
 
 from django.db import connection
+
+from leukoweb.audit.models import Event
 
 FIRST = "0" * 64
 
@@ -16,7 +20,7 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def teach_sha256(sender, connection, **kwargs) -> None:
+def teach_sha256(sender: Any, connection: Any, **kwargs: Any) -> None:
     """Give a new SQLite connection the function its trigger calls; without it nothing can be added (fails closed)."""
     if connection.vendor == "sqlite":
         connection.connection.create_function("leukoweb_sha256", 1, sha256, deterministic=True)
@@ -36,7 +40,7 @@ def guard_is_set() -> bool:
         return cursor.fetchone()[0] == 3
 
 
-def first_broken(events) -> tuple[int, str] | None:
+def first_broken(events: Iterable[Event]) -> tuple[int, str] | None:
     """Return (id, what is wrong) of the first event that does not follow from the one before it, or None.
 
     `events` come in the order of their ids, from the first one on.

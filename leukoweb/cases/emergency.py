@@ -3,15 +3,18 @@
 The access lives in the session that asked for it, for hours, and only reads: no service knows of it.
 """
 
+from typing import Any
+
 from django import forms
 from django.contrib import messages
 from django.db import transaction
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from leukoweb.accounts.access import requires
 from leukoweb.accounts.middleware import EMERGENCY
-from leukoweb.accounts.models import Laboratory
+from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.services import note_emergency
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
@@ -27,14 +30,14 @@ class EmergencyForm(forms.Form):
         help_text="Who is in danger, and why it cannot wait for the other laboratory.",
     )  # fmt: skip
 
-    def __init__(self, *args, user, **kwargs):
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["laboratory"].queryset = Laboratory.objects.exclude(pk=user.laboratory_id)
 
 
 @requires("open_in_emergency")
 @require_http_methods(["GET", "POST"])
-def emergency_open(request):
+def emergency_open(request: HttpRequest) -> HttpResponse:
     """Ask for the case and the reason, then open it for reading."""
     form = EmergencyForm(request.POST or None, user=request.user)
     if request.method == "POST" and form.is_valid():

@@ -1,6 +1,7 @@
 """What people type to register, edit, find and reject cases; rules that bind several fields stand in services.py."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from django import forms
 from django.utils import timezone
@@ -55,7 +56,7 @@ class Day(forms.DateInput):
 
     input_type = "date"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(format="%Y-%m-%d")
 
 
@@ -70,7 +71,7 @@ class PatientForm(forms.ModelForm):
         labels = {"mrn": "Medical record number (MRN)"}
         widgets = {"birth_date": Day}
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["sex"].required = False
 
@@ -100,7 +101,7 @@ class CaseForm(forms.ModelForm):
             "clinical_note": forms.Textarea(attrs={"rows": 3}),
         }
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["accession_number"].widget.attrs["autocomplete"] = "off"
         for name in TIMES:
@@ -115,7 +116,7 @@ class CaseForm(forms.ModelForm):
                 cleaned[name] = known
         return cleaned
 
-    def validate_unique(self):
+    def validate_unique(self) -> None:
         """The laboratory is not a field here: the service finds a number that is taken."""
 
 
@@ -140,7 +141,7 @@ class RejectForm(forms.Form):
 class Plain(forms.Form):
     """A form whose fields are laid out by hand in a template and still look like the others."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
             is_choice = isinstance(field, forms.ChoiceField)

@@ -1,13 +1,13 @@
 """Which cases the list shows and in which order; it cuts pages by key, so page 2,000 costs what page 1 costs."""
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 
 from django.db.models import Count, Q
 from django.utils import timezone
 
 from leukoweb.cases.identity import clean_number, name_key
-from leukoweb.cases.models import Case, Patient
+from leukoweb.cases.models import Case, CaseQuerySet, Patient
 
 PAGE_SIZE = 50
 COUNT_AT_MOST = 1000
@@ -25,7 +25,15 @@ class Page:
     before: int | None
 
 
-def found(cases, *, search="", state="", priority="", received_from=None, received_to=None):
+def found(
+    cases: CaseQuerySet,
+    *,
+    search: str = "",
+    state: str = "",
+    priority: str = "",
+    received_from: date | None = None,
+    received_to: date | None = None,
+) -> CaseQuerySet:
     """Return the cases that fit a search and the filters."""
     for word in search.split():
         number = clean_number(word)
@@ -40,7 +48,9 @@ def found(cases, *, search="", state="", priority="", received_from=None, receiv
     return cases.in_state(state) if state else cases
 
 
-def page_of(cases, *, sort="-received", after=None, before=None) -> Page:
+def page_of(
+    cases: CaseQuerySet, *, sort: str = "-received", after: int | None = None, before: int | None = None
+) -> Page:
     """Cut one page out of `cases`: from the start, after the case with this key, or before it."""
     key, is_falling = KEYS[sort.lstrip("-")], sort.startswith("-")
     forwards = [f"-{key}", "-id"] if is_falling else [key, "id"]
@@ -70,5 +80,5 @@ def page_of(cases, *, sort="-received", after=None, before=None) -> Page:
     )
 
 
-def _midnight(day):
+def _midnight(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day, time.min))

@@ -1,6 +1,8 @@
 """Pages that list, register, edit and reject cases; a case's own page stands in review, its upload page in analysis."""
 
 from django.contrib import messages
+from django.forms import BaseForm
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -20,7 +22,7 @@ SEARCH = "case_search"
 
 @requires("read_cases")
 @require_http_methods(["GET", "POST"])
-def case_list(request):
+def case_list(request: HttpRequest) -> HttpResponse:
     """The laboratory's cases; a search comes by POST and stays in the session; a whole number opens its case."""
     cases = Case.objects.visible_to(request.user)
     if request.method == "POST":
@@ -55,7 +57,7 @@ def case_list(request):
 
 @requires("register_case")
 @require_http_methods(["GET", "POST"])
-def case_register(request):
+def case_register(request: HttpRequest) -> HttpResponse:
     """Register a specimen of a patient who is found by MRN, or made."""
     patient, case = PatientForm(request.POST or None), CaseForm(request.POST or None)
     if request.method == "POST" and _are_valid(patient, case):
@@ -72,7 +74,7 @@ def case_register(request):
 
 @requires("register_case")
 @require_POST
-def patient_lookup(request):
+def patient_lookup(request: HttpRequest) -> HttpResponse:
     """The patient's fields of the form, filled where the MRN is known."""
     mrn = clean_number(request.POST.get("mrn", ""))
     is_number = mrn and is_storable(mrn)
@@ -85,7 +87,7 @@ def patient_lookup(request):
 
 @requires("register_case")
 @require_http_methods(["GET", "POST"])
-def case_edit(request, pk):
+def case_edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Correct what was registered, until the report is signed."""
     case = _visible_case(request, pk)
     patient_form = PatientForm(request.POST or None, instance=Patient.objects.get(pk=case.patient_id))
@@ -109,7 +111,7 @@ def case_edit(request, pk):
 
 @requires("register_case")
 @require_http_methods(["GET", "POST"])
-def case_reject(request, pk):
+def case_reject(request: HttpRequest, pk: int) -> HttpResponse:
     """Refuse a specimen, with the reason."""
     case = _visible_case(request, pk)
     form = RejectForm(request.POST or None)
@@ -126,7 +128,7 @@ def case_reject(request, pk):
 
 @requires("register_case")
 @require_http_methods(["GET", "POST"])
-def case_hold(request, pk):
+def case_hold(request: HttpRequest, pk: int) -> HttpResponse:
     """Set a legal hold, or lift it, with the reason."""
     case = _visible_case(request, pk)
     form = HoldForm(request.POST or None)
@@ -138,16 +140,16 @@ def case_hold(request, pk):
     return render(request, "cases/case_hold.html", {"case": case, "form": form})
 
 
-def _visible_case(request, pk):
+def _visible_case(request: HttpRequest, pk: int) -> Case:
     return get_object_or_404(Case.objects.visible_to(request.user).select_related("patient"), pk=pk)
 
 
-def _are_valid(*forms):
+def _are_valid(*forms: BaseForm) -> bool:
     # A list, so that every form is checked and all sentences are shown at once.
     return all([form.is_valid() for form in forms])
 
 
-def _show(refused, patient, case):
+def _show(refused: Refused, patient: BaseForm, case: BaseForm) -> None:
     """Write a refusal where its field stands."""
     form = patient if refused.field in patient.fields else case
     form.add_error(refused.field if refused.field in form.fields else None, str(refused))

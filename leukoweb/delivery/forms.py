@@ -1,8 +1,12 @@
 """Forms of interfaces and held messages; what a code may mean is said here, how it is applied in `services`."""
 
-from django import forms
+from typing import Any
 
-from leukoweb.accounts.models import Laboratory
+from django import forms
+from django.db.models import QuerySet
+from django.http import QueryDict
+
+from leukoweb.accounts.models import Laboratory, User
 from leukoweb.cases.cbc import PARAMETERS
 from leukoweb.delivery.models import FILM, Interface, Message
 from leukoweb.delivery.results_in import FLAG, IGNORE
@@ -37,7 +41,7 @@ class InterfaceForm(forms.ModelForm):
             "codes", "embeds_pdf", "site",
         ]  # fmt: skip
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["codes"] = "\n".join(f"{code} {meaning}" for code, meaning in self.instance.codes.items())
 
@@ -98,7 +102,7 @@ class CountsForm(forms.Form):
         help_text="Columns: specimen, code, value, unit; also range, flag, status, measured_at, analyser.",
     )
 
-    def __init__(self, *args, laboratory: Laboratory) -> None:
+    def __init__(self, *args: Any, laboratory: Laboratory) -> None:
         super().__init__(*args)
         self.fields["interface"].queryset = Interface.objects.filter(
             laboratory=laboratory, is_active=True, direction=Interface.Direction.CBC_CSV
@@ -118,11 +122,11 @@ class MessageFilter(forms.Form):
     interface = forms.ModelChoiceField(Interface.objects.none(), required=False, empty_label="Any interface")
     state = forms.ChoiceField(choices=[("", "Any state"), *Message.State.choices], required=False)
 
-    def __init__(self, query, user) -> None:
+    def __init__(self, query: QueryDict | None, user: User) -> None:
         super().__init__(query)
         self.fields["interface"].queryset = Interface.objects.filter(laboratory=user.laboratory)
 
-    def narrow(self, messages):
+    def narrow(self, messages: QuerySet[Message]) -> QuerySet[Message]:
         """Return the messages that fit the values that make sense."""
         self.full_clean()
         chosen = self.cleaned_data

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from leukoweb.accounts.models import Laboratory
+from leukoweb.accounts.models import Laboratory, User
 from leukoweb.cases.cbc import PARAMETERS
 from leukoweb.cases.models import Case
 from leukoweb.delivery.hl7 import CHARACTER_SETS
@@ -103,7 +103,7 @@ LISTENING = (Interface.Direction.ORDERS_IN, Interface.Direction.CBC_HL7, Interfa
 
 
 class MessageQuerySet(models.QuerySet):
-    def visible_to(self, user) -> models.QuerySet:
+    def visible_to(self, user: User) -> models.QuerySet:
         """The messages of the user's own laboratory."""
         return self.filter(interface__laboratory_id=user.laboratory_id)
 

@@ -15,6 +15,7 @@ from leukoweb.cases.models import Case
 from leukoweb.delivery.hl7 import escape, field, segment, stamp
 from leukoweb.review.models import Report, Withdrawal
 from leukoweb.review.reports.figures import PANEL, sent_figures
+from leukoweb.review.reports.parts import Content, PatientPart, SignaturePart
 
 PDF = ("PDF", "Report as PDF", "99LW")
 COMMENT = ("33255-1", "Interpretation", "LN")
@@ -40,7 +41,8 @@ def result_message(
     pdf : bytes, optional
         The report on paper, to be embedded as the last line.
     """
-    content, case = report.content, report.case
+    content: Content = report.content
+    case = report.case
     status = CORRECTED if report.version > 1 else FINAL
     lines = [
         *_head(case, content["patient"], control_id, zone_time, authority, status, content["signature"]),
@@ -56,7 +58,7 @@ def result_message(
 def rejection_message(case: Case, *, control_id: str, zone_time: datetime, authority: str = "") -> bytes:
     """Write ORU^R01 that says that the specimen was rejected and why; it carries no figure."""
     born = case.patient.birth_date
-    patient = {
+    patient: PatientPart = {
         "name": case.patient.name, "mrn": case.patient.mrn, "sex": case.patient.sex,
         "birth_date": born.isoformat() if born else None,
     }  # fmt: skip
@@ -84,7 +86,13 @@ def withdrawal_message(withdrawal: Withdrawal, *, control_id: str, zone_time: da
 
 
 def _head(
-    case: Case, patient: dict, control_id: str, at: datetime, authority: str, status: str, signature: dict | None
+    case: Case,
+    patient: PatientPart,
+    control_id: str,
+    at: datetime,
+    authority: str,
+    status: str,
+    signature: SignaturePart | None,
 ) -> list[str]:
     family, _, given = patient["name"].partition(", ")
     filler = case.filler_number or case.accession_number
@@ -110,7 +118,7 @@ def _head(
     ]  # fmt: skip
 
 
-def _notes(content: dict, status: str) -> list[str]:
+def _notes(content: Content, status: str) -> list[str]:
     """The limits of the count and, on an amended report, why it was amended."""
     texts = [limit if isinstance(limit, str) else str(limit) for limit in content["limits"]]
     if status == CORRECTED:
@@ -120,12 +128,12 @@ def _notes(content: dict, status: str) -> list[str]:
     return [segment("NTE", {1: str(n), 3: field(text)}) for n, text in enumerate(texts, 1)]
 
 
-def _comment(content: dict) -> list[dict]:
+def _comment(content: Content) -> list[dict]:
     text = content["report"]["comment"].strip()
     return [{"text": text}] if text else []
 
 
-def _obx(number: int, seen: dict, content: dict, status: str) -> str:
+def _obx(number: int, seen: dict, content: Content, status: str) -> str:
     collected = content["specimen"]["collected_at"]
     signed = datetime.fromisoformat(content["signature"]["signed_at"])
     common = {

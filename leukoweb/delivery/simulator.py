@@ -10,9 +10,11 @@ from asyncio import IncompleteReadError
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from hl7.mllp import start_hl7_server
 
+from leukoweb.accounts.models import User
 from leukoweb.delivery import astm_link, mllp
 from leukoweb.delivery.hl7 import Hl7, MessageRefused, acknowledgement, field, read, segment, stamp
 from leukoweb.delivery.models import Interface, new_control_id
@@ -134,7 +136,7 @@ class Hospital:
     async def serve(self, host: str, port: int) -> asyncio.Server:
         """Listen for results."""
 
-        async def converse(reader, writer) -> None:
+        async def converse(reader: User, writer: Any) -> None:
             try:
                 await mllp.converse(reader, writer, self.take, idle_s=3600)
             except (ConnectionError, IncompleteReadError, TimeoutError):

@@ -120,7 +120,7 @@ def _refuse_another_key(source: Path, manifest: dict) -> None:
         )
 
 
-def _refuse_if_used():
+def _refuse_if_used() -> None:
     """Restoring goes into an empty place only: nothing that is there can be lost by it."""
     if connection.introspection.table_names():
         raise Refused("The database is not empty. Restore into an empty one (another DATA= or DATABASE_URL).")
@@ -142,7 +142,7 @@ def _dump(folder: Path) -> Path:
     return path
 
 
-def _load(database: Path):
+def _load(database: Path) -> None:
     if connection.vendor == "sqlite":
         connection.ensure_connection()
         with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as copy:
@@ -164,7 +164,7 @@ def _load(database: Path):
     )
 
 
-def _postgresql(program, *arguments):
+def _postgresql(program: str, *arguments: str | Path) -> None:
     database = connection.settings_dict
     names = {"PGHOST": "HOST", "PGPORT": "PORT", "PGUSER": "USER", "PGPASSWORD": "PASSWORD", "PGDATABASE": "NAME"}
     env = os.environ | {name: str(database[key]) for name, key in names.items() if database[key]}
@@ -176,7 +176,7 @@ def _postgresql(program, *arguments):
         raise Refused(f"{program} failed: {error.stderr.strip()[-500:]}") from None
 
 
-def _copy_tree(source: Path, target: Path):
+def _copy_tree(source: Path, target: Path) -> None:
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not source.exists():
         return

@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
+from argparse import Namespace
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ CELLS = {"NGS": 550, "LYT": 275, "MON": 75, "EOS": 38, "MYO": 30, "EBO": 20, "LY
 WEB_LIMIT_MB = 250
 
 
-def main():
+def main() -> int:
     """Fill, ask, print."""
     parser = argparse.ArgumentParser(prog="python -m leukoweb.ops.bench", description=__doc__)
     parser.add_argument("--cases", type=int, default=20_000)
@@ -58,7 +59,7 @@ def main():
             web.wait()
 
 
-def fill(number: int):
+def fill(number: int) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
     """Make `number` cases, one with a slide of 1,000 cells; return who -> cookie, and page -> (who, address)."""
     from django.conf import settings
     from django.core.management import call_command
@@ -120,7 +121,9 @@ def fill(number: int):
     return people, pages
 
 
-def measure(address, pid, cookies, pages, options) -> int:
+def measure(
+    address: str, pid: int, cookies: dict[str, str], pages: dict[str, tuple[str, str]], options: Namespace
+) -> int:
     """Ask for each page, print medians, ratios and memory; 1 when the web process is too heavy."""
     wait_for(address)
     empty_s = median_s(address + EMPTIEST, "", options.times * 2)
@@ -140,7 +143,7 @@ def measure(address, pid, cookies, pages, options) -> int:
     return int(weight_mb > WEB_LIMIT_MB or has_torch)
 
 
-def median_s(address, cookie, times) -> float:
+def median_s(address: str, cookie: str, times: int) -> float:
     """The median time of an answer with status 200, the first two left out."""
     taken = []
     for _ in range(times + 2):
@@ -154,7 +157,7 @@ def median_s(address, cookie, times) -> float:
     return statistics.median(taken[2:])
 
 
-def median_of_decisions_s(address, cookie, times) -> float:
+def median_of_decisions_s(address: str, cookie: str, times: int) -> float:
     """The median time in which the answer to a decision is there, with all figures of the case counted anew."""
     from django.urls import reverse
 
@@ -176,7 +179,7 @@ def median_of_decisions_s(address, cookie, times) -> float:
     return statistics.median(taken[2:])
 
 
-def wait_for(address):
+def wait_for(address: str) -> None:
     """Wait until the web server answers."""
     for _ in range(600):
         try:

@@ -14,6 +14,7 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from leukoweb.ops.bench import free_port
 from leukoweb.places import ROOT
@@ -108,7 +109,7 @@ async def _order(port: int, number: int) -> float:
     return seconds
 
 
-def _send(interface) -> tuple[int, float]:
+def _send(interface: Any) -> tuple[int, float]:
     """Reject every specimen and send what is owed; return how many were acknowledged, and the seconds of that."""
     from leukoweb.cases.models import Case
     from leukoweb.cases.services import reject_case

@@ -87,12 +87,12 @@ def first_case(images: Path | None = None) -> Case | None:
     return case
 
 
-def _files_of(folder: Path):
+def _files_of(folder: Path) -> list[File]:
     paths = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     return [File(path.open("rb"), name=path.name) for path in paths[:IMAGES_AT_MOST]]
 
 
-def _drawn_fields():
+def _drawn_fields() -> list[File]:
     from PIL import Image
 
     from detection.phantom import draw_field

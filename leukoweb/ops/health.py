@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
+from typing import Any
 
 import redis.exceptions
 from celery import current_app
@@ -78,7 +79,7 @@ def guards_check() -> Check:
     return Check("append-only", "ok", "The database refuses to change events of the audit and signed reports.")
 
 
-def _broker():
+def _broker() -> Any:
     """Return a connection that gives a broker which hangs no more than a second."""
     return current_app.connection_for_read(transport_options={"socket_timeout": 1})
 

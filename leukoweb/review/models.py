@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import OuterRef, Subquery, Value
 from django.db.models.functions import Coalesce, NullIf
 
-from leukoweb.accounts.models import Laboratory
+from leukoweb.accounts.models import Laboratory, User
 from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case
 
@@ -34,7 +34,7 @@ class Decision(models.Model):
         indexes = [models.Index(fields=["cell", "-id"])]
 
 
-def with_labels(cells):
+def with_labels(cells: models.QuerySet) -> models.QuerySet:
     """Annotate cells with `decided_code` ("" when none), `code` (the current label) and `last_decision_id`."""
     last = Decision.objects.filter(cell=OuterRef("pk")).order_by("-id")
     return cells.annotate(
@@ -110,7 +110,7 @@ class Acknowledgement(models.Model):
 
 
 class ReportQuerySet(models.QuerySet):
-    def visible_to(self, user):
+    def visible_to(self, user: User) -> models.QuerySet:
         """The reports of the cases that the user may see."""
         return self.filter(case__in=Case.objects.visible_to(user))
 
@@ -156,7 +156,7 @@ class Report(models.Model):
         constraints = [models.UniqueConstraint(fields=["case", "version"], name="report_version_once_per_case")]
 
     @property
-    def lya_choices(self):
+    def lya_choices(self) -> list[tuple[str, str]]:
         """The meanings that atypical lymphocytes can have."""
         return self._meta.get_field("lya_meaning").choices
 

@@ -23,7 +23,8 @@ from leukoweb.review.counting.flags import Flag, Sentence, flags_of, sentences_o
 from leukoweb.review.counting.policies import Rules, rules_from
 from leukoweb.review.counting.stored import counted_again
 from leukoweb.review.models import Phrase, Policy, Report, with_labels
-from leukoweb.review.reports.verification import Verification, cells_needed
+from leukoweb.review.reports.parts import PreviousPart, Verification
+from leukoweb.review.reports.verification import cells_needed
 
 
 def current_policy(laboratory: Laboratory | int) -> Policy | None:
@@ -166,7 +167,7 @@ def verification_of_count(count: CaseCount) -> Verification:
     return {"counted": counted, "verified": verified, "needed": needed, "by": []}
 
 
-def previous_result(case: Case) -> dict[str, Any] | None:
+def previous_result(case: Case) -> PreviousPart | None:
     """The last signed differential of the same person before this specimen, as far as a comparison needs it."""
     earlier = Report.objects.filter(
         case__patient=case.patient_id, case__received_at__lt=case.received_at, state=Report.State.SIGNED

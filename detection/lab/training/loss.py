@@ -23,7 +23,7 @@ def smoothing_matrix(share: float) -> torch.Tensor:
     return matrix
 
 
-def build_loss(network: Any, smoothing: float, cls=0.5) -> Callable[..., Any]:
+def build_loss(network: Any, smoothing: float, cls: float = 0.5) -> Callable[..., Any]:
     """Build the loss of a network.
 
     Parameters

@@ -4,14 +4,18 @@ Each writes Decision rows and one audit event, and locks the case first: no cell
 """
 
 import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from detection.cell_types import CODES, NOT_A_CELL, UNIDENTIFIED
+from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.services import record
-from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case
+from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, SlideImage
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.attention import together
 from leukoweb.review.models import Decision, with_labels
@@ -29,7 +33,7 @@ LEAST_BOX_PX = 6
 class Collision(Refused):
     """Another reader labelled cells since they were shown; `cells` carry their labels as they are now."""
 
-    def __init__(self, cells):
+    def __init__(self, cells: list[Cell]) -> None:
         super().__init__(
             "Another reader has labelled this cell since it was shown to you. Nothing was changed; look again.",
             code="changed_since",
@@ -37,7 +41,7 @@ class Collision(Refused):
         self.cells = cells
 
 
-def current_cells(case):
+def current_cells(case: Case) -> QuerySet[Cell]:
     """The labelled cells that can enter the report of a case, those that are not cells included."""
     return with_labels(Cell.objects.filter(run__slide__case=case).counted())
 
@@ -53,7 +57,7 @@ class Evidence:
         return self.levels.get(code, "none")
 
 
-def evidence_of(case) -> Evidence:
+def evidence_of(case: Case) -> Evidence:
     """The evidence behind the cells of a case, worst of the detectors that found them."""
     detectors = DetectorVersion.objects.filter(
         runs__slide__case=case, runs__slide__set_aside_at=None, runs__is_shadow=False
@@ -64,12 +68,20 @@ def evidence_of(case) -> Evidence:
     )
 
 
-def relabel_cell(cell, *, to, by, reason="", seen_decision_id=None) -> Decision:
+def relabel_cell(cell: Cell, *, to: str, by: User, reason: str = "", seen_decision_id: int | None = None) -> Decision:
     """Give one cell a label; the label it has already is a confirmation."""
     return relabel_cells([cell], to=to, by=by, reason=reason, seen=_seen_alone(cell, seen_decision_id))[0]
 
 
-def relabel_cells(cells, *, to, by, reason="", seen=None, step=None) -> list[Decision]:
+def relabel_cells(
+    cells: Sequence[Cell],
+    *,
+    to: str | None,
+    by: User,
+    reason: str = "",
+    seen: Mapping[int, int | None] | None = None,
+    step: UUID | None = None,
+) -> list[Decision]:
     """Give cells of one case a label, in one step that is undone as one; all or none.
 
     `to` is a code, or None to confirm each cell's label. `seen` maps a cell's key to the last decision its reader saw
@@ -95,7 +107,7 @@ def relabel_cells(cells, *, to, by, reason="", seen=None, step=None) -> list[Dec
         return _write(decisions, "cell.confirm" if to is None else "cell.relabel", by, case)
 
 
-def add_cell(image, *, xyxy, code, by, step=None) -> Cell:
+def add_cell(image: SlideImage, *, xyxy: Iterable[float], code: str, by: User, step: UUID | None = None) -> Cell:
     """Add a cell that the detector missed; its box is cut to the image. The cell of a stored `step` is returned.
 
     Before: the image's analysis is done. After: a Cell with `added_by` and its first Decision.
@@ -122,17 +134,17 @@ def add_cell(image, *, xyxy, code, by, step=None) -> Cell:
     return cell
 
 
-def undo_last(case, *, by, step=None) -> list[Decision]:
+def undo_last(case: Case, *, by: User, step: UUID | None = None) -> list[Decision]:
     """Take back this reader's last step on a case that is not undone yet; [] when there is none."""
     return _turn_back(case, by, step, depth=0, action="cell.undo")
 
 
-def redo(case, *, by, step=None) -> list[Decision]:
+def redo(case: Case, *, by: User, step: UUID | None = None) -> list[Decision]:
     """Make this reader's last undone step again, as long as no new one was made since; [] when there is none."""
     return _turn_back(case, by, step, depth=1, action="cell.redo")
 
 
-def _turn_back(case, by, new_step, *, depth, action):
+def _turn_back(case: Case, by: User, new_step: UUID | None, *, depth: int, action: str) -> list[Decision]:
     """Reverse the reader's latest step whose chain of reversals is of even (0: it stands) or odd (1: undone) length."""
     with transaction.atomic():
         case = _lock(case.pk)
@@ -164,12 +176,12 @@ def _turn_back(case, by, new_step, *, depth, action):
         return _write(decisions, action, by, case)
 
 
-def _made(step, by, case):
+def _made(step: UUID | None, by: User, case: Case) -> list[Decision]:
     """The decisions stored under a step, read under the case's lock; a request that is sent twice makes them once."""
     return list(Decision.objects.filter(cell__run__slide__case=case, decided_by=by, step=step)) if step else []
 
 
-def _refuse_others_since(step, by):
+def _refuse_others_since(step: list[Decision], by: User) -> None:
     """Refuse to reverse a step after which another reader labelled one of its cells."""
     own = {d.cell_id: d.pk for d in step}
     others = Decision.objects.filter(cell__in=own).exclude(decided_by=by).order_by("id").values_list("cell_id", "pk")
@@ -178,7 +190,7 @@ def _refuse_others_since(step, by):
         raise Collision(_labelled(changed))
 
 
-def _codes_before(decisions) -> dict:
+def _codes_before(decisions: Iterable[Decision]) -> dict:
     """What each decision's cell was decided to be before it; a first decision is left out."""
     by_cell = {d.cell_id: d for d in decisions}
     codes = {}
@@ -190,7 +202,7 @@ def _codes_before(decisions) -> dict:
     return codes
 
 
-def _write(decisions, action, by, case):
+def _write(decisions: list[Decision], action: str, by: User, case: Case) -> list[Decision]:
     decisions = [*Decision.objects.bulk_create(decisions, batch_size=500)]
     changes = {"cells": [[d.cell_id, d.from_code, d.to_code] for d in decisions]}
     if decisions[0].reason:
@@ -201,23 +213,23 @@ def _write(decisions, action, by, case):
     return decisions
 
 
-def _seen_alone(cell, seen_decision_id):
+def _seen_alone(cell: Cell, seen_decision_id: int | None) -> dict[int, int | None] | None:
     return None if seen_decision_id is None else {cell.pk: seen_decision_id}
 
 
-def _labelled(cells):
+def _labelled(cells: Iterable[Cell | int]) -> list[Cell]:
     """The cells as they are labelled now, read under the case's lock."""
     keys = [getattr(cell, "pk", cell) for cell in cells]
     return list(with_labels(Cell.objects.filter(pk__in=keys).counted().select_related("run__detector")).order_by("id"))
 
 
-def _refuse_collision(labelled, seen):
+def _refuse_collision(labelled: Iterable[Cell], seen: Mapping[int, int | None] | None) -> None:
     changed = [c for c in labelled if seen and c.pk in seen and (c.last_decision_id or 0) != (seen[c.pk] or 0)]
     if changed:
         raise Collision(changed)
 
 
-def _refuse_unseen(labelled, to):
+def _refuse_unseen(labelled: Iterable[Cell], to: str | None) -> None:
     """Refuse to confirm many cells at once where each must be looked at alone, or more than a page holds (S10)."""
     confirmed = [cell for cell in labelled if not cell.decided_code and to in (None, cell.code)]
     if len(confirmed) < 2:
@@ -233,7 +245,7 @@ def _refuse_unseen(labelled, to):
         raise Refused(f"At most {most} of these cells are confirmed at once, so that each is really seen.")
 
 
-def _open_case(cells):
+def _open_case(cells: Iterable[Cell]) -> Case:
     """Lock and return the one case of the cells, if it may still be changed."""
     keys = [getattr(cell, "pk", cell) for cell in cells]
     cases = set(Cell.objects.filter(pk__in=keys).values_list("run__slide__case_id", flat=True))
@@ -242,7 +254,7 @@ def _open_case(cells):
     return _lock(cases.pop())
 
 
-def _lock(case_id):
+def _lock(case_id: int) -> Case:
     """Hold the case's row until the transaction ends; a signed or rejected one is refused."""
     case = Case.objects.locked(case_id)
     if case.state in CLOSED:

@@ -1,18 +1,25 @@
 """What slide page and workbench show of cells, as plain values for JSON; it decides nothing and writes nothing."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from django.urls import reverse
 
 from detection.card import Card, TypeCard
 from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.accounts.models import User
-from leukoweb.analysis.models import DetectorVersion, ImageResult, Run
+from leukoweb.analysis.models import Cell, DetectorVersion, ImageResult, Run
 from leukoweb.analysis.services import progress_sentence
-from leukoweb.cases.models import SlideImage
-from leukoweb.review.cells.decisions import current_cells, evidence_of
-from leukoweb.review.counting.attention import cells_to_change, in_order, is_settled, reasons_to_look, together
-from leukoweb.review.counting.differential import clopper_pearson
+from leukoweb.cases.models import Case, Slide, SlideImage
+from leukoweb.review.cells.decisions import Evidence, current_cells, evidence_of
+from leukoweb.review.counting.attention import (
+    cells_to_change,
+    in_order,
+    is_settled,
+    reasons_to_look,
+    together,
+)
+from leukoweb.review.counting.differential import Row, clopper_pearson
 from leukoweb.review.counting.flags import flags_of
 from leukoweb.review.counting.words import printed
 from leukoweb.review.models import Decision
@@ -29,7 +36,7 @@ TAKEN_KEYS = {
 }  # fmt: skip
 
 
-def types_for(user) -> list[dict]:
+def types_for(user: User) -> list[dict]:
     """Every label that a reader can give, in the order of the pages: by maturation, with its colour and key."""
     keys = {**DEFAULT_KEYS, **user.preferences.get("cell_keys", {})}
     by_code = {t.code: {"code": t.code, "label": t.label, "short": t.short, "color": t.color} for t in CELL_TYPES}
@@ -38,7 +45,7 @@ def types_for(user) -> list[dict]:
     return [{**by_code[code], "key": keys[code]} for code in DEFAULT_KEYS]
 
 
-def images_of(slides) -> list[dict]:
+def images_of(slides: Iterable[Slide]) -> list[dict]:
     """The images of slides with their scale and what the stain check left uncovered."""
     measured = {
         result.image_id: result for result in ImageResult.objects.filter(run__slide__in=slides, run__is_shadow=False)
@@ -63,7 +70,7 @@ def images_of(slides) -> list[dict]:
     return shown
 
 
-def cells_for_json(cells, evidence) -> list[dict]:
+def cells_for_json(cells: Iterable[Cell], evidence: Evidence) -> list[dict]:
     """Labelled cells as the pages need them; `seen` is the last decision, sent back with the reader's own one."""
     cells = list(cells)
     deciders = {
@@ -96,13 +103,13 @@ def cells_for_json(cells, evidence) -> list[dict]:
     return shown
 
 
-def summary_of(case, cells, evidence) -> dict:
+def summary_of(case: Case, cells: Iterable[Cell], evidence: Evidence) -> dict:
     """Counts, flags and the order of attention over all cells of a case, for the side panel."""
     cells = list(cells)
     now, known = count_case(case), {}
     d = now.differential
 
-    def calls(counts):
+    def calls(counts: Mapping[str, int]) -> tuple:
         key = tuple(sorted((code, number) for code, number in counts.items() if number))
         if key not in known:
             other = d.with_counts(dict(key))
@@ -132,13 +139,13 @@ def summary_of(case, cells, evidence) -> dict:
     }
 
 
-def analysing(case) -> list[str]:
+def analysing(case: Case) -> list[str]:
     """Say of each slide that the detector has not finished how far it is; [] when there is nothing to wait for."""
     runs = Run.objects.filter(slide__case=case, is_shadow=False, state__in=(Run.State.QUEUED, Run.State.RUNNING))
     return [f"{run.slide}: {progress_sentence(run)}" for run in runs.select_related("slide").order_by("slide")]
 
 
-def _row(row, decimals):
+def _row(row: Row, decimals: int) -> dict:
     return {
         "code": row.key,
         "count": row.count,
@@ -152,7 +159,7 @@ def _row(row, decimals):
     }
 
 
-def whole_case(case) -> dict:
+def whole_case(case: Case) -> dict:
     """All that the workbench asks for at once."""
     evidence = evidence_of(case)
     cells = list(current_cells(case))
@@ -164,7 +171,7 @@ def whole_case(case) -> dict:
     }
 
 
-def after_change(case, changed_keys) -> dict:
+def after_change(case: Case, changed_keys: Iterable[int]) -> dict:
     """What an answer to a decision carries: the changed cells and the new summary, so that no page is loaded again."""
     evidence = evidence_of(case)
     cells = list(current_cells(case))
@@ -175,7 +182,7 @@ def after_change(case, changed_keys) -> dict:
     }
 
 
-def evidence_cards(case) -> dict:
+def evidence_cards(case: Case) -> dict:
     """What the newest detector of a case is proven on, type by type, with exact intervals of what was typed right."""
     run = case.slides.filter(runs__is_shadow=False, runs__detector__isnull=False).order_by("-id").values_list(
         "runs__detector", flat=True

@@ -38,7 +38,7 @@ def cohen_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
     return (agreed - by_chance) / (1 - by_chance)
 
 
-def kappa_interval(pairs) -> tuple[float, float] | None:
+def kappa_interval(pairs: list[tuple[str, str]]) -> tuple[float, float] | None:
     """Return the 95 % interval of Cohen's kappa by its large-sample standard error.
 
     Parameters

@@ -17,7 +17,7 @@ _AFTER_NEUTROPHILS = ("LYT", "LYA", "MON", "EOS", "BAS", "MMZ", "MYB", "PMO", "P
 def lines_of(
     differential: Mapping[str, Any],
     rules: Mapping[str, Any],
-    loinc: Mapping[str, Mapping[str, str]] | None = None,
+    loinc: Mapping[str, Mapping[str, object]] | None = None,
     previous: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the lines of a differential.
@@ -75,7 +75,7 @@ def figures_of(lines: list[dict[str, Any]]) -> str:
 
 
 def _line(
-    row: Mapping[str, Any], kind: str, decimals: int, loinc: Mapping[str, str], smudge_as_lymphocytes: bool
+    row: Mapping[str, Any], kind: str, decimals: int, loinc: Mapping[str, object], smudge_as_lymphocytes: bool
 ) -> dict[str, Any]:
     range_ = row["absolute_range"] if row["absolute"] is not None and row["absolute_range"] else row["percent_range"]
     is_zero = row["zero_upper"] is not None

@@ -3,9 +3,11 @@
 Pure functions of two contents; the amendment's reason and who reads it are left to others.
 """
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any
 
 from leukoweb.review.counting.table import lines_of
+from leukoweb.review.reports.parts import Change, Content
 
 PATIENT = {"name": "Patient", "mrn": "MRN", "sex": "Sex", "birth_date": "Birth date"}
 SPECIMEN = {
@@ -16,17 +18,10 @@ SPECIMEN = {
 }  # fmt: skip
 WORDS = {"comment": "Comment", "lya_meaning": "Atypical lymphocytes", "left_shift_comment": "Left shift"}
 NOTHING = "(empty)"
+Pair = tuple[str, str, str]  # what, before, now
 
 
-class Change(TypedDict):
-    """One thing that differs, with the value of the signed version and the new one."""
-
-    what: str
-    before: str
-    now: str
-
-
-def changes_between(before: dict, now: dict) -> list[Change]:
+def changes_between(before: Content, now: Content) -> list[Change]:
     """Return what differs between two contents of one case's report, in the order of the page."""
     pairs = [
         *_named(PATIENT, before["patient"], now["patient"]),
@@ -42,22 +37,26 @@ def changes_between(before: dict, now: dict) -> list[Change]:
     return [{"what": what, "before": old or NOTHING, "now": new or NOTHING} for what, old, new in pairs if old != new]
 
 
-def _named(names, before, now):
+def _named(names: Mapping[str, str], before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Pair]:
     """One pair for each field that the signed version has: one of an earlier product may have fewer."""
     return [(what, _text(before[name]), _text(now.get(name))) for name, what in names.items() if name in before]
 
 
-def cbc_pairs(before: dict, now: dict) -> list[tuple[str, str, str]]:
+def cbc_pairs(before: Content, now: Content) -> list[Pair]:
     """Return the values of both blood counts, side by side."""
-    old, new = ({v["key"]: v for v in (content.get("cbc") or {}).get("values", [])} for content in (before, now))
+    old, new = _cbc_values(before), _cbc_values(now)
     return [((old | new)[key]["name"], _value(old.get(key)), _value(new.get(key))) for key in {**old, **new}]
 
 
-def _value(value):
+def _cbc_values(content: Content) -> dict[str, dict[str, Any]]:
+    return {value["key"]: value for value in content["cbc"]["values"]} if "cbc" in content else {}
+
+
+def _value(value: Mapping[str, Any] | None) -> str:
     return " ".join(part for part in (value["sent"], value["unit"], value["note"]) if part) if value else ""
 
 
-def _figures(before, now):
+def _figures(before: Content, now: Content) -> list[Pair]:
     """One pair for each line of the table: count, percentage, absolute count and call."""
     old, new = ({line["key"]: line for line in _lines(content)} for content in (before, now))
     keys = [*old, *(key for key in new if key not in old)]
@@ -65,11 +64,11 @@ def _figures(before, now):
     return [(named[key]["name"].capitalize(), _figure(old.get(key)), _figure(new.get(key))) for key in keys]
 
 
-def _lines(content):
+def _lines(content: Content) -> list[dict[str, Any]]:
     return lines_of(content["differential"], content["policies"]["rules"])
 
 
-def _figure(line):
+def _figure(line: dict[str, Any] | None) -> str:
     if line is None:
         return ""
     share = f"{line['percent']} %" if line["percent"] else f"{line['per_100']} per 100 WBC" if line["per_100"] else ""
@@ -77,20 +76,20 @@ def _figure(line):
     return ", ".join(part for part in (str(line["count"]), share, absolute, line["call_text"]) if part)
 
 
-def _titles(content):
+def _titles(content: Content) -> str:
     return "; ".join(flag["title"] for flag in content["flags"])
 
 
-def _slides(content):
+def _slides(content: Content) -> str:
     return ", ".join(dict.fromkeys(image["slide_label"] for image in content["images"]))
 
 
-def _rules(content):
+def _rules(content: Content) -> str:
     version = content["policies"]["version"]
     return f"version {version}" if version else "defaults"
 
 
-def _text(value):
+def _text(value: Any) -> str:
     if isinstance(value, dict):  # the analyser's count
         return " ".join(str(part) for part in (value["value"], value["unit"], value["source"]) if part)
     return "" if value is None else str(value)

@@ -3,19 +3,44 @@
 It reads the case as it is now; a signed report is never rebuilt here, its stored content is.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.conf import settings
 from django.utils import timezone
 
+from leukoweb.accounts.models import User
 from leukoweb.accounts.resets import note_of_reset
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.cases.cbc import PARAMETERS
 from leukoweb.cases.models import Case, CbcResult, Slide, SlideImage
 from leukoweb.review.cells.decisions import current_cells
+from leukoweb.review.counting.ages import Age
+from leukoweb.review.counting.differential import Differential
+from leukoweb.review.counting.flags import Flag
 from leukoweb.review.counting.loinc import loinc_of
-from leukoweb.review.models import Acknowledgement, Decision, HandOver
+from leukoweb.review.models import Acknowledgement, Decision, HandOver, Report
 from leukoweb.review.reports.changes import changes_between
+from leukoweb.review.reports.parts import (
+    AgePart,
+    AmendmentPart,
+    CbcPart,
+    CellPart,
+    CodesPart,
+    Content,
+    DecisionPart,
+    DetectorPart,
+    FlagPart,
+    HandOverPart,
+    ImagePart,
+    LaboratoryPart,
+    PatientPart,
+    Product,
+    ReceiptPart,
+    SetAsidePart,
+    SignaturePart,
+    SpecimenPart,
+)
 from leukoweb.review.reports.verification import verification_of
 from leukoweb.review.services import age_of, count_case, current_policy, previous_result, wbc_of
 from leukoweb.review.studies.reference import reference_section
@@ -23,13 +48,13 @@ from leukoweb.review.studies.reference import reference_section
 PICTURES = 12
 
 
-def content_of(report) -> dict:
+def content_of(report: Report) -> Content:
     """Everything that a signature on this report would cover, without the signature."""
     case, policy = report.case, current_policy(report.case.laboratory)
     count = count_case(case, policy)
     counts, differential, flags = count.counts, count.differential, count.flags
     cells, readers = _cells(case)
-    content = {
+    content: Content = {
         "product": product_now(),
         "laboratory": laboratory_of(case),
         "patient": patient_of(case),
@@ -67,11 +92,12 @@ def content_of(report) -> dict:
         "reference": reference_section(case),
     }
     if runs := cbc_runs(case):
-        content["cbc"] = runs[0] | {"runs": len(runs)}
-    return {**content, "amendment": _amendment(report, content)}
+        content["cbc"] = {**runs[0], "runs": len(runs)}
+    content["amendment"] = _amendment(report, content)
+    return content
 
 
-def _amendment(report, content):
+def _amendment(report: Report, content: Content) -> AmendmentPart | None:
     """What the version before said, when and by whom it was signed, and what changed (S9, S13)."""
     before = report.amends
     if before is None:
@@ -87,18 +113,21 @@ def _amendment(report, content):
     }
 
 
-def signature_of(by, meaning: str, at) -> dict:
+def signature_of(by: User, meaning: str, at: datetime) -> SignaturePart:
     """The signature as it is printed: who, when and what it means (S1)."""
-    return {
+    signature: SignaturePart = {
         "name": by.printed_name,
         "username": by.username,
         "role": by.get_role_display(),
         "meaning": meaning,
         "signed_at": at.isoformat(timespec="seconds"),
-    } | ({"reset": note} if (note := note_of_reset(by, at)) else {})
+    }
+    if note := note_of_reset(by, at):
+        signature["reset"] = note
+    return signature
 
 
-def chosen_pictures(report, cells, flags) -> list[int]:
+def chosen_pictures(report: Report, cells: list[CellPart], flags: Iterable[Flag]) -> list[int]:
     """The cells whose pictures are printed: the reader's choice, else a few of each type that caused a flag."""
     here = {cell["id"]: cell for cell in cells}
     if report.pictures:
@@ -110,17 +139,17 @@ def chosen_pictures(report, cells, flags) -> list[int]:
     return chosen[:PICTURES]
 
 
-def product_now() -> dict:
+def product_now() -> Product:
     """Return what made the report."""
     return {"name": "LeukoWeb", "version": settings.VERSION, "is_research_use": settings.IS_RESEARCH_USE}
 
 
-def laboratory_of(case) -> dict:
+def laboratory_of(case: Case) -> LaboratoryPart:
     """Return the laboratory as it is printed."""
     return {"name": case.laboratory.name, "address": case.laboratory.address}
 
 
-def patient_of(case) -> dict:
+def patient_of(case: Case) -> PatientPart:
     """Return the person as printed."""
     patient = case.patient
     age = age_of(case)
@@ -129,11 +158,17 @@ def patient_of(case) -> dict:
         "mrn": patient.mrn,
         "sex": patient.sex,
         "birth_date": patient.birth_date.isoformat() if patient.birth_date else None,
-        "age": age and {"days": age.days, "months": age.months, "years": age.years, "text": age.words()},
+        "age": _age(age),
     }
 
 
-def specimen_of(case) -> dict:
+def _age(age: Age | None) -> AgePart | None:
+    if age is None:
+        return None
+    return {"days": age.days, "months": age.months, "years": age.years, "text": age.words()}
+
+
+def specimen_of(case: Case) -> SpecimenPart:
     """Return the specimen as printed."""
     wbc = wbc_of(case)
     return {
@@ -150,11 +185,11 @@ def specimen_of(case) -> dict:
         "copy_to": case.copy_to,
         "specimen_type": case.specimen_type,
         "collector": case.collector,
-        "wbc": None if wbc is None else vars(wbc),
+        "wbc": None if wbc is None else {"value": wbc.value, "unit": wbc.unit, "source": wbc.source, "at": wbc.at},
     }
 
 
-def cbc_runs(case: Case) -> list[dict]:
+def cbc_runs(case: Case) -> list[CbcPart]:
     """The blood counts of a case, the one that is reported first: the newest that is final, else the newest."""
     return [
         {
@@ -176,19 +211,19 @@ def cbc_after(case_id: int, signed_at: datetime) -> bool:
     return CbcResult.objects.filter(case=case_id, received_at__gt=signed_at).exists()
 
 
-def _loinc(differential, lya_meaning):
+def _loinc(differential: Differential, lya_meaning: str) -> dict[str, CodesPart]:
     keys = [row.key for row in differential.rows] + ["UNI", *differential.groups]
     codes = {key: loinc_of(key, lya_meaning=lya_meaning) for key in keys}
     return {key: {"percent": code.percent, "absolute": code.absolute} for key, code in codes.items()}
 
 
-def _flags(case, flags):
-    receipts: dict = {}
+def _flags(case: Case, flags: Iterable[Flag]) -> list[FlagPart]:
+    receipts: dict[tuple[str, str], ReceiptPart] = {}
     for receipt in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by"):
         receipts[receipt.flag, receipt.receipt] = {
             "by": receipt.acknowledged_by.printed_name, "at": _iso(receipt.acknowledged_at)
         }  # fmt: skip
-    nobody = {"by": "", "at": None}
+    nobody: ReceiptPart = {"by": "", "at": None}
     return [
         {
             "key": flag.key,
@@ -205,14 +240,14 @@ def _flags(case, flags):
     ]
 
 
-def _left_shift_comment(differential, flags):
+def _left_shift_comment(differential: Differential, flags: Iterable[Flag]) -> str:
     """The sentence of the policy that asks for one."""
     if differential.rules.bands != "grouped_left_shift":
         return ""
     return next((f"{f.title}: {f.report}" for f in flags if f.key == "left_shift"), "No left shift.")
 
 
-def _detectors(case):
+def _detectors(case: Case) -> list[DetectorPart]:
     runs = (
         Run.objects.filter(slide__case=case, slide__set_aside_at=None, is_shadow=False)
         .select_related("detector")
@@ -231,7 +266,7 @@ def _detectors(case):
     ]
 
 
-def _images(case):
+def _images(case: Case) -> list[ImagePart]:
     scales = {
         result.image_id: result for result in ImageResult.objects.filter(image__slide__case=case, run__is_shadow=False)
     }
@@ -260,7 +295,7 @@ def _images(case):
     ]
 
 
-def _set_aside(case):
+def _set_aside(case: Case) -> list[SetAsidePart]:
     slides = Slide.objects.filter(case=case, set_aside_at__isnull=False).select_related("set_aside_by").order_by("pk")
     return [
         {
@@ -273,9 +308,9 @@ def _set_aside(case):
     ]
 
 
-def _cells(case):
+def _cells(case: Case) -> tuple[list[CellPart], dict[str, str]]:
     """Every counted cell with its decisions, for counting again (S4, S5), and the printed names of the readers."""
-    decisions: dict[int, list[dict]] = {}
+    decisions: dict[int, list[DecisionPart]] = {}
     readers: dict[str, str] = {}
     for decision in Decision.objects.filter(cell__run__slide__case=case).select_related("decided_by").order_by("pk"):
         readers[decision.decided_by.username] = decision.decided_by.printed_name
@@ -289,7 +324,7 @@ def _cells(case):
                 "at": _iso(decision.decided_at),
             }
         )
-    cells = [
+    cells: list[CellPart] = [
         {
             "id": cell.pk,
             "image": cell.image_id,
@@ -304,10 +339,10 @@ def _cells(case):
     return cells, readers
 
 
-def _hand_over(case):
+def _hand_over(case: Case) -> HandOverPart | None:
     last = HandOver.objects.filter(case=case, returned_at=None).select_related("handed_over_by").first()
-    return last and {"by": last.handed_over_by.printed_name, "at": _iso(last.handed_over_at)}
+    return None if last is None else {"by": last.handed_over_by.printed_name, "at": _iso(last.handed_over_at)}
 
 
-def _iso(at):
-    return at and timezone.localtime(at).isoformat(timespec="seconds")
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else timezone.localtime(at).isoformat(timespec="seconds")

@@ -10,10 +10,11 @@ from pathlib import Path
 from django.core.serializers.json import DjangoJSONEncoder
 from django.forms.models import model_to_dict
 
+from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
-from leukoweb.cases.models import CbcResult, SlideImage
+from leukoweb.cases.models import Case, CbcResult, Patient, SlideImage
 from leukoweb.cases.store import original_path
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.models import Decision, Report
@@ -21,7 +22,7 @@ from leukoweb.review.services import age_of, count_case
 from leukoweb.review.studies.training_set import make_empty, write_pixels
 
 
-def export_patient(patient, folder: Path, *, by=None) -> int:
+def export_patient(patient: Patient, folder: Path, *, by: User | None = None) -> int:
     """Write all that is stored about a patient: `patient.json` and the originals; returns the number of cases."""
     make_empty(folder)
     (folder / "originals").mkdir()
@@ -52,7 +53,7 @@ def export_patient(patient, folder: Path, *, by=None) -> int:
     return len(cases)
 
 
-def export_case(case, folder: Path, *, by=None) -> int:
+def export_case(case: Case, folder: Path, *, by: User | None = None) -> int:
     """Write a case without names: pixels as PNG, `case.json` with cells and differential; returns the number of images.
 
     Left out because they name a person or may: patient, accession number, dates, file names,

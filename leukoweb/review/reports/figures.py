@@ -5,13 +5,14 @@ References
 LOINC: `review.counting.loinc`; the panel 24318-8 as in docs/domain.md.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 PANEL = ("24318-8", "Leukocyte differential, manual", "LN")
 ALWAYS_SENT = ("blasts",)  # a count of zero is a result of its own (24318-8, conditional items)
 
 
-def sent_figures(content: dict[str, Any]) -> list[dict[str, Any]]:
+def sent_figures(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One entry for each figure that is sent: key, name, LOINC, value, unit, range and call."""
     differential, codes = content["differential"], content["loinc"]
     rows = [*differential["rows"], *differential["groups"].values()]

@@ -6,12 +6,16 @@ It writes bytes; who may have them, and that an export is recorded, is left to t
 import csv
 import io
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from django.utils import timezone
 
+from leukoweb.accounts.models import User
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Report
 from leukoweb.review.reports.page import page_of, verified
+from leukoweb.review.reports.parts import Content
 from leukoweb.review.reports.seal import bundle_of, differences
 
 CSV_HEAD = (
@@ -23,7 +27,7 @@ BYTE_ORDER_MARK = "\ufeff"  # without it Excel reads umlauts as two letters
 MOST_DIFFERENCES = 50
 
 
-def file_of(report: Report, content: dict, form: str) -> tuple[str, str, str]:
+def file_of(report: Report, content: Content, form: str) -> tuple[str, str, str]:
     """Return (text, content type, file name) of a report as "csv", "json" or "bundle"; another form is a KeyError."""
     name = f"report-{report.pk}-v{report.version}"
     kinds = {
@@ -35,7 +39,7 @@ def file_of(report: Report, content: dict, form: str) -> tuple[str, str, str]:
     return write(report, content), kind, file_name
 
 
-def without_cells(report: Report, content: dict) -> dict:
+def without_cells(report: Report, content: Content) -> dict:
     """Return the report for other systems: every section but the single cells, with its status and seal."""
     kept = {name: section for name, section in content.items() if name != "cells"}
     page = page_of(report, content)
@@ -55,12 +59,12 @@ def without_cells(report: Report, content: dict) -> dict:
     }
 
 
-def json_of(report: Report, content: dict) -> str:
+def json_of(report: Report, content: Content) -> str:
     """Return the report without the single cells as JSON text."""
     return json.dumps(without_cells(report, content), ensure_ascii=False, indent=1)
 
 
-def bundle_text(report: Report, content: dict) -> str:
+def bundle_text(report: Report, content: Content) -> str:
     """Return the sealed bundle of a signed report as JSON text."""
     return json.dumps(sealed_bundle(report), ensure_ascii=False, indent=1)
 
@@ -70,12 +74,13 @@ def sealed_bundle(report: Report) -> dict:
     return bundle_of(report.content, sequence=report.sequence, previous_seal=report.previous_seal, seal=report.seal)
 
 
-def csv_of(report: Report, content: dict) -> str:
+def csv_of(report: Report, content: Content) -> str:
     """Return the differential, one line a type, with the report's identity in every line."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(CSV_HEAD)
-    signature, cells = content.get("signature") or {}, verified(content)
+    signature: Mapping[str, Any] = content.get("signature") or {}
+    cells = verified(content)
     same = [content["specimen"]["accession_number"], report.version, page_of(report, content)["status"],
             signature.get("name", ""), signature.get("signed_at", ""), signature.get("meaning", "")]  # fmt: skip
     for x in lines_of(content["differential"], content["policies"]["rules"], content["loinc"]):
@@ -88,7 +93,7 @@ def csv_of(report: Report, content: dict) -> str:
     return BYTE_ORDER_MARK + out.getvalue()
 
 
-def held_against_stored(user, raw: bytes) -> tuple[dict, list[str]]:
+def held_against_stored(user: User, raw: bytes) -> tuple[dict, list[str]]:
     """Compare a bundle with the report that the user's laboratory keeps.
 
     Returns
@@ -115,6 +120,6 @@ def held_against_stored(user, raw: bytes) -> tuple[dict, list[str]]:
     return {"stored": report}, problems + differences(sealed_bundle(report), bundle)[:MOST_DIFFERENCES]
 
 
-def _safe(value):
+def _safe(value: object) -> object:
     """Return a text that a spreadsheet does not run as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -6,6 +6,7 @@ moved or renamed, columns and decisions changed beside the sealed content, and a
 
 from datetime import datetime
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from leukoweb.audit.chain import first_broken
@@ -45,11 +46,11 @@ def problems_of_report(report: Report) -> list[str]:
     return problems + _against_content(report) + _against_decisions(report, event)
 
 
-def _signatures():
+def _signatures() -> QuerySet[Event]:
     return Event.objects.filter(action="report.sign").order_by("id")
 
 
-def _against_event(report, event):
+def _against_event(report: Report, event: Event) -> list[str]:
     problems = []
     if report.case_id != event.case_id:
         problems.append(f"It was signed for case {event.case_id} and now belongs to case {report.case_id}.")
@@ -60,7 +61,7 @@ def _against_event(report, event):
     return problems
 
 
-def _against_content(report):
+def _against_content(report: Report) -> list[str]:
     """Compare the columns of the row with what is sealed in its content."""
     sealed, signature = report.content["report"], report.content["signature"]
     named = [(column, getattr(report, column), sealed.get(name)) for column, name in SAME.items()]
@@ -75,7 +76,7 @@ def _against_content(report):
     ]
 
 
-def _against_decisions(report, event):
+def _against_decisions(report: Report, event: Event | None) -> list[str]:
     """Compare the stored decisions on its cells with those that were sealed; none may be gone, changed or added."""
     sealed = {d["id"]: (cell["id"], d) for cell in report.content["cells"] for d in cell["decisions"]}
     of_case = Decision.objects.filter(cell__run__slide__case=report.case_id).select_related("decided_by")
@@ -99,7 +100,7 @@ def _against_decisions(report, event):
     return problems
 
 
-def _withdrawals():
+def _withdrawals() -> list[str]:
     """Compare the withdrawals with the audit, in both directions."""
     said = {int(e.object_id): e.changes["reason"] for e in Event.objects.filter(action="report.withdraw")}
     stored = dict(Withdrawal.objects.values_list("report_id", "reason"))
@@ -110,6 +111,6 @@ def _withdrawals():
     ]
 
 
-def _second(at):
+def _second(at: datetime | None) -> datetime | None:
     """A time without parts of a second: the sealed content has none."""
     return at and at.astimezone(timezone.get_default_timezone()).replace(microsecond=0)

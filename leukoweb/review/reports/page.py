@@ -6,22 +6,24 @@ Page, PDF, API and files read it from here; how each of them is laid out is left
 from collections import Counter
 from datetime import datetime
 
+from leukoweb.accounts.models import Laboratory
 from leukoweb.audit.models import Event
 from leukoweb.review.counting.phrases import filled
 from leukoweb.review.counting.table import figures_of, lines_of
 from leukoweb.review.models import Phrase, Report, Withdrawal
 from leukoweb.review.reports.content import cbc_after, content_of
-from leukoweb.review.reports.verification import Verification, sentence_of, status_of, verification_of
+from leukoweb.review.reports.parts import Content, Verification
+from leukoweb.review.reports.verification import sentence_of, status_of, verification_of
 
 CHOICES_OF_A_TYPE = 6
 
 
-def shown_content(report: Report) -> dict:
+def shown_content(report: Report) -> Content:
     """Return what the report says: frozen when it is signed, else as the case is now."""
     return report.content if report.state == Report.State.SIGNED else content_of(report)
 
 
-def page_of(report: Report, content: dict) -> dict:
+def page_of(report: Report, content: Content) -> dict:
     """Return what every form of a report shows, as values for a template."""
     lines = lines_of(content["differential"], content["policies"]["rules"], content["loinc"], content.get("previous"))
     newer = Report.objects.filter(case_id=report.case_id, version__gt=report.version).defer("content").first()
@@ -39,7 +41,7 @@ def page_of(report: Report, content: dict) -> dict:
     }
 
 
-def verified(content: dict) -> Verification:
+def verified(content: Content) -> Verification:
     """Return the verification of a report; one that was signed before it was stored is counted from its cells."""
     return content.get("verification") or verification_of(content["cells"], 100.0)
 
@@ -49,7 +51,7 @@ def withdrawal_of(report: Report) -> Withdrawal | None:
     return Withdrawal.objects.filter(report_id=report.pk).select_related("withdrawn_by").first()
 
 
-def report_status(report: Report, content: dict, newer: Report | None = None) -> str:
+def report_status(report: Report, content: Content, newer: Report | None = None) -> str:
     """Return the words that are shown beside every figure of the report (C10, S12)."""
     if withdrawal_of(report):
         return "withdrawn"
@@ -57,7 +59,7 @@ def report_status(report: Report, content: dict, newer: Report | None = None) ->
     return status_of(verified(content), is_signed=report.state == Report.State.SIGNED, is_amending=is_amending)
 
 
-def phrases_for(laboratory, content: dict) -> list[dict]:
+def phrases_for(laboratory: Laboratory, content: Content) -> list[dict]:
     """Return the laboratory's phrases with this report's figures in their places."""
     decimals = content["policies"]["rules"]["decimals"]
     return [
@@ -66,7 +68,7 @@ def phrases_for(laboratory, content: dict) -> list[dict]:
     ]
 
 
-def picture_choices(content: dict) -> list[tuple[str, int, bool]]:
+def picture_choices(content: Content) -> list[tuple[str, int, bool]]:
     """Return the cells that a signer may print, a few of each type: (code, cell id, chosen?)."""
     chosen, shown = set(content["pictures"]), []
     per_type: Counter[str] = Counter()

@@ -5,6 +5,7 @@ The PDF library needs Pango from the system, so it is loaded only when a PDF is 
 
 import base64
 from functools import lru_cache
+from typing import Any
 
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -14,16 +15,17 @@ from leukoweb.analysis.models import Cell
 from leukoweb.places import ASSETS
 from leukoweb.refusals import Refused
 from leukoweb.review.reports.fonts import undrawable
+from leukoweb.review.reports.parts import CellPart, Content
 
 MOST_LETTERS = 40  # named in the notice of letters that no font has
 
 
-def cell_pictures(content: dict) -> list[dict]:
+def cell_pictures(content: Content) -> list[dict]:
     """Return the chosen cells of a report with `src`, the address of each cell's picture on this server."""
     return [{**cell, "src": reverse("cell_crop", args=[cell["id"]])} for cell in _chosen(content)]
 
 
-def _chosen(content: dict) -> list[dict]:
+def _chosen(content: Content) -> list[CellPart]:
     cells = {cell["id"]: cell for cell in content["cells"]}
     return [cells[pk] for pk in content["pictures"] if pk in cells]
 
@@ -48,7 +50,7 @@ def _written(template: str, page: dict) -> bytes:
     return html(string=text, url_fetcher=_fetch_only_embedded()).write_pdf(pdf_variant="pdf/ua-1")
 
 
-def _weasyprint():
+def _weasyprint() -> Any:
     """The library, or a sentence in place of a stack trace."""
     try:
         from weasyprint import HTML
@@ -61,7 +63,7 @@ def _weasyprint():
     return HTML
 
 
-def _fetch_only_embedded():
+def _fetch_only_embedded() -> Any:
     """A fetcher that reads nothing but data: addresses: no report text can make the server fetch something."""
     from weasyprint import URLFetcher
 
@@ -80,7 +82,7 @@ def _code(address: str) -> str:
     return segno.make(address, error="m").svg_data_uri(scale=4, border=2)
 
 
-def _embedded_pictures(content):
+def _embedded_pictures(content: Content) -> list[dict]:
     """The chosen cells with their pictures as data: addresses; a cell without a picture is left out."""
     scales = {image["id"]: image["um_per_px"] for image in content["images"]}
     cells = Cell.objects.select_related("image").in_bulk(content["pictures"])

@@ -5,11 +5,11 @@ The rejecting itself is done in cases/services.py.
 
 from django.utils import timezone
 
-from leukoweb.cases.models import REJECTION_SYSTEM, REJECTIONS
+from leukoweb.cases.models import REJECTION_SYSTEM, REJECTIONS, Case
 from leukoweb.review.reports.content import laboratory_of, patient_of, product_now, specimen_of
 
 
-def rejection_of(case) -> dict:
+def rejection_of(case: Case) -> dict:
     """Return the content of the one-page report of a rejected case. Before: REJECTED."""
     return {
         "status": "rejected",

@@ -11,6 +11,8 @@ References
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any, cast
 
 from leukoweb import __version__
 from leukoweb.refusals import Refused
@@ -18,6 +20,7 @@ from leukoweb.review.counting.differential import Differential
 from leukoweb.review.counting.flags import flags_of, sentences_of
 from leukoweb.review.counting.policies import rules_from
 from leukoweb.review.counting.stored import counted_again, of_today, without_exact_shares
+from leukoweb.review.reports.parts import Content
 from leukoweb.review.reports.verification import verification_of
 
 FORMAT = "leukoweb-report/1"
@@ -25,17 +28,17 @@ FIRST = "0" * 64
 _PARTS = {"format", "content", "sections", "sequence", "previous_seal", "seal"}
 
 
-def canonical(value) -> bytes:
+def canonical(value: object) -> bytes:
     """Return the one byte string of a JSON value: sorted keys, no spaces, UTF-8; NaN raises ValueError."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def digest(value) -> str:
+def digest(value: object) -> str:
     """Return the SHA-256 of a JSON value as 64 hexadecimal digits."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def seal_of(content: dict, *, sequence: int, previous_seal: str) -> str:
+def seal_of(content: Content, *, sequence: int, previous_seal: str) -> str:
     """Return the seal of a report's content.
 
     Parameters
@@ -55,7 +58,7 @@ def seal_of(content: dict, *, sequence: int, previous_seal: str) -> str:
     return _seal({name: digest(section) for name, section in content.items()}, sequence, previous_seal)
 
 
-def bundle_of(content: dict, *, sequence: int, previous_seal: str, seal: str) -> dict:
+def bundle_of(content: Content, *, sequence: int, previous_seal: str, seal: str) -> dict:
     """Return what is exported: the content, the digest of each section, and the seal with its place in the chain."""
     return {
         "format": FORMAT,
@@ -99,13 +102,13 @@ def problems_of(raw: bytes, *, expected_seal: str | None = None) -> list[str]:
             problems.append("The seal does not fit the sections, the place in the chain and the seal before it.")
     except (ValueError, RecursionError):
         return ["The bundle holds values that no report has."]
-    problems += disagreements(content)
+    problems += disagreements(cast(Content, content))
     if expected_seal and expected_seal.strip().lower() != bundle["seal"]:
         problems.append("The seal of the bundle is not the expected one.")
     return problems
 
 
-def disagreements(content: dict) -> list[str]:
+def disagreements(content: Content) -> list[str]:
     """Replay a report's decisions and count again: say where labels, counts or figures do not follow from them (S4)."""
     try:
         return _replayed(content)
@@ -113,7 +116,7 @@ def disagreements(content: dict) -> list[str]:
         return [f"The decisions cannot be replayed ({type(error).__name__})."]
 
 
-def differences(before, after, path="") -> list[str]:
+def differences(before: object, after: object, path: str = "") -> list[str]:
     """Return where two JSON values differ, one line for each place, in the order of the first."""
     if isinstance(before, dict) and isinstance(after, dict):
         keys = [*before, *(key for key in after if key not in before)]
@@ -133,18 +136,18 @@ def differences(before, after, path="") -> list[str]:
     return [] if canonical(before) == canonical(after) else [f"{path}: {_short(before)} against {_short(after)}"]
 
 
-def _seal(sections, sequence, previous_seal):
+def _seal(sections: Mapping[str, Any], sequence: int, previous_seal: str) -> str:
     return digest({"format": FORMAT, "sections": sections, "sequence": sequence, "previous_seal": previous_seal})
 
 
-def _once(pairs):
+def _once(pairs: list[tuple[str, Any]]) -> dict:
     """Refuse a name that stands twice: programs read the last one, people the first."""
     if len(dict(pairs)) != len(pairs):
         raise ValueError("a name stands twice")
     return dict(pairs)
 
 
-def _altered_sections(content, sections):
+def _altered_sections(content: Mapping[str, Any], sections: Mapping[str, Any]) -> list[str]:
     """Name the sections that are not what their digests say."""
     problems = [f"The section “{name}” was removed." for name in sections if name not in content]
     for name, section in content.items():
@@ -155,7 +158,7 @@ def _altered_sections(content, sections):
     return problems
 
 
-def _replayed(content):
+def _replayed(content: Content) -> list[str]:
     """Compare the label of each cell with its last decision, and the counts with the labels."""
     problems: list[str] = []
     counts: Counter[str] = Counter()
@@ -185,7 +188,7 @@ def _replayed(content):
     return problems + [f"Counted again: {line}." for line in found]
 
 
-def _calls_disagree(content, recounted: Differential) -> list[str]:
+def _calls_disagree(content: Content, recounted: Differential) -> list[str]:
     """Raise the flags and limits again; only of a report of this version, as another one may word them otherwise."""
     if content["product"]["version"] != __version__:
         return []
@@ -201,28 +204,32 @@ def _calls_disagree(content, recounted: Differential) -> list[str]:
     return [f"Raised again: {line}." for line in found]
 
 
-def _verification_disagrees(content):
+def _verification_disagrees(content: Content) -> list[str]:
     """Count the verified cells again; a report of version 1.2 and before does not have the section."""
     if "verification" not in content:
         return []
     stored, least = content["verification"], content["policies"]["rules"]["least_verified"]
     again = verification_of(content["cells"], least)
-    numbers = {"counted": again["counted"], "verified": again["verified"], "needed": again["needed"]}
+    numbers = [
+        ("counted", stored["counted"], again["counted"]),
+        ("verified", stored["verified"], again["verified"]),
+        ("needed", stored["needed"], again["needed"]),
+    ]
     return [
-        f"The report says {stored[name]} cells {name}, its decisions say {number}."
-        for name, number in numbers.items()
-        if stored[name] != number
+        f"The report says {said} cells {name}, its decisions say {number}."
+        for name, said, number in numbers
+        if said != number
     ]
 
 
-def _without_names(value):
+def _without_names(value: Any) -> Any:
     """Return figures without the names of their rows: a version may word a cell type otherwise, never count it so."""
     if isinstance(value, dict):
         return {key: _without_names(inner) for key, inner in value.items() if key != "name"}
     return [_without_names(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _as_far_as(stored, again):
+def _as_far_as(stored: Any, again: Any) -> Any:
     """Return the second value without the keys that the first one does not have."""
     if isinstance(stored, dict) and isinstance(again, dict):
         return {key: _as_far_as(stored[key], again.get(key)) for key in stored}
@@ -231,6 +238,6 @@ def _as_far_as(stored, again):
     return again
 
 
-def _short(value):
+def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}…"

@@ -3,14 +3,16 @@
 A report is DRAFT, then SIGNED for ever; a change after that is the next version with a reason.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.lockout import confirm_password
-from leukoweb.accounts.models import Laboratory
+from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.second_factor import check_code, has_second_factor
 from leukoweb.analysis.models import Run
 from leukoweb.audit.services import record
@@ -20,8 +22,9 @@ from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import reasons_to_look
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports.content import content_of, signature_of
+from leukoweb.review.reports.parts import CellPart, Content, Verification
 from leukoweb.review.reports.seal import FIRST, digest, seal_of
-from leukoweb.review.reports.verification import Verification, is_reviewed
+from leukoweb.review.reports.verification import is_reviewed
 from leukoweb.review.services import count_case, verification_of_count
 from leukoweb.review.studies.reference import unread
 from leukoweb.review.urgency import keep_flags
@@ -49,7 +52,7 @@ class Gate:
     codes: tuple[str, ...] = ()
 
 
-def draft_of(case, *, by, is_kept=True) -> Report:
+def draft_of(case: Case, *, by: User, is_kept: bool = True) -> Report:
     """Return the open report of a case; where there is none, its first version, stored only if `is_kept`.
 
     Before: the case is not signed.
@@ -68,7 +71,14 @@ def draft_of(case, *, by, is_kept=True) -> Report:
 
 
 def edit_draft(
-    report, *, by, comment=None, lya_meaning=None, pictures=None, smudge_as_lymphocytes=None, smudge_reason=None
+    report: Report,
+    *,
+    by: User,
+    comment: str | None = None,
+    lya_meaning: str | None = None,
+    pictures: list[int] | None = None,
+    smudge_as_lymphocytes: bool | None = None,
+    smudge_reason: str | None = None,
 ) -> Report:
     """Change the words, choices and pictures of a draft; a signed report is refused."""
     if comment is not None:
@@ -95,9 +105,11 @@ def edit_draft(
     return report
 
 
-def gates_of(report, content=None) -> list[Gate]:
+def gates_of(report: Report, content: Content | None = None) -> list[Gate]:
     """The checklist before a signature: what stands in the way first."""
-    case, content = report.case, content or content_of(report)
+    case = report.case
+    if content is None:
+        content = content_of(report)
     counts, cells = content["counts"], content["cells"]
     runs = list(
         Run.objects.filter(slide__case=case, slide__set_aside_at=None, is_shadow=False).values_list("state", flat=True)
@@ -150,13 +162,13 @@ def _verified_words(verification: Verification) -> tuple[str, str]:
     return f"{words}.", f"{words}: {needed - verified} more to verify."
 
 
-def _codes_to_verify(cells: list[dict]) -> tuple[str, ...]:
+def _codes_to_verify(cells: list[CellPart]) -> tuple[str, ...]:
     """The types of the counted cells whose last decision is none, or was undone."""
     open_cells = (cell for cell in cells if not (cell["decisions"] and cell["decisions"][-1]["to"]))
     return tuple(sorted({cell["code"] for cell in open_cells} - {"", NOT_A_CELL}))
 
 
-def meanings_of(content: dict) -> tuple[str, ...]:
+def meanings_of(content: Content) -> tuple[str, ...]:
     """What a signature on this report may mean (S1): "review" only where a person verified every counted cell."""
     return MEANINGS if is_reviewed(content["verification"]) else MEANINGS_WITHOUT_REVIEW
 
@@ -179,12 +191,13 @@ def within(text: str, most: int, field: str) -> str:
     return text
 
 
-def fingerprint(content: dict) -> str:
+def fingerprint(content: Content) -> str:
     """What a signer has seen of cells and figures; words and pictures are the signer's own."""
-    return digest({name: content.get(name) for name in _SEEN})
+    sections: Mapping[str, Any] = content
+    return digest({name: sections.get(name) for name in _SEEN})
 
 
-def hand_over(case, *, by, is_confirmed: bool = False) -> Verification:
+def hand_over(case: Case, *, by: User, is_confirmed: bool = False) -> Verification:
     """Give a case to the pathologists; return how far it is verified. Before: TO_REVIEW. After: TO_SIGN.
 
     With no cell verified the sender must confirm it, so that nothing unseen passes silently.
@@ -208,7 +221,7 @@ def hand_over(case, *, by, is_confirmed: bool = False) -> Verification:
     return cells
 
 
-def take_back(case, *, by) -> HandOver:
+def take_back(case: Case, *, by: User) -> HandOver:
     """Take back a case that this person handed over. Before: TO_SIGN. After: TO_REVIEW."""
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
@@ -226,7 +239,7 @@ def take_back(case, *, by) -> HandOver:
     return handed
 
 
-def return_case(case, *, by, reason: str) -> HandOver:
+def return_case(case: Case, *, by: User, reason: str) -> HandOver:
     """Give a case back to whoever handed it over. Before: TO_SIGN. After: TO_REVIEW, the reason is kept."""
     if not by.can("sign_report"):
         raise Refused("Only a pathologist returns a case.", code="not_allowed")
@@ -243,7 +256,7 @@ def return_case(case, *, by, reason: str) -> HandOver:
     return handed
 
 
-def acknowledge_flag(case, flag: str, *, by) -> Acknowledgement:
+def acknowledge_flag(case: Case, flag: str, *, by: User) -> Acknowledgement:
     """Give a receipt for an urgent flag, the pathologist's or the bench's; the first of each kind is kept.
 
     Only the pathologist's ends the urgency and is asked for before a signature.
@@ -265,7 +278,16 @@ def acknowledge_flag(case, flag: str, *, by) -> Acknowledgement:
     return seen
 
 
-def sign_report(report, *, by, password, meaning, username=None, code="", seen=None) -> Report:
+def sign_report(
+    report: Report,
+    *,
+    by: User,
+    password: str,
+    meaning: str,
+    username: str | None = None,
+    code: str = "",
+    seen: str | None = None,
+) -> Report:
     """Sign a report: freeze its content, seal it into the laboratory's chain.
 
     `username`, and `code` where a second factor is enrolled, are asked at the first signing of a session (S2); `seen`
@@ -313,7 +335,7 @@ def sign_report(report, *, by, password, meaning, username=None, code="", seen=N
     return report
 
 
-def amend_report(report, *, by, reason: str) -> Report:
+def amend_report(report: Report, *, by: User, reason: str) -> Report:
     """Open the next version of a signed report; the signed one stays readable for ever (S9)."""
     if not by.can("sign_report"):
         raise Refused("Only a pathologist amends a report.", code="not_allowed")
@@ -336,7 +358,7 @@ def amend_report(report, *, by, reason: str) -> Report:
     return new
 
 
-def _confirm_signer(by, password, username, code):
+def _confirm_signer(by: User, password: str, username: str | None, code: str) -> None:
     """Refuse anybody but the person who is signed in; outside of the transaction, so that a failure is counted (S6)."""
     if username is not None and username.strip() != by.username:
         raise Refused("The user name is not yours: nobody signs for another.")
@@ -349,7 +371,7 @@ def _confirm_signer(by, password, username, code):
         )
 
 
-def _must_look(case) -> set[int]:
+def _must_look(case: Case) -> set[int]:
     """The cells that a person must look at before a signature, and nobody has (S10)."""
     evidence = evidence_of(case)
     return {cell.pk for cell in current_cells(case) if cell.code and reasons_to_look(cell, evidence)}

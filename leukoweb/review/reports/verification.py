@@ -4,28 +4,22 @@ Pure functions of a report's cells; who may sign, and where the numbers are prin
 """
 
 import math
-from typing import TypedDict
+from collections.abc import Sequence
 
 from detection.cell_types import NOT_A_CELL
+from leukoweb.review.reports.parts import CellPart, Verification
 
 PRELIMINARY, REVIEWED = "preliminary, not reviewed", "reviewed, not signed"
 
 
-class Verification(TypedDict):
-    """Counted cells, those that a person verified, how many the laboratory's policy asks for, and who verified."""
-
-    counted: int
-    verified: int
-    needed: int
-    by: list[str]
-
-
-def verification_of(cells: list[dict], least_percent: float, names: dict[str, str] | None = None) -> Verification:
+def verification_of(
+    cells: Sequence[CellPart], least_percent: float, names: dict[str, str] | None = None
+) -> Verification:
     """Count the verified cells of a report.
 
     Parameters
     ----------
-    cells : list of dict
+    cells : sequence of CellPart
         The cells of a report's content, each with `code` and `decisions`, first to last.
     least_percent : float
         The laboratory's policy: how many percent of the counted cells must be verified, 0 to 100.

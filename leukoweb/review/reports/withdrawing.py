@@ -9,6 +9,7 @@ from django.db import transaction
 
 from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.lockout import confirm_password
+from leukoweb.accounts.models import User
 from leukoweb.analysis.set_aside import leave_out
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, SIGNED, Case, Slide
@@ -17,10 +18,11 @@ from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.models import Decision, Report, Withdrawal
 from leukoweb.review.reports.changes import PATIENT, SPECIMEN
 from leukoweb.review.reports.content import patient_of, specimen_of
+from leukoweb.review.reports.parts import CellPart
 from leukoweb.review.reports.signing import checked_reason
 
 
-def withdraw_report(report: Report, *, by, password: str, reason: str) -> Withdrawal:
+def withdraw_report(report: Report, *, by: User, password: str, reason: str) -> Withdrawal:
     """Say of a signed report that it no longer holds. Before: it is in force. After: the case is WITHDRAWN."""
     if not by.can("sign_report"):
         raise Refused("Only a pathologist withdraws a report.", code="not_allowed")
@@ -43,7 +45,7 @@ def withdraw_report(report: Report, *, by, password: str, reason: str) -> Withdr
     return withdrawal
 
 
-def cancel_amendment(draft: Report, *, by, reason: str) -> Report:
+def cancel_amendment(draft: Report, *, by: User, reason: str) -> Report:
     """Close an amendment that was opened by mistake; return the signed report that is in force again.
 
     Before: AMENDING, and neither patient nor specimen was changed since. After: SIGNED; every cell has the label that
@@ -70,7 +72,7 @@ def cancel_amendment(draft: Report, *, by, reason: str) -> Report:
     return signed
 
 
-def _refuse_changed_case(case, signed):
+def _refuse_changed_case(case: Case, signed: Report) -> None:
     """Refuse where patient or specimen no longer are what was signed."""
     now = {"patient": patient_of(case), "specimen": specimen_of(case)}
     for section, names in (("patient", PATIENT), ("specimen", SPECIMEN)):
@@ -83,7 +85,7 @@ def _refuse_changed_case(case, signed):
                 )
 
 
-def _put_slides_back(case, signed, *, by, reason):
+def _put_slides_back(case: Case, signed: Report, *, by: User, reason: str) -> None:
     """Set aside what came since the signature; refuse where a signed slide is missing."""
     signed_slides = {image["slide"] for image in signed.content["images"]}
     counted = Slide.objects.filter(case=case, set_aside_at=None)
@@ -94,7 +96,7 @@ def _put_slides_back(case, signed, *, by, reason):
         leave_out(slide, by=by, reason=f"Amendment withdrawn: {reason}"[:1000])
 
 
-def _put_labels_back(case, signed, *, by) -> list[list]:
+def _put_labels_back(case: Case, signed: Report, *, by: User) -> list[list]:
     """Give each cell the label that was signed, in one step; return [cell, from, to] of those that differed."""
     was = {cell["id"]: cell for cell in signed.content["cells"]}
     now = list(current_cells(case))
@@ -112,7 +114,7 @@ def _put_labels_back(case, signed, *, by) -> list[list]:
     return [[decision.cell_id, decision.from_code, decision.to_code] for decision in decisions]
 
 
-def _signed_label(cell):
+def _signed_label(cell: CellPart | None) -> str:
     """The decision that gives a cell its signed label: "" for the detector's own, NOT for one added since."""
     if cell is None:
         return NOT_A_CELL

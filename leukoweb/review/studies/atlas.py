@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from PIL import Image
 
 from detection.cell_types import CODES
 from detection.images import ImageRefused, Limits, unpack_image
+from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.refusals import Refused
 from leukoweb.review.models import AtlasPicture
@@ -19,7 +21,7 @@ SHOWN_PX = 360
 MOST_BYTES = 20 * 2**20
 
 
-def add_picture(file, *, code, caption, source, by) -> AtlasPicture:
+def add_picture(file: UploadedFile, *, code: str, caption: str, source: str, by: User) -> AtlasPicture:
     """Read an uploaded picture in the limited child process and keep a small JPEG of it."""
     if code not in CODES:
         raise Refused("Choose the type that the picture shows.")
@@ -53,7 +55,7 @@ def add_picture(file, *, code, caption, source, by) -> AtlasPicture:
     return added
 
 
-def delete_picture(picture, *, by) -> None:
+def delete_picture(picture: AtlasPicture, *, by: User) -> None:
     """Take a picture out of the atlas."""
     with transaction.atomic():
         record("atlas.delete", actor=by, obj=picture, changes={"code": picture.code, "source": picture.source})

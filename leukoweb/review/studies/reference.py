@@ -6,11 +6,13 @@ that the intervals of the merged count are honest. It changes no label of the ca
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 
 from django.db import transaction
 from django.utils import timezone
 
 from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
+from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, TO_REVIEW, TO_SIGN, Case
 from leukoweb.cases.services import MOST_REASON
@@ -19,13 +21,14 @@ from leukoweb.review.cells.decisions import LABELS, current_cells
 from leukoweb.review.counting.agreement import cohen_kappa, kappa_interval
 from leukoweb.review.counting.differential import Differential, count_differential
 from leukoweb.review.models import Decision, Reading, ReferenceCount
+from leukoweb.review.reports.parts import ReferencePart
 from leukoweb.review.services import age_of, current_policy, rules_of, wbc_of
 
 EACH, SECOND_LOOKS = 200, 20
 LEUKOCYTES = (*(t.code for t in CELL_TYPES if t.in_differential), UNIDENTIFIED)
 
 
-def start_reference(case, *, by) -> ReferenceCount:
+def start_reference(case: Case, *, by: User) -> ReferenceCount:
     """Draw 400 cells of a case at random, over all its slides, and deal them to two readers."""
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
@@ -47,7 +50,7 @@ def start_reference(case, *, by) -> ReferenceCount:
     return count
 
 
-def _drawn(case) -> dict[int, list[int]]:
+def _drawn(case: Case) -> dict[int, list[int]]:
     """Draw each reader's own cells, in random order, until EACH leukocytes are among them.
 
     Erythroblasts and smudge cells lie outside of the 400, but who reads blind must be able to meet them. Where two
@@ -85,7 +88,7 @@ def _until_enough(cells: list[tuple[int, bool]]) -> list[int]:
     return taken
 
 
-def _refuse_unblinded(case, reader) -> None:
+def _refuse_unblinded(case: Case, reader: User) -> None:
     """Refuse somebody who has labelled or added a cell of the case: such a reader is not blinded."""
     if Decision.objects.filter(cell__run__slide__case=case, decided_by=reader).exists():
         raise Refused(
@@ -94,7 +97,7 @@ def _refuse_unblinded(case, reader) -> None:
         )
 
 
-def _deal_more(count, place: int) -> None:
+def _deal_more(count: ReferenceCount, place: int) -> None:
     """Deal further cells of the reader's slides while the reader has called fewer than EACH of them leukocytes."""
     readings = count.readings.filter(place=place, is_second_look=False)
     missing = EACH - readings.filter(code__in=LEUKOCYTES).count()
@@ -108,12 +111,12 @@ def _deal_more(count, place: int) -> None:
     Reading.objects.bulk_create(Reading(count=count, cell_id=key, place=place) for key in drawn)
 
 
-def place_of(count, reader) -> int | None:
+def place_of(count: ReferenceCount, reader: User) -> int | None:
     """Return which reader somebody is, 1 or 2; None while they are neither."""
     return {count.first_reader_id: 1, count.second_reader_id: 2}.get(reader.pk)
 
 
-def take_place(count, *, by) -> int:
+def take_place(count: ReferenceCount, *, by: User) -> int:
     """Say which reader somebody is, 1 or 2; a free place is taken, and nobody takes both."""
     with transaction.atomic():
         Case.objects.locked(count.case_id)
@@ -130,7 +133,7 @@ def take_place(count, *, by) -> int:
     return place
 
 
-def give_place_back(count, *, by) -> None:
+def give_place_back(count: ReferenceCount, *, by: User) -> None:
     """Free the place of a reader who has read none of its cells."""
     with transaction.atomic():
         Case.objects.locked(count.case_id)
@@ -145,14 +148,14 @@ def give_place_back(count, *, by) -> None:
         record("reference.leave", actor=by, obj=count, case=count.case, changes={"reader": place})
 
 
-def next_reading(count, place: int) -> tuple[Reading | None, int, int]:
+def next_reading(count: ReferenceCount, place: int) -> tuple[Reading | None, int, int]:
     """The next cell for a reader, how many are read, and of how many; the cell is None at the end."""
     readings = Reading.objects.filter(count=count, place=place)
     reading = readings.filter(code="").select_related("cell").first()
     return reading, readings.exclude(code="").count(), readings.count()
 
 
-def read_cell(reading, code: str, *, by) -> None:
+def read_cell(reading: Reading, code: str, *, by: User) -> None:
     """Write what a reader sees; a cell is read once, and only by the reader it was dealt to."""
     count = reading.count
     if code not in LABELS:
@@ -170,7 +173,7 @@ def read_cell(reading, code: str, *, by) -> None:
             record("reference.finish", actor=by, obj=count, case=count.case, changes={"reader": reading.place})
 
 
-def cancel_reference(count, *, by, reason: str) -> None:
+def cancel_reference(count: ReferenceCount, *, by: User, reason: str) -> None:
     """End a reference count that will not be finished; what was read goes to the audit with the reason."""
     if not by.can("sign_report"):
         raise Refused("Only a pathologist cancels a reference count.", code="not_allowed")
@@ -190,23 +193,23 @@ def cancel_reference(count, *, by, reason: str) -> None:
         record("reference.cancel", actor=by, obj=count, case=case, changes=changes)
 
 
-def unread(case) -> int:
+def unread(case: Case) -> int:
     """Return how many cells of an unfinished reference count are still to be read; 0 where none is open."""
     count = ReferenceCount.objects.filter(case=case).first()
     return 0 if count is None or is_finished(count) else count.readings.filter(code="").count() or 1
 
 
-def is_finished(count) -> bool:
+def is_finished(count: ReferenceCount) -> bool:
     """Whether both readers have read all their cells: only then anybody sees what they read."""
     return bool(count.first_reader_id and count.second_reader_id) and not count.readings.filter(code="").exists()
 
 
-def disagreements(count) -> list[tuple[Reading, Reading]]:
+def disagreements(count: ReferenceCount) -> list[tuple[Reading, Reading]]:
     """The cells that both readers read and called differently: (the owner's reading, the second look)."""
     return [(own, second) for own, second in _pairs(count) if own.code != second.code]
 
 
-def settle(count, cell_id: int, code: str, *, by) -> None:
+def settle(count: ReferenceCount, cell_id: int, code: str, *, by: User) -> None:
     """Write what a disagreed cell is. Before: both readers have finished. After: the merged count uses this."""
     if not by.can("sign_report"):
         raise Refused("Only a pathologist settles a disagreement.", code="not_allowed")
@@ -222,7 +225,7 @@ def settle(count, cell_id: int, code: str, *, by) -> None:
         record("reference.settle", actor=by, obj=count, case=count.case, changes={"cell": cell_id, "code": code})
 
 
-def result_of(count) -> dict:
+def result_of(count: ReferenceCount) -> dict:
     """The two counts, the merged one, kappa on the cells read twice, and the disagreements."""
     readings = list(count.readings.select_related("cell"))
     own = [r for r in readings if not r.is_second_look]
@@ -239,7 +242,7 @@ def result_of(count) -> dict:
     }
 
 
-def reference_section(case) -> dict | None:
+def reference_section(case: Case) -> ReferencePart | None:
     """What a report says of the case's reference count; None while there is none that is finished and settled."""
     count = ReferenceCount.objects.filter(case=case).select_related("first_reader", "second_reader").first()
     if count is None or not is_finished(count):
@@ -271,12 +274,12 @@ def reference_section(case) -> dict | None:
     }
 
 
-def _counted(case, codes) -> Differential:
+def _counted(case: Case, codes: Iterable[str]) -> Differential:
     rules = rules_of(current_policy(case.laboratory))
     return count_differential(Counter(codes), rules, wbc=wbc_of(case), age=age_of(case), sex=case.patient.sex)
 
 
-def _pairs(count):
+def _pairs(count: ReferenceCount) -> list[tuple[Reading, Reading]]:
     """The cells read by both: (the owner's reading, the second look)."""
     readings = list(count.readings.select_related("cell", "settled_by"))
     own = {r.cell_id: r for r in readings if not r.is_second_look}

@@ -4,20 +4,23 @@ The signed labels are the truth; nothing here names a patient or a case number.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from detection.boxes import pairwise_iou
 from detection.cell_types import CODES, NOT_A_CELL, UNIDENTIFIED
-from leukoweb.analysis.models import Run
+from leukoweb.analysis.models import DetectorVersion, Run
 from leukoweb.cases.models import Slide
 from leukoweb.review.counting.differential import count_differential
 from leukoweb.review.counting.flags import flags_of
+from leukoweb.review.counting.policies import Rules
 from leukoweb.review.models import Report
 from leukoweb.review.services import current_policy, last_signed, rules_of, signed_cells
 
 SAME_CELL_IOU = 0.5
+Labelled = tuple[int, str, Sequence[float]]  # image, code, box xyxy px
 
 
 @dataclass
@@ -49,19 +52,21 @@ class SlideChange:
     second: Reading
 
 
-def signed_slides(limit: int):
+def signed_slides(limit: int) -> list[Slide]:
     """The photographed slides of the reports in force that were signed last, as far as their pixels are still there."""
     case_ids = list(Report.objects.in_force().order_by("-signed_at").values_list("case_id", flat=True)[:limit])
     slides = Slide.objects.filter(case_id__in=case_ids, is_drawn=False).exclude(images__expired_at__isnull=False)
     return list(slides.select_related("case__laboratory").order_by("-id"))
 
 
-def finished_run(slide, detector) -> Run | None:
+def finished_run(slide: Slide, detector: DetectorVersion) -> Run | None:
     """The run of a version over a slide, counted or shadow, once it is done."""
     return Run.objects.filter(slide=slide, detector=detector, state=Run.State.DONE).order_by("-id").first()
 
 
-def compare_on(slides, first, second) -> tuple[Tally, Tally, list[SlideChange]]:
+def compare_on(
+    slides: Iterable[Slide], first: DetectorVersion, second: DetectorVersion
+) -> tuple[Tally, Tally, list[SlideChange]]:
     """Tally two versions against the signed labels on the slides that both have read."""
     tallies = Tally(), Tally()
     changes = []
@@ -101,17 +106,17 @@ def rows_by_type(first: Tally, second: Tally) -> list[dict]:
     return rows
 
 
-def _reading(cells, rules) -> Reading:
+def _reading(cells: Iterable[Labelled], rules: Rules) -> Reading:
     differential = count_differential(Counter(code for _, code, _ in cells), rules)
     titles = [flag.title for flag in flags_of(differential)]
     return Reading([row for row in differential.rows if row.count], titles)
 
 
-def _tally(tally, truth, said) -> None:
+def _tally(tally: Tally, truth: Sequence[Labelled], said: Sequence[Labelled]) -> None:
     """Match boxes of the same image, best overlap first, each used once."""
     tally.signed.update(code for _, code, _ in truth)
     tally.found.update(code for _, code, _ in said)
-    for image in {image for image, *_ in truth + said}:
+    for image in {image for image, *_ in (*truth, *said)}:
         true_cells = [(code, box) for where, code, box in truth if where == image]
         said_cells = [(code, box) for where, code, box in said if where == image]
         pairs = _best_pairs([box for _, box in true_cells], [box for _, box in said_cells])
@@ -122,7 +127,7 @@ def _tally(tally, truth, said) -> None:
         tally.extra.update(code for s, (code, _) in enumerate(said_cells) if s not in used)
 
 
-def _best_pairs(true_boxes, said_boxes) -> dict[int, int]:
+def _best_pairs(true_boxes: Sequence[Sequence[float]], said_boxes: Sequence[Sequence[float]]) -> dict[int, int]:
     """Pair boxes one to one, highest intersection over union first, from SAME_CELL_IOU upward."""
     if not true_boxes or not said_boxes:
         return {}

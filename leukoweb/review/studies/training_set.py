@@ -6,6 +6,7 @@ Nothing that names a person leaves: file metadata is dropped by writing pixels a
 import csv
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from detection.cell_types import BY_CODE, CODES, UNIDENTIFIED
 from detection.images import unpack_image
+from leukoweb.accounts.models import Laboratory, User
 from leukoweb.analysis.models import ImageResult
 from leukoweb.audit.services import record
 from leukoweb.cases.models import SlideImage
@@ -22,7 +24,7 @@ from leukoweb.review.models import Report
 from leukoweb.review.services import signed_cells
 
 
-def export_training_set(folder: Path, *, laboratory, by=None) -> int:
+def export_training_set(folder: Path, *, laboratory: Laboratory, by: User | None = None) -> int:
     """Write every image that the laboratory's reports in force cover, with its signed labels; returns their number.
 
     Raises FileExistsError when the folder holds something, so that two exports never mix.
@@ -58,7 +60,7 @@ def make_empty(folder: Path) -> None:
         raise FileExistsError("The folder is not empty: name a new one, so that two exports never mix.")
 
 
-def write_pixels(image, path: Path, *, hide=()) -> None:
+def write_pixels(image: SlideImage, path: Path, *, hide: Sequence[list[float]] = ()) -> None:
     """Write an image anew as PNG from its pixels alone: nothing that the file said about itself goes along.
 
     Boxes of `hide` (xyxy px) are filled with the commonest colour, as a cell without a name would be taught as glass.
@@ -79,7 +81,7 @@ def _pseudonym(kind: str, key: int) -> str:
     return salted_hmac(f"training set {kind}", str(key)).hexdigest()[:10]
 
 
-def _label_line(image, code: str, box) -> str:
+def _label_line(image: SlideImage, code: str, box: Sequence[float]) -> str:
     """One YOLO line: class, centre and size as fractions of the image."""
     x1, y1, x2, y2 = box
     x, y = (x1 + x2) / 2 / image.width_px, (y1 + y2) / 2 / image.height_px

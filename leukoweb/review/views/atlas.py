@@ -3,12 +3,14 @@
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from detection.cell_types import CELL_TYPES
 from leukoweb.accounts.access import requires
+from leukoweb.accounts.models import User
 from leukoweb.refusals import Refused
 from leukoweb.review.models import AtlasPicture
 from leukoweb.review.studies.atlas import add_picture, delete_picture
@@ -16,7 +18,7 @@ from leukoweb.review.studies.atlas import add_picture, delete_picture
 
 @login_required
 @require_http_methods(["GET", "POST"])
-def atlas_list(request):
+def atlas_list(request: HttpRequest) -> HttpResponse:
     """The laboratory's pictures by type; POST by an admin adds one."""
     if request.method == "POST":
         return _add(request)
@@ -30,7 +32,7 @@ def atlas_list(request):
 
 @login_required
 @require_GET
-def atlas_picture(request, pk):
+def atlas_picture(request: HttpRequest, pk: int) -> HttpResponse:
     """Send one picture."""
     picture = get_object_or_404(_pictures(request.user), pk=pk)
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=86400"}
@@ -39,14 +41,14 @@ def atlas_picture(request, pk):
 
 @requires("manage_policies")
 @require_POST
-def atlas_delete(request, pk):
+def atlas_delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Take a picture out."""
     delete_picture(get_object_or_404(_pictures(request.user), pk=pk), by=request.user)
     messages.success(request, "The picture was taken out of the atlas.")
     return redirect("atlas_list")
 
 
-def _add(request):
+def _add(request: HttpRequest) -> HttpResponse:
     if not request.user.can("manage_policies"):
         raise PermissionDenied
     asked = request.POST
@@ -65,5 +67,5 @@ def _add(request):
     return redirect("atlas_list")
 
 
-def _pictures(user):
+def _pictures(user: User) -> QuerySet[AtlasPicture]:
     return AtlasPicture.objects.filter(laboratory_id=user.laboratory_id)

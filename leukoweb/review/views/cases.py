@@ -1,12 +1,16 @@
 """The page of one case, and what is done there: edit the words, hand over, return, acknowledge; it counts nothing."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
+from leukoweb.accounts.models import User
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.services import history_of, record_read
 from leukoweb.cases.models import FAILED, ORDERED, QUEUED, REGISTERED, REJECTED, RUNNING, SIGNED, Case, Slide
@@ -18,10 +22,17 @@ from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import cbc_after, cbc_runs
 from leukoweb.review.reports.verification import is_reviewed, status_of
-from leukoweb.review.services import age_of, count_case, last_signed, previous_result, verification_of_count
+from leukoweb.review.services import (
+    CaseCount,
+    age_of,
+    count_case,
+    last_signed,
+    previous_result,
+    verification_of_count,
+)
 
 
-def visible_case(user, pk):
+def visible_case(user: User, pk: int) -> Case:
     """The case with its state, or 404."""
     cases = Case.objects.visible_to(user).with_state()
     return get_object_or_404(cases.select_related("patient", "laboratory", "registered_by", "rejected_by"), pk=pk)
@@ -29,7 +40,7 @@ def visible_case(user, pk):
 
 @requires("read_cases")
 @require_GET
-def case_detail(request, pk):
+def case_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """Everything about one case; each look is recorded."""
     case = visible_case(request.user, pk)
     record_read(request, case, case)
@@ -49,12 +60,12 @@ def case_detail(request, pk):
 
 @requires("read_cases")
 @require_GET
-def case_live(request, pk):
+def case_live(request: HttpRequest, pk: int) -> HttpResponse:
     """The part of the case page that changes while the detector works; it stops asking when all is done."""
     return render(request, "review/_case_live.html", _live(visible_case(request.user, pk)))
 
 
-def _live(case):
+def _live(case: Case) -> dict[str, Any]:
     """What slides, differential, flags and chart of a case show now."""
     count = count_case(case)
     differential = count.differential
@@ -108,7 +119,7 @@ def newer_cbc(case: Case) -> bool:
     return signed is not None and cbc_after(case.pk, signed.signed_at)
 
 
-def receipts_of(case) -> dict:
+def receipts_of(case: Case) -> dict:
     """Flag key to its receipts: {"bench": ..., "pathologist": ...}, each absent while nobody has given it."""
     found: dict = {}
     for receipt in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by"):
@@ -116,12 +127,12 @@ def receipts_of(case) -> dict:
     return found
 
 
-def _has_result(case, count) -> bool:
+def _has_result(case: Case, count: CaseCount) -> bool:
     """Whether the detector has said something: an empty count before that is no finding."""
     return not count.differential.is_empty or case.state not in (ORDERED, REGISTERED, QUEUED, RUNNING, FAILED)
 
 
-def chart_of(lines) -> list[dict]:
+def chart_of(lines: Iterable[dict[str, Any]]) -> list[dict]:
     """The bars of the chart: types of the differential with at least one cell."""
     return [
         {
@@ -137,7 +148,7 @@ def chart_of(lines) -> list[dict]:
     ]
 
 
-def _uncovered(case) -> int:
+def _uncovered(case: Case) -> int:
     """How many stained nuclei no box covers, over the case's images."""
     results = ImageResult.objects.filter(run__slide__case=case, run__slide__set_aside_at=None, run__is_shadow=False)
     return sum(len(nuclei) for nuclei in results.values_list("uncovered_nuclei", flat=True))
@@ -145,10 +156,10 @@ def _uncovered(case) -> int:
 
 @requires("hand_over")
 @require_POST
-def case_hand_over(request, pk: int) -> HttpResponse:
+def case_hand_over(request: HttpRequest, pk: int) -> HttpResponse:
     """Give the case to the pathologists, and say how many cells were verified."""
 
-    def act(case) -> str:
+    def act(case: Case) -> str:
         cells = signing.hand_over(case, by=request.user, is_confirmed=request.POST.get("confirmed") == "yes")
         return f"Handed over with {cells['verified']} of {cells['counted']} cells verified."
 
@@ -157,14 +168,14 @@ def case_hand_over(request, pk: int) -> HttpResponse:
 
 @requires("hand_over")
 @require_POST
-def case_take_back(request, pk: int) -> HttpResponse:
+def case_take_back(request: HttpRequest, pk: int) -> HttpResponse:
     """Take back a case that this person handed over."""
     return _do(request, pk, lambda case: signing.take_back(case, by=request.user), "The case is yours again.")
 
 
 @requires("sign_report")
 @require_POST
-def case_return(request, pk):
+def case_return(request: HttpRequest, pk: int) -> HttpResponse:
     """Give the case back with a reason."""
     reason = request.POST.get("reason", "")
     return _do(
@@ -177,13 +188,13 @@ def case_return(request, pk):
 
 @requires("relabel_cell")
 @require_POST
-def flag_acknowledge(request, pk):
+def flag_acknowledge(request: HttpRequest, pk: int) -> HttpResponse:
     """Write that this reader saw an urgent flag."""
     flag = request.POST.get("flag", "")
     return _do(request, pk, lambda case: signing.acknowledge_flag(case, flag, by=request.user), "Acknowledged.")
 
 
-def _do(request, pk, act, done="") -> HttpResponse:
+def _do(request: HttpRequest, pk: int, act: Callable[[Case], object], done: str = "") -> HttpResponse:
     """Do something to a case, say what was done, and go back to the page that asked."""
     case = visible_case(request.user, pk)
     try:

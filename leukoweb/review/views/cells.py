@@ -5,7 +5,7 @@ Thin over review.cells, which decides what may be done.
 
 from datetime import timedelta
 
-from django.http import JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
@@ -35,14 +35,14 @@ REFERENCES = 8
 
 @requires("read_cases")
 @require_GET
-def case_cells(request, pk):
+def case_cells(request: HttpRequest, pk: int) -> HttpResponse:
     """All cells of a case with their labels, and the summary."""
     return JsonResponse(whole_case(_case(request, pk)))
 
 
 @requires("read_cases")
 @require_GET
-def slide_cells(request, pk):
+def slide_cells(request: HttpRequest, pk: int) -> HttpResponse:
     """The cells of one slide with their labels, and the summary of this slide alone."""
     slide = get_object_or_404(
         Slide.objects.visible_to(request.user).select_related("case__patient", "case__laboratory"), pk=pk
@@ -61,7 +61,7 @@ def slide_cells(request, pk):
 
 @requires("relabel_cell")
 @require_POST
-def case_decisions(request, pk):
+def case_decisions(request: HttpRequest, pk: int) -> HttpResponse:
     """Make a batch of decisions on a case: {"decisions": [{"key", "act", ...}]}; what each came to is in `outcomes`."""
     case = _case(request, pk)
     # A page outlives its session: what waits there is not stored in the name of who signed in since.
@@ -92,7 +92,7 @@ def case_decisions(request, pk):
 
 @requires("read_cases")
 @require_POST
-def case_scanned(request):
+def case_scanned(request: HttpRequest) -> HttpResponse:
     """Find the case of a scanned barcode: {"text": accession number}; the address of its cells, or a sentence."""
     text = str(asked_of(request).get("text", "")).strip()
     found = Case.objects.visible_to(request.user).filter(accession_number__iexact=text[:100])[:2]
@@ -105,7 +105,7 @@ def case_scanned(request):
 
 @requires("read_cases")
 @require_POST
-def case_presence(request, pk):
+def case_presence(request: HttpRequest, pk: int) -> HttpResponse:
     """Say that this reader is here; answer who else is, and what others changed since {"since": decision}."""
     case = _case(request, pk)
     now = timezone.now()
@@ -128,7 +128,7 @@ def case_presence(request, pk):
 
 @requires("read_cases")
 @require_GET
-def reference_cells(request, code):
+def reference_cells(request: HttpRequest, code: str) -> HttpResponse:
     """Pictures of a type: the laboratory's atlas, and cells of its reports in force, the last first; none drawn."""
     signed = Decision.objects.filter(
         to_code=code,
@@ -143,20 +143,20 @@ def reference_cells(request, code):
     return JsonResponse({"cells": sorted(still, key=keys.index)[:REFERENCES], "atlas": atlas})
 
 
-def _case(request, pk):
+def _case(request: HttpRequest, pk: int) -> Case:
     return get_object_or_404(Case.objects.visible_to(request.user).select_related("patient", "laboratory"), pk=pk)
 
 
-def _is_closed(case):
+def _is_closed(case: Case) -> bool:
     state = Case.objects.with_state().values_list("state", flat=True).get(pk=case.pk)
     return state in doors.CLOSED
 
 
-def asked_of(request) -> dict:
+def asked_of(request: HttpRequest) -> dict:
     """The JSON object of a request; another value counts as empty, and what is no JSON is refused."""
     asked = json_of(request.body or b"{}")
     return asked if isinstance(asked, dict) else {}
 
 
-def _refused(sentence):
+def _refused(sentence: str) -> HttpResponse:
     return json_answer(Refused(sentence))

@@ -1,6 +1,7 @@
 """The admin page that compares two detector versions on signed cases; it shows counts, never a patient."""
 
 from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods
 
@@ -14,7 +15,7 @@ MOST_CASES = 50
 
 @requires("manage_detectors")
 @require_http_methods(["GET", "POST"])
-def detector_compare(request, pk, other_pk):
+def detector_compare(request: HttpRequest, pk: int, other_pk: int) -> HttpResponse:
     """Show what two versions said about the slides signed last; POST queues the runs that are missing."""
     first, second = get_object_or_404(DetectorVersion, pk=pk), get_object_or_404(DetectorVersion, pk=other_pk)
     slides = shadow.signed_slides(MOST_CASES)

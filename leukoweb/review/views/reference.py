@@ -1,12 +1,16 @@
 """Pages of the reference differential: start, read blind, compare and settle; what is read blind shows no label."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record_read
+from leukoweb.cases.models import Case
 from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.lists import types_for
@@ -16,7 +20,7 @@ from leukoweb.review.studies import reference
 from leukoweb.review.views.cases import visible_case
 
 
-def _count(case):
+def _count(case: Case) -> ReferenceCount:
     """The case's reference count; a sentence when none was started."""
     counts = ReferenceCount.objects.select_related("case__laboratory", "case__patient", "first_reader", "second_reader")
     count = counts.filter(case=case).first()
@@ -27,7 +31,7 @@ def _count(case):
 
 @requires("read_cases")
 @require_GET
-def reference_detail(request, pk):
+def reference_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """How far the reference count of a case is; its figures only when both readers have finished."""
     case = visible_case(request.user, pk)
     record_read(request, case, case)
@@ -50,7 +54,7 @@ def reference_detail(request, pk):
     return render(request, "review/reference_detail.html", context)
 
 
-def _rows(result):
+def _rows(result: Mapping[str, Any]) -> list[tuple]:
     """The three counts side by side: (line of the merged count, percent of the first, percent of the second)."""
     tables = [lines_of(result[name].as_dict(), result[name].rules.as_dict()) for name in ("merged", "first", "second")]
     by_key = [{line["key"]: line for line in table} for table in tables]
@@ -59,7 +63,7 @@ def _rows(result):
 
 @requires("relabel_cell")
 @require_POST
-def reference_start(request, pk):
+def reference_start(request: HttpRequest, pk: int) -> HttpResponse:
     """Deal the cells to two readers."""
     case = visible_case(request.user, pk)
     try:
@@ -72,7 +76,7 @@ def reference_start(request, pk):
 
 @requires("relabel_cell")
 @require_http_methods(["GET", "POST"])
-def reference_read(request, pk):
+def reference_read(request: HttpRequest, pk: int) -> HttpResponse:
     """One cell after the other, without any label, score or order that could tell what others think of it.
 
     POST without a reading takes a free place; only looking at the page takes none.
@@ -108,7 +112,7 @@ def reference_read(request, pk):
 
 @requires("relabel_cell")
 @require_POST
-def reference_leave(request, pk):
+def reference_leave(request: HttpRequest, pk: int) -> HttpResponse:
     """Give a place back of which no cell was read."""
     case = visible_case(request.user, pk)
     try:
@@ -121,7 +125,7 @@ def reference_leave(request, pk):
 
 @requires("sign_report")
 @require_POST
-def reference_cancel(request, pk: int) -> HttpResponse:
+def reference_cancel(request: HttpRequest, pk: int) -> HttpResponse:
     """End a reference count that will not be finished, with a reason."""
     case = visible_case(request.user, pk)
     try:
@@ -134,7 +138,7 @@ def reference_cancel(request, pk: int) -> HttpResponse:
 
 @requires("sign_report")
 @require_POST
-def reference_settle(request, pk):
+def reference_settle(request: HttpRequest, pk: int) -> HttpResponse:
     """Say what a disagreed cell is."""
     case = visible_case(request.user, pk)
     cell = request.POST.get("cell", "")

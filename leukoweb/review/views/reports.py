@@ -5,15 +5,17 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
+from leukoweb.accounts.models import User
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.answers import back_with, json_answer
 from leukoweb.audit.services import record, record_read
+from leukoweb.cases.models import Case
 from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.table import lines_of
@@ -33,7 +35,7 @@ HAS_SIGNED = "has_signed"
 MOST_BUNDLE_BYTES = 50 * 2**20
 
 
-def visible_report(user, pk):
+def visible_report(user: User, pk: int) -> Report:
     """The report, or 404."""
     reports = Report.objects.visible_to(user).select_related("case__patient", "case__laboratory", "amends", "signed_by")
     return get_object_or_404(reports, pk=pk)
@@ -41,7 +43,7 @@ def visible_report(user, pk):
 
 @requires("sign_report")
 @require_http_methods(["GET", "POST"])
-def case_sign(request, pk):
+def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
     """The one page on which a pathologist signs: the whole report, what stands in the way, and the signature (S10)."""
     case = visible_case(request.user, pk)
     try:
@@ -92,7 +94,7 @@ def case_sign(request, pk):
     )
 
 
-def _edit(request, report):
+def _edit(request: HttpRequest, report: Report) -> Report:
     """Keep what was written on the page, whatever else was asked."""
     pictures = [pk for pk in map(whole_number, request.POST.getlist("pictures")) if pk is not None]
     meaning = request.POST.get("lya_meaning", "")
@@ -107,7 +109,7 @@ def _edit(request, report):
     )
 
 
-def _smudge_choice(request):
+def _smudge_choice(request: HttpRequest) -> dict[str, Any]:
     """What the form says of smudge cells; nothing where the page had none to show."""
     if "smudge_shown" not in request.POST:
         return {}
@@ -117,7 +119,7 @@ def _smudge_choice(request):
     }
 
 
-def _sign(request, report):
+def _sign(request: HttpRequest, report: Report) -> Report:
     """Sign; the first signature of a session asks for the user name and second factor too (S2)."""
     is_first = not request.session.get(HAS_SIGNED)
     signed = signing.sign_report(
@@ -135,7 +137,7 @@ def _sign(request, report):
 
 @requires("read_cases")
 @require_GET
-def report_detail(request, pk):
+def report_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One version of a report, to read and to print; each look is recorded."""
     report = visible_report(request.user, pk)
     if report.case.rejected_at:
@@ -156,7 +158,7 @@ def report_detail(request, pk):
 
 @requires("read_cases")
 @require_GET
-def report_pdf(request, pk):
+def report_pdf(request: HttpRequest, pk: int) -> HttpResponse:
     """The report as PDF; where the PDF library cannot load, the printable page says so."""
     report = visible_report(request.user, pk)
     if report.case.rejected_at:
@@ -175,7 +177,7 @@ def report_pdf(request, pk):
 
 @requires("read_cases")
 @require_GET
-def report_export(request, pk: int, form: str) -> HttpResponse:
+def report_export(request: HttpRequest, pk: int, form: str) -> HttpResponse:
     """The report as CSV, as JSON, or as the sealed bundle that can be verified offline."""
     report = visible_report(request.user, pk)
     if form not in ("csv", "json", "bundle"):
@@ -195,7 +197,7 @@ def report_export(request, pk: int, form: str) -> HttpResponse:
 
 @requires("sign_report")
 @require_POST
-def report_amend(request, pk):
+def report_amend(request: HttpRequest, pk: int) -> HttpResponse:
     """Open the next version of a signed report."""
     report = visible_report(request.user, pk)
     try:
@@ -209,7 +211,7 @@ def report_amend(request, pk):
 
 @requires("sign_report")
 @require_POST
-def report_withdraw(request, pk: int) -> HttpResponse:
+def report_withdraw(request: HttpRequest, pk: int) -> HttpResponse:
     """Say of a signed report that it no longer holds, with the signer's password and a reason."""
     report = visible_report(request.user, pk)
     try:
@@ -227,7 +229,7 @@ def report_withdraw(request, pk: int) -> HttpResponse:
 
 @requires("sign_report")
 @require_POST
-def amendment_cancel(request, pk: int) -> HttpResponse:
+def amendment_cancel(request: HttpRequest, pk: int) -> HttpResponse:
     """Close an amendment that was opened by mistake, with a reason."""
     report = visible_report(request.user, pk)
     try:
@@ -240,7 +242,7 @@ def amendment_cancel(request, pk: int) -> HttpResponse:
 
 @requires("read_cases")
 @require_GET
-def case_rejection(request, pk: int) -> HttpResponse:
+def case_rejection(request: HttpRequest, pk: int) -> HttpResponse:
     """The one-page report of a rejected specimen."""
     case = _rejected_case(request.user, pk)
     record_read(request, case, case)
@@ -249,7 +251,7 @@ def case_rejection(request, pk: int) -> HttpResponse:
 
 @requires("read_cases")
 @require_GET
-def case_rejection_pdf(request, pk: int) -> HttpResponse:
+def case_rejection_pdf(request: HttpRequest, pk: int) -> HttpResponse:
     """The report of a rejected specimen as PDF."""
     case = _rejected_case(request.user, pk)
     try:
@@ -263,7 +265,7 @@ def case_rejection_pdf(request, pk: int) -> HttpResponse:
     return response
 
 
-def _rejected_case(user, pk):
+def _rejected_case(user: User, pk: int) -> Case:
     """The case, or 404 where its specimen was not rejected."""
     case = visible_case(user, pk)
     if case.rejected_at is None:
@@ -273,7 +275,7 @@ def _rejected_case(user, pk):
 
 @requires("read_cases")
 @require_GET
-def report_policies(request, pk):
+def report_policies(request: HttpRequest, pk: int) -> HttpResponse:
     """A signed report beside what the same cells say under another policy; nothing is changed."""
     report = visible_report(request.user, pk)
     if report.state != Report.State.SIGNED:
@@ -297,7 +299,7 @@ def report_policies(request, pk):
 
 @requires("read_cases")
 @require_http_methods(["GET", "POST"])
-def report_verify(request):
+def report_verify(request: HttpRequest) -> HttpResponse:
     """Verify an exported bundle: its own seal, its decisions counted again, and what is stored here."""
     context: dict[str, Any] = {}
     if request.method == "POST":

@@ -1,12 +1,15 @@
 """The pages where people look at cells: the workbench of a case, the page of a slide, and a reader's own keys."""
 
-from django.http import JsonResponse
+from collections.abc import Iterable
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.detectors import is_outdated
+from leukoweb.analysis.models import Cell
 from leukoweb.analysis.services import count_labelled
 from leukoweb.analysis.views import progress_of
 from leukoweb.answers import json_answer
@@ -20,7 +23,7 @@ from leukoweb.review.views.cells import asked_of
 
 @requires("read_cases")
 @require_GET
-def workbench(request, pk):
+def workbench(request: HttpRequest, pk: int) -> HttpResponse:
     """Gallery, field and single cell of all slides of a case."""
     cases = Case.objects.visible_to(request.user).with_state().select_related("patient", "laboratory")
     case = get_object_or_404(cases, pk=pk)
@@ -45,7 +48,7 @@ def workbench(request, pk):
 
 @requires("read_cases")
 @require_GET
-def slide_detail(request, pk):
+def slide_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One slide: how far its analysis is, its images with boxes, and its cells; to htmx the part that then changes."""
     slide = get_object_or_404(
         Slide.objects.visible_to(request.user).select_related("case__patient", "uploaded_by"), pk=pk
@@ -74,7 +77,7 @@ def slide_detail(request, pk):
     )
 
 
-def _urls(cells, case) -> dict:
+def _urls(cells: Iterable[Cell], case: Case) -> dict:
     """The addresses that a page of cells calls; it puts a key in the place of 0."""
     return {
         "cells": cells,
@@ -90,7 +93,7 @@ def _urls(cells, case) -> dict:
 
 @requires("relabel_cell")
 @require_POST
-def reader_keys(request):
+def reader_keys(request: HttpRequest) -> HttpResponse:
     """Keep a reader's own keys: {"keys": {code: key}}; each key once, none that the workbench needs itself."""
     keys = asked_of(request).get("keys")
     if not isinstance(keys, dict) or set(keys) != set(DEFAULT_KEYS):

@@ -1,8 +1,9 @@
 """Bring a laboratory's calibration into the product: `manage.py register_calibration SITE.json --laboratory NAME`."""
 
 from pathlib import Path
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from leukoweb.accounts.models import Laboratory
 from leukoweb.analysis.detectors import register_calibration, switch_calibration
@@ -12,12 +13,12 @@ from leukoweb.refusals import Refused
 class Command(BaseCommand):
     help = "Take in what `python -m detection calibrate` fitted to a laboratory's stain."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("site", type=Path, help="the file that `python -m detection calibrate` wrote")
         parser.add_argument("--laboratory", required=True, help="name of the laboratory it was fitted for")
         parser.add_argument("--activate", metavar="REASON", help="use it for new runs from now on, and why")
 
-    def handle(self, *, site, laboratory, activate, **options):
+    def handle(self, *, site: Path, laboratory: str, activate: str | None, **options: Any) -> None:
         try:
             owner = Laboratory.objects.get(name=laboratory)
             calibration = register_calibration(site, owner)

@@ -1,8 +1,9 @@
 """Bring a trained detector into the product: `manage.py register_detector CARD.json`; it knows no training."""
 
 from pathlib import Path
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from leukoweb.analysis.detectors import activate_detector, adopt_detector
 
@@ -10,11 +11,11 @@ from leukoweb.analysis.detectors import activate_detector, adopt_detector
 class Command(BaseCommand):
     help = "Check a detector's weights and card, copy them into this installation and register the version."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("card", type=Path, help="the card (JSON); the weights it names lie beside it")
         parser.add_argument("--activate", metavar="REASON", help="use it for new runs from now on, and why")
 
-    def handle(self, *, card, activate, **options):
+    def handle(self, *, card: Path, activate: str | None, **options: Any) -> None:
         from detection.inference.detector import DetectorRefused
 
         try:

@@ -2,8 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from leukoweb.audit.chain import first_broken, guard_is_set
 from leukoweb.audit.models import Event
@@ -12,10 +13,10 @@ from leukoweb.audit.models import Event
 class Command(BaseCommand):
     help = "Verify the audit chain; with --head also that an exported head is still part of it."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--head", type=Path, help="a head written earlier by `manage.py audit_head`")
 
-    def handle(self, *args, head=None, **options):
+    def handle(self, *args: Any, head: Path | None = None, **options: Any) -> None:
         broken = first_broken(Event.objects.order_by("id").iterator(chunk_size=2000))
         if broken:
             raise CommandError(f"The audit chain is broken at row {broken[0]}: {broken[1]}.")

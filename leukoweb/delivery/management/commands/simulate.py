@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from contextlib import suppress
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -28,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--until", type=int, help="end after so many results; otherwise at Ctrl-C")
         parser.add_argument("--seed", type=int, default=1)
 
-    def handle(self, *args: object, **options: object) -> None:
+    def handle(self, *args: object, **options: Any) -> None:
         """Play until the results are there, or Ctrl-C."""
         asked = {name: options[name] for name in ("host", "orders", "counts", "results")}
         until = options["until"] if options["until"] is not None else sys.maxsize

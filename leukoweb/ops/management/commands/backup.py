@@ -1,8 +1,9 @@
 """Make a backup of database and images."""
 
 from pathlib import Path
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from leukoweb.ops.backup import back_up
 from leukoweb.refusals import Refused
@@ -11,10 +12,10 @@ from leukoweb.refusals import Refused
 class Command(BaseCommand):
     help = "Copy database, images and secret key into a new folder under TARGET; the product may go on running."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("target", type=Path)
 
-    def handle(self, *args, target, **options):
+    def handle(self, *args: Any, target: Path, **options: Any) -> None:
         try:
             folder = back_up(target.resolve())
         except (Refused, OSError) as reason:

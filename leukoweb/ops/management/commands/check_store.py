@@ -1,6 +1,8 @@
 """Check that database and stored images agree."""
 
-from django.core.management.base import BaseCommand, CommandError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from leukoweb.ops.store_check import orphans, problems_of_store
 from leukoweb.ops.store_check import remove_orphans as remove_files
@@ -9,14 +11,14 @@ from leukoweb.ops.store_check import remove_orphans as remove_files
 class Command(BaseCommand):
     help = "Check that every stored image has its row, every row its file, and that hashes match."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--quick", action="store_true", help="do not read the files: names and sizes only")
         parser.add_argument(
             "--remove-orphans", type=int, metavar="COUNT",
             help="remove the files without a row, if there are as many as a check before has listed",
         )  # fmt: skip
 
-    def handle(self, *args, quick=False, remove_orphans=None, **options) -> None:
+    def handle(self, *args: Any, quick: bool = False, remove_orphans: int | None = None, **options: Any) -> None:
         if remove_orphans is not None:
             files = orphans()
             if len(files) != remove_orphans:

@@ -2,9 +2,10 @@
 
 import getpass
 import secrets
+from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from leukoweb.accounts.models import Laboratory, User
@@ -15,11 +16,11 @@ from leukoweb.audit.services import record
 class Command(BaseCommand):
     help = "Make an administrator with a password that must be changed at the first sign-in; it is shown once."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
         parser.add_argument("--laboratory", default="Central Laboratory")
 
-    def handle(self, *args, username, laboratory, **options):
+    def handle(self, *args: Any, username: str, laboratory: str, **options: Any) -> None:
         password = "-".join(secrets.token_hex(2) for _ in range(5))
         try:
             with transaction.atomic():

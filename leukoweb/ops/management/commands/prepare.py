@@ -3,11 +3,12 @@
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from leukoweb.analysis.services import release_left_runs, release_lost_runs
@@ -19,11 +20,11 @@ class Command(BaseCommand):
     help = "Migrate, collect static files, make the demo accounts and the first case; safe to repeat."
     requires_system_checks = ()
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--images", type=Path, help="register a case from these images instead of drawn ones")
         parser.add_argument("--only-worker", action="store_true", help="no other worker runs: what runs now is lost")
 
-    def handle(self, *args, images=None, only_worker=False, **options):
+    def handle(self, *args: Any, images: Path | None = None, only_worker: bool = False, **options: Any) -> None:
         call_command("upgrade", verbosity=0, stdout=StringIO())
         call_command("collectstatic", interactive=False, verbosity=0)
         if only_worker:

@@ -1,8 +1,9 @@
 """Bring a backup back into an empty installation."""
 
 from pathlib import Path
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from leukoweb.ops.backup import restore
 from leukoweb.refusals import Refused
@@ -12,10 +13,10 @@ class Command(BaseCommand):
     help = "Restore a backup into this empty installation (stop web and worker first) and verify every image."
     requires_system_checks = ()
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("source", type=Path)
 
-    def handle(self, *args, source, **options):
+    def handle(self, *args: Any, source: Path, **options: Any) -> None:
         try:
             images = restore(source.resolve())
         except (Refused, OSError) as reason:

@@ -1,8 +1,9 @@
 """The command line of review.exports.export_patient; it knows no file format."""
 
 from pathlib import Path
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from leukoweb.cases.models import Patient
 from leukoweb.review.reports.exports import export_patient
@@ -11,12 +12,12 @@ from leukoweb.review.reports.exports import export_patient
 class Command(BaseCommand):
     help = "Write everything that is stored about one patient, with names: keep it as you keep the chart."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("mrn", help="medical record number")
         parser.add_argument("folder", type=Path, help="a new or empty folder")
         parser.add_argument("--laboratory", required=True, help="the laboratory's name")
 
-    def handle(self, *, mrn, folder, laboratory, **options):
+    def handle(self, *, mrn: str, folder: Path, laboratory: str, **options: Any) -> None:
         try:
             found = Patient.objects.get(mrn=mrn, laboratory__name=laboratory)
             number = export_patient(found, folder)

@@ -1,8 +1,9 @@
 """Write a laboratory's signed cases as a training set without names; it knows no training."""
 
 from pathlib import Path
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from leukoweb.accounts.models import Laboratory
 from leukoweb.review.studies.training_set import export_training_set
@@ -11,11 +12,11 @@ from leukoweb.review.studies.training_set import export_training_set
 class Command(BaseCommand):
     help = "Write the images and signed labels of a laboratory as YOLO folders without anything that names a patient."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, help="a new or empty folder")
         parser.add_argument("--laboratory", required=True, help="the laboratory's name")
 
-    def handle(self, *, folder, laboratory, **options):
+    def handle(self, *, folder: Path, laboratory: str, **options: Any) -> None:
         try:
             images = export_training_set(folder, laboratory=Laboratory.objects.get(name=laboratory))
         except Laboratory.DoesNotExist as error:

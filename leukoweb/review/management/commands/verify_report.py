@@ -1,8 +1,9 @@
 """Verify exported report bundles offline, or the whole chain of signed reports in the database; it changes nothing."""
 
 from pathlib import Path
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from leukoweb.accounts.models import Laboratory
 from leukoweb.review.models import Report
@@ -18,12 +19,12 @@ class Command(BaseCommand):
     )
     requires_system_checks: list[str] = []
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("files", nargs="*", type=Path, help="bundles that “Sealed bundle” on a report saved")
         parser.add_argument("--seal", help="the seal as printed on paper: unmasks a bundle that was sealed anew")
         parser.add_argument("--all", action="store_true", help="verify all reports and hold them against the audit")
 
-    def handle(self, *, files, seal, **options):
+    def handle(self, *, files: list[Path], seal: str | None, **options: Any) -> None:
         if not files and not options["all"]:
             raise CommandError("Name a bundle, or use --all.")
         problems = []
@@ -41,7 +42,7 @@ class Command(BaseCommand):
         if problems:
             raise CommandError(f"{len(problems)} problem{'s' if len(problems) != 1 else ''} found.")
 
-    def _chain(self, laboratory):
+    def _chain(self, laboratory: Laboratory) -> list[str]:
         """Verify every signed report of a laboratory and that each follows the one before it."""
         previous, problems = (0, FIRST), []
         signed = Report.objects.filter(case__laboratory=laboratory, state=Report.State.SIGNED).order_by("sequence")
@@ -56,7 +57,7 @@ class Command(BaseCommand):
             problems += self._say(f"report {report.pk}, version {report.version}", found)
         return problems
 
-    def _say(self, name, found):
+    def _say(self, name: str, found: list[str]) -> list[str]:
         self.stdout.write(f"{name}: {'unchanged' if not found else 'NOT what was signed'}")
         for problem in found:
             self.stdout.write(f"  {problem}")

@@ -1,0 +1,300 @@
+"""The content of a report, part by part, as it is sealed: JSON values that page, PDF, CSV, API and messages read.
+
+The keys of these types are what a signature covers, so none is renamed or taken away; what a report of an earlier
+version does not have is NotRequired. How a part is read from the case is left to content.py.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class Product(TypedDict):
+    """What made the report."""
+
+    name: str
+    version: str
+    is_research_use: bool
+
+
+class LaboratoryPart(TypedDict):
+    """Who answers for the report."""
+
+    name: str
+    address: str
+
+
+class AgePart(TypedDict):
+    """The age at collection, in numbers and as it is printed."""
+
+    days: int
+    months: int
+    years: int
+    text: str
+
+
+class PatientPart(TypedDict):
+    """The person."""
+
+    name: str
+    mrn: str
+    sex: str
+    birth_date: str | None
+    age: NotRequired[AgePart | None]  # since version 1.3
+    age_years: NotRequired[float | None]  # before
+
+
+class WbcPart(TypedDict):
+    """The analyser's white cell count."""
+
+    value: float
+    unit: str
+    source: str
+    at: str
+
+
+class SpecimenPart(TypedDict):
+    """The specimen and who registered it (S8)."""
+
+    accession_number: str
+    priority: str
+    stain: str
+    collected_at: str | None
+    received_at: str | None
+    registered_at: str | None
+    registered_by: str
+    clinical_note: str
+    requester: NotRequired[str]
+    ward: NotRequired[str]
+    copy_to: NotRequired[str]
+    specimen_type: NotRequired[str]
+    collector: NotRequired[str]
+    wbc: WbcPart | None
+
+
+class CbcPart(TypedDict):
+    """The blood count of an analyser; each value as cases/cbc.py keeps it, with its name."""
+
+    run: str
+    analyser: str
+    measured_at: str | None
+    received_at: str | None
+    is_final: bool
+    values: list[dict[str, Any]]
+    remarks: list[str]
+    warnings: list[str]
+    runs: NotRequired[int]  # how many came, where it stands in a report
+
+
+class ReportPart(TypedDict):
+    """The signer's own words and choices."""
+
+    id: int
+    version: int
+    comment: str
+    lya_meaning: str
+    smudge_as_lymphocytes: NotRequired[bool]
+    smudge_reason: NotRequired[str]
+    amends_version: int | None
+    amends_seal: str
+    amendment_reason: str
+    left_shift_comment: str
+
+
+class CodesPart(TypedDict):
+    """LOINC codes of one line, "" where there is none."""
+
+    percent: str
+    absolute: str
+
+
+class ReceiptPart(TypedDict):
+    """Who saw a flag, and when; nobody: "" and None."""
+
+    by: str
+    at: str | None
+
+
+class FlagPart(TypedDict):
+    """A flag with its receipts."""
+
+    key: str
+    title: str
+    sentence: str
+    urgency: str
+    codes: list[str]
+    is_machine_only: bool
+    bench_receipt: NotRequired[ReceiptPart]
+    acknowledged_by: str
+    acknowledged_at: str | None
+
+
+class PreviousPart(TypedDict):
+    """The person's last signed differential."""
+
+    accession_number: str
+    received_at: str | None
+    figures: dict[str, dict[str, float | None]]
+
+
+class PoliciesPart(TypedDict):
+    """The laboratory's rules that shaped the figures; `rules` is `Rules.as_dict()`."""
+
+    version: int
+    rules: dict[str, Any]
+    sentences: list[str]
+
+
+class DetectorPart(TypedDict):
+    """What read a slide."""
+
+    slide: int
+    name: str
+    version: str
+    sha256: str
+    computed_on: dict[str, Any]
+    finished_at: str | None
+
+
+class ImagePart(TypedDict):
+    """An image that was counted."""
+
+    id: int
+    slide: int
+    slide_label: str
+    is_drawn: bool
+    uploaded_by: str
+    uploaded_at: str | None
+    name: str
+    sha256: str
+    width_px: int
+    height_px: int
+    um_per_px: float | None
+    scale_method: str
+    warning: str
+
+
+class SetAsidePart(TypedDict):
+    """A slide that was left out of the count."""
+
+    slide_label: str
+    reason: str
+    by: str
+    at: str | None
+
+
+# "from" is no name of a class body.
+DecisionPart = TypedDict(
+    "DecisionPart", {"id": int, "from": str, "to": str, "reason": str, "by": str, "at": str | None}
+)
+
+
+class CellPart(TypedDict):
+    """A counted cell with every decision on it, first to last."""
+
+    id: int
+    image: int
+    box_xyxy_px: list[float]
+    detector_code: str
+    score: float | None
+    code: str
+    decisions: list[DecisionPart]
+
+
+class Verification(TypedDict):
+    """Counted cells, those that a person verified, how many the laboratory's policy asks for, and who verified."""
+
+    counted: int
+    verified: int
+    needed: int
+    by: list[str]
+
+
+class HandOverPart(TypedDict):
+    """Who gave the case to the pathologists, and when."""
+
+    by: str
+    at: str | None
+
+
+class ReadingPart(TypedDict):
+    """One blinded reading of a reference count."""
+
+    cell: int
+    by: str
+    is_second_look: bool
+    code: str
+    at: str
+    settled_code: str
+    settled_by: str
+
+
+class ReferencePart(TypedDict):
+    """A finished reference count of two readers (C1)."""
+
+    readers: list[str]
+    differential: dict[str, Any]
+    kappa: float | None
+    kappa_low: float | None
+    kappa_high: float | None
+    read_twice: int
+    disagreements: int
+    open: int
+    readings: list[ReadingPart]
+
+
+class Change(TypedDict):
+    """One thing that differs, with the value of the signed version and the new one."""
+
+    what: str
+    before: str
+    now: str
+
+
+class AmendmentPart(TypedDict):
+    """What the version before said, who signed it, and what changed (S9, S13)."""
+
+    version: int
+    signed_by: str
+    signed_at: str
+    meaning: str
+    seal: str
+    reason: str
+    changes: list[Change]
+
+
+class SignaturePart(TypedDict):
+    """The signature as it is printed (S1)."""
+
+    name: str
+    username: str
+    role: str
+    meaning: str
+    signed_at: str
+    reset: NotRequired[str]
+
+
+class Content(TypedDict):
+    """Everything that a signature covers; `differential` is `Differential.as_dict()`."""
+
+    product: Product
+    laboratory: LaboratoryPart
+    patient: PatientPart
+    specimen: SpecimenPart
+    report: ReportPart
+    counts: dict[str, int]
+    differential: dict[str, Any]
+    loinc: dict[str, CodesPart]
+    flags: list[FlagPart]
+    previous: NotRequired[PreviousPart | None]
+    limits: list[str]
+    policies: PoliciesPart
+    detectors: list[DetectorPart]
+    images: list[ImagePart]
+    set_aside: NotRequired[list[SetAsidePart]]
+    cells: list[CellPart]
+    verification: NotRequired[Verification]
+    pictures: list[int]
+    hand_over: HandOverPart | None
+    reference: ReferencePart | None
+    amendment: NotRequired[AmendmentPart | None]
+    cbc: NotRequired[CbcPart]  # where an analyser sent one
+    signature: NotRequired[SignaturePart]  # once it is signed
