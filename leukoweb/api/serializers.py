@@ -12,7 +12,6 @@ from leukoweb.cases.models import STATES, Case, Patient, Slide, SlideImage
 from leukoweb.cases.services import MOST_REASON
 from leukoweb.cases.wbc import unit_of
 from leukoweb.refusals import CODES as REFUSAL_CODES
-from leukoweb.review.cells.decisions import LABELS
 from leukoweb.review.models import Decision
 from leukoweb.review.services import wbc_warnings
 
@@ -274,16 +273,6 @@ class CellPage(serializers.Serializer):
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
     results = CellSerializer(many=True)
-
-
-class DecisionRequest(serializers.Serializer):
-    code = serializers.ChoiceField(LABELS, help_text="A type, UNI (unidentified) or NOT (not a cell).")
-    reason = serializers.CharField(required=False, allow_blank=True, max_length=2000)
-    seen_decision = serializers.IntegerField(
-        required=False, min_value=0, max_value=2**63 - 1,
-        help_text="The last decision you saw (0: none); refused with 409 when another one was made since. Left out, "
-        "only a cell that nobody else decided on is labelled.",
-    )  # fmt: skip
 
 
 class DecisionSerializer(serializers.ModelSerializer):

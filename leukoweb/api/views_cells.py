@@ -17,6 +17,7 @@ from leukoweb.api.views_cases import Door, Pages, _checked, visible_case
 from leukoweb.audit.services import record, record_read
 from leukoweb.cases.models import SIGNED, WITHDRAWN, Case, Slide
 from leukoweb.refusals import Refused
+from leukoweb.review.cells.asked import DecisionRequest
 from leukoweb.review.cells.decisions import relabel_cell
 from leukoweb.review.counting.differential import Row
 from leukoweb.review.counting.words import printed
@@ -54,13 +55,13 @@ class CellDecisions(Door):
         return Response(forms.DecisionSerializer(decisions, many=True).data)
 
     @extend_schema(
-        request=forms.DecisionRequest,
+        request=DecisionRequest,
         responses={201: forms.DecisionSerializer, 400: forms.Refusal, 404: forms.Refusal, 409: forms.Refusal},
     )
     def post(self, request: Request, pk: int) -> Response:
         """Give a cell a label; the label it has already confirms it."""
         cell = _visible_cell(request, pk)
-        asked = _checked(forms.DecisionRequest, request.data)
+        asked = _checked(DecisionRequest, request.data)
         seen = asked.get("seen_decision")
         if seen is None:
             # Nothing was said to be seen: another reader's decision is not overwritten unseen.

@@ -7,48 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from rest_framework import serializers
-
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case, SlideImage
 from leukoweb.refusals import Refused
 from leukoweb.review.cells import decisions
+from leukoweb.review.cells.asked import ADD, REDO, UNDO
 from leukoweb.review.models import Decision
-
-MOST_DECISIONS = 200
-LABEL, ADD, UNDO, REDO = "label", "add", "undo", "redo"
-BIGGEST_KEY = 2**63 - 1
-
-
-class Asked(serializers.Serializer):
-    """One decision as the page sends it; `key` is chosen by the page and sent again when an answer is lost."""
-
-    key = serializers.UUIDField()
-    act = serializers.ChoiceField((LABEL, ADD, UNDO, REDO))
-    code = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=20)
-    reason = serializers.CharField(required=False, allow_blank=True, max_length=500)
-    cells = serializers.DictField(
-        child=serializers.IntegerField(min_value=0, max_value=BIGGEST_KEY, allow_null=True),
-        required=False,
-        help_text="The key of each cell, and the last decision that was shown with it (0: none).",
-    )
-    image = serializers.IntegerField(required=False, min_value=1, max_value=BIGGEST_KEY)
-    box = serializers.ListField(
-        child=serializers.FloatField(min_value=-1e6, max_value=1e6), required=False, min_length=4, max_length=4
-    )
-
-    def validate_cells(self, cells: dict[str, int | None]) -> dict[int, int | None]:
-        """Read the keys of the cells as numbers."""
-        if not all(key.isascii() and key.isdigit() and int(key) <= BIGGEST_KEY for key in cells):
-            raise serializers.ValidationError("A key of a cell is a number.")
-        return {int(key): seen for key, seen in cells.items()}
-
-
-class AskedBatch(serializers.Serializer):
-    """The decisions of a request, in the order in which they were made."""
-
-    decisions = serializers.ListField(child=Asked(), min_length=1, max_length=MOST_DECISIONS)
 
 
 @dataclass

@@ -121,7 +121,7 @@ class FlagPart(TypedDict):
     sentence: str
     urgency: str
     codes: list[str]
-    is_machine_only: bool
+    is_machine_only: NotRequired[bool]
     bench_receipt: NotRequired[ReceiptPart]
     acknowledged_by: str
     acknowledged_at: str | None

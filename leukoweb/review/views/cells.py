@@ -18,7 +18,8 @@ from leukoweb.cases.models import Case, Slide
 from leukoweb.given import json_of
 from leukoweb.refusals import Refused
 from leukoweb.review.cells import decisions as doors
-from leukoweb.review.cells.batches import AskedBatch, make_decisions
+from leukoweb.review.cells.asked import AskedBatch
+from leukoweb.review.cells.batches import make_decisions
 from leukoweb.review.cells.lists import (
     after_change,
     cells_for_json,

@@ -1,0 +1,54 @@
+"""What a request that decides on cells must hold: a batch from a page, one label from a program; it stores nothing.
+
+Both are read here and nowhere else; what may be decided is the business of decisions.py.
+"""
+
+from rest_framework import serializers
+
+from leukoweb.given import LARGEST_KEY
+from leukoweb.review.cells.decisions import LABELS
+
+MOST_DECISIONS = 200
+LABEL, ADD, UNDO, REDO = "label", "add", "undo", "redo"
+
+
+class Asked(serializers.Serializer):
+    """One decision as the page sends it; `key` is chosen by the page and sent again when an answer is lost."""
+
+    key = serializers.UUIDField()
+    act = serializers.ChoiceField((LABEL, ADD, UNDO, REDO))
+    code = serializers.CharField(required=False, allow_null=True, allow_blank=True, max_length=20)
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=500)
+    cells = serializers.DictField(
+        child=serializers.IntegerField(min_value=0, max_value=LARGEST_KEY, allow_null=True),
+        required=False,
+        help_text="The key of each cell, and the last decision that was shown with it (0: none).",
+    )
+    image = serializers.IntegerField(required=False, min_value=1, max_value=LARGEST_KEY)
+    box = serializers.ListField(
+        child=serializers.FloatField(min_value=-1e6, max_value=1e6), required=False, min_length=4, max_length=4
+    )
+
+    def validate_cells(self, cells: dict[str, int | None]) -> dict[int, int | None]:
+        """Read the keys of the cells as numbers."""
+        if not all(key.isascii() and key.isdigit() and int(key) <= LARGEST_KEY for key in cells):
+            raise serializers.ValidationError("A key of a cell is a number.")
+        return {int(key): seen for key, seen in cells.items()}
+
+
+class AskedBatch(serializers.Serializer):
+    """The decisions of a request, in the order in which they were made."""
+
+    decisions = serializers.ListField(child=Asked(), min_length=1, max_length=MOST_DECISIONS)
+
+
+class DecisionRequest(serializers.Serializer):
+    """One label for one cell, as a program sends it."""
+
+    code = serializers.ChoiceField(LABELS, help_text="A type, UNI (unidentified) or NOT (not a cell).")
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+    seen_decision = serializers.IntegerField(
+        required=False, min_value=0, max_value=LARGEST_KEY,
+        help_text="The last decision you saw (0: none); refused with 409 when another one was made since. Left out, "
+        "only a cell that nobody else decided on is labelled.",
+    )  # fmt: skip
