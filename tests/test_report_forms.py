@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from types import UnionType
 from typing import Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -11,6 +12,7 @@ from django.urls import reverse
 from django.utils.html import strip_tags
 from pypdf import PdfReader
 
+from detection.cell_types import BY_CODE, CODES
 from leukoweb.review.cells.decisions import current_cells, relabel_cells
 from leukoweb.review.models import Report
 from leukoweb.review.reports.files import file_of
@@ -60,6 +62,8 @@ def printed(path, value):
     text = str(value)
     if path.endswith("_at") or path.endswith(".at"):
         return text[:16].replace("T", " ")
+    if path == "flags.codes":
+        return BY_CODE[value].short
     named = {"patient.sex": SEX, "specimen.priority": PRIORITY, "specimen.wbc.unit": {"10*9/L": "× 10⁹/L"}}
     return named.get(path, {}).get(value, text)
 
@@ -110,6 +114,20 @@ def test_every_leaf_of_the_content_is_on_the_page_and_in_the_pdf(amended):
     ]
     assert absent == []
     assert {path.split(".")[0] for path, _ in leaves(report.content)} >= {"amendment", "detectors", "images", "flags"}
+
+
+def test_page_and_paper_name_the_types_and_show_no_code(amended):
+    """Research codes are for exports and the API."""
+    report, client = amended
+    pages = {
+        name: reverse(name, args=[key]) for name, key in (("report_detail", report.pk), ("case_detail", report.case_id))
+    }
+    texts = {name: client.get(address).content.decode() for name, address in pages.items()}
+    texts = {name: strip_tags(re.sub("<script.*?</script>", "", text, flags=re.DOTALL)) for name, text in texts.items()}
+    pdf = PdfReader(io.BytesIO(client.get(reverse("report_pdf", args=[report.pk])).content))
+    texts["pdf"] = " ".join(page.extract_text() for page in pdf.pages)
+    shown = {name: sorted(set(re.findall(r"\w+", text)) & set(CODES)) for name, text in texts.items()}
+    assert shown == {name: [] for name in texts}
 
 
 def test_an_amended_report_prints_old_and_new_values_and_who_signed_version_1_and_when(amended, pathologist):

@@ -70,7 +70,7 @@ def slide_progress(request: HttpRequest, pk: int) -> HttpResponse:
     slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
     shown = progress_of(slide)
     answer = render(request, "analysis/_slide_progress.html", shown)
-    if shown["run"].state == Run.State.DONE:
+    if not shown["is_waiting"]:  # done or failed
         answer["HX-Trigger"] = "slide-done"  # the page then exchanges its live part, without being loaded again
     return answer
 

@@ -1,7 +1,11 @@
 // Copies a text of the page to the clipboard, by button or by the key C; it knows nothing of what the text says.
+
+import { around, readJson } from "./page.js";
+
+/** @param {string} id of the JSON with the text */
 export function copyFrom(id) {
   async function copy() {
-    const text = JSON.parse(document.getElementById(id)?.textContent ?? "null");
+    const text = readJson(id);
     const button = document.querySelector(`[data-copy="${id}"]`);
     if (!text || !button) return;
     try {
@@ -20,9 +24,9 @@ export function copyFrom(id) {
     button.append(said);
     setTimeout(() => said.remove(), 1500);
   }
-  document.addEventListener("click", (event) => event.target.closest(`[data-copy="${id}"]`) && copy());
+  document.addEventListener("click", (event) => around(event, `[data-copy="${id}"]`) && copy());
   document.addEventListener("keydown", (event) => {
     if (event.key.toLowerCase() !== "c" || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (!event.target.closest("input, textarea, select, [contenteditable]")) copy();
+    if (!around(event, "input, textarea, select, [contenteditable]")) copy();
   });
 }

@@ -1,11 +1,17 @@
 // The cells of a case as this page holds them: what is selected, and the one way to change a label.
 // It asks the server and keeps the queue of decisions; it does not know how cells are drawn.
 
+import { Census } from "./census.js";
 import { csrfToken } from "./csrf.js";
+import { Order } from "./order.js";
 import { Pending } from "./pending.js";
 
-/** @typedef {import("./pending.js").Cell} Cell */
-/** @typedef {import("./pending.js").Outcome} Outcome */
+/** @typedef {import("./types.js").Act} Act */
+/** @typedef {import("./types.js").Box} Box */
+/** @typedef {import("./types.js").Cell} Cell */
+/** @typedef {import("./types.js").Outcome} Outcome */
+/** @typedef {import("./types.js").SlideImage} SlideImage */
+/** @typedef {import("./types.js").Summary} Summary */
 
 const SEND_AFTER_MS = 90; // longer than a scanner needs for its next character: until then a decision can be retracted
 const RETRY_AFTER_MS = [1000, 2000, 4000, 8000, 15000];
@@ -26,15 +32,21 @@ export class Desk extends EventTarget {
     this.pending = new Pending();
     /** @type {Map<number, Cell>} */
     this.cells = new Map();
-    /** @type {Map<number, any>} */
+    /** @type {Map<number, SlideImage>} */
     this.images = new Map();
+    /** Image to its cells. @type {Map<number, number[]>} */
+    this.onImage = new Map();
+    /** Cell to its number within the case, from 1. @type {Map<number, number>} */
+    this.numbers = new Map();
+    this.census = new Census();
+    this.order = new Order(); // of the cells that a person must see alone
     /** @type {Set<number>} */
     this.selected = new Set();
     /** @type {number | null} */
     this.current = null;
-    /** @type {any} */
+    /** @type {Summary | null} */
     this.summary = null;
-    /** @type {Record<string, any>} */
+    /** @type {Record<string, import("./types.js").Evidence>} */
     this.evidence = {};
     this.lastDecision = 0;
     /** @type {"saved" | "saving" | "offline" | "signed out"} */
@@ -53,11 +65,15 @@ export class Desk extends EventTarget {
   /** @param {boolean} isPoll nobody asked for it: no activity of a person */
   async load(isPoll = false) {
     const loaded = await this.#ask(this.urls.cells, undefined, isPoll ? { "X-LeukoWeb-Poll": "1" } : {});
-    this.images = new Map(loaded.images.map((/** @type {any} */ image) => [image.id, image]));
+    this.images = new Map(loaded.images.map((/** @type {SlideImage} */ image) => [image.id, image]));
     this.pending.store(loaded.cells);
-    this.cells = new Map(loaded.cells.map((/** @type {Cell} */ cell) => [cell.id, cell]));
+    this.cells = new Map();
+    this.census = new Census();
+    this.onImage = new Map([...this.images.keys()].map((image) => [image, []]));
+    this.numbers = new Map();
+    for (const cell of loaded.cells) this.#put(cell);
     this.#noteLast(loaded.cells);
-    this.summary = loaded.summary;
+    this.#take(loaded.summary);
     this.evidence = loaded.evidence;
     this.#say("loaded");
     this.#say("summary");
@@ -88,12 +104,13 @@ export class Desk extends EventTarget {
     this.#say("selected");
   }
 
-  /** Cells that a person must see alone, in the server's order by what they could change. */
-  needingLook() {
-    return /** @type {number[]} */ (this.summary?.order ?? []).filter((id) => {
-      const cell = this.cells.get(id);
-      return cell && !cell.decided;
-    });
+  /**
+   * The cells of one image.
+   * @param {number} image
+   * @returns {Cell[]}
+   */
+  cellsOn(image) {
+    return (this.onImage.get(image) ?? []).map((id) => /** @type {Cell} */ (this.cells.get(id)));
   }
 
   /** How many decisions the server has not confirmed yet. */
@@ -182,14 +199,14 @@ export class Desk extends EventTarget {
   }
 
   /**
-   * @param {Omit<import("./pending.js").Act, "key">} act
+   * @param {Omit<Act, "key">} act
    * @returns {Promise<Outcome>}
    */
   #outcomeOf(act) {
     return new Promise((resolve) => this.waiters.set(this.#enqueue(act), resolve));
   }
 
-  /** @param {Omit<import("./pending.js").Act, "key">} act */
+  /** @param {Omit<Act, "key">} act */
   #enqueue(act) {
     const key = crypto.randomUUID?.() ?? randomKey();
     this.pending.push({ ...act, key });
@@ -228,14 +245,14 @@ export class Desk extends EventTarget {
   /**
    * @param {Outcome[]} outcomes
    * @param {Cell[]} changed
-   * @param {any} summary
+   * @param {Summary | null} summary
    */
   #settle(outcomes, changed, summary) {
     const acts = new Map(this.pending.acts.map((act) => [act.key, act]));
     const labelled = outcomes.flatMap((outcome) => acts.get(outcome.key)?.ids ?? []);
     const dropped = this.pending.settle(outcomes, changed);
     this.#noteLast(changed);
-    this.summary = summary;
+    if (summary) this.#take(summary);
     this.#show([...new Set([...labelled, ...changed.map((cell) => cell.id)])]);
     this.#say("summary");
     for (const outcome of outcomes) {
@@ -276,20 +293,37 @@ export class Desk extends EventTarget {
     this.#say("saving");
   }
 
-  /** @param {{ changed: Cell[], summary: any }} answer */
+  /** @param {{ changed: Cell[], summary: Summary }} answer */
   #receive(answer) {
     this.#noteLast(answer.changed);
     this.pending.store(answer.changed);
-    this.summary = answer.summary;
+    this.#take(answer.summary);
     this.#show(answer.changed.map((cell) => cell.id));
     this.#say("summary");
+  }
+
+  /** @param {Cell} cell */
+  #put(cell) {
+    const before = this.cells.get(cell.id);
+    this.cells.set(cell.id, cell);
+    this.census.replace(before, cell);
+    this.order.mark(cell.id, !cell.decided);
+    if (before) return;
+    this.numbers.set(cell.id, this.cells.size);
+    this.onImage.get(cell.image)?.push(cell.id);
+  }
+
+  /** @param {Summary} summary */
+  #take(summary) {
+    this.summary = summary;
+    this.order.set(summary.order, (id) => !(this.pending.shown(id)?.decided ?? true));
   }
 
   /** @param {number[]} ids */
   #show(ids) {
     for (const id of ids) {
       const cell = this.pending.shown(id);
-      if (cell) this.cells.set(id, cell);
+      if (cell) this.#put(cell);
     }
     this.#say("changed", { ids });
   }
@@ -341,27 +375,4 @@ function randomKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
-}
-
-/** @param {string} id */
-export function readJson(id) {
-  return JSON.parse(/** @type {HTMLElement} */ (document.getElementById(id)).textContent ?? "");
-}
-
-/**
- * One element with properties and children; text only, never markup.
- * @param {string} tag
- * @param {Record<string, any>} properties
- * @param {...(Node | string)} children
- * @returns {any}
- */
-export function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name === "dataset") Object.assign(element.dataset, value);
-    else if (name in element && name !== "role" && name !== "list") /** @type {any} */ (element)[name] = value;
-    else element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
 }

@@ -1,33 +1,44 @@
 // The field view: one image of a smear in OpenSeadragon with the boxes of its cells on a canvas above it.
 // It knows boxes, types and colours; it does not know decisions.
 
-const NUCLEUS = "#b8860b";
+import { drawBox, drawDraft, drawNucleus, drawScaleBar } from "./boxes.js";
+import { cellAt, uncovered } from "./places.js";
+
+/** @typedef {import("./types.js").Box} Box */
+/** @typedef {import("./types.js").Cell} Cell */
+/** @typedef {import("./types.js").SlideImage} SlideImage */
 
 // It warns of every tile that arrives after another image was opened, which is what happens here all the time.
-OpenSeadragon.console = { ...OpenSeadragon.console, error: (...words) => console.error(...words), warn: () => {} };
-
-// The nuclei that no box covers: those of the stain check without the cells that readers have added since.
-export function uncovered(image, cells) {
-  const added = cells.filter((cell) => cell.added && cell.code !== "NOT");
-  return image.nuclei.filter(([x1, y1, x2, y2]) => {
-    const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
-    return !added.some(({ box }) => x > box[0] && x < box[2] && y > box[1] && y < box[3]);
-  });
-}
+OpenSeadragon.console = { ...OpenSeadragon.console, error: (/** @type {unknown[]} */ ...words) => console.error(...words), warn: () => {} };
 
 export class Field extends EventTarget {
+  /**
+   * @param {HTMLElement} element
+   * @param {import("./types.js").Types} types
+   */
   constructor(element, types) {
     super();
     this.types = types;
+    /** @type {SlideImage | null} */
     this.image = null;
-    this.cells = [];
+    /** @type {Map<number, Cell>} */
+    this.cells = new Map();
+    /** @type {Set<number>} */
     this.selected = new Set();
+    /** @type {Set<string>} codes whose boxes are not drawn */
     this.hidden = new Set();
+    /** @type {Box[]} */
     this.nuclei = [];
     this.nucleus = -1;
+    /** @type {Cell | null} */
     this.hovered = null;
+    /** @type {Box | null} a box that is being placed */
     this.draft = null;
     this.isDrawing = false;
+    this.isBare = false;
+    this.frame = 0;
+    /** @type {(() => void) | null} */
+    this.afterOpen = null;
     this.viewer = OpenSeadragon({
       element,
       drawer: "canvas",
@@ -50,13 +61,13 @@ export class Field extends EventTarget {
     this.tip.className = "field-tip";
     this.tip.hidden = true;
     this.viewer.container.append(this.canvas, this.tip);
-    this.viewer.addHandler("canvas-key", (event) => {
+    this.viewer.addHandler("canvas-key", (/** @type {any} */ event) => {
       event.preventDefaultAction = true; // the page has keys of its own
     });
-    this.viewer.addHandler("update-viewport", () => this.draw());
+    this.viewer.addHandler("update-viewport", () => this.#paint());
     this.viewer.addHandler("resize", () => this.draw());
     this.viewer.addHandler("open", () => this.#afterOpen());
-    this.viewer.addHandler("canvas-click", (event) => {
+    this.viewer.addHandler("canvas-click", (/** @type {any} */ event) => {
       if (!event.quick || this.isDrawing) return;
       const cell = this.#at(event.position);
       if (cell) {
@@ -65,22 +76,27 @@ export class Field extends EventTarget {
       }
     });
     const host = this.viewer.container;
-    host.addEventListener("pointermove", (event) => this.#hover(event));
+    host.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => this.#hover(event));
     host.addEventListener("pointerleave", () => this.#hover(null));
     this.canvas.addEventListener("pointerdown", (event) => this.#startBox(event));
     this.viewer.canvas.setAttribute("role", "application");
     this.viewer.canvas.setAttribute("aria-label", "Field of the smear; the cells are listed in the gallery");
   }
 
+  /**
+   * Show an image; `then` runs when it is open.
+   * @param {SlideImage} image
+   * @param {Cell[]} cells
+   * @param {(() => void) | null} then
+   */
   show(image, cells, then = null) {
-    this.cells = cells;
-    this.nuclei = uncovered(image, cells);
     if (this.image?.id === image.id) {
       then?.();
       this.draw();
       return;
     }
     this.image = image;
+    this.#take(cells);
     this.nucleus = -1;
     this.afterOpen = then;
     const top = Math.ceil(Math.log2(Math.max(image.width, image.height)));
@@ -91,27 +107,56 @@ export class Field extends EventTarget {
       tileOverlap: 0,
       minLevel: Math.max(top - 5, 0),
       maxLevel: top,
-      getTileUrl: (level, x, y) => `${image.tiles}${level}/${x}_${y}.jpg`,
+      getTileUrl: (/** @type {number} */ level, /** @type {number} */ x, /** @type {number} */ y) => `${image.tiles}${level}/${x}_${y}.jpg`,
     });
   }
 
-  setCells(cells) {
-    this.cells = cells;
-    this.nuclei = uncovered(this.image, cells);
+  /**
+   * Take the shown image and its cells anew, as the server has sent them again.
+   * @param {SlideImage} image
+   * @param {Cell[]} cells
+   */
+  reload(image, cells) {
+    this.image = image;
+    this.#take(cells);
     this.draw();
   }
 
+  /**
+   * Show changed or added cells of the image.
+   * @param {Cell[]} cells
+   */
+  update(cells) {
+    for (const cell of cells) this.cells.set(cell.id, cell);
+    if (this.image && cells.some((cell) => cell.added)) this.nuclei = uncovered(this.image, [...this.cells.values()]);
+    this.draw();
+  }
+
+  /**
+   * Show the image without boxes and marks.
+   * @param {boolean} isBare
+   */
+  bare(isBare) {
+    this.isBare = isBare;
+    this.draw();
+  }
+
+  /** @param {Set<number>} ids */
   select(ids) {
     this.selected = ids;
     this.draw();
   }
 
+  /** @param {Set<string>} codes */
   hide(codes) {
     this.hidden = codes;
     this.draw();
   }
 
-  // Bring a box to the middle; `widthUm` of the smear around it are shown.
+  /**
+   * Bring a box to the middle.
+   * @param {Box} box
+   */
   centre(box, { isNear = false, isImmediate = false } = {}) {
     if (!this.viewer.isOpen()) return;
     const [x1, y1, x2, y2] = box;
@@ -121,7 +166,10 @@ export class Field extends EventTarget {
     view.fitBounds(view.imageToViewportRectangle(x - side / 2, y - side / 2, side, side), isImmediate);
   }
 
-  // Move only as far as is needed to see a box.
+  /**
+   * Move only as far as is needed to see a box.
+   * @param {Box} box
+   */
   reveal(box) {
     if (!this.viewer.isOpen()) return;
     const view = this.viewer.viewport;
@@ -135,17 +183,22 @@ export class Field extends EventTarget {
     if (this.viewer.isOpen()) this.viewer.viewport.goHome();
   }
 
+  /** @param {number} factor */
   zoom(factor) {
     if (this.viewer.isOpen()) this.viewer.viewport.zoomBy(factor).applyConstraints();
   }
 
+  /** @param {number} index */
   showNucleus(index) {
     this.nucleus = index;
     if (index >= 0) this.centre(this.nuclei[index], { isNear: true });
     this.draw();
   }
 
-  // A box to place: drawn with the mouse, or moved by arrow keys from the middle of what is seen.
+  /**
+   * Begin a box to place: drawn with the mouse, or moved by arrow keys from the middle of what is seen.
+   * @param {Box | null} box
+   */
   startDraft(box = null) {
     this.isDrawing = true; // from now on a type's key means the new cell, also while the image still opens
     this.draft = box && [...box];
@@ -155,6 +208,11 @@ export class Field extends EventTarget {
     else this.viewer.addOnceHandler("open", () => this.isDrawing && this.#placeDraft());
   }
 
+  /**
+   * @param {number} dx
+   * @param {number} dy
+   * @param {boolean} isSize whether its size changes, not its place
+   */
   moveDraft(dx, dy, isSize) {
     if (!this.draft) return;
     const step = 6 / this.#transform().scale;
@@ -176,101 +234,53 @@ export class Field extends EventTarget {
     return box;
   }
 
+  /** Draw boxes and marks before the next picture of the screen: once, however much has changed. */
   draw() {
+    if (!this.frame) this.frame = requestAnimationFrame(() => this.#paint());
+  }
+
+  #paint() {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    const { pen, width, height } = this.#cleared();
+    if (!this.image || !this.viewer.isOpen() || !this.viewer.world.getItemCount()) return;
+    const { scale, left, top } = this.#transform();
+    const place = (/** @type {Box} */ [x1, y1, x2, y2]) => ({ x: x1 * scale + left, y: y1 * scale + top, w: (x2 - x1) * scale, h: (y2 - y1) * scale });
+    if (!this.isBare) {
+      const above = [];
+      for (const cell of this.cells.values()) {
+        if (this.hidden.has(cell.code)) continue;
+        const at = place(cell.box);
+        if (at.x > width || at.y > height || at.x + at.w < 0 || at.y + at.h < 0) continue;
+        if (this.selected.has(cell.id) || cell === this.hovered) above.push(cell);
+        else drawBox(pen, cell, this.types.get(cell.code), at, false);
+      }
+      for (const cell of above) drawBox(pen, cell, this.types.get(cell.code), place(cell.box), true);
+      if (this.nucleus >= 0) this.nuclei.forEach((box, index) => drawNucleus(pen, place(box), index === this.nucleus));
+      if (this.draft) drawDraft(pen, place(this.draft));
+    }
+    drawScaleBar(pen, this.image.um_per_px ? scale / this.image.um_per_px : null, height);
+  }
+
+  #cleared() {
     const host = this.viewer.container;
     const ratio = devicePixelRatio || 1;
     const [width, height] = [host.clientWidth, host.clientHeight];
+    const pen = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(height * ratio)) {
       this.canvas.width = Math.round(width * ratio);
       this.canvas.height = Math.round(height * ratio);
     }
-    const pen = this.canvas.getContext("2d");
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
-    if (!this.viewer.isOpen() || !this.viewer.world.getItemCount()) return;
-    const { scale, left, top } = this.#transform();
-    const place = ([x1, y1, x2, y2]) => [x1 * scale + left, y1 * scale + top, (x2 - x1) * scale, (y2 - y1) * scale];
-    const later = [];
-    for (const cell of this.cells) {
-      if (this.hidden.has(cell.code)) continue;
-      const [x, y, w, h] = place(cell.box);
-      if (x > width || y > height || x + w < 0 || y + h < 0) continue;
-      if (this.selected.has(cell.id) || cell === this.hovered) later.push([cell, x, y, w, h]);
-      else this.#box(pen, cell, x, y, w, h, false);
-    }
-    for (const [cell, x, y, w, h] of later) this.#box(pen, cell, x, y, w, h, true);
-    this.nuclei.forEach((box, index) => {
-      if (this.nucleus < 0) return;
-      const [x, y, w, h] = place(box);
-      pen.setLineDash(index === this.nucleus ? [] : [4, 4]);
-      pen.lineWidth = index === this.nucleus ? 3 : 1.5;
-      pen.strokeStyle = index === this.nucleus ? "#ffd54a" : NUCLEUS;
-      pen.beginPath();
-      pen.ellipse(x + w / 2, y + h / 2, w * 0.75 + 3, h * 0.75 + 3, 0, 0, 2 * Math.PI);
-      pen.stroke();
-    });
-    pen.setLineDash([]);
-    if (this.draft) {
-      const [x, y, w, h] = place(this.draft);
-      pen.lineWidth = 4;
-      pen.strokeStyle = "#000";
-      pen.strokeRect(x, y, w, h);
-      pen.lineWidth = 2;
-      pen.strokeStyle = "#ffd54a";
-      pen.strokeRect(x, y, w, h);
-    }
-    this.#scaleBar(pen, scale, height);
+    return { pen, width, height };
   }
 
-  #box(pen, cell, x, y, w, h, isSelected) {
-    const color = this.types.get(cell.code)?.color ?? "#555";
-    if (isSelected) {
-      pen.lineWidth = 6;
-      pen.strokeStyle = "#fff";
-      pen.setLineDash([]);
-      pen.strokeRect(x - 2, y - 2, w + 4, h + 4);
-    }
-    pen.lineWidth = isSelected ? 3.5 : 2;
-    pen.setLineDash(cell.look.length && !isSelected ? [5, 3] : []);
-    pen.strokeStyle = color;
-    pen.strokeRect(x - (isSelected ? 2 : 0), y - (isSelected ? 2 : 0), w + (isSelected ? 4 : 0), h + (isSelected ? 4 : 0));
-    pen.setLineDash([]);
-    if (w < 9 && !isSelected) return;
-    const size = isSelected ? 13 : w < 26 ? 9 : 11;
-    pen.font = `600 ${size}px system-ui, sans-serif`;
-    const short = this.types.get(cell.code)?.short ?? cell.code;
-    const text = cell.decided ? `${short} ✓` : short;
-    const wide = pen.measureText(text).width + 6;
-    const high = size + 4;
-    const below = y - high < 0 ? y + h : y - high;
-    pen.fillStyle = color;
-    pen.fillRect(x - 1, below, wide, high);
-    pen.fillStyle = "#fff";
-    pen.textBaseline = "middle";
-    pen.fillText(text, x + 2, below + high / 2 + 0.5);
-  }
-
-  #scaleBar(pen, scale, height) {
-    if (!this.image.um_per_px) return this.#label(pen, "scale unknown", height);
-    const perUm = scale / this.image.um_per_px;
-    const um = [5, 10, 20, 50, 100, 200, 500].find((value) => value * perUm >= 50) ?? 1000;
-    const wide = um * perUm;
-    pen.fillStyle = "rgba(255,255,255,.85)";
-    pen.fillRect(8, height - 30, wide + 12, 22);
-    pen.fillStyle = "#1c1a20";
-    pen.fillRect(14, height - 14, wide, 3);
-    pen.font = "600 11px system-ui, sans-serif";
-    pen.textBaseline = "alphabetic";
-    pen.fillText(`${um} µm`, 14, height - 17);
-  }
-
-  #label(pen, text, height) {
-    pen.font = "600 12px system-ui, sans-serif";
-    pen.fillStyle = "rgba(255,255,255,.85)";
-    pen.fillRect(8, height - 28, pen.measureText(text).width + 12, 20);
-    pen.fillStyle = "#1c1a20";
-    pen.textBaseline = "middle";
-    pen.fillText(text, 14, height - 18);
+  /** @param {Cell[]} cells */
+  #take(cells) {
+    this.cells = new Map(cells.map((cell) => [cell.id, cell]));
+    this.hovered = null;
+    this.nuclei = this.image ? uncovered(this.image, cells) : [];
   }
 
   #placeDraft() {
@@ -282,9 +292,12 @@ export class Field extends EventTarget {
     this.draw();
   }
 
-  // As wide as the cells that are boxed on this image already; else an eighth of what is seen.
+  /**
+   * As wide as the cells that are boxed on this image already; else an eighth of what is seen.
+   * @param {{ width: number, height: number }} seen
+   */
   #sideOfACell(seen) {
-    const sides = this.cells.map(({ box }) => Math.max(box[2] - box[0], box[3] - box[1])).sort((a, b) => a - b);
+    const sides = [...this.cells.values()].map(({ box }) => Math.max(box[2] - box[0], box[3] - box[1])).sort((a, b) => a - b);
     return sides.length ? sides[Math.floor(sides.length / 2)] : Math.min(seen.width, seen.height) / 8;
   }
 
@@ -295,28 +308,21 @@ export class Field extends EventTarget {
     return { scale: (far.x - origin.x) / 1000, left: origin.x, top: origin.y };
   }
 
+  /** @param {PointerEvent} event */
   #toImage(event) {
     const frame = this.viewer.container.getBoundingClientRect();
     const { scale, left, top } = this.#transform();
     return [(event.clientX - frame.left - left) / scale, (event.clientY - frame.top - top) / scale];
   }
 
+  /** @param {{ x: number, y: number }} position */
   #at(position) {
     const { scale, left, top } = this.#transform();
-    const [x, y] = [(position.x - left) / scale, (position.y - top) / scale];
-    const margin = 3 / scale;
-    let best = null;
-    let least = Infinity;
-    for (const cell of this.cells) {
-      const [x1, y1, x2, y2] = cell.box;
-      if (this.hidden.has(cell.code)) continue;
-      if (x < x1 - margin || x > x2 + margin || y < y1 - margin || y > y2 + margin) continue;
-      const far = (x - (x1 + x2) / 2) ** 2 + (y - (y1 + y2) / 2) ** 2;
-      if (far < least) [best, least] = [cell, far];
-    }
-    return best;
+    const shown = [...this.cells.values()].filter((cell) => !this.hidden.has(cell.code));
+    return cellAt(shown, (position.x - left) / scale, (position.y - top) / scale, 3 / scale);
   }
 
+  /** @param {PointerEvent | null} event */
   #hover(event) {
     if (!event || this.isDrawing || !this.viewer.isOpen() || !this.viewer.world.getItemCount()) {
       this.tip.hidden = true;
@@ -336,19 +342,20 @@ export class Field extends EventTarget {
     this.tip.hidden = !cell;
     this.viewer.canvas.classList.toggle("is-on-cell", Boolean(cell));
     if (!cell) return;
-    const name = this.types.get(cell.code)?.label ?? cell.code;
+    const name = this.types.get(cell.code).label;
     const score = cell.score === null ? "added by a reader" : `score ${cell.score.toFixed(2)}`;
     this.tip.textContent = `${name} · ${score}${cell.look.length ? ` · ${cell.look.join(", ")}` : ""}`;
     this.tip.style.left = `${Math.max(Math.min(position.x + 14, frame.width - this.tip.offsetWidth - 4), 0)}px`;
     this.tip.style.top = `${Math.min(position.y + 16, frame.height - 30)}px`;
   }
 
+  /** @param {PointerEvent} event */
   #startBox(event) {
     if (!this.isDrawing || event.button !== 0) return;
     event.preventDefault();
     const [x, y] = this.#toImage(event);
     this.canvas.setPointerCapture(event.pointerId);
-    const move = (moved) => {
+    const move = (/** @type {PointerEvent} */ moved) => {
       const [x2, y2] = this.#toImage(moved);
       this.draft = [Math.min(x, x2), Math.min(y, y2), Math.max(x, x2), Math.max(y, y2)];
       this.draw();
@@ -369,6 +376,10 @@ export class Field extends EventTarget {
     this.#say("opened");
   }
 
+  /**
+   * @param {string} name
+   * @param {object} detail
+   */
   #say(name, detail = {}) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }

@@ -1,175 +1,178 @@
-// The gallery: pictures of all cells, grouped by type; selection by mouse, rubber band and keys, dragging between types.
+// The gallery: pictures of all cells, grouped by type; what is chosen, and where the arrow keys lead.
 // It knows the desk's cells and selection; it does not know fields or reports.
 
-import { make } from "./desk.js";
+import { Census } from "./census.js";
+import { acceptDrops, listenToMouse } from "./gallery_mouse.js";
+import { Hints } from "./hints.js";
+import { around, make } from "./page.js";
 import { Pictures } from "./pictures.js";
+import { Seen } from "./seen.js";
+import { sorted } from "./sorting.js";
 
-const SEEN_AFTER_MS = 600; // a page may be confirmed only after it stood before the reader for a moment
-const STOOD_MS = 150; // a cell among several is decided only after its picture was on the screen for so long
-const SEEN_PART = 0.6; // of a picture, below the heading of its type
-const LETTERS = [..."asdfghjklqwertyuiopzxcvbnm1234567890"];
-
-const SORTS = {
-  attention: (a, b, rank) => (rank.get(a.id) ?? 1e9) - (rank.get(b.id) ?? 1e9) || scoreOf(a) - scoreOf(b),
-  score: (a, b) => scoreOf(b) - scoreOf(a),
-  doubt: (a, b) => scoreOf(a) - scoreOf(b),
-  changed: (a, b) => disagrees(b) - disagrees(a) || scoreOf(a) - scoreOf(b),
-  size: (a, b) => sizeOf(b) - sizeOf(a),
-  slide: (a, b) => a.image - b.image || a.box[1] - b.box[1] || a.box[0] - b.box[0],
-};
-
-const scoreOf = (cell) => cell.score ?? 1;
-const disagrees = (cell) => Number(cell.decided && cell.said !== cell.code);
-const sizeOf = (cell) => (cell.box[2] - cell.box[0]) * (cell.box[3] - cell.box[1]);
+/** @typedef {import("./types.js").Cell} Cell */
+/** @typedef {import("./types.js").CellType} CellType */
+/** @typedef {import("./types.js").Types} Types */
+/** @typedef {{ code: string, section: HTMLElement, list: HTMLElement, count: HTMLElement, open: HTMLElement, evidence: HTMLElement }} Group */
 
 export class Gallery extends EventTarget {
-  constructor(root, desk, types, { canChange = true } = {}) {
+  /**
+   * @param {HTMLElement} root
+   * @param {import("./desk.js").Desk} desk
+   * @param {Types} types
+   * @param {boolean} canChange
+   */
+  constructor(root, desk, types, canChange) {
     super();
-    Object.assign(this, { root, desk, types, canChange });
+    this.root = root;
+    this.desk = desk;
+    this.types = types;
+    this.canChange = canChange;
     this.sort = "attention";
     this.isOnlyOpen = false;
+    /** @type {number | null} the one image whose cells are shown; null: all */
     this.image = null;
+    /** @type {Map<number, HTMLElement>} */
     this.tiles = new Map();
+    /** The cells that are laid out, as their tiles show them. @type {Map<number, Cell>} */
+    this.listed = new Map();
+    this.census = new Census(); // of the listed cells
+    /** @type {Map<string, Group>} */
     this.groups = new Map();
+    /** @type {number | null} where a range of chosen cells begins */
     this.anchor = null;
-    this.hints = null;
-    this.seenSince = new Map();
-    this.loadedAt = new Map();
+    /** @type {Set<HTMLElement>} */
+    this.chosen = new Set();
+    /** @type {HTMLElement | null} the one tile that Tab leads to */
+    this.tabStop = null;
+    this.hints = new Hints();
     this.pictures = new Pictures(root);
-    this.watcher = new IntersectionObserver((entries) => this.#watch(entries), { root, threshold: [0, SEEN_PART], rootMargin: "-36px 0px 0px" });
-    for (const type of types.values()) root.append(this.#group(type));
+    this.seen = new Seen(root, () => this.say("counted"));
+    for (const type of types.all()) root.append(this.#group(type));
     desk.addEventListener("loaded", () => this.fill());
-    desk.addEventListener("changed", (event) => this.#update(event.detail.ids));
+    desk.addEventListener("changed", (event) => this.#update(/** @type {CustomEvent} */ (event).detail.ids));
     desk.addEventListener("selected", () => this.#showSelection());
-    root.addEventListener("click", (event) => this.#click(event));
-    root.addEventListener("pointerdown", (event) => this.#startBand(event));
-    root.addEventListener("dragstart", (event) => this.#startDrag(event));
     root.addEventListener("focusin", (event) => {
-      const tile = event.target.closest?.(".tile");
-      if (tile?.matches(":focus-visible") && !this.desk.selected.has(Number(tile.dataset.id))) this.#pick(Number(tile.dataset.id), event);
+      const tile = around(event, ".tile");
+      if (tile?.matches(":focus-visible") && !this.desk.selected.has(idOf(tile))) this.pick(idOf(tile));
     });
-    if (canChange) for (const group of this.groups.values()) this.acceptDrops(group.section, group.code);
+    listenToMouse(this);
+    if (canChange) for (const group of this.groups.values()) acceptDrops(this, group.section, group.code);
   }
 
-  // Lay all tiles out anew: on loading, sorting and filtering only.
+  /** Lay all tiles out anew: on loading, sorting and filtering only. */
   fill() {
     this.#showEvidence();
-    const rank = new Map((this.desk.summary?.order ?? []).map((id, index) => [id, index]));
     const cells = [...this.desk.cells.values()].filter((cell) => this.#isShown(cell));
-    cells.sort((a, b) => SORTS[this.sort](a, b, rank) || a.id - b.id);
+    /** @type {Map<string, HTMLElement[]>} */
     const lists = new Map();
-    for (const cell of cells) {
-      if (!lists.has(cell.code)) lists.set(cell.code, []);
-      lists.get(cell.code).push(this.#tile(cell));
+    for (const cell of sorted(cells, this.sort, this.desk.summary?.order ?? [])) {
+      const list = lists.get(cell.code) ?? [];
+      list.push(this.#tile(cell));
+      lists.set(cell.code, list);
     }
-    for (const [code, group] of this.groups) group.list.replaceChildren(...(lists.get(code) ?? []));
-    this.#countAll();
-    this.#showSelection({ isQuiet: true });
+    this.listed = new Map(cells.map((cell) => [cell.id, cell]));
+    this.census = Census.of(cells);
+    for (const [code, group] of this.groups) {
+      group.list.replaceChildren(...(lists.get(code) ?? []));
+      this.#count(code);
+    }
+    this.say("counted");
+    this.#showSelection(true);
   }
 
-  // The tiles in the order in which they stand.
-  order() {
-    return [...this.root.querySelectorAll(".tile")].map((tile) => Number(tile.dataset.id));
+  /**
+   * All tiles in the order in which they stand.
+   * @returns {HTMLElement[]}
+   */
+  allTiles() {
+    return [...this.root.querySelectorAll(".tile")].map((tile) => /** @type {HTMLElement} */ (tile));
   }
 
-  // The page of cells of one type that stood before the reader and may be confirmed together (S10).
+  /** @returns {number | undefined} the first cell of a type, of all types where none is given */
+  first(code = "") {
+    const tile = /** @type {HTMLElement | null} */ ((code ? this.groups.get(code)?.list : this.root)?.querySelector(".tile"));
+    return tile ? idOf(tile) : undefined;
+  }
+
+  /**
+   * The page of cells of one type that stood before the reader and may be confirmed together (S10).
+   * @returns {{ code: string, ids: number[], isEarly: boolean } | null}
+   */
   seenPage() {
-    const now = performance.now();
-    for (const group of this.groups.values()) {
-      const ids = [];
-      let isEarly = false;
-      for (const tile of group.list.children) {
-        const id = Number(tile.dataset.id);
-        if (!this.seenSince.has(id) || !this.#mayPass(tile)) continue;
-        if (ids.length >= this.desk.get(id).together) break;
-        ids.push(id);
-        if (!tile.firstElementChild.naturalWidth || now - this.seenSince.get(id) < SEEN_AFTER_MS) isEarly = true;
-      }
-      if (ids.length) return { code: group.code, ids, isEarly };
+    /** @type {HTMLElement[]} */
+    const tiles = [];
+    let code = "";
+    for (const tile of this.seen.tiles()) {
+      const cell = this.#mayPass(tile);
+      if (!cell || (code && cell.code !== code)) continue;
+      if (tiles.length >= cell.together) break;
+      code = cell.code;
+      tiles.push(tile);
     }
-    return null;
+    return tiles.length ? { code, ids: tiles.map(idOf), isEarly: !this.seen.areRipe(tiles) } : null;
   }
 
-  // Whether the picture of a cell has been loaded long enough to have been seen.
+  /**
+   * Whether the picture of a cell has been loaded long enough to have been seen.
+   * @param {number} id
+   */
   hasShown(id) {
-    return performance.now() - (this.loadedAt.get(id) ?? Infinity) >= STOOD_MS;
+    return this.seen.hasShown(this.tiles.get(id));
   }
 
-  // The cell beside another one in the gallery, as long as it is of the same group.
+  /**
+   * The cell beside another one in the gallery, as long as it is of the same group.
+   * @param {number} id
+   */
   neighbour(id) {
     const tile = this.tiles.get(id);
     const next = tile?.nextElementSibling ?? tile?.previousElementSibling;
-    return next ? Number(next.dataset.id) : null;
+    return next ? idOf(next) : null;
   }
 
-  // Bring the next cells that may be confirmed as a page into view; false when there are none.
+  /** Bring the next cells that may be confirmed as a page into view; false when there are none. */
   showNextPage() {
-    for (const group of this.groups.values()) {
-      for (const tile of group.list.children) {
-        if (this.#mayPass(tile)) {
-          const isFirst = !tile.previousElementSibling;
-          (isFirst ? group.section : tile).scrollIntoView({ block: "start" });
-          return true;
-        }
-      }
+    for (const { code, section, list } of this.groups.values()) {
+      if (!this.census.count(code).open) continue;
+      const tile = [...list.children].find((each) => this.#mayPass(each));
+      if (!tile) continue;
+      (tile.previousElementSibling ? tile : section).scrollIntoView({ block: "start" });
+      return true;
     }
     return false;
   }
 
+  /** @param {string} code */
   showGroup(code) {
     this.groups.get(code)?.section.scrollIntoView({ block: "start" });
   }
 
-  // A letter on every tile in view, so that any of them is two keys away; typing the letter chooses the tile.
-  // Where letters run short the last ones open pairs, and what is decided already gets the pairs.
+  /** A letter on every tile in view; what is decided already gets the longer ones. */
   showHints() {
-    const inView = [...this.root.querySelectorAll(".tile")].filter((tile) => this.seenSince.has(Number(tile.dataset.id)));
-    const isDecided = (tile) => tile.classList.contains("is-decided");
-    const tiles = [...inView.filter((tile) => !isDecided(tile)), ...inView.filter(isDecided)];
-    const openers = Math.max(0, Math.ceil((tiles.length - LETTERS.length) / (LETTERS.length - 1)));
-    const singles = LETTERS.slice(0, LETTERS.length - openers);
-    const pairs = LETTERS.slice(singles.length).flatMap((first) => LETTERS.map((second) => first + second));
-    this.hints = new Map();
-    for (const text of [...singles, ...pairs]) {
-      const tile = tiles[this.hints.size];
-      if (!tile) break;
-      this.hints.set(text, tile);
-      tile.append(make("kbd", { className: "tile-hint" }, text.toUpperCase()));
-    }
-    this.typed = "";
+    const tiles = this.seen.tiles();
+    const isDecided = (/** @type {HTMLElement} */ tile) => tile.classList.contains("is-decided");
+    this.hints.show([...tiles.filter((tile) => !isDecided(tile)), ...tiles.filter(isDecided)]);
   }
 
-  hideHints() {
-    this.hints = null;
-    for (const hint of this.root.querySelectorAll(".tile-hint")) hint.remove();
-  }
-
-  // One key while the letters are shown; they vanish when a tile is chosen or none can be any more.
+  /** @param {string} key */
   typeHint(key) {
-    this.typed += key.toLowerCase();
-    const tile = this.hints.get(this.typed);
-    if (!tile && [...this.hints.keys()].some((text) => text.startsWith(this.typed))) return;
-    this.hideHints();
+    const tile = this.hints.type(key);
     if (!tile) return;
-    this.anchor = Number(tile.dataset.id);
+    this.anchor = idOf(tile);
     this.desk.select([this.anchor]);
     this.focus(this.anchor);
   }
 
-  // Arrow keys; `isMore` keeps what is selected and adds.
+  /**
+   * Arrow keys, Home and End; `isMore` keeps what is selected and adds.
+   * @param {string} key
+   * @param {boolean} isMore
+   */
   move(key, isMore) {
-    const tiles = [...this.root.querySelectorAll(".tile")];
-    if (!tiles.length) return;
-    const from = this.tiles.get(this.desk.current);
-    let index = from ? tiles.indexOf(from) : -1;
-    if (index < 0) index = 0;
-    else if (key === "ArrowRight") index += 1;
-    else if (key === "ArrowLeft") index -= 1;
-    else if (key === "Home") index = 0;
-    else if (key === "End") index = tiles.length - 1;
-    else index = this.#rowMove(tiles, index, key === "ArrowDown" ? 1 : -1);
-    index = Math.min(Math.max(index, 0), tiles.length - 1);
-    const id = Number(tiles[index].dataset.id);
+    const from = this.tiles.get(this.desk.current ?? -1);
+    const tile = from?.isConnected ? this.#moved(from, key) : this.#end(1);
+    if (!tile) return;
+    const id = idOf(tile);
     if (isMore) this.desk.select([...this.desk.selected, id], id);
     else {
       this.anchor = id;
@@ -178,18 +181,20 @@ export class Gallery extends EventTarget {
     this.focus(id);
   }
 
+  /** @param {1 | -1} step */
   nextGroup(step) {
     const groups = [...this.groups.values()].filter((group) => group.list.children.length);
+    if (!groups.length) return;
     const code = this.desk.get(this.desk.current)?.code;
     const index = groups.findIndex((group) => group.code === code);
     const next = groups[(index + step + groups.length) % groups.length];
-    if (!next) return;
-    const id = Number(next.list.children[0].dataset.id);
+    const id = idOf(next.list.children[0]);
     this.desk.select([id]);
     next.section.scrollIntoView({ block: "start" });
     this.focus(id);
   }
 
+  /** @param {number} id */
   focus(id) {
     const tile = this.tiles.get(id);
     if (!tile?.isConnected) return;
@@ -197,42 +202,50 @@ export class Gallery extends EventTarget {
     tile.scrollIntoView({ block: "nearest" });
   }
 
-  acceptDrops(element, code) {
-    element.addEventListener("dragover", (event) => {
-      if (!event.dataTransfer.types.includes("application/x-cells")) return;
-      event.preventDefault();
-      element.classList.add("is-target");
-    });
-    element.addEventListener("dragleave", (event) => {
-      if (!element.contains(event.relatedTarget)) element.classList.remove("is-target");
-    });
-    element.addEventListener("drop", (event) => {
-      event.preventDefault();
-      element.classList.remove("is-target");
-      const ids = JSON.parse(event.dataTransfer.getData("application/x-cells"));
-      this.#say("dropped", { ids, code });
-    });
+  /**
+   * Choose a cell; with Shift all from the last one chosen, with Ctrl one more.
+   * @param {number} id
+   * @param {{ shiftKey?: boolean, ctrlKey?: boolean, metaKey?: boolean }} keys
+   */
+  pick(id, keys = {}) {
+    if (keys.shiftKey && this.anchor !== null) {
+      const order = this.allTiles().map(idOf);
+      const [a, b] = [order.indexOf(this.anchor), order.indexOf(id)].sort((x, y) => x - y);
+      this.desk.select(order.slice(Math.max(a, 0), b + 1), id);
+      return;
+    }
+    this.anchor = id;
+    if (!keys.ctrlKey && !keys.metaKey) return this.desk.select([id]);
+    const ids = new Set(this.desk.selected);
+    if (ids.has(id) && ids.size > 1) ids.delete(id);
+    else ids.add(id);
+    this.desk.select([...ids], ids.has(id) ? id : [...ids].at(-1));
   }
 
+  /**
+   * @param {string} name
+   * @param {object} detail
+   */
+  say(name, detail = {}) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  /**
+   * @param {CellType} type
+   * @returns {HTMLElement}
+   */
   #group(type) {
-    const swatch = make("span", { className: "swatch", "aria-hidden": "true" });
-    swatch.style.backgroundColor = type.color;
-    const count = make("span", { className: "group-count" });
-    const open = make("span", { className: "group-open" });
-    const head = make(
-      "header",
-      { className: "group-head" },
-      swatch,
-      make("h2", { className: "group-name" }, type.label),
-      count,
-    );
-    const evidence = make("span", {});
-    head.append(evidence, open);
-    const list = make("div", { className: "tiles", role: "listbox", "aria-label": type.label });
-    list.setAttribute("aria-multiselectable", "true");
-    const section = make("section", { className: "group", dataset: { code: type.code } }, head, list);
+    const group = {
+      count: make("span", { className: "group-count" }),
+      evidence: make("span", {}),
+      open: make("span", { className: "group-open" }),
+      list: make("div", { className: "tiles", role: "listbox", "aria-label": type.label, "aria-multiselectable": "true" }),
+    };
+    const name = make("h2", { className: "group-name" }, type.label);
+    const head = make("header", { className: "group-head" }, name, group.count, group.evidence, group.open);
+    const section = make("section", { className: "group", dataset: { code: type.code } }, head, group.list);
     section.style.setProperty("--type", type.color);
-    this.groups.set(type.code, { code: type.code, section, list, count, open, evidence });
+    this.groups.set(type.code, { code: type.code, section, ...group });
     return section;
   }
 
@@ -245,211 +258,201 @@ export class Gallery extends EventTarget {
     }
   }
 
+  /**
+   * @param {Cell} cell
+   * @returns {HTMLElement}
+   */
   #tile(cell) {
-    let tile = this.tiles.get(cell.id);
-    if (!tile) {
-      const picture = make("img", { decoding: "async", alt: "", draggable: false, dataset: { src: this.desk.crop(cell.id) } });
-      picture.addEventListener("load", () => {
-        this.loadedAt.set(cell.id, performance.now());
-        this.#countSoon();
-      });
-      picture.addEventListener("error", () => picture.parentElement.classList.add("no-picture"));
-      this.pictures.watch(picture);
-      tile = make(
-        "div",
-        { className: "tile", role: "option", tabIndex: -1, draggable: this.canChange, dataset: { id: cell.id } },
-        picture,
-        make("span", { className: "tile-score" }),
-        make("span", { className: "tile-mark", "aria-hidden": "true" }),
-      );
-      this.tiles.set(cell.id, tile);
-      this.watcher.observe(tile);
-    }
+    const tile = this.tiles.get(cell.id) ?? this.#newTile(cell);
     this.#describe(tile, cell);
     return tile;
   }
 
+  /** @param {Cell} cell */
+  #newTile(cell) {
+    const picture = make("img", { decoding: "async", alt: "", draggable: false, dataset: { src: this.desk.crop(cell.id) } });
+    const tile = make(
+      "div",
+      { className: "tile", role: "option", tabIndex: -1, draggable: this.canChange, dataset: { id: cell.id } },
+      picture,
+      make("span", { className: "tile-score" }),
+      make("span", { className: "tile-mark", "aria-hidden": "true" }),
+    );
+    picture.addEventListener("error", () => tile.classList.add("no-picture"));
+    this.pictures.watch(picture);
+    this.seen.watch(tile, picture);
+    this.tiles.set(cell.id, tile);
+    return tile;
+  }
+
+  /**
+   * @param {HTMLElement} tile
+   * @param {Cell} cell
+   */
   #describe(tile, cell) {
     tile.classList.toggle("needs-look", cell.look.length > 0);
     tile.classList.toggle("is-decided", cell.decided);
     tile.classList.toggle("is-changed", cell.decided && cell.said !== cell.code);
-    tile.children[1].textContent = cell.added ? "added" : cell.score === null ? "" : cell.score.toFixed(2).replace(/^0/, "");
-    tile.children[2].textContent = cell.decided ? (cell.said === cell.code ? "✓" : `✓ ${this.types.get(cell.said)?.short ?? "+"}→`) : cell.look.length ? "!" : "";
-    tile.setAttribute("aria-label", describe(cell, this.types));
+    const [, score, mark] = tile.children;
+    score.textContent = cell.added ? "added" : cell.score === null ? "" : cell.score.toFixed(2).replace(/^0/, "");
+    const was = cell.said ? this.types.get(cell.said).short : "+";
+    mark.textContent = cell.decided ? (cell.said === cell.code ? "✓" : `✓ ${was}→`) : cell.look.length ? "!" : "";
+    const place = `cell ${this.desk.numbers.get(cell.id)} of ${this.desk.cells.size}`;
     tile.title = describe(cell, this.types);
+    tile.setAttribute("aria-label", `${place}, ${tile.title}`);
     tile.setAttribute("aria-selected", String(this.desk.selected.has(cell.id)));
   }
 
+  /** @param {Cell} cell */
   #isShown(cell) {
     return !(this.isOnlyOpen && cell.decided) && (this.image === null || cell.image === this.image);
   }
 
-  // A cell whose picture could not be loaded was not seen: it is confirmed alone.
+  /**
+   * The cell of a tile, if it may be confirmed with others. One whose picture could not be loaded was not seen: it is
+   * confirmed alone.
+   * @param {Element} tile
+   */
   #mayPass(tile) {
-    const cell = this.desk.get(Number(tile.dataset.id));
-    if (tile.classList.contains("no-picture")) return false;
-    return !cell.decided && cell.together > 1;
+    if (tile.classList.contains("no-picture")) return undefined;
+    const cell = this.desk.get(idOf(tile));
+    return cell && !cell.decided && cell.together > 1 ? cell : undefined;
   }
 
-  // Only the changed tiles move; the others stay where the reader saw them.
+  /**
+   * Only the changed tiles move; the others stay where the reader saw them.
+   * @param {number[]} ids
+   */
   #update(ids) {
+    const codes = new Set();
     for (const id of ids) {
       const cell = this.desk.get(id);
+      if (!cell) continue;
+      const before = this.listed.get(id);
       const tile = this.#tile(cell);
-      const list = this.groups.get(cell.code).list;
-      if (!this.#isShown(cell)) {
-        if (cell.code !== tile.closest(".group")?.dataset.code) tile.remove();
-      } else if (tile.parentElement !== list) list.prepend(tile);
+      const list = this.groups.get(cell.code)?.list;
+      if (this.#isShown(cell)) {
+        if (tile.parentElement !== list) list?.prepend(tile);
+      } else if (tile.parentElement !== list) tile.remove(); // decided with its own label, it stays where it was seen
+      const after = tile.isConnected ? cell : undefined;
+      if (after) this.listed.set(id, after);
+      else this.listed.delete(id);
+      this.census.replace(before, after);
+      for (const each of [before, after]) if (each) codes.add(each.code);
     }
-    this.#countAll();
+    for (const code of codes) this.#count(code);
+    this.say("counted");
   }
 
-  #countAll() {
-    for (const group of this.groups.values()) {
-      const all = group.list.children.length;
-      let open = 0;
-      for (const tile of group.list.children) if (!this.desk.get(Number(tile.dataset.id)).decided) open += 1;
-      group.section.hidden = all === 0;
-      group.count.textContent = all;
-      group.open.textContent = open ? `${open} to review` : "all reviewed";
-      group.open.classList.toggle("is-done", open === 0);
+  /** @param {string} code */
+  #count(code) {
+    const group = this.groups.get(code);
+    if (!group) return;
+    const { all, open } = this.census.count(code);
+    group.section.hidden = all === 0;
+    group.count.textContent = String(all);
+    group.open.textContent = open ? `${open} to review` : "all reviewed";
+    group.open.classList.toggle("is-done", open === 0);
+  }
+
+  #showSelection(isQuiet = false) {
+    const { selected, current } = this.desk;
+    for (const tile of this.chosen) if (!selected.has(idOf(tile))) tile.setAttribute("aria-selected", "false");
+    this.chosen.clear();
+    for (const id of selected) {
+      const tile = this.tiles.get(id);
+      if (!tile) continue;
+      tile.setAttribute("aria-selected", "true");
+      this.chosen.add(tile);
     }
-    this.#say("counted");
+    const tile = this.tiles.get(current ?? -1);
+    const stop = tile ?? (this.tabStop?.isConnected ? this.tabStop : this.#end(1));
+    if (this.tabStop) this.tabStop.tabIndex = -1;
+    if (stop) stop.tabIndex = 0;
+    this.tabStop = stop;
+    if (!isQuiet) tile?.scrollIntoView({ block: "nearest" });
   }
 
-  #showSelection({ isQuiet = false } = {}) {
-    for (const tile of this.root.querySelectorAll('.tile[aria-selected="true"]')) {
-      if (!this.desk.selected.has(Number(tile.dataset.id))) tile.setAttribute("aria-selected", "false");
+  /**
+   * The first tile of the page (1) or the last one (-1).
+   * @param {1 | -1} direction
+   * @returns {HTMLElement | null}
+   */
+  #end(direction) {
+    const groups = [...this.groups.values()];
+    if (direction < 0) groups.reverse();
+    const list = groups.find((group) => group.list.children.length)?.list;
+    return /** @type {HTMLElement | null} */ ((direction > 0 ? list?.firstElementChild : list?.lastElementChild) ?? null);
+  }
+
+  /**
+   * The tile before or after another one, also over the border of a type.
+   * @param {HTMLElement} tile
+   * @param {1 | -1} direction
+   * @returns {HTMLElement | null}
+   */
+  #beside(tile, direction) {
+    const sibling = direction > 0 ? tile.nextElementSibling : tile.previousElementSibling;
+    if (sibling) return /** @type {HTMLElement} */ (sibling);
+    const codes = [...this.groups.keys()];
+    const code = around({ target: tile }, ".group")?.dataset.code ?? "";
+    for (let at = codes.indexOf(code) + direction; at >= 0 && at < codes.length; at += direction) {
+      const list = this.groups.get(codes[at])?.list;
+      const next = direction > 0 ? list?.firstElementChild : list?.lastElementChild;
+      if (next) return /** @type {HTMLElement} */ (next);
     }
-    for (const tile of this.root.querySelectorAll('.tile[tabindex="0"]')) tile.tabIndex = -1;
-    for (const id of this.desk.selected) this.tiles.get(id)?.setAttribute("aria-selected", "true");
-    const current = this.tiles.get(this.desk.current) ?? this.root.querySelector(".tile");
-    if (current) current.tabIndex = 0;
-    if (!isQuiet) this.tiles.get(this.desk.current)?.scrollIntoView({ block: "nearest" });
+    return null;
   }
 
-  #click(event) {
-    const tile = event.target.closest(".tile");
-    if (tile) this.#pick(Number(tile.dataset.id), event);
+  /**
+   * @param {HTMLElement} from
+   * @param {string} key
+   * @returns {HTMLElement | null}
+   */
+  #moved(from, key) {
+    if (key === "Home") return this.#end(1);
+    if (key === "End") return this.#end(-1);
+    if (key === "ArrowRight") return this.#beside(from, 1) ?? from;
+    if (key === "ArrowLeft") return this.#beside(from, -1) ?? from;
+    return this.#rowMove(from, key === "ArrowDown" ? 1 : -1);
   }
 
-  #pick(id, event) {
-    if (event.shiftKey && this.anchor !== null) {
-      const order = this.order();
-      const [a, b] = [order.indexOf(this.anchor), order.indexOf(id)].sort((x, y) => x - y);
-      this.desk.select(order.slice(Math.max(a, 0), b + 1), id);
-    } else if (event.ctrlKey || event.metaKey) {
-      const ids = new Set(this.desk.selected);
-      if (ids.has(id) && ids.size > 1) ids.delete(id);
-      else ids.add(id);
-      this.anchor = id;
-      this.desk.select([...ids], ids.has(id) ? id : [...ids].at(-1));
-    } else {
-      this.anchor = id;
-      this.desk.select([id]);
-    }
-  }
-
-  #startDrag(event) {
-    const tile = event.target.closest(".tile");
-    if (!tile) return;
-    const id = Number(tile.dataset.id);
-    if (!this.desk.selected.has(id)) this.desk.select([id]);
-    const ids = [...this.desk.selected];
-    event.dataTransfer.effectAllowed = "move";
-    event.dataTransfer.setData("application/x-cells", JSON.stringify(ids));
-    const ghost = make("div", { className: "drag-ghost" }, ids.length === 1 ? "1 cell" : `${ids.length} cells`);
-    document.body.append(ghost);
-    event.dataTransfer.setDragImage(ghost, 12, 12);
-    setTimeout(() => ghost.remove());
-  }
-
-  #startBand(event) {
-    if (event.button !== 0 || event.target.closest(".tile, button, select, input")) return;
-    if (event.offsetX > this.root.clientWidth) return; // the scroll bar
-    const start = this.#place(event);
-    const band = make("div", { className: "band" });
-    const kept = event.shiftKey || event.ctrlKey ? [...this.desk.selected] : [];
-    let isMoving = false;
-    const move = (moved) => {
-      const end = this.#place(moved);
-      if (!isMoving && Math.hypot(end.x - start.x, end.y - start.y) < 5) return;
-      if (!isMoving) {
-        isMoving = true;
-        this.root.append(band);
-        this.root.setPointerCapture(event.pointerId);
-      }
-      moved.preventDefault();
-      const [x, y] = [Math.min(start.x, end.x), Math.min(start.y, end.y)];
-      const [w, h] = [Math.abs(end.x - start.x), Math.abs(end.y - start.y)];
-      Object.assign(band.style, { left: `${x}px`, top: `${y}px`, width: `${w}px`, height: `${h}px` });
-    };
-    const up = () => {
-      this.root.removeEventListener("pointermove", move);
-      if (!isMoving) return;
-      const frame = band.getBoundingClientRect();
-      band.remove();
-      const ids = [...this.root.querySelectorAll(".tile")]
-        .filter((tile) => {
-          const box = tile.getBoundingClientRect();
-          return box.left < frame.right && box.right > frame.left && box.top < frame.bottom && box.bottom > frame.top;
-        })
-        .map((tile) => Number(tile.dataset.id));
-      this.desk.select([...new Set([...kept, ...ids])]);
-    };
-    this.root.addEventListener("pointermove", move);
-    this.root.addEventListener("pointerup", up, { once: true });
-  }
-
-  #place(event) {
-    const frame = this.root.getBoundingClientRect();
-    return { x: event.clientX - frame.left + this.root.scrollLeft, y: event.clientY - frame.top + this.root.scrollTop };
-  }
-
-  #rowMove(tiles, index, step) {
-    const from = tiles[index].getBoundingClientRect();
-    let best = index;
+  /**
+   * The nearest tile of the next row.
+   * @param {HTMLElement} from
+   * @param {1 | -1} step
+   */
+  #rowMove(from, step) {
+    const start = from.getBoundingClientRect();
+    let best = from;
     let row = null;
     let least = Infinity;
-    for (let i = index + step; i >= 0 && i < tiles.length; i += step) {
-      const box = tiles[i].getBoundingClientRect();
-      if (Math.abs(box.top - from.top) < 4) continue;
-      if (row === null) row = box.top;
+    for (let tile = this.#beside(from, step); tile; tile = this.#beside(tile, step)) {
+      const box = tile.getBoundingClientRect();
+      if (Math.abs(box.top - start.top) < 4) continue;
+      row ??= box.top;
       if (Math.abs(box.top - row) > 4) break;
-      const far = Math.abs(box.left - from.left);
-      if (far < least) [best, least] = [i, far];
+      const far = Math.abs(box.left - start.left);
+      if (far < least) [best, least] = [tile, far];
     }
     return best;
   }
-
-  #watch(entries) {
-    const now = performance.now();
-    for (const entry of entries) {
-      const id = Number(entry.target.dataset.id);
-      if (entry.intersectionRatio >= SEEN_PART) this.seenSince.set(id, this.seenSince.get(id) ?? now);
-      else this.seenSince.delete(id);
-    }
-    this.#countSoon();
-  }
-
-  // While the reader scrolls and pictures arrive nothing is counted; then once, and once more when the page is ripe.
-  #countSoon() {
-    clearTimeout(this.soon);
-    clearTimeout(this.ripe);
-    this.soon = setTimeout(() => this.#say("counted"), 120);
-    this.ripe = setTimeout(() => this.#say("counted"), SEEN_AFTER_MS + 20);
-  }
-
-  #say(name, detail = {}) {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
-  }
 }
 
+/** @param {Element} tile */
+function idOf(tile) {
+  return Number(/** @type {HTMLElement} */ (tile).dataset.id);
+}
+
+/**
+ * @param {Cell} cell
+ * @param {Types} types
+ */
 function describe(cell, types) {
-  const parts = [types.get(cell.code)?.label ?? cell.code];
+  const parts = [types.get(cell.code).label];
   if (cell.added) parts.push("added by a reader");
   else if (cell.score !== null) parts.push(`score ${cell.score.toFixed(2)}`);
-  if (cell.said && cell.said !== cell.code) parts.push(`detector: ${types.get(cell.said)?.label.toLowerCase()}`);
+  if (cell.said && cell.said !== cell.code) parts.push(`detector: ${types.name(cell.said)}`);
   parts.push(cell.decided ? (cell.by ? `reviewed by ${cell.by}` : "reviewed") : "not reviewed");
   if (cell.look.length) parts.push(`needs review: ${cell.look.join(", ")}`);
   return parts.join(", ");

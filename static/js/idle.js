@@ -1,16 +1,19 @@
 // Warns before the server signs an idle session out, and marks requests that no person asked for; the server decides.
 import { csrfToken } from "./csrf.js";
+import { byId } from "./page.js";
 
-const dialog = document.getElementById("idle");
-const { limitS, stateUrl, stayUrl, signInUrl } = dialog.dataset;
+/** @type {HTMLDialogElement} */
+const dialog = byId("idle");
+const { limitS, stateUrl = "", stayUrl = "", signInUrl = "" } = dialog.dataset;
 const warnS = Math.min(60, Number(limitS) / 3);
 const poll = { "X-LeukoWeb-Poll": "1", Accept: "application/json" };
-let timer;
+let timer = 0;
 
 // htmx gives no event for what a timer or a page load triggered: that is no activity.
 document.body.addEventListener("htmx:configRequest", (event) => {
-  event.detail.headers["X-CSRFToken"] = csrfToken();
-  if (!event.detail.triggeringEvent) event.detail.headers["X-LeukoWeb-Poll"] = "1";
+  const { triggeringEvent, headers } = /** @type {CustomEvent} */ (event).detail;
+  headers["X-CSRFToken"] = csrfToken();
+  if (!triggeringEvent) headers["X-LeukoWeb-Poll"] = "1";
 });
 
 function leave() {
@@ -26,17 +29,18 @@ async function look() {
     if (dialog.open) dialog.close();
     return again(left - warnS);
   }
-  document.getElementById("idle-seconds").textContent = String(left);
+  byId("idle-seconds").textContent = String(left);
   if (!dialog.open) dialog.showModal();
   return again(Math.min(left, 5));
 }
 
+/** @param {number} seconds */
 function again(seconds) {
   clearTimeout(timer);
   timer = setTimeout(look, Math.max(1, seconds) * 1000);
 }
 
-document.getElementById("idle-stay").addEventListener("click", async () => {
+byId("idle-stay").addEventListener("click", async () => {
   const answer = await fetch(stayUrl, { method: "POST", headers: { "X-CSRFToken": csrfToken() } }).catch(() => null);
   if (answer && !answer.ok) return leave();
   dialog.close();

@@ -1,22 +1,23 @@
 // One cell large, with its neighbours, why a person must see it, what the detector is proven on, and reference cells.
 // It knows one cell at a time, and whether its picture has been on the screen; it does not know the order of work.
 
-import { make } from "./desk.js";
+import { make } from "./page.js";
+import { sideAround } from "./places.js";
 
-const AROUND_UM = 60; // of the smear that a large picture shows, as the server cuts it
 const STOOD_MS = 150; // a cell is decided only after its picture was on the screen for so long
 const AHEAD = 3;
 
-/** @typedef {import("./pending.js").Cell} Cell */
+/** @typedef {import("./types.js").Cell} Cell */
+/** @typedef {import("./types.js").CellType} CellType */
+/** @typedef {import("./types.js").SlideImage} SlideImage */
 
 export class Inspector {
   /**
    * @param {HTMLElement} root
    * @param {import("./desk.js").Desk} desk
-   * @param {Map<string, any>} types
+   * @param {import("./types.js").Types} types
    */
   constructor(root, desk, types) {
-    Object.assign(this, { root, desk, types });
     this.root = root;
     this.desk = desk;
     this.types = types;
@@ -47,14 +48,14 @@ export class Inspector {
       return;
     }
     if (this.shown !== cell.id) this.#load(cell.id);
-    const image = this.desk.images.get(cell.image);
+    const image = /** @type {SlideImage} */ (this.desk.images.get(cell.image));
     this.#frame(cell.box, image.um_per_px);
     const type = this.types.get(cell.code);
     p.code.dataset.code = cell.code;
     p.code.style.backgroundColor = type.color;
     p.name.textContent = number > 1 ? `${type.label} · ${number} cells selected` : type.label;
     p.score.textContent = this.#facts(cell, image).join(" · ");
-    const said = cell.said && cell.said !== cell.code ? ` (detector: ${this.types.get(cell.said).label.toLowerCase()})` : "";
+    const said = cell.said && cell.said !== cell.code ? ` (detector: ${this.types.name(cell.said)})` : "";
     p.said.textContent = cell.decided ? `${cell.by || "You"}: ${type.label.toLowerCase()}${said}` : "Not reviewed";
     p.said.classList.toggle("is-decided", cell.decided);
     p.look.hidden = !cell.look.length;
@@ -135,7 +136,7 @@ export class Inspector {
     const { frame } = this.parts;
     frame.hidden = !umPerPx;
     if (!umPerPx) return;
-    const side = Math.min(Math.max(AROUND_UM / umPerPx, 2.5 * Math.max(x2 - x1, y2 - y1)), 2048);
+    const side = sideAround([x1, y1, x2, y2], umPerPx);
     Object.assign(frame.style, {
       width: `${(100 * (x2 - x1)) / side}%`,
       height: `${(100 * (y2 - y1)) / side}%`,
@@ -146,7 +147,7 @@ export class Inspector {
 
   /**
    * @param {Cell} cell
-   * @param {any} image
+   * @param {SlideImage} image
    */
   #facts(cell, image) {
     const [x1, y1, x2, y2] = cell.box;
@@ -185,12 +186,7 @@ export class Inspector {
       ),
     ];
     for (const test of card.tests) {
-      const figures = [];
-      if (test.right !== undefined) figures.push(`${test.right}/${test.of} right (95% ${test.low}–${test.high}%)`);
-      for (const figure of ["precision", "recall"]) {
-        if (test[figure]) figures.push(`${figure} ${test[figure][0]}% (95% ${test[figure][1]}–${test[figure][2]}%)`);
-      }
-      if (typeof test.ap50 === "number") figures.push(`AP ${test.ap50.toFixed(2)}, n ${test.n}`);
+      const figures = figuresOf(test);
       if (figures.length) lines.push(make("p", {}, `${test.name}: ${figures.join(" · ")}`));
     }
     if (!card.tests.length) lines.push(make("p", {}, "Never tested on this type."));
@@ -216,4 +212,19 @@ export class Inspector {
         : [make("p", { className: "refs-none" }, "None yet.")]),
     );
   }
+}
+
+/**
+ * What a test of the detector measured on one type, in words.
+ * @param {import("./types.js").TestFigures} test
+ * @returns {string[]}
+ */
+function figuresOf(test) {
+  const figures = [];
+  if (test.right !== undefined) figures.push(`${test.right}/${test.of} right (95% ${test.low}–${test.high}%)`);
+  for (const [name, share] of /** @type {[string, number[] | undefined][]} */ ([["precision", test.precision], ["recall", test.recall]])) {
+    if (share) figures.push(`${name} ${share[0]}% (95% ${share[1]}–${share[2]}%)`);
+  }
+  if (test.ap50 !== null) figures.push(`AP ${test.ap50.toFixed(2)}, n ${test.n}`);
+  return figures;
 }

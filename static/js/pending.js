@@ -1,42 +1,9 @@
 // The decisions that the server has not confirmed yet, laid over the cells as the server last sent them.
 // Pure: it draws nothing and asks nobody, so that node can test it.
 
-/**
- * @typedef {object} Cell
- * @property {number} id
- * @property {number} image
- * @property {string} code the label as it is shown
- * @property {string} said the detector's own opinion, "" where a reader added the cell
- * @property {number | null} score
- * @property {[string, number][]} chances the detector's three best types, best first; none where it said only one
- * @property {number[]} box x1, y1, x2, y2 in pixels of the image
- * @property {number} seen the last decision on this cell, 0 where there is none
- * @property {boolean} decided
- * @property {string} by
- * @property {string} at
- * @property {boolean} added
- * @property {string[]} look why a person must see this cell alone
- * @property {number} together how many such cells may be confirmed at once
- */
-
-/**
- * @typedef {object} Act one decision of the reader
- * @property {string} key chosen once and sent with every retry, so that nothing is stored twice
- * @property {"label" | "add" | "undo" | "redo"} act
- * @property {number[]} ids the cells that it labels; none for the other acts
- * @property {string | null} code null: as the cell is labelled now
- * @property {string} [reason]
- * @property {number} [image]
- * @property {number[]} [box]
- */
-
-/**
- * @typedef {object} Outcome what the server made of an act
- * @property {string} key
- * @property {"saved" | "nothing" | "refused" | "collided"} state
- * @property {string} sentence
- * @property {number[]} cells
- */
+/** @typedef {import("./types.js").Cell} Cell */
+/** @typedef {import("./types.js").Act} Act */
+/** @typedef {import("./types.js").Outcome} Outcome */
 
 export const MOST_AT_ONCE = 50;
 

@@ -5,15 +5,19 @@
 const AT_ONCE = 4; // of the browser's six connections: the others are for the field's tiles and for decisions
 
 export class Pictures {
+  /** @param {HTMLElement} root the scrolling element */
   constructor(root) {
+    /** @type {Set<HTMLImageElement>} */
     this.wanted = new Set();
+    /** @type {Set<HTMLImageElement>} */
     this.loading = new Set();
+    /** @type {Set<HTMLImageElement>} */
     this.inView = new Set();
     this.near = new IntersectionObserver((entries) => this.#look(entries), { root, rootMargin: "600px 0px" });
     this.here = new IntersectionObserver((entries) => this.#note(entries), { root });
   }
 
-  // `picture.dataset.src` says what is to be shown.
+  /** @param {HTMLImageElement} picture whose `data-src` says what is to be shown */
   watch(picture) {
     this.here.observe(picture);
     this.near.observe(picture);
@@ -21,15 +25,19 @@ export class Pictures {
     picture.addEventListener("error", () => this.#done(picture));
   }
 
+  /** @param {IntersectionObserverEntry[]} entries */
   #note(entries) {
-    for (const { target, isIntersecting } of entries) {
+    for (const { isIntersecting, target: element } of entries) {
+      const target = /** @type {HTMLImageElement} */ (element);
       if (isIntersecting) this.inView.add(target);
       else this.inView.delete(target);
     }
   }
 
+  /** @param {IntersectionObserverEntry[]} entries */
   #look(entries) {
-    for (const { target, isIntersecting } of entries) {
+    for (const { isIntersecting, target: element } of entries) {
+      const target = /** @type {HTMLImageElement} */ (element);
       if (isIntersecting && !target.hasAttribute("src")) this.wanted.add(target);
       if (isIntersecting) continue;
       this.wanted.delete(target);
@@ -38,6 +46,7 @@ export class Pictures {
     this.#next();
   }
 
+  /** @param {HTMLImageElement} picture */
   #done(picture) {
     this.loading.delete(picture);
     if (picture.naturalWidth) {
@@ -50,10 +59,11 @@ export class Pictures {
 
   #next() {
     while (this.loading.size < AT_ONCE && this.wanted.size) {
-      const picture = [...this.inView].find((each) => this.wanted.has(each)) ?? this.wanted.values().next().value;
+      const [first] = this.wanted;
+      const picture = [...this.inView].find((each) => this.wanted.has(each)) ?? first;
       this.wanted.delete(picture);
       this.loading.add(picture);
-      picture.src = picture.dataset.src;
+      picture.src = picture.dataset.src ?? "";
     }
   }
 }

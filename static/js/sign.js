@@ -1,11 +1,13 @@
 // The sign page: puts a phrase into the comment, saves the draft by itself, lets Enter in the signature mean sign.
 // What may be signed is the server's business.
 
+import { around, byId } from "./page.js";
+
 const AFTER_MS = 1200; // without typing, the draft is saved
 
-const form = /** @type {HTMLFormElement} */ (document.getElementById("report-form"));
-const comment = /** @type {HTMLTextAreaElement} */ (document.getElementById("comment"));
-const state = /** @type {HTMLElement} */ (document.getElementById("draft-state"));
+const form = /** @type {HTMLFormElement} */ (byId("report-form"));
+const comment = /** @type {HTMLTextAreaElement} */ (byId("comment"));
+const state = byId("draft-state");
 const signature = /** @type {HTMLElement} */ (document.querySelector(".signature-box"));
 
 /** What belongs to the draft: never a word of the signature. */
@@ -73,8 +75,8 @@ document.addEventListener("submit", async (event) => {
 });
 
 document.addEventListener("click", (event) => {
-  const button = event.target instanceof Element ? event.target.closest("[data-phrase]") : null;
-  if (!(button instanceof HTMLElement)) return;
+  const button = around(event, "[data-phrase]");
+  if (!button) return;
   const before = comment.value.slice(0, comment.selectionStart);
   const gap = before && !/\s$/.test(before) ? " " : "";
   comment.setRangeText(gap + button.dataset.phrase, comment.selectionStart, comment.selectionEnd, "end");

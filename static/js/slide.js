@@ -1,8 +1,8 @@
 // The page of one slide: field, gallery and chosen cell linked, and the possible missed cells.
 // It waits for the analysis to end and is then exchanged as a whole; relabelling is the workbench's work.
 
-import { make, readJson } from "./desk.js";
-import { uncovered } from "./field.js";
+import { make, readJson } from "./page.js";
+import { uncovered } from "./places.js";
 import { listenToKeys } from "./keyboard.js";
 import { guardQueue } from "./saving.js";
 import { openScanned } from "./scanned.js";
@@ -32,15 +32,12 @@ function start(root) {
   };
 
   function showToggles() {
-    const counts = new Map();
-    for (const cell of desk.cells.values()) counts.set(cell.code, (counts.get(cell.code) ?? 0) + 1);
-    part("toggles").replaceChildren(
-      ...[...types.values()].filter((type) => counts.has(type.code)).map((type) => toggleOf(type, counts.get(type.code))),
-    );
+    const shownTypes = types.all().filter((type) => desk.census.count(type.code).all);
+    part("toggles").replaceChildren(...shownTypes.map((type) => toggleOf(type, desk.census.count(type.code).all)));
   }
 
   /**
-   * @param {any} type
+   * @param {import("./types.js").CellType} type
    * @param {number} count
    */
   function toggleOf(type, count) {
@@ -69,6 +66,7 @@ function start(root) {
   }
 
   function showLimits() {
+    if (!desk.summary) return;
     const { total, is_limited: isLimited, sentences, cells, undecided } = desk.summary;
     part("limits").hidden = !isLimited && total > 0;
     part("limits").textContent = sentences[0] ?? "";
@@ -81,8 +79,8 @@ function start(root) {
 
   async function addMissed() {
     const code = part("nucleus-type").value;
-    if (!(await desk.add(field.image.id, shown.missedBox(), code))) return;
-    shown.tell(`Added: ${types.get(code).label.toLowerCase()}. ${UNDO_SENTENCE}`);
+    if (!field.image || !(await desk.add(field.image.id, shown.missedBox(), code))) return;
+    shown.tell(`Added: ${types.name(code)}. ${UNDO_SENTENCE}`);
     field.nucleus -= 1;
     if (field.nuclei.length) shown.stepMissed(1, showMissed);
     else field.showNucleus(-1);
@@ -92,7 +90,7 @@ function start(root) {
   desk.addEventListener("loaded", () => {
     part("image").replaceChildren(
       ...[...desk.images.values()].map((image) => {
-        const cells = shown.cellsOf(image.id);
+        const cells = desk.cellsOn(image.id);
         const missed = uncovered(image, cells).length;
         return make("option", { value: String(image.id) }, `${image.name}, ${cells.length} ${cells.length === 1 ? "cell" : "cells"}${missed ? `, ${missed} possible missed` : ""}`);
       }),
@@ -109,7 +107,7 @@ function start(root) {
   part("nucleus-previous").addEventListener("click", () => shown.stepMissed(-1, showMissed));
   if (part("nucleus-add")) {
     part("nucleus-type").replaceChildren(
-      ...[...types.values()].filter((type) => type.code !== "NOT").map((type) => make("option", { value: type.code }, type.label)),
+      ...types.all().filter((type) => type.code !== "NOT").map((type) => make("option", { value: type.code }, type.label)),
     );
     part("nucleus-save").addEventListener("click", addMissed);
   }

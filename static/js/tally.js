@@ -1,91 +1,90 @@
 // The live differential beside the workbench: counts, percentages with intervals, flags, and what the count can say.
 // It shows the server's summary; until the server has counted what was just decided, its figures are grey.
 
-import { make } from "./desk.js";
+import { acceptDrops } from "./gallery_mouse.js";
+import { make } from "./page.js";
+
+/** @typedef {import("./types.js").Row} Row */
+/** @typedef {import("./types.js").Flag} Flag */
+/** @typedef {{ row: HTMLElement, bar: HTMLElement, count: HTMLElement, percent: HTMLElement, call: HTMLElement }} Line */
 
 export class Tally {
+  /**
+   * @param {HTMLElement} root
+   * @param {import("./desk.js").Desk} desk
+   * @param {import("./types.js").Types} types
+   * @param {import("./gallery.js").Gallery} gallery
+   * @param {{ onJump: (code: string) => void, canChange: boolean }} page
+   */
   constructor(root, desk, types, gallery, { onJump, canChange }) {
-    Object.assign(this, { root, desk, types });
-    this.rows = new Map();
-    const list = root.querySelector("[data-part=rows]");
-    for (const type of types.values()) {
-      const swatch = make("span", { className: "swatch", "aria-hidden": "true" });
-      swatch.style.backgroundColor = type.color;
-      const bar = make("span", { className: "tally-bar", "aria-hidden": "true" }, make("span", {}), make("i", {}));
-      bar.style.setProperty("--type", type.color);
-      const parts = {
-        count: make("span", { className: "tally-count" }),
-        percent: make("span", { className: "tally-percent" }),
-        call: make("span", { className: "tally-call" }),
-      };
-      const row = make(
-        "button",
-        { type: "button", className: "tally-row", dataset: { code: type.code } },
-        swatch,
-        make("span", { className: "tally-name" }, type.label),
-        bar,
-        parts.count,
-        parts.percent,
-        parts.call,
-      );
-      row.title = type.label;
-      row.addEventListener("click", () => onJump(type.code));
-      if (canChange) gallery.acceptDrops(row, type.code);
-      this.rows.set(type.code, { row, bar, ...parts });
-      list.append(make("li", {}, row));
+    this.root = root;
+    this.desk = desk;
+    this.types = types;
+    /** @type {Map<string, Line>} */
+    this.lines = new Map();
+    for (const type of types.all()) {
+      const line = newLine(type);
+      line.row.addEventListener("click", () => onJump(type.code));
+      if (canChange) acceptDrops(gallery, line.row, type.code);
+      this.lines.set(type.code, line);
+      this.#part("rows").append(make("li", {}, line.row));
     }
-    desk.addEventListener("summary", () => this.show(desk.summary));
+    desk.addEventListener("summary", () => this.show());
     desk.addEventListener("changed", () => this.#countHere());
     desk.addEventListener("saving", () => this.#markStale());
   }
 
-  show(summary) {
-    for (const figures of summary.rows) {
-      const row = this.rows.get(figures.code);
-      const isPer100 = figures.per_100 !== null && figures.percent === null;
-      const value = isPer100 ? figures.per_100 : figures.percent;
-      row.percent.textContent = value === null || !figures.count ? "" : figures.text;
-      row.call.textContent = figures.call === "high" ? "▲" : figures.call === "low" ? "▼" : "";
-      row.call.title = figures.call ? `${figures.call}${figures.certain ? "" : ", but the interval does not settle it"}` : "";
-      row.call.classList.toggle("is-uncertain", !figures.certain);
-      const [fill, span] = row.bar.children;
-      fill.style.width = `${Math.min(figures.percent ?? 0, 100)}%`;
-      const hasSpan = figures.low !== null && figures.count > 0;
-      span.hidden = !hasSpan;
-      if (hasSpan) {
-        span.style.left = `${figures.low}%`;
-        span.style.width = `${figures.high - figures.low}%`;
-      }
-      const type = this.types.get(figures.code);
-      const interval = hasSpan ? `, 95% interval ${figures.low.toFixed(1)} to ${figures.high.toFixed(1)}%` : "";
-      row.row.title = `${type.label}: ${figures.count}${value === null ? "" : `, ${row.percent.textContent}`}${interval}`;
-      row.row.setAttribute("aria-label", row.row.title);
-    }
-    this.root.querySelector("[data-part=total]").textContent = summary.total;
-    const mark = this.root.querySelector("[data-part=preliminary]");
+  show() {
+    const { summary } = this.desk;
+    if (!summary) return;
+    for (const figures of summary.rows) this.#showRow(figures);
+    this.#part("total").textContent = String(summary.total);
+    const mark = this.#part("preliminary");
     mark.hidden = summary.cells > 0 && summary.undecided === 0;
-    mark.textContent =
-      summary.undecided < summary.cells ? "Preliminary, not all reviewed" : "Preliminary, not reviewed";
-    const flags = this.root.querySelector("[data-part=flags]");
-    flags.replaceChildren(
-      ...summary.flags.map((flag) => {
-        const button = make(
-          "button",
-          { type: "button", className: `flag flag-${flag.urgency}`, title: "Select the cells that caused it" },
-          make("strong", {}, flag.title),
-          ` ${flag.sentence}`,
-        );
-        button.addEventListener("click", () => {
-          const ids = [...this.desk.cells.values()].filter((cell) => flag.codes.includes(cell.code)).map((cell) => cell.id);
-          if (ids.length) this.desk.select(ids);
-        });
-        return make("li", {}, button);
-      }),
-    );
-    this.root
-      .querySelector("[data-part=sentences]")
-      .replaceChildren(...summary.sentences.map((sentence) => make("li", {}, sentence)));
+    mark.textContent = summary.undecided < summary.cells ? "Preliminary, not all reviewed" : "Preliminary, not reviewed";
+    this.#part("flags").replaceChildren(...summary.flags.map((flag) => this.#flag(flag)));
+    this.#part("sentences").replaceChildren(...summary.sentences.map((sentence) => make("li", {}, sentence)));
     this.#countHere();
+  }
+
+  /** @param {Row} figures */
+  #showRow(figures) {
+    const line = this.lines.get(figures.code);
+    if (!line) return;
+    const isPer100 = figures.per_100 !== null && figures.percent === null;
+    const value = isPer100 ? figures.per_100 : figures.percent;
+    line.percent.textContent = value === null || !figures.count ? "" : figures.text;
+    line.call.textContent = figures.call === "high" ? "▲" : figures.call === "low" ? "▼" : "";
+    line.call.title = figures.call ? `${figures.call}${figures.certain ? "" : ", but the interval does not settle it"}` : "";
+    line.call.classList.toggle("is-uncertain", !figures.certain);
+    const [fill, span] = /** @type {HTMLElement[]} */ ([...line.bar.children]);
+    fill.style.width = `${Math.min(figures.percent ?? 0, 100)}%`;
+    const { low, high } = figures;
+    const interval = low !== null && high !== null && figures.count > 0 ? { low, high } : null;
+    span.hidden = !interval;
+    if (interval) {
+      span.style.left = `${interval.low}%`;
+      span.style.width = `${interval.high - interval.low}%`;
+    }
+    const words = interval ? `, 95% interval ${interval.low.toFixed(1)} to ${interval.high.toFixed(1)}%` : "";
+    const share = value === null ? "" : `, ${line.percent.textContent}`;
+    line.row.title = `${this.types.get(figures.code).label}: ${figures.count}${share}${words}`;
+    line.row.setAttribute("aria-label", line.row.title);
+  }
+
+  /** @param {Flag} flag */
+  #flag(flag) {
+    const button = make(
+      "button",
+      { type: "button", className: `tally-flag tally-flag-${flag.urgency}`, title: "Select the cells that caused it" },
+      make("strong", {}, flag.title),
+      ` ${flag.sentence}`,
+    );
+    button.addEventListener("click", () => {
+      const ids = [...this.desk.cells.values()].filter((cell) => flag.codes.includes(cell.code)).map((cell) => cell.id);
+      if (ids.length) this.desk.select(ids);
+    });
+    return make("li", {}, button);
   }
 
   // What the server has not counted yet is not shown as if it had.
@@ -96,12 +95,38 @@ export class Tally {
 
   // The counts follow at once; percentages and flags come with the server's answer.
   #countHere() {
-    const counts = new Map();
-    for (const cell of this.desk.cells.values()) counts.set(cell.code, (counts.get(cell.code) ?? 0) + 1);
-    for (const [code, row] of this.rows) {
-      const count = counts.get(code) ?? 0;
-      row.count.textContent = count;
-      row.row.classList.toggle("is-zero", count === 0);
+    for (const [code, line] of this.lines) {
+      const { all } = this.desk.census.count(code);
+      line.count.textContent = String(all);
+      line.row.classList.toggle("is-zero", all === 0);
     }
   }
+
+  /**
+   * @param {string} name
+   * @returns {HTMLElement}
+   */
+  #part(name) {
+    return /** @type {HTMLElement} */ (this.root.querySelector(`[data-part="${name}"]`));
+  }
+}
+
+/**
+ * @param {import("./types.js").CellType} type
+ * @returns {Line}
+ */
+function newLine(type) {
+  const swatch = make("span", { className: "swatch", "aria-hidden": "true" });
+  swatch.style.backgroundColor = type.color;
+  const bar = make("span", { className: "tally-bar", "aria-hidden": "true" }, make("span", {}), make("i", {}));
+  bar.style.setProperty("--type", type.color);
+  const parts = {
+    count: make("span", { className: "tally-count" }),
+    percent: make("span", { className: "tally-percent" }),
+    call: make("span", { className: "tally-call" }),
+  };
+  const name = make("span", { className: "tally-name" }, type.label);
+  const properties = { type: "button", className: "tally-row", dataset: { code: type.code }, title: type.label };
+  const row = make("button", properties, swatch, name, bar, parts.count, parts.percent, parts.call);
+  return { row, bar, ...parts };
 }

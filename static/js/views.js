@@ -1,42 +1,38 @@
 // Gallery, field and the chosen cell of a page, linked by one selection; the part that workbench and slide page share.
 // It shows cells and possible missed cells; it decides nothing.
 
-import { Desk, make } from "./desk.js";
-import { Field, uncovered } from "./field.js";
+import { Desk } from "./desk.js";
+import { Field } from "./field.js";
 import { Gallery } from "./gallery.js";
 import { Inspector } from "./inspector.js";
+import { byId, make } from "./page.js";
+import { boxAround, uncovered } from "./places.js";
+import { TypeTable } from "./typetable.js";
 
-/** @typedef {import("./pending.js").Cell} Cell */
-
-const MARGIN_PART = 0.35; // of a nucleus' side: how much wider than its nucleus a cell's box is drawn
-
-/**
- * The box of a cell around a stained nucleus.
- * @param {number[]} nucleus x1, y1, x2, y2
- * @returns {number[]}
- */
-export function boxAround([x1, y1, x2, y2]) {
-  const margin = MARGIN_PART * Math.max(x2 - x1, y2 - y1);
-  return [x1 - margin, y1 - margin, x2 + margin, y2 + margin];
-}
+/** @typedef {import("./types.js").Cell} Cell */
 
 export class Views {
   /**
    * @param {HTMLElement} root
-   * @param {{ types: any[], urls: Record<string, string>, reader: number }} page
+   * @param {import("./types.js").PageOfCells} page
    * @param {boolean} canChange
    */
   constructor(root, page, canChange) {
     this.root = root;
-    this.types = new Map(page.types.map((type) => [type.code, type]));
+    this.types = new TypeTable(page.types);
     this.desk = new Desk(page.urls, page.reader);
-    this.gallery = new Gallery(this.#element("gallery"), this.desk, this.types, { canChange });
-    this.field = new Field(this.#element("field"), this.types);
-    this.inspector = new Inspector(this.#element("inspector"), this.desk, this.types);
+    this.gallery = new Gallery(byId("gallery"), this.desk, this.types, canChange);
+    this.field = new Field(byId("field"), this.types);
+    this.inspector = new Inspector(byId("inspector"), this.desk, this.types);
     this.toldTimer = 0;
+    this.desk.addEventListener("loaded", () => {
+      const image = this.desk.images.get(this.field.image?.id ?? -1);
+      if (image) this.field.reload(image, this.desk.cellsOn(image.id));
+    });
     this.desk.addEventListener("selected", () => this.#showSelected());
-    this.desk.addEventListener("changed", () => {
-      if (this.field.image) this.field.setCells(this.cellsOf(this.field.image.id));
+    this.desk.addEventListener("changed", (event) => {
+      const changed = /** @type {CustomEvent} */ (event).detail.ids.map((/** @type {number} */ id) => this.desk.get(id));
+      this.field.update(changed.filter((/** @type {Cell | undefined} */ cell) => cell && cell.image === this.field.image?.id));
       this.#showSelected();
     });
     this.desk.addEventListener("told", (event) => {
@@ -66,11 +62,6 @@ export class Views {
     return this.root.querySelector(`[data-part="${name}"]`);
   }
 
-  /** @param {number} image */
-  cellsOf(image) {
-    return [...this.desk.cells.values()].filter((cell) => cell.image === image);
-  }
-
   /**
    * Say something at the foot of the page for a few seconds.
    * @param {string} sentence
@@ -98,7 +89,7 @@ export class Views {
    */
   open(image, then = null) {
     this.part("image").value = String(image.id);
-    this.field.show(image, this.cellsOf(image.id), then);
+    this.field.show(image, this.desk.cellsOn(image.id), then);
     this.root.dispatchEvent(new CustomEvent("image-shown"));
   }
 
@@ -118,7 +109,7 @@ export class Views {
 
   /** How many stained nuclei of all images no box covers. */
   missed() {
-    return [...this.desk.images.values()].reduce((sum, image) => sum + uncovered(image, this.cellsOf(image.id)).length, 0);
+    return [...this.desk.images.values()].reduce((sum, image) => sum + uncovered(image, this.desk.cellsOn(image.id)).length, 0);
   }
 
   /**
@@ -134,7 +125,7 @@ export class Views {
       then();
       return true;
     }
-    const image = [...this.desk.images.values()].find((each) => uncovered(each, this.cellsOf(each.id)).length);
+    const image = [...this.desk.images.values()].find((each) => uncovered(each, this.desk.cellsOn(each.id)).length);
     if (!image) return false;
     this.open(image, () => this.stepMissed(1, then));
     return true;
@@ -150,14 +141,9 @@ export class Views {
     this.inspector.show(cell, this.desk.selected.size);
     this.field.select(this.desk.selected);
     if (!cell) return;
-    const image = this.desk.images.get(cell.image);
+    const image = /** @type {import("./types.js").SlideImage} */ (this.desk.images.get(cell.image));
     const isNew = this.field.image?.id !== image.id;
     this.open(image, () => (isNew ? this.field.centre(cell.box, { isImmediate: true }) : this.field.reveal(cell.box)));
-  }
-
-  /** @param {string} id */
-  #element(id) {
-    return /** @type {HTMLElement} */ (document.getElementById(id));
   }
 }
 

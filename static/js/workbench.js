@@ -1,10 +1,11 @@
 // The workbench: gallery, field and single cell of a case linked by one selection, and the keys that drive them.
 // It knows the page; what a decision does to a case is the server's business.
 
-import { make, readJson } from "./desk.js";
-import { uncovered } from "./field.js";
+import { make, readJson } from "./page.js";
+import { acceptDrops } from "./gallery_mouse.js";
 import { listenToKeys, SCAN_GAP_MS } from "./keyboard.js";
 import { keysDialog } from "./keys.js";
+import { uncovered } from "./places.js";
 import { guardQueue } from "./saving.js";
 import { openScanned } from "./scanned.js";
 import { Tally } from "./tally.js";
@@ -26,29 +27,26 @@ new Tally(/** @type {HTMLElement} */ (document.getElementById("tally")), desk, t
   canChange,
   onJump: (code) => {
     gallery.showGroup(code);
-    const first = gallery.groups.get(code)?.list.children[0];
-    if (first) desk.select([Number(first.dataset.id)]);
+    const first = gallery.first(code);
+    if (first !== undefined) desk.select([first]);
   },
 });
-/** @type {Map<string, string>} */
-let typeOf = new Map(page.types.map((/** @type {any} */ type) => [type.key, type.code]));
 
 // --- what the page says ---------------------------------------------------------------------------------------------
 
 function showProgress() {
-  const cells = [...desk.cells.values()];
-  const done = cells.filter((cell) => cell.decided).length;
-  const look = desk.needingLook().length;
-  part("done").textContent = `${done} of ${cells.length} reviewed`;
-  part("bar").value = done;
-  part("bar").max = Math.max(cells.length, 1);
+  const { cells, decided } = desk.census;
+  const look = desk.order.count;
+  part("done").textContent = `${decided} of ${cells} reviewed`;
+  part("bar").value = decided;
+  part("bar").max = Math.max(cells, 1);
   part("looks").textContent = look ? `${look} to review singly` : "none to review singly";
   part("looks").classList.toggle("is-done", !look);
   part("next").disabled = !look;
-  const isReady = cells.length > 0 && done === cells.length;
+  const isReady = cells > 0 && decided === cells;
   part("report").classList.toggle("btn-primary", isReady);
   part("report").classList.toggle("btn-outline-primary", !isReady);
-  part("settled").textContent = whatIsOpen(cells.length, done, look);
+  part("settled").textContent = whatIsOpen(cells, decided, look);
 }
 
 /**
@@ -119,13 +117,13 @@ function decide(ids, code, isInGallery = false) {
   const [selected, current] = [[...desk.selected], desk.current];
   const only = ids.length === 1 ? desk.get(ids[0]) : undefined;
   const wasLook = only && !only.decided && only.look.length > 0;
-  const order = desk.needingLook();
-  const after = !only ? null : wasLook ? (order[order.indexOf(only.id) + 1] ?? order[0]) : gallery.neighbour(only.id);
+  const isLastLook = wasLook && desk.order.count === 1;
+  const after = !only ? null : wasLook ? desk.order.beside(only.id, 1) : gallery.neighbour(only.id);
   const retract = desk.decide(ids, code);
-  if (wasLook && order.length === 1) gallery.showNextPage(); // the last single look: now the pages
+  if (isLastLook) gallery.showNextPage(); // the last single look: now the pages
   else if (only) views.goTo(after);
   else desk.select([], null);
-  if (ids.length > 1) tellUndo(code ? `${ids.length} cells: ${types.get(code).label.toLowerCase()}.` : `${ids.length} cells confirmed.`);
+  if (ids.length > 1) tellUndo(code ? `${ids.length} cells: ${types.name(code)}.` : `${ids.length} cells confirmed.`);
   return () => {
     retract();
     desk.select(selected, current);
@@ -141,22 +139,20 @@ function confirmPage() {
   if (!canChange) return void refuseClosed();
   const seen = gallery.seenPage();
   if (!seen) {
-    if (!gallery.showNextPage()) tell(desk.needingLook().length ? "The cells left are reviewed one by one: press N." : "Nothing to confirm.");
+    if (!gallery.showNextPage()) tell(desk.order.count ? "The cells left are reviewed one by one: press N." : "Nothing to confirm.");
     return undefined;
   }
   if (seen.isEarly) return void tell("Loading…");
   const retract = desk.decide(seen.ids, null);
-  tellUndo(`${seen.ids.length} confirmed: ${types.get(seen.code).label.toLowerCase()}.`);
+  tellUndo(`${seen.ids.length} confirmed: ${types.name(seen.code)}.`);
   gallery.showNextPage();
   return retract;
 }
 
-/** @param {number} direction */
+/** @param {1 | -1} direction */
 function step(direction) {
-  const order = desk.needingLook();
-  if (!order.length) return tell("All cells that need a single review are reviewed.");
-  const at = order.indexOf(/** @type {number} */ (desk.current));
-  return views.goTo(order[at < 0 ? (direction > 0 ? 0 : order.length - 1) : (at + direction + order.length) % order.length]);
+  if (!desk.order.count) return tell("All cells that need a single review are reviewed.");
+  return views.goTo(desk.order.beside(desk.current, direction));
 }
 
 // --- adding a cell ----------------------------------------------------------------------------------------------------
@@ -190,8 +186,9 @@ function give(code) {
 
 /** @param {string} code */
 async function add(code) {
-  const nucleus = field.nucleus;
-  if (!(await desk.add(field.image.id, stopAdding(), code)) || nucleus < 0 || !field.nuclei.length) return;
+  const { nucleus, image } = field;
+  const box = stopAdding();
+  if (!image || !box || !(await desk.add(image.id, box, code)) || nucleus < 0 || !field.nuclei.length) return;
   field.nucleus = nucleus - 1; // the added one is no longer in the list
   nextMissed(1);
 }
@@ -226,7 +223,7 @@ const KEYS = {
     retracts: true,
     run: () => {
       gallery.showHints();
-      return () => gallery.hideHints();
+      return () => gallery.hints.hide();
     },
   },
   a: { retracts: true, run: () => startAdding() },
@@ -258,8 +255,8 @@ const DRAWING = {
 
 listenToKeys(
   (name, event) => {
-    if (gallery.hints && event.key !== "Shift") return { run: () => gallery.typeHint(event.key) };
-    const code = typeOf.get(name);
+    if (gallery.hints.isOn && event.key !== "Shift") return { run: () => gallery.typeHint(event.key) };
+    const code = types.ofKey(name);
     if (code) return { retracts: true, run: () => give(code) };
     return (field.isDrawing && DRAWING[name]) || KEYS[name];
   },
@@ -270,7 +267,7 @@ listenToKeys(
 
 function fillPalette() {
   part("palette").replaceChildren(
-    ...[...types.values()].map((type) => {
+    ...types.all().map((type) => {
       const button = make(
         "button",
         { type: "button", className: "type-key", dataset: { code: type.code }, title: `${type.label}, key ${type.key.toUpperCase()}` },
@@ -281,7 +278,7 @@ function fillPalette() {
       button.setAttribute("aria-label", type.label);
       button.disabled = !canChange;
       button.addEventListener("click", () => give(type.code));
-      if (canChange) gallery.acceptDrops(button, type.code);
+      if (canChange) acceptDrops(gallery, button, type.code);
       return button;
     }),
   );
@@ -290,7 +287,8 @@ function fillPalette() {
 function nameImages() {
   for (const option of part("image").options) {
     const image = desk.images.get(Number(option.value));
-    const cells = views.cellsOf(image.id);
+    if (!image) continue;
+    const cells = desk.cellsOn(image.id);
     const missed = uncovered(image, cells).length;
     option.textContent = `${image.slide}, ${image.name} (${cells.length} ${cells.length === 1 ? "cell" : "cells"}${missed ? `, ${missed} possible missed` : ""})`;
   }
@@ -309,7 +307,7 @@ function fillImages() {
 /** @param {CustomEvent} event */
 function showCollision({ detail: { sentence, cells, ids, code } }) {
   const dialog = part("collision");
-  const label = (/** @type {string} */ each) => types.get(each).label.toLowerCase();
+  const label = (/** @type {string} */ each) => types.name(each);
   dialog.querySelector("[data-part=sentence]").textContent = sentence;
   dialog.querySelector("[data-part=both]").replaceChildren(
     ...cells.map((/** @type {any} */ cell) =>
@@ -363,17 +361,16 @@ desk.addEventListener("loaded", () => {
   showAnalysis();
   if (isOpened) return;
   const asked = new URLSearchParams(location.search).getAll("code");
-  const ofAsked = [...desk.needingLook(), ...gallery.order()].find((id) => asked.includes(desk.get(id)?.code ?? ""));
-  const first = ofAsked ?? desk.needingLook()[0] ?? gallery.order()[0];
+  const look = desk.order.after(null, desk.order.count);
+  const ofAsked = look.find((id) => asked.includes(desk.get(id)?.code ?? "")) ?? gallery.first(asked.find((code) => desk.census.count(code).all));
+  const first = (asked.length ? ofAsked : undefined) ?? look[0] ?? gallery.first();
   isOpened = first !== undefined;
   if (isOpened) views.goTo(first);
   else if (desk.images.size && !field.image) views.open([...desk.images.values()][0]);
 });
 desk.addEventListener("selected", () => {
   showPressed();
-  const order = desk.needingLook();
-  const at = order.indexOf(desk.current ?? -1);
-  inspector.prefetch([...order.slice(at + 1, at + 4)]);
+  inspector.prefetch(desk.order.after(desk.current, 3));
 });
 desk.addEventListener("changed", () => {
   showPressed();
@@ -410,7 +407,6 @@ part("open-only").addEventListener("change", () => {
 part("size").addEventListener("input", () => gallery.root.style.setProperty("--tile", `${part("size").value}px`));
 keysDialog(part("keys"), part("keys-open"), page, (/** @type {any[]} */ changed) => {
   for (const type of changed) types.get(type.code).key = type.key;
-  typeOf = new Map(changed.map((type) => [type.key, type.code]));
   fillPalette();
 });
 guardQueue(desk, part("saving"), tell);

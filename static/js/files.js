@@ -1,0 +1,35 @@
+// What the upload page says and checks of a file before it is sent. Pure but for reading and hashing.
+
+/** @param {number} bytes */
+export function size(bytes) {
+  if (bytes < 1024) return `${bytes} bytes`;
+  const mib = bytes / 2 ** 20;
+  return mib < 1 ? `${Math.round(bytes / 1024)} KiB` : `${mib < 10 ? mib.toFixed(1) : Math.round(mib)} MiB`;
+}
+
+/**
+ * Why a file cannot be sent; "" where it can.
+ * @param {{ size: number }} file
+ * @param {boolean} isFolder
+ * @param {number} maxBytes
+ */
+export function problemOf(file, isFolder, maxBytes) {
+  if (isFolder) return "This is a folder: open it and choose the pictures inside.";
+  if (file.size > maxBytes) return `The file is larger than the limit of ${size(maxBytes)}.`;
+  return file.size === 0 ? "The file is empty: copy it again from the microscope." : "";
+}
+
+/** @param {File} file */
+export async function isReadable(file) {
+  return file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+}
+
+/**
+ * A file's name may be a patient's: only its hash is kept by the browser, and only until the tab is closed.
+ * @param {string} text
+ */
+export async function digest(text) {
+  const bytes = new TextEncoder().encode(text);
+  if (!crypto.subtle) return bytes.reduce((sum, byte) => (sum * 31 + byte) >>> 0, 7).toString(16);
+  return [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].map((byte) => byte.toString(16)).join("");
+}

@@ -1,0 +1,162 @@
+// One file on its way to the server in pieces (tus), and its line on the page; it can be paused, resumed and refused.
+// It does not know the other files.
+
+import { csrfToken } from "./csrf.js";
+import { digest, isReadable, size } from "./files.js";
+import { byId } from "./page.js";
+
+/** @typedef {"waiting" | "sending" | "paused" | "broken" | "here" | "refused"} State */
+
+const PENDING = ["waiting", "sending", "paused", "broken"];
+const REFUSED_BY_STATUS = [400, 413, 415, 507];
+
+const tabStorage = {
+  async findAllUploads() {
+    return [];
+  },
+  /** @param {string} fingerprint */
+  async findUploadsByFingerprint(fingerprint) {
+    const uploadUrl = sessionStorage.getItem(fingerprint);
+    return uploadUrl ? [{ uploadUrl, size: null, metadata: {}, creationTime: "", urlStorageKey: fingerprint }] : [];
+  },
+  /** @param {string} key */
+  async removeUpload(key) {
+    sessionStorage.removeItem(key);
+  },
+  /**
+   * @param {string} fingerprint
+   * @param {{ uploadUrl: string }} upload
+   */
+  async addUpload(fingerprint, upload) {
+    sessionStorage.setItem(fingerprint, upload.uploadUrl);
+    return fingerprint;
+  },
+};
+
+export class Transfer {
+  /**
+   * @param {File} file
+   * @param {{ endpoint: string, case: number }} target
+   * @param {(sentence: string) => void} onChange called whenever the state is another; the sentence is for a screen reader
+   */
+  constructor(file, target, onChange) {
+    this.file = file;
+    this.target = target;
+    this.onChange = onChange;
+    /** @type {State} */
+    this.state = "waiting";
+    /** @type {any} */
+    this.upload = null;
+    this.line = byId("file-row").content.firstElementChild.cloneNode(true);
+    const part = (/** @type {string} */ name) => this.line.querySelector(name);
+    this.bar = part("progress");
+    this.sentence = part(".sentence");
+    this.pauseButton = part(".pause");
+    this.removeButton = part(".remove");
+    part(".name").textContent = file.name;
+    part(".size").textContent = size(file.size);
+    this.bar.setAttribute("aria-label", `Progress of ${file.name}`);
+    this.removeButton.setAttribute("aria-label", `Remove ${file.name}`);
+    this.#namePause("Pause");
+    this.pauseButton.addEventListener("click", () => (["sending", "waiting"].includes(this.state) ? this.pause() : this.resume()));
+  }
+
+  get isPending() {
+    return PENDING.includes(this.state);
+  }
+
+  /** The name that the server gave the upload. */
+  get key() {
+    return this.upload.url.replace(/\/$/, "").split("/").pop();
+  }
+
+  async begin() {
+    this.state = "sending";
+    if (this.upload) return this.upload.start();
+    const { endpoint, case: number } = this.target;
+    this.upload = new tus.Upload(this.file, {
+      endpoint,
+      headers: { Accept: "application/json" },
+      onBeforeRequest: (/** @type {any} */ request) => request.setHeader("X-CSRFToken", csrfToken()),
+      metadata: { filename: this.file.name },
+      chunkSize: 16 * 2 ** 20,
+      retryDelays: [0, 1000, 3000, 5000, 10000, 20000, 30000, 60000],
+      urlStorage: tabStorage,
+      fingerprint: async (/** @type {File} */ file) => `tus:${number}:${file.size}:${file.lastModified}:${await digest(file.name)}`,
+      removeFingerprintOnSuccess: true,
+      onProgress: (/** @type {number} */ sent, /** @type {number} */ total) => {
+        this.bar.value = sent / total;
+        this.sentence.textContent = `${size(sent)} of ${size(total)}`;
+      },
+      onSuccess: () => this.#arrived(),
+      onError: (/** @type {any} */ error) => this.#broke(error),
+    });
+    const [earlier] = await this.upload.findPreviousUploads();
+    if (earlier) this.upload.resumeFromPreviousUpload(earlier);
+    if (this.state === "sending") this.upload.start();
+  }
+
+  async pause() {
+    this.state = "paused";
+    this.#namePause("Resume");
+    await this.upload?.abort();
+    this.sentence.textContent = `Paused at ${Math.round(this.bar.value * 100)}%.`;
+    this.onChange("");
+  }
+
+  resume() {
+    this.state = "waiting";
+    this.#namePause("Pause");
+    this.sentence.textContent = "Waiting.";
+    this.onChange("");
+  }
+
+  /** Forget the file, also on the server. */
+  drop() {
+    this.line.remove();
+    if (this.upload && this.state !== "refused") this.upload.abort(true).catch(() => {});
+  }
+
+  /** @param {string} sentence */
+  refuse(sentence) {
+    this.state = "refused";
+    this.line.classList.remove("is-here");
+    this.line.classList.add("is-refused");
+    this.sentence.textContent = sentence;
+    this.bar.hidden = this.pauseButton.hidden = true;
+    this.onChange(`${this.file.name}: ${sentence}`);
+  }
+
+  #arrived() {
+    this.state = "here";
+    this.bar.value = 1;
+    this.line.classList.add("is-here");
+    this.sentence.textContent = "Uploaded, ready to submit.";
+    this.pauseButton.hidden = true;
+    this.onChange("");
+  }
+
+  /** @param {any} error of tus */
+  async #broke(error) {
+    const answer = error.originalResponse;
+    const status = answer ? answer.getStatus() : 0;
+    if (REFUSED_BY_STATUS.includes(status)) return this.refuse(answer.getBody() || "The server refused this file.");
+    if (!answer && !(await isReadable(this.file))) {
+      this.upload.abort(true).catch(() => {});
+      return this.refuse("The file was changed, moved or removed while it was sent: choose it again.");
+    }
+    this.state = "broken";
+    this.#namePause("Resume");
+    this.sentence.textContent =
+      status === 401 || status === 403
+        ? "You were signed out: sign in again in another tab, then select Resume."
+        : "Connection lost. Your upload is safe; select Resume when you are back online.";
+    this.onChange(`${this.file.name}: connection lost.`);
+  }
+
+  /** @param {string} word */
+  #namePause(word) {
+    this.pauseButton.textContent = word;
+    this.pauseButton.setAttribute("aria-label", `${word} ${this.file.name}`);
+  }
+}
