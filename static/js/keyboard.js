@@ -5,6 +5,7 @@
  * @typedef {object} Action
  * @property {(event: KeyboardEvent) => unknown} run what the key does; of a function that it returns see `retract`
  * @property {boolean} [repeats] whether a held key does it again and again: moving and zooming, never deciding
+ * @property {() => void} [release] run when the key is let go, or when the window loses the keyboard
  * @property {boolean} [retracts] `run` returns a function that takes it back, or nothing
  */
 
@@ -54,13 +55,13 @@ export class Burst {
 }
 
 /**
- * The name of a key in a table: `n`, `Shift+n`, `ArrowLeft`, `Shift+Enter`, `?`.
- * @param {{ key: string, shiftKey: boolean }} event
+ * The name of a key in a table: `n`, `Shift+n`, `ArrowLeft`, `Shift+Enter`, `?`, `Ctrl+z`, `Ctrl+Shift+z`.
+ * @param {{ key: string, shiftKey: boolean, ctrlKey?: boolean, metaKey?: boolean }} event
  */
-export function nameOf({ key, shiftKey }) {
-  if (key.length === 1 && key.toLowerCase() === key.toUpperCase()) return key;
+export function nameOf({ key, shiftKey, ctrlKey = false, metaKey = false }) {
   const name = key.length === 1 ? key.toLowerCase() : key;
-  return shiftKey ? `Shift+${name}` : name;
+  const isPlain = key.length === 1 && name === key.toUpperCase(); // "?" has its Shift in itself
+  return `${ctrlKey || metaKey ? "Ctrl+" : ""}${shiftKey && !isPlain ? "Shift+" : ""}${name}`;
 }
 
 /**
@@ -71,11 +72,27 @@ export function listenToKeys(find, onScan) {
   const burst = new Burst();
   /** @type {(() => void) | null} */
   let retract = null;
+  /** @type {{ key: string, release: () => void } | null} a key that is held */
+  let held = null;
 
+  function letGo() {
+    held?.release();
+    held = null;
+  }
+
+  document.addEventListener("keyup", (event) => held?.key === event.key && letGo());
+  addEventListener("blur", letGo);
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    if (event.altKey || document.querySelector("dialog[open]")) return;
     const target = event.target instanceof Element ? event.target : document.body;
     if (target.closest("input, textarea, select, .dropdown-menu, .navbar")) return;
+    if (event.ctrlKey || event.metaKey) {
+      const shortcut = find(nameOf(event), event);
+      if (!shortcut) return; // the browser's own
+      event.preventDefault();
+      if (!event.repeat) shortcut.run(event);
+      return;
+    }
     const isPress = event.key === "Enter" || event.key === " ";
     if (event.repeat && isPress && target.closest("button, a, summary")) return event.preventDefault();
     const kind = event.repeat ? "single" : burst.take(event.key, event.timeStamp);
@@ -95,6 +112,8 @@ export function listenToKeys(find, onScan) {
       return;
     }
     event.preventDefault();
+    letGo();
+    if (action.release) held = { key: event.key, release: action.release };
     const back = action.run(event);
     retract = action.retracts && typeof back === "function" ? /** @type {() => void} */ (back) : null;
   }, true);

@@ -152,11 +152,17 @@ export class Views {
  * @param {Views} views
  * @returns {Record<string, import("./keyboard.js").Action>}
  */
-export function lookingKeys({ gallery, field }) {
+export function lookingKeys({ gallery, field, root }) {
+  /** Pictures without boxes, frames and marks, as long as Space is held. @param {boolean} isBare */
+  function bare(isBare) {
+    root.classList.toggle("is-bare", isBare);
+    field.bare(isBare);
+  }
   const move = { repeats: true, run: (/** @type {KeyboardEvent} */ event) => gallery.move(event.key, event.shiftKey) };
   const arrows = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"];
   return {
     ...Object.fromEntries(arrows.flatMap((key) => [[key, move], [`Shift+${key}`, move]])),
+    " ": { run: () => bare(true), release: () => bare(false) },
     "[": { run: () => gallery.nextGroup(-1) },
     "]": { run: () => gallery.nextGroup(1) },
     "+": { repeats: true, run: () => field.zoom(1.4) },

@@ -123,7 +123,9 @@ function decide(ids, code, isInGallery = false) {
   if (isLastLook) gallery.showNextPage(); // the last single look: now the pages
   else if (only) views.goTo(after);
   else desk.select([], null);
-  if (ids.length > 1) tellUndo(code ? `${ids.length} cells: ${types.name(code)}.` : `${ids.length} cells confirmed.`);
+  const what = only ? types.get(only.code).label : `${ids.length} cells`;
+  if (code && code !== only?.code) tellUndo(`${what} → ${types.name(code)}.`);
+  else if (!only) tellUndo(`${what} confirmed.`);
   return () => {
     retract();
     desk.select(selected, current);
@@ -218,6 +220,9 @@ const KEYS = {
   "Shift+n": { run: () => step(-1) },
   u: { retracts: true, run: () => desk.undo() },
   "Shift+u": { retracts: true, run: () => desk.redo() },
+  "Ctrl+z": { run: () => desk.undo() },
+  "Ctrl+Shift+z": { run: () => desk.redo() },
+  "Ctrl+y": { run: () => desk.redo() },
   z: { run: () => views.centre() },
   j: {
     retracts: true,
@@ -255,7 +260,7 @@ const DRAWING = {
 
 listenToKeys(
   (name, event) => {
-    if (gallery.hints.isOn && event.key !== "Shift") return { run: () => gallery.typeHint(event.key) };
+    if (gallery.hints.isOn && event.key !== "Shift" && !name.startsWith("Ctrl+")) return { run: () => gallery.typeHint(event.key) };
     const code = types.ofKey(name);
     if (code) return { retracts: true, run: () => give(code) };
     return (field.isDrawing && DRAWING[name]) || KEYS[name];

@@ -60,6 +60,29 @@ def test_undo_and_redo_by_key(bench, case, press, wait_until_saved):
     assert [d.to_code for d in Decision.objects.order_by("id")] == ["MOB", "", "MOB"]
 
 
+def test_ctrl_z_takes_the_last_step_back_and_a_relabelled_cell_offers_it_by_a_button(bench, press, wait_until_saved):
+    count = bench.locator(".tally-row[data-code=MOB] .tally-count")
+    press("d")
+    expect(count).to_have_text("1")
+    expect(bench.locator("[data-part=told]")).to_contain_text("Monocyte → monoblast.")
+    wait_until_saved()
+    bench.keyboard.press("Control+z")
+    expect(count).to_have_text("0")
+    press("d")
+    wait_until_saved()
+    bench.locator("[data-part=told]").get_by_role("button", name="Undo").click()
+    expect(count).to_have_text("0")
+
+
+def test_boxes_and_marks_are_hidden_as_long_as_space_is_held(bench):
+    score = bench.locator(".tile-score").first
+    expect(score).to_be_visible()
+    bench.keyboard.down(" ")
+    expect(score).to_be_hidden()
+    bench.keyboard.up(" ")
+    expect(score).to_be_visible()
+
+
 def test_next_and_previous_walk_through_what_needs_a_look(bench, press):
     code = bench.locator("#inspector [data-part=name]")
     for key, text in (("n", "Monocyte"), ("n", "Myeloblast"), ("n", "Monocyte"), ("Shift+N", "Myeloblast")):

@@ -48,3 +48,10 @@ test("keys are named without regard to the layout of capitals and signs", () => 
   const names = [["n", false], ["N", true], ["?", true], ["Enter", true], ["ArrowLeft", false], ["[", false]];
   assert.deepEqual(names.map(([key, shiftKey]) => nameOf({ key, shiftKey })), ["n", "Shift+n", "?", "Shift+Enter", "ArrowLeft", "["]);
 });
+
+test("Ctrl and Command name one shortcut, with and without Shift", () => {
+  assert.equal(nameOf({ key: "z", shiftKey: false, ctrlKey: true }), "Ctrl+z");
+  assert.equal(nameOf({ key: "Z", shiftKey: true, metaKey: true }), "Ctrl+Shift+z");
+  assert.equal(nameOf({ key: "?", shiftKey: true }), "?");
+  assert.equal(nameOf({ key: "Enter", shiftKey: true }), "Shift+Enter");
+});
