@@ -83,7 +83,7 @@ DEFAULTS: list[dict[str, Any]] = [
     _row("blasts_first_limit", "Blasts", "blasts", "%", ">=", 5, URGENT,
          "Taylor & Francis, doi 10.1201/9781498712965, chapter 2: 5 % or more is rare without a neoplasm"),
     _row("blasts_second_limit", "Blasts", "blasts", "%", ">=", 20, URGENT,
-         "labce.com, distinguishing acute and chronic leukemia: 20 % or more is acute leukemia"),
+         "haematologyetc.co.uk and bloodref.com on WHO's classification: acute myeloid leukemia from 20 %"),
     _row("promyelocytes", "Promyelocytes", "promyelocytes", "cells", ">=", 1, REVIEW,
          f"{_REVIEW}, item 9: atypical myeloid cells"),
     _row("abnormal_lymphocytes", "Abnormal lymphocytes", "LYA_abnormal", "cells", ">=", 1, REVIEW,
