@@ -92,7 +92,14 @@ def test_a_program_registers_a_case_uploads_a_slide_corrects_a_cell_and_reads_th
     assert differential["cells"]["NGS"]["high"] == pytest.approx(81.291, abs=0.001)
     # C4: 20 erythroblasts per 100, so the WBC is corrected: 17.4 x 100 / 120 = 14.5, half of it segmented
     assert differential["cells"]["NGS"]["absolute"] == pytest.approx(7.25)
-    assert differential["cells"]["EBO"] == {"count": 2, "percent": 20.0, "low": None, "high": None, "absolute": None}
+    assert differential["cells"]["EBO"] == {
+        "count": 2,
+        "count_note": "",
+        "percent": 20.0,
+        "low": None,
+        "high": None,
+        "absolute": None,
+    }
     assert any("blast" in flag["sentence"].lower() for flag in differential["flags"])
     assert differential["policies"]["sentences"]
 
@@ -341,7 +348,14 @@ def test_a_case_without_a_slide_has_an_empty_differential_and_a_preliminary_repo
     client = caller(technologist)
     differential = client.get("/api/v1/cases/A-1/differential/").json()
     assert (differential["total"], differential["reviewed"]) == (0, False)
-    assert differential["cells"]["NGS"] == {"count": 0, "percent": None, "low": None, "high": None, "absolute": None}
+    assert differential["cells"]["NGS"] == {
+        "count": 0,
+        "count_note": "",
+        "percent": None,
+        "low": None,
+        "high": None,
+        "absolute": None,
+    }
     assert client.get("/api/v1/cases/A-1/report/").json()["status"] == "preliminary, not reviewed"
     assert client.get("/api/v1/cases/A-1/report.pdf").content.startswith(b"%PDF")
 

@@ -7,7 +7,9 @@ import io
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
+from leukoweb.delivery.results import result_message
 from leukoweb.review.counting.policies import Rules
 from leukoweb.review.models import Report
 from leukoweb.review.reports.seal import canonical, digest, problems_of, seal_of
@@ -41,6 +43,39 @@ def test_the_signer_counts_smudge_cells_as_lymphocytes_for_one_report_and_says_w
     other = reviewed(CLL, accession_number="A-2")
     page = client.get(reverse("case_sign", args=[other.pk]))
     assert page.context["content"]["differential"]["total"] == 130
+
+
+def test_lymphocytes_150_of_them_60_smudge_cells_adds_up_in_every_form_of_the_report(reviewed, sign_in, pathologist):
+    """C5: page, clipboard, PDF, CSV, the interface of programs and the message to the hospital."""
+    from pypdf import PdfReader  # as in tests/test_reports.py: it is slow to load
+
+    case, client = reviewed(CLL, **WBC), sign_in(pathologist)
+    edit_draft(draft_of(case, by=pathologist), by=pathologist, smudge_as_lymphocytes=True, smudge_reason="CLL, fragile")
+    assert post_signature(client, case).status_code == 302
+    report = Report.objects.get()
+    page = client.get(reverse("report_detail", args=[report.pk]))
+    words = " ".join(page.content.decode().split())
+    assert "150<div" in words.replace(" ", "")
+    assert "60 of them smudge cells" in words
+    assert "(60 of them smudge cells)\t150\t78.9" in page.context["clipboard"]
+    answer = client.get(reverse("report_export", args=[report.pk, "csv"])).content.decode("utf-8-sig")
+    rows = {row["code"]: row for row in csv.DictReader(io.StringIO(answer))}
+    assert (rows["LYT"]["count"], rows["LYT"]["count_note"]) == ("150", "60 of them smudge cells")
+    assert (rows["KSC"]["count_note"], rows["KSC"]["per_100_wbc"], rows["KSC"]["absolute_10*9/L"]) == (
+        "counted as lymphocytes", "", "",
+    )  # fmt: skip
+    told = client.get(f"/api/v1/cases/id/{case.pk}/differential/").json()
+    lymphocytes, smudge = told["cells"]["LYT"], told["cells"]["KSC"]
+    assert (lymphocytes["count"], lymphocytes["count_note"], told["total"]) == (150, "60 of them smudge cells", 190)
+    assert (smudge["percent"], smudge["absolute"], smudge["count_note"]) == (None, None, "counted as lymphocytes")
+    pdf = PdfReader(io.BytesIO(client.get(reverse("report_pdf", args=[report.pk])).content))
+    paper = " ".join(" ".join(sheet.extract_text() for sheet in pdf.pages).split())
+    assert "60 of them smudge cells" in paper
+    assert "CLL, fragile" in paper
+    message = result_message(report, control_id="1", zone_time=timezone.localtime()).decode()
+    assert "60 smudge cells counted as lymphocytes: CLL, fragile" in message
+    assert "34992-8" not in message
+    assert "34993-6" not in message
 
 
 def test_a_report_with_smudge_cells_as_lymphocytes_verifies_and_is_rederived(

@@ -285,7 +285,11 @@ class DecisionSerializer(serializers.ModelSerializer):
 
 
 class DifferentialRow(serializers.Serializer):
-    count = serializers.IntegerField()
+    count = serializers.IntegerField(help_text="Cells in its percentage, as the report prints them.")
+    count_note = serializers.CharField(
+        allow_blank=True,
+        help_text="“60 of them smudge cells”, “counted as lymphocytes”, else empty.",
+    )
     percent = serializers.FloatField(allow_null=True, help_text="Never 0 where a cell was counted.")
     low = serializers.FloatField(allow_null=True)
     high = serializers.FloatField(allow_null=True)
@@ -312,10 +316,6 @@ class DifferentialSerializer(serializers.Serializer):
     cells = DifferentialCells()
     printed = serializers.DictField(
         child=serializers.CharField(), help_text="Type to percentage as a report prints it: “<0.1”, never “0.0”."
-    )
-    counted = serializers.DictField(
-        child=serializers.IntegerField(),
-        help_text="Type to cells in its percentage: smudge cells where the signer chose so.",
     )
     total = serializers.IntegerField(help_text="Leukocytes in the denominator.")
     unidentified = DifferentialRow()

@@ -20,6 +20,7 @@ from leukoweb.refusals import Refused
 from leukoweb.review.cells.asked import DecisionRequest
 from leukoweb.review.cells.decisions import relabel_cell
 from leukoweb.review.counting.differential import Row
+from leukoweb.review.counting.table import lines_of
 from leukoweb.review.counting.words import printed
 from leukoweb.review.models import Decision, Report, with_labels
 from leukoweb.review.reports.files import without_cells
@@ -157,12 +158,12 @@ def _differential(case: Case) -> dict:
     differential = count.differential
     verification = verification_of_count(count)
     state = Case.objects.with_state().values_list("state", flat=True).get(pk=case.pk)
+    lines = {line["key"]: line for line in lines_of(differential.as_dict(), differential.rules.as_dict())}
     return {
-        "cells": {row.key: _row(row) for row in differential.rows},
+        "cells": {row.key: _row(row) | _as_printed(lines[row.key], row) for row in differential.rows},
         "printed": {row.key: _printed(row, differential.rules.decimals) for row in differential.rows},
-        "counted": {row.key: row.counted for row in differential.rows},
         "total": differential.total,
-        "unidentified": _row(differential.unidentified),
+        "unidentified": _row(differential.unidentified) | {"count_note": ""},
         "not_cells": differential.not_cells,
         "reviewed": is_reviewed(verification),
         "reviewed_cells": verification["verified"],
@@ -181,6 +182,12 @@ def _differential(case: Case) -> dict:
         },
         "flags": [flag.as_dict() for flag in count.flags],
     }
+
+
+def _as_printed(line: dict, row: Row) -> dict:
+    """The count of a type as a report prints it; smudge cells among the lymphocytes have no figure of their own."""
+    printed_as = {"count": line["count"], "count_note": line["count_note"]}
+    return printed_as | ({"percent": None, "absolute": None} if row.per_100 is not None and not line["per_100"] else {})
 
 
 def _printed(row: Row, decimals: int) -> str:

@@ -121,6 +121,9 @@ def _head(
 def _notes(content: Content, status: str) -> list[str]:
     """The limits of the count and, on an amended report, why it was amended."""
     texts = [limit if isinstance(limit, str) else str(limit) for limit in content["limits"]]
+    if content["report"].get("smudge_as_lymphocytes"):
+        smudge = content["counts"].get("KSC", 0)
+        texts.append(f"{smudge} smudge cells counted as lymphocytes: {content['report']['smudge_reason']}")
     if status == CORRECTED:
         texts.insert(0, f"Corrected report: {content['report']['amendment_reason']}")
     if content["product"]["is_research_use"]:

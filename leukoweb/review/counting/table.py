@@ -69,9 +69,13 @@ def figures_of(lines: list[dict[str, Any]]) -> str:
     """Return the lines as tab-separated text for the clipboard: name, count, percent or per 100 WBC, absolute, call."""
     heading = "Cell type\tCount\t%\tper 100 WBC\t10*9/L\tCall"
     return "\n".join(
-        [heading] + ["\t".join([x["name"], str(x["count"]), x["percent"], x["per_100"], x["absolute"], x["call"]])
+        [heading] + ["\t".join([_named(x), str(x["count"]), x["percent"], x["per_100"], x["absolute"], x["call"]])
                      for x in lines]
     )  # fmt: skip
+
+
+def _named(line: Mapping[str, Any]) -> str:
+    return f"{line['name']} ({line['count_note']})" if line["count_note"] else line["name"]
 
 
 def _line(

@@ -17,8 +17,10 @@ def sent_figures(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     differential, codes = content["differential"], content["loinc"]
     rows = [*differential["rows"], *differential["groups"].values()]
     found: list[dict[str, Any]] = []
+    in_lymphocytes = content["report"].get("smudge_as_lymphocytes")
     for row in rows:
-        if not row["count"] and row["key"] not in ALWAYS_SENT:
+        is_elsewhere = in_lymphocytes and row["key"] == "KSC"
+        if is_elsewhere or not (row["count"] or row["counted"] or row["key"] in ALWAYS_SENT):
             continue
         code = codes.get(row["key"], {"percent": "", "absolute": ""})
         is_per_100 = row["per_100"] is not None
