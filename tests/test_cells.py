@@ -182,6 +182,20 @@ def test_no_more_than_a_page_is_confirmed_at_once(make_case, make_slide, reader)
     assert "At most 60" in answer["sentence"]
 
 
+def test_cells_that_were_not_seen_do_not_count_as_seen_by_giving_many_of_them_another_type(
+    make_case, make_slide, reader
+):
+    """S10, C10: a page at once, 12 where cells are looked at closely; 300 were verified by one key once."""
+    case = make_case("A-1002")
+    make_slide(case, {"NGS": 61, "MOB": 13})
+    for code, most in (("NGS", 60), ("MOB", 12)):
+        answer = _decide(reader, _cells(case, code), "LYT")
+        assert (answer["state"], Decision.objects.count()) == ("refused", 0)
+        assert f"At most {most} of these cells are given a type at once" in answer["sentence"]
+    assert _decide(reader, _cells(case, "NGS")[:60], "LYT")["state"] == "saved"
+    assert _decide(reader, _cells(case, "MOB")[:12], "MYO")["state"] == "saved"
+
+
 def test_undo_takes_back_a_whole_step_and_redo_makes_it_again(case, reader):
     cells = _cells(case, "LYT")
     _decide(reader, cells, "LYA")

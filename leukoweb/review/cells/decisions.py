@@ -17,7 +17,7 @@ from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, SlideImage
 from leukoweb.refusals import Refused
-from leukoweb.review.counting.attention import together
+from leukoweb.review.counting.attention import CLOSE_PAGE, PAGE, together
 from leukoweb.review.models import Decision, with_labels
 from leukoweb.review.urgency import keep_flags
 
@@ -229,8 +229,15 @@ def _refuse_collision(labelled: Iterable[Cell], seen: Mapping[int, int | None] |
         raise Collision(changed)
 
 
-def _refuse_unseen(labelled: Iterable[Cell], to: str | None) -> None:
-    """Refuse to confirm many cells at once where each must be looked at alone, or more than a page holds (S10)."""
+def _refuse_unseen(labelled: Sequence[Cell], to: str | None) -> None:
+    """Refuse to label more cells at once than a page holds, and to confirm together what is looked at alone (S10).
+
+    A label is a look: cells that are given another type count as verified, so they come in pages too.
+    """
+    changed = [cell for cell in labelled if to not in (None, cell.code)]
+    most = max(CLOSE_PAGE, min((together(cell, cell.run.detector) for cell in changed), default=PAGE))
+    if len(changed) > most:
+        raise Refused(f"At most {most} of these cells are given a type at once, so that each is really seen.")
     confirmed = [cell for cell in labelled if not cell.decided_code and to in (None, cell.code)]
     if len(confirmed) < 2:
         return
