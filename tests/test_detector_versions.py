@@ -10,6 +10,7 @@ from django.urls import reverse
 from PIL import Image
 
 from detection import SHIPPED_CARD
+from detection.cell_types import BY_CODE
 from detection.lab.data.readers import read_class_map, read_yolo
 from leukoweb.analysis.detectors import active_detector, load_detector
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
@@ -71,7 +72,7 @@ def test_going_back_to_the_former_version_is_the_same_act(sign_in, admin, newer_
 def test_the_card_page_shows_every_type_with_its_evidence(sign_in, admin):
     page = sign_in(admin).get(reverse("detector_detail", args=[active_detector().pk])).content.decode()
     for entry in active_detector().card["classes"]:
-        assert entry["code"] in page
+        assert BY_CODE[entry["code"]].label in page
     assert "Known weak points" in page
     training = active_detector().card["training"]
     for fact in (training["manifest_sha256"], training["sources"][0]["licence"], "Mean of the types with n ≥ 10"):

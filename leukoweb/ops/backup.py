@@ -90,8 +90,9 @@ def _manifest(source: Path) -> dict:
         raise Refused(f"{source} was made by a version of LeukoWeb that this one cannot read.")
     database = manifest.get("database")
     names = ("engine", "file", "sha256")
-    named = [str(database.get(name) or "") for name in names] if isinstance(database, dict) else [""]
-    if not all(named) or Path(named[1]).name != named[1]:
+    found = [database.get(name) for name in names] if isinstance(database, dict) else []
+    named = [value for value in found if isinstance(value, str) and value]
+    if len(named) < len(names) or Path(named[1]).name != named[1]:
         raise Refused(
             f"{source / 'manifest.json'} does not name the database of the backup: it was changed or damaged."
         )
