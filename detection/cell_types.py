@@ -77,3 +77,9 @@ NEIGHBOURS = (
 # What a reader may call a finding besides the 15 types.
 UNIDENTIFIED = "UNI"  # a leukocyte whose type cannot be told
 NOT_A_CELL = "NOT"
+BESIDE_THE_TYPES = {UNIDENTIFIED: "Unidentified", NOT_A_CELL: "Not a cell"}
+
+
+def label_of(code: str) -> str:
+    """Return the name of a type as a heading begins: "Segmented neutrophil"; what is no type stays as it is."""
+    return BY_CODE[code].label if code in BY_CODE else BESIDE_THE_TYPES.get(code, code)

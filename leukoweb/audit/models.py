@@ -4,6 +4,7 @@ The database itself fills `previous_hash` and `hash` and refuses UPDATE and DELE
 """
 
 import json
+from collections import Counter
 from typing import Any, NoReturn, Self
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
+from detection.cell_types import label_of
 from leukoweb.audit.actions import Action
 
 
@@ -28,10 +30,33 @@ def in_words(changes: dict) -> list[tuple[str, str]]:
     def said(value: object) -> str:
         return "(empty)" if value in (None, "") else str(value)
 
-    return [
-        (name.replace("_", " "), f"{said(value[0])} → {said(value[1])}" if _is_pair(value) else said(value))
-        for name, value in changes.items()
-    ]
+    def sentence(value: object) -> str:
+        if _is_pair(value):
+            return f"{said(value[0])} → {said(value[1])}"  # type: ignore[index]
+        return labels_in_words(value) if _are_labels(value) else said(value)  # type: ignore[arg-type]
+
+    return [(name.replace("_", " "), sentence(value)) for name, value in changes.items()]
+
+
+def labels_in_words(rows: list[list]) -> str:
+    """Say how many cells got which label, from rows of cell, label before and label after."""
+
+    def change(before: str, after: str) -> str:
+        if before == after:
+            return f"{label_of(after)} confirmed"
+        return f"{label_of(before) or '(none)'} → {label_of(after) or '(none)'}"
+
+    numbers = Counter((before or "", after or "") for _, before, after in rows)
+    return "; ".join(f"{number} × {change(*pair)}" for pair, number in numbers.items())
+
+
+def _are_labels(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(row, list) and len(row) == 3 and isinstance(row[0], int) for row in value)
+        and all(part is None or isinstance(part, str) for row in value for part in row[1:])
+    )
 
 
 def _is_pair(value: object) -> bool:

@@ -2,17 +2,10 @@
 
 from django import template
 
-from detection.cell_types import BY_CODE, NOT_A_CELL, UNIDENTIFIED
+from detection.cell_types import BESIDE_THE_TYPES, BY_CODE, label_of
 
 register = template.Library()
-
-BESIDE_THE_TYPES = {UNIDENTIFIED: "Unidentified", NOT_A_CELL: "Not a cell"}
-
-
-@register.filter
-def type_name(code: str) -> str:
-    """Return the name of a cell type as a heading begins: "Segmented neutrophil"; what is no type stays as it is."""
-    return BY_CODE[code].label if code in BY_CODE else BESIDE_THE_TYPES.get(code, code)
+register.filter("type_name", label_of)
 
 
 @register.filter
