@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from leukoweb.cases.wbc import GIGA_PER_L, refusal_of
 from leukoweb.cases.wbc import unit_of as count_unit_of
+from leukoweb.refusals import Refused
 
 INDEX_TOLERANCE = 0.1  # rounding of three printed values stays far below; another specimen's values do not
 NOT_MEASURED, OVER_RANGE = "not measured", "over the range of the analyser"
@@ -77,14 +78,6 @@ PARAMETERS = {
 }
 
 
-class CbcRefused(ValueError):
-    """Say in one sentence why a value cannot be taken; `part` is "value" or "unit"."""
-
-    def __init__(self, sentence: str, part: str = "value") -> None:
-        super().__init__(sentence)
-        self.part = part
-
-
 @dataclass(frozen=True)
 class CbcValue:
     """One value as it is kept: `value` in `unit`, and `amount` in the first unit of its kind; None without a number."""
@@ -129,8 +122,8 @@ def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = ""
 
     Raises
     ------
-    CbcRefused
-        When the value is no number, cannot be, or has no unit or one that does not belong to it.
+    Refused
+        With the field "value" where it is no number or cannot be, "unit" where that is missing or of something else.
     """
     parameter, text = PARAMETERS[key], sent.strip()
     common = {"key": key, "sent": text, "range": limits, "call": call}
@@ -142,16 +135,16 @@ def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = ""
     if number[:1] in "<>":
         number, note = number[1:].strip(), f"{'less' if number[0] == '<' else 'more'} than this"
     if not re.fullmatch(r"[+-]?\d{1,9}(?:[.,]\d{1,6})?", number):
-        raise CbcRefused(f"{parameter.name}: “{text[:40]}” is no value of an analyser.")
+        raise Refused(f"{parameter.name}: “{text[:40]}” is no value of an analyser.", "value")
     value = float(number.replace(",", "."))
     if not unit.strip():
-        raise CbcRefused(f"{parameter.name}: the unit is missing, and none is assumed.", "unit")
+        raise Refused(f"{parameter.name}: the unit is missing, and none is assumed.", "unit")
     known = unit_of(unit, parameter)
     if not known:
         units = ", ".join(UNITS[parameter.kind])
-        raise CbcRefused(f"{parameter.name}: “{unit[:40]}” is no unit of it; use one of {units}.", "unit")
+        raise Refused(f"{parameter.name}: “{unit[:40]}” is no unit of it; use one of {units}.", "unit")
     if sentence := _impossible(parameter, value, known):
-        raise CbcRefused(sentence)
+        raise Refused(sentence, "value")
     amount = value * UNITS[parameter.kind][known]
     return CbcValue(value=value, unit=known, amount=round(amount, 6), note=note, **common)
 

@@ -16,6 +16,7 @@ from asyncio import IncompleteReadError, LimitOverrunError, StreamReader, Stream
 from collections.abc import Awaitable, Callable, Iterator
 
 from leukoweb.delivery.hl7 import MAX_BYTES
+from leukoweb.delivery.mllp import NotDelivered
 
 log = logging.getLogger(__name__)
 STX, ETX, EOT, ENQ, ACK, NAK, ETB = b"\x02", b"\x03", b"\x04", b"\x05", b"\x06", b"\x15", b"\x17"
@@ -24,10 +25,6 @@ FRAME_LIMIT_S, ANSWER_LIMIT_S, BUSY_WAIT_S, ATTEMPTS = 30.0, 15.0, 10.0, 6
 TEXT_BYTES = 240  # of one frame
 MOST_FRAME_BYTES = 64_000
 Take = Callable[[bytes], Awaitable[bool]]
-
-
-class NotTaken(Exception):
-    """Say in one sentence why a message was not taken by its receiver."""
 
 
 def checksum(framed: bytes) -> bytes:
@@ -134,14 +131,14 @@ async def send(host: str, port: int, text: bytes) -> int:
 
     Raises
     ------
-    NotTaken
+    NotDelivered
         When the receiver is busy, silent, or refuses a frame six times.
     """
     try:
         async with asyncio.timeout(ANSWER_LIMIT_S):
             reader, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError):
-        raise NotTaken("The receiver cannot be reached.") from None
+        raise NotDelivered("The receiver cannot be reached.") from None
     sent = 0
     try:
         await _put(reader, writer, ENQ, wait_s=BUSY_WAIT_S)
@@ -150,7 +147,7 @@ async def send(host: str, port: int, text: bytes) -> int:
             sent += 1
         await _answer(writer, EOT)
     except (IncompleteReadError, ConnectionError):
-        raise NotTaken("The receiver ended the connection.") from None
+        raise NotDelivered("The receiver ended the connection.") from None
     finally:
         writer.close()
     return sent
@@ -162,8 +159,8 @@ async def _put(reader: StreamReader, writer: StreamWriter, frame: bytes, *, wait
         try:
             sign = await asyncio.wait_for(reader.readexactly(1), ANSWER_LIMIT_S)
         except TimeoutError:
-            raise NotTaken(f"No answer within {ANSWER_LIMIT_S:g} s.") from None
+            raise NotDelivered(f"No answer within {ANSWER_LIMIT_S:g} s.") from None
         if sign == ACK:
             return
         await asyncio.sleep(wait_s)
-    raise NotTaken(f"The receiver refused a frame {ATTEMPTS} times.")
+    raise NotDelivered(f"The receiver refused a frame {ATTEMPTS} times.")

@@ -30,6 +30,7 @@ class InterfaceForm(forms.ModelForm):
     site = forms.URLField(
         required=False,
         assume_scheme="https",
+        max_length=200,
         label="Address of these pages",
         help_text="Such as https://leukoweb.hospital: for the code on the embedded PDF.",
     )

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from leukoweb.cases.cbc import PARAMETERS, CbcRefused, CbcValue, value_of
+from leukoweb.cases.cbc import PARAMETERS, CbcValue, value_of
 from leukoweb.delivery.hl7 import Hl7, MessageRefused, moment
+from leukoweb.refusals import Refused
 
 RESULT_MESSAGES = ("ORU^R01", "OUL^R22")
 FLAG, IGNORE = "flag", "ignore"
@@ -229,7 +230,7 @@ def _value(key: str, one: Observation) -> CbcValue:
     is_given = one.status in FINAL | PRELIMINARY or not one.status
     try:
         return value_of(key, one.value if is_given else "", one.unit, limits=one.limits[:60], call=one.call[:20])
-    except CbcRefused as reason:
-        is_unit = reason.part == "unit"
+    except Refused as reason:
+        is_unit = reason.field == "unit"
         code = ("103" if one.unit else "101") if is_unit else "102"
         raise MessageRefused(str(reason), code=code, location=one.place[1 if is_unit else 0]) from reason

@@ -152,7 +152,7 @@ async def play(places: Places, *, count: int, results: int, seed: int, say: Say)
 
     Raises
     ------
-    NotDelivered, NotTaken
+    NotDelivered
         When the laboratory does not listen or refuses.
     """
     at = datetime.now().astimezone().replace(microsecond=0)

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from leukoweb.delivery.astm_link import NotTaken
 from leukoweb.delivery.mllp import NotDelivered
 from leukoweb.delivery.simulator import Places, play
 
@@ -42,7 +41,7 @@ class Command(BaseCommand):
         with suppress(KeyboardInterrupt):
             try:
                 asyncio.run(playing)
-            except (NotDelivered, NotTaken) as reason:
+            except NotDelivered as reason:
                 raise CommandError(f"{reason} Is `leukoweb listen` running, and are the interfaces active?") from None
             except OSError as error:
                 raise CommandError(f"Port {options['results']} cannot be opened: {error.strerror}.") from None
