@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -52,6 +53,12 @@ class Pipe:
         pass
 
 
+def in_a_loop(coroutine):
+    """Run a coroutine in a thread of its own: Playwright keeps a loop in the main thread of a whole run."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 def answers_to(data, *, takes=(True,)):
     """Feed bytes to a receiver; return what it answered and which messages it handed over."""
     taken, verdicts, pipe = [], iter(takes), Pipe()
@@ -67,7 +74,7 @@ def answers_to(data, *, takes=(True,)):
         with pytest.raises(asyncio.IncompleteReadError):
             await astm_link.converse(reader, pipe, take, idle_s=5)
 
-    asyncio.run(run())
+    in_a_loop(run())
     return pipe.sent, taken
 
 
@@ -141,10 +148,10 @@ def test_an_analyser_delivers_its_count_over_tcp_and_bytes_of_others_do_no_harm(
         peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
     with socket.create_connection(("127.0.0.1", analyser.port)) as peer:
         peer.sendall(ENQ + FRAMES[0])
-    assert asyncio.run(send("127.0.0.1", analyser.port, TEXT)) == len(FRAMES)
+    assert in_a_loop(send("127.0.0.1", analyser.port, TEXT)) == len(FRAMES)
     assert Message.objects.get().state == "applied"
     assert CbcResult.objects.get().values[0]["value"] == 5.8
-    asyncio.run(send("127.0.0.1", analyser.port, TEXT))
+    in_a_loop(send("127.0.0.1", analyser.port, TEXT))
     assert CbcResult.objects.count() == 1
 
 

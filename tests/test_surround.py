@@ -82,6 +82,14 @@ def test_a_scale_is_measured_or_not_on_any_picture_and_lies_in_the_range(height,
     assert measured is None or 0.02 <= measured <= 1
 
 
+def test_a_black_picture_with_a_few_bright_specks_is_left_as_it_is():
+    """Widened by its soft rim the surround would cover all of it, and nothing would tell the colour of the glass."""
+    picture = np.zeros((60, 60, 3), np.uint8)
+    picture[::6, ::6] = 255
+    assert without_surround(picture) is picture
+    assert um_per_px_from_red_cells(picture) is None
+
+
 def test_empty_tiles_are_not_shown_to_the_network_and_no_cell_is_lost(field, shipped_detector):
     """A field on a large white picture: its cells are found as alone, at hardly more than its own tiles."""
     white = np.full((2700, 3600, 3), field.image.reshape(-1, 3).max(0), np.uint8)

@@ -56,4 +56,5 @@ def surround_mask(picture: np.ndarray) -> np.ndarray:
     reach = max(1, round(SHADOW_SHARE * max(picture.shape[:2])))
     near = cv2.dilate(black, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
     mask = black | (near & (brightest < SHADOW).astype(np.uint8))
-    return cv2.dilate(mask, np.ones((5, 5), np.uint8))
+    mask = cv2.dilate(mask, np.ones((5, 5), np.uint8))
+    return mask if mask.mean() <= MOST_SHARE else np.zeros_like(mask)

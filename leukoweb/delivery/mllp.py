@@ -8,6 +8,7 @@ import logging
 import ssl
 from asyncio import IncompleteReadError
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from django.conf import settings
 from hl7.mllp import InvalidBlockError, open_hl7_connection
@@ -77,7 +78,8 @@ def deliver(interface: Interface, raw: bytes, *, patience_s: float = ANSWER_LIMI
     NotDelivered
         When the peer cannot be reached, ends the connection or does not answer in time.
     """
-    return asyncio.run(exchange(interface, raw, patience_s=patience_s))
+    with ThreadPoolExecutor(1) as own:  # the caller's thread may have a loop of its own, in which none can be started
+        return own.submit(asyncio.run, exchange(interface, raw, patience_s=patience_s)).result()
 
 
 async def exchange(interface: Interface, raw: bytes, *, patience_s: float) -> bytes:
