@@ -33,6 +33,8 @@ const tabStorage = {
   },
 };
 
+const underWay = new Set(); // addresses of uploads of this page: no two files go on with one of them
+
 export class Transfer {
   /**
    * @param {File} file
@@ -82,17 +84,22 @@ export class Transfer {
       chunkSize: 16 * 2 ** 20,
       retryDelays: [0, 1000, 3000, 5000, 10000, 20000, 30000, 60000],
       urlStorage: tabStorage,
-      fingerprint: async (/** @type {File} */ file) => `tus:${number}:${file.size}:${file.lastModified}:${await digest(file.name)}`,
+      fingerprint: async (/** @type {File} */ file) => `tus:${number}:${file.size}:${file.lastModified}:${await digest(file)}`,
       removeFingerprintOnSuccess: true,
       onProgress: (/** @type {number} */ sent, /** @type {number} */ total) => {
         this.bar.value = sent / total;
         this.sentence.textContent = `${size(sent)} of ${size(total)}`;
       },
+      onUploadUrlAvailable: () => underWay.add(this.upload.url),
       onSuccess: () => this.#arrived(),
       onError: (/** @type {any} */ error) => this.#broke(error),
     });
-    const [earlier] = await this.upload.findPreviousUploads();
-    if (earlier) this.upload.resumeFromPreviousUpload(earlier);
+    const found = await this.upload.findPreviousUploads();
+    const earlier = found.find((/** @type {any} */ one) => !underWay.has(one.uploadUrl)); // of an equal file beside it
+    if (earlier) {
+      underWay.add(earlier.uploadUrl);
+      this.upload.resumeFromPreviousUpload(earlier);
+    }
     if (this.state === "sending") this.upload.start();
   }
 
