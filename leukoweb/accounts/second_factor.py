@@ -10,7 +10,7 @@ from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.contrib.auth.signals import user_login_failed
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 
@@ -65,8 +65,21 @@ def check_code(user: User, code: str, *, request: HttpRequest | None = None) -> 
         own = Authenticator.objects.select_for_update(no_key=True).filter(user=user, type__in=kinds)
         is_good = any(authenticator.wrap().validate_code(code) for authenticator in own)
     if not is_good:
-        user_login_failed.send(__name__, credentials={"username": user.username}, request=request or HttpRequest())
+        _count_failure(user, request or HttpRequest())
     return is_good
+
+
+def _count_failure(user: User, request: HttpRequest) -> None:
+    """Count one wrong code, one at a time for each person: two at once would begin the same count twice."""
+    locked_out: PermissionDenied | None = None
+    with transaction.atomic():
+        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        try:
+            user_login_failed.send(__name__, credentials={"username": user.username}, request=request)
+        except PermissionDenied as raised:  # it must not undo the count
+            locked_out = raised
+    if locked_out:
+        raise locked_out
 
 
 def forget_second_factor(user: User) -> int:
