@@ -23,7 +23,7 @@ KINDS = ("Patient", "ServiceRequest", "Specimen", "DiagnosticReport", "Observati
 
 
 def _filled(values: Resource) -> Resource:
-    """Return the values that are there: FHIR knows no empty ones."""
+    """Return the values that are there: FHIR allows no empty values."""
     return {name: value for name, value in values.items() if value not in (None, "", [], {})}
 
 

@@ -1,6 +1,6 @@
 """Carry an analyser's messages over TCP in frames of LIS1-A: ENQ, numbered frames with a checksum, ACK or NAK, EOT.
 
-It knows no record but the last: a whole message goes to `take`, and its last frame is acknowledged after that.
+Only the last record is read here: a whole message goes to `take`, and its last frame is acknowledged after that.
 
 Notes
 -----

@@ -1,4 +1,4 @@
-"""Names of cell types for pages and paper, which never show a code; it knows no models."""
+"""Names of cell types for pages and paper, which never show a code."""
 
 from django import template
 
