@@ -98,7 +98,7 @@ def relabel_cells(
         _refuse_collision(labelled, seen)
         if any(not (to or cell.code) for cell in labelled):
             raise Refused("A cell without a label cannot be confirmed. Give it a type.")
-        _refuse_unseen(labelled, to)
+        _refuse_unseen(labelled, to, evidence_of(case))
         step = step or uuid.uuid4()
         decisions = [
             Decision(cell=cell, from_code=cell.code, to_code=to or cell.code, reason=reason, decided_by=by, step=step)
@@ -220,7 +220,7 @@ def _seen_alone(cell: Cell, seen_decision_id: int | None) -> dict[int, int | Non
 def _labelled(cells: Iterable[Cell | int]) -> list[Cell]:
     """The cells as they are labelled now, read under the case's lock."""
     keys = [getattr(cell, "pk", cell) for cell in cells]
-    return list(with_labels(Cell.objects.filter(pk__in=keys).counted().select_related("run__detector")).order_by("id"))
+    return list(with_labels(Cell.objects.filter(pk__in=keys).counted()).order_by("id"))
 
 
 def _refuse_collision(labelled: Iterable[Cell], seen: Mapping[int, int | None] | None) -> None:
@@ -229,13 +229,13 @@ def _refuse_collision(labelled: Iterable[Cell], seen: Mapping[int, int | None] |
         raise Collision(changed)
 
 
-def _refuse_unseen(labelled: Sequence[Cell], to: str | None) -> None:
+def _refuse_unseen(labelled: Sequence[Cell], to: str | None, evidence: Evidence) -> None:
     """Refuse to label more cells at once than a page holds, and to confirm together what is looked at alone (S10).
 
     A label is a look: cells that are given another type count as verified, so they come in pages too.
     """
     changed = [cell for cell in labelled if to not in (None, cell.code)]
-    most = max(CLOSE_PAGE, min((together(cell, cell.run.detector) for cell in changed), default=PAGE))
+    most = max(CLOSE_PAGE, min((together(cell, evidence) for cell in changed), default=PAGE))
     if len(changed) > most:
         raise Refused(f"At most {most} of these cells are given a type at once, so that each is really seen.")
     confirmed = [cell for cell in labelled if not cell.decided_code and to in (None, cell.code)]
@@ -243,7 +243,7 @@ def _refuse_unseen(labelled: Sequence[Cell], to: str | None) -> None:
         return
     if len({cell.code for cell in confirmed}) > 1:
         raise Refused("Cells are confirmed together only when they are of one type.")
-    most = min(together(cell, cell.run.detector) for cell in confirmed)
+    most = min(together(cell, evidence) for cell in confirmed)
     if most == 1:
         raise Refused(
             "Some of these cells have a low score, or their type has too little evidence: confirm each of them alone."
