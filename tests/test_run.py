@@ -73,8 +73,11 @@ def test_it_starts_serves_stops_without_orphans_and_starts_again_with_what_it_ha
         url = address(process, output)
         assert re.search(r"Their password: \S{15,}   \(shown only now\)", output.read_text())
         assert b"Sign in" in urllib.request.urlopen(url + "sign-in/").read()
-        pids = family(process)
-        assert len(pids) >= 8  # itself, broker, two workers and their children, web and its child
+
+        def all_started():  # itself, broker, two workers and their children, web and its child
+            return pids if len(pids := family(process)) >= 8 else None
+
+        pids = wait_until(all_started, timeout_s=60, what="the children of workers and web")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         assert "LeukoWeb has stopped." in output.read_text()

@@ -30,7 +30,8 @@ from detection.lab.training.compose import Pictures, lay_view, visible_share
 from detection.lab.training.loss import smoothing_matrix
 from detection.lab.training.recipe import RECIPE
 from detection.lab.training.sampling import Canvases, collate
-from detection.lab.training.training import composed_share, learning_rate, train
+from detection.lab.training.schedule import composed_share, learning_rate
+from detection.lab.training.training import train
 from detection.phantom import draw_field
 from tests.drawn_views import draw, draw_views
 from tests.services import ROOT

@@ -40,8 +40,7 @@ def accept_upload(
     require_open(case)
     with landed(files) as (whole, refused):
         photographs, drawn = _apart([*whole, *arrived], case) if not is_drawn else ([*whole, *arrived], [])
-        slide, good = None, photographs
-        bad: list[RefusedFile] = []
+        slide = None
         try:
             good, bad = sift(photographs, known=_hashes(case))
             if good:
@@ -50,7 +49,7 @@ def accept_upload(
         except OSError as error:
             if error.errno not in DISK_FULL_ERRORS:
                 raise
-            bad += [RefusedFile(file.name, DISK_FULL, file.position) for file in good]
+            bad = [RefusedFile(file.name, DISK_FULL, file.position) for file in photographs]
         refused = [*stopped, *refused, *drawn, *bad]
     return slide, sorted(refused, key=lambda one: one.position)
 

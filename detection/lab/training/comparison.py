@@ -170,17 +170,16 @@ def markdown(rows: Mapping[str, Any], scale: str) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
-        first = (
-            f"{100 * row['ap50']:.1f} ({100 * row['ap50_low']:.1f}-{100 * row['ap50_high']:.1f})"
-            if "ap50_low" in row
-            else f"{100 * row['ap50']:.1f}"
-        )
-        second = (
-            f"{100 * row['ap50_95']:.1f} ({100 * row['ap50_95_low']:.1f}-{100 * row['ap50_95_high']:.1f})"
-            if "ap50_95_low" in row
-            else f"{100 * row['ap50_95']:.1f}"
-        )
+        first, second = percent_of(row, "ap50"), percent_of(row, "ap50_95")
         seed = ", ".join(str(v) for v in SEED[name]) if name in SEED else "-"
         speed = f"{row['images_per_s']:.1f}" if "images_per_s" in row else "-"
         lines.append(f"| {name} | {first} | {second} | {speed} | {row['parameters'] / 1e6:.1f} M | {seed} |")
     return "\n".join(lines) + "\n"
+
+
+def percent_of(row: Mapping[str, Any], figure: str) -> str:
+    """Write a share in percent, with its interval where one was drawn."""
+    value = f"{100 * row[figure]:.1f}"
+    if f"{figure}_low" not in row:
+        return value
+    return f"{value} ({100 * row[f'{figure}_low']:.1f}-{100 * row[f'{figure}_high']:.1f})"

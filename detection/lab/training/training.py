@@ -5,11 +5,9 @@ What is drawn is left to `sampling`, the network to `building`, how good it is t
 
 import argparse
 import json
-import math
 import os
 import random
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -21,17 +19,18 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
-from tqdm import tqdm
-from ultralytics.utils.torch_utils import ModelEMA
 
 from detection.inference.networks import has_fast_bfloat16, import_torch
-from detection.lab.data.datasets import read_dataset
+from detection.inference.stain_transfer import Stain
+from detection.lab.data.datasets import View, read_dataset
 from detection.lab.data.stains import read_stains
 from detection.lab.measuring.evaluation import macro_ap50
 from detection.lab.training.building import build_network, save_network
+from detection.lab.training.learner import Learner
 from detection.lab.training.loss import build_loss
-from detection.lab.training.recipe import MAY_CHANGE, RECIPE, SCALES, Recipe, add_recipe, changes_of
+from detection.lab.training.recipe import MAY_CHANGE, RECIPE, SCALES, add_recipe, changes_of
 from detection.lab.training.sampling import Canvases, collate
+from detection.lab.training.schedule import composed_share, is_done
 
 OF_CANVASES = (
     "canvas_px", "um_per_px", "seed", "empty", "guessed", "strong", "transferred", "mosaic", "neighbour_weight",
@@ -100,24 +99,6 @@ def device_facts() -> dict[str, str]:
     return {"device": "cpu", "precision": "bfloat16" if has_fast_bfloat16() else "float32"}
 
 
-def progress_share(recipe: Recipe, state: Mapping[str, Any]) -> float:
-    """Return how much of the run is done, 0 to 1: by hours where they are given, else by epochs."""
-    if recipe["hours"]:
-        return min(1.0, state["seconds"] / (recipe["hours"] * 3600))
-    return min(1.0, state["canvases"] / (recipe["epochs"] * recipe["canvases"]))
-
-
-def is_done(recipe: Recipe, state: Mapping[str, Any], check: Callable[..., float | None] | None) -> bool:
-    """Whether a run has come to its end, or its figure of merit, where one is checked, has not risen for too long."""
-    is_stale = state["epoch"] - state["best_epoch"] >= recipe["patience"]
-    return progress_share(recipe, state) >= 1 or bool(check and state["best"] >= 0 and is_stale)
-
-
-def composed_share(recipe: Recipe, share: float) -> float:
-    """Return the share of composed canvases: none for what is left of a run from 1 - close_composed on."""
-    return 0.0 if share >= 1 - recipe["close_composed"] else recipe["composed"]
-
-
 def refuse_another_run(out: Path, run: Mapping[str, Any]) -> None:
     """Raise ValueError where the run in `out` was begun otherwise; what an old run did not write down passes."""
     path = out / "run.json"
@@ -134,14 +115,6 @@ def drop_rows_after(log: Path, epoch: int) -> None:
     if log.is_file():
         lines = log.read_text().splitlines(keepends=True)
         log.write_text("".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
-
-
-def learning_rate(recipe: Recipe, share: float) -> float:
-    """Cosine from lr0 to lr0 * lr_end after a linear warm-up."""
-    if share < recipe["warmup"]:
-        return recipe["lr0"] * max(0.02, share / recipe["warmup"])
-    turn = (share - recipe["warmup"]) / (1 - recipe["warmup"])
-    return recipe["lr0"] * (recipe["lr_end"] + (1 - recipe["lr_end"]) * (1 + math.cos(math.pi * turn)) / 2)
 
 
 def train(
@@ -197,13 +170,12 @@ def train(
     recipe: Any = RECIPE | changes
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    facts = device_facts()
     run: dict[str, Any] = {
         "architecture": str(architecture),
         "scale": scale,
         "recipe": recipe,
         "manifest_sha256": json.loads(Path(dataset).read_text()).get("manifest_sha256"),
-        **facts,
+        **device_facts(),
         "torch": torch.__version__,
     }
     if (out / "state.pt").is_file():
@@ -214,149 +186,61 @@ def train(
     views = read_dataset(dataset, "train")
     if not any(view.cells for view in views):
         raise ValueError(f"{dataset} has no training view with a cell. Run `prepare` on labelled data first.")
-    device, dtype = facts["device"], getattr(torch, facts["precision"])
-    network = (
-        build_network(architecture, scale=scale, start=start).to(device, memory_format=torch.channels_last).train()
+    learner = Learner(
+        build_network(architecture, scale=scale, start=start),
+        recipe,
+        device=run["device"],
+        precision=run["precision"],
     )
-    average = ModelEMA(network, decay=recipe["ema_decay"], tau=300)
-    decayed = [p for p in network.parameters() if p.ndim > 1 and p.requires_grad]
-    plain = [p for p in network.parameters() if p.ndim <= 1 and p.requires_grad]
-    groups = [{"params": decayed, "weight_decay": recipe["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
-    freeze(network, recipe["frozen"], recipe["frozen_norms"])
-    optimizer = torch.optim.AdamW(groups, lr=recipe["lr0"], betas=(0.9, 0.999))
-    scaler = torch.amp.GradScaler(device, enabled=dtype == torch.float16)
-    state: dict[str, Any] = {"epoch": 0, "canvases": 0, "seconds": 0.0, "best": -1.0, "best_epoch": 0}
     if (out / "state.pt").is_file():
-        stored = torch.load(out / "state.pt", map_location=device, weights_only=False)
-        network.load_state_dict(stored["network"])
-        average.ema.load_state_dict(stored["average"])
-        average.updates = stored["updates"]
-        optimizer.load_state_dict(stored["optimizer"])
-        if stored.get("scaler"):
-            scaler.load_state_dict(stored["scaler"])
-        state = stored["state"]
-    drop_rows_after(out / "log.jsonl", state["epoch"])
+        learner.resume(out / "state.pt")
+    drop_rows_after(out / "log.jsonl", learner.state["epoch"])
     import_torch()
     torch.set_num_threads(threads or os.cpu_count() or 1)  # ultralytics leaves one core out when it is imported
-    loss_of = build_loss(network, recipe["smoothing"], recipe["cls"])
+    loss_of = build_loss(learner.network, recipe["smoothing"], recipe["cls"])
     validation = read_dataset(dataset, "val") if check else []
     stains = read_stains(recipe["stains"])
-    if not is_done(recipe, state, check):  # what a finished run was stays as it is
+    if not is_done(recipe, learner.state, is_checked=bool(check)):  # what a finished run was stays as it is
         (out / "run.json").write_text(json.dumps(run | {"views": len(views)}, indent=1))
-    while not is_done(recipe, state, check):
-        canvases = Canvases(
-            views,
-            **{key: recipe[key] for key in OF_CANVASES},
-            stains=stains,
-            composed=composed_share(recipe, progress_share(recipe, state)),
-        )
-        loader = DataLoader(
-            canvases,
-            recipe["batch"],
-            sampler=Numbers(state["canvases"], recipe["canvases"]),
-            num_workers=workers,
-            collate_fn=collate,
-            drop_last=False,
-            prefetch_factor=4 if workers else None,
-        )
-        means = train_epoch(network, average, loader, loss_of, optimizer, scaler, recipe, state, device, dtype)
-        state["epoch"] += 1
-        row: dict[str, Any] = {
-            "epoch": state["epoch"],
-            "seconds": round(state["seconds"]),
-            "share": round(progress_share(recipe, state), 4),
+    while not is_done(recipe, learner.state, is_checked=bool(check)):
+        means = learner.train_epoch(load_canvases(views, stains, learner, workers), loss_of)
+        learner.state["epoch"] += 1
+        row = {
+            "epoch": learner.state["epoch"],
+            "seconds": round(learner.state["seconds"]),
+            "share": round(learner.share, 4),
             **means,
         }
-        save_network(out / "last.pt", average.ema, run)
-        if check and state["epoch"] % recipe["check_every"] == 0:
-            row["check"] = check(deepcopy(average.ema).float(), validation, recipe)
+        save_network(out / "last.pt", learner.average.ema, run)
+        if check and learner.state["epoch"] % recipe["check_every"] == 0:
+            row["check"] = check(deepcopy(learner.average.ema).float(), validation, recipe)
             if row["check"] is None:
                 print("No validation view has a labelled cell: the last weights count.", file=sys.stderr)
                 check = None
-            elif row["check"] > state["best"]:
-                state["best"], state["best_epoch"] = row["check"], state["epoch"]
-                save_network(out / "best.pt", average.ema, run)
+            elif row["check"] > learner.state["best"]:
+                learner.state.update(best=row["check"], best_epoch=learner.state["epoch"])
+                save_network(out / "best.pt", learner.average.ema, run)
         with open(out / "log.jsonl", "a") as log:
             log.write(json.dumps(row) + "\n")
-        torch.save(
-            {
-                "network": network.state_dict(),
-                "average": average.ema.state_dict(),
-                "updates": average.updates,
-                "optimizer": optimizer.state_dict(),
-                "scaler": scaler.state_dict(),
-                "state": state,
-            },
-            out / "state.part",
-        )
-        (out / "state.part").replace(out / "state.pt")
+        learner.store(out / "state.pt")
     return out / ("best.pt" if (out / "best.pt").is_file() else "last.pt")
 
 
-def freeze(network: Any, layers: int, norms: bool) -> Any:
-    """Keep the first layers of a network as they are, and with `norms` means and variances of all layers.
-
-    Notes
-    -----
-    A network that is trained on from good weights forgets at first because small batches have other means than all
-    training did: on the shipped YOLOv5s, batches of 8 gave 2.4 times (single views) to 4.4 times (mosaic) the typing
-    loss of the stored means.
-    """
-    for part in network.model[:layers]:
-        part.eval().requires_grad_(False)
-    for part in network.modules():
-        if norms and isinstance(part, torch.nn.BatchNorm2d):
-            part.eval()
-
-
-def train_epoch(
-    network: Any,
-    average: Any,
-    loader: Any,
-    loss_of: Callable[..., Any],
-    optimizer: Any,
-    scaler: Any,
-    recipe: Recipe,
-    state: dict[str, Any],
-    device: str,
-    dtype: Any,
-) -> dict[str, float]:
-    """Train over one loader, advancing `state`; return mean losses and canvases per second."""
-    sums, began, network_was = torch.zeros(3), time.monotonic(), state["seconds"]
-    progress = tqdm(loader, desc=f"epoch {state['epoch'] + 1}", mininterval=20, leave=False)
-    first = state["canvases"]
-    for batch in progress:
-        rate = learning_rate(recipe, progress_share(recipe, state))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        batch = {key: value.to(device) for key, value in batch.items()}
-        images = batch["img"].float().div_(255).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            predictions = network(images)
-        predictions = {
-            key: [f.float() for f in value] if isinstance(value, list) else value.float()
-            for key, value in predictions.items()
-        }
-        loss, parts = loss_of(predictions, batch)
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss.sum()).backward()
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-        scaler.step(optimizer)
-        scaler.update()
-        average.update(network)
-        state["canvases"] += len(images)
-        state["seconds"] = network_was + time.monotonic() - began
-        sums += torch.stack([torch.as_tensor(part) for part in parts.values()]).cpu() * len(images)
-        progress.set_postfix(loss=f"{float(loss.detach().sum()) / len(images):.3f}", lr=f"{rate:.5f}", refresh=False)
-        if progress_share(recipe, state) >= 1:
-            break
-    done = state["canvases"] - first
-    box, cls, dfl = (round(float(value) / done, 4) for value in sums)
-    return {
-        "box": box,
-        "cls": cls,
-        "dfl": dfl,
-        "lr": round(rate, 6),
-        "canvases_per_s": round(done / (state["seconds"] - network_was), 1),
-    }
+def load_canvases(views: list[View], stains: list[Stain], learner: Learner, workers: int) -> DataLoader:
+    """Return the canvases of the next epoch, drawn by `workers` processes."""
+    recipe: Any = learner.recipe
+    canvases = Canvases(
+        views,
+        **{key: recipe[key] for key in OF_CANVASES},
+        stains=stains,
+        composed=composed_share(recipe, learner.share),
+    )
+    return DataLoader(
+        canvases,
+        recipe["batch"],
+        sampler=Numbers(learner.state["canvases"], recipe["canvases"]),
+        num_workers=workers,
+        collate_fn=collate,
+        drop_last=False,
+        prefetch_factor=4 if workers else None,
+    )

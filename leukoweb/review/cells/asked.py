@@ -1,11 +1,13 @@
-"""What a request that decides on cells must hold: a batch from a page, one label from a program; it stores nothing.
+"""What a JSON request of a page or a program about cells must hold; it stores nothing.
 
-Both are read here and nowhere else; what may be decided is the business of decisions.py.
+Each is read here and nowhere else; what may be decided is the business of decisions.py.
 """
 
+from django.http import HttpRequest
 from rest_framework import serializers
 
-from leukoweb.given import LARGEST_KEY
+from leukoweb.given import LARGEST_KEY, json_of
+from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import LABELS
 
 MOST_DECISIONS = 200
@@ -52,3 +54,29 @@ class DecisionRequest(serializers.Serializer):
         help_text="The last decision you saw (0: none); refused with 409 when another one was made since. Left out, "
         "only a cell that nobody else decided on is labelled.",
     )  # fmt: skip
+
+
+class PresenceRequest(serializers.Serializer):
+    """A reader is at a case, and has seen what others decided up to `since`."""
+
+    since = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=LARGEST_KEY)
+
+
+class ScannedRequest(serializers.Serializer):
+    """What a barcode scanner typed."""
+
+    text = serializers.CharField(allow_blank=True, max_length=200)
+
+
+class KeysRequest(serializers.Serializer):
+    """A reader's own key for each type."""
+
+    keys = serializers.DictField(child=serializers.CharField(max_length=1))
+
+
+def read_asked(request: HttpRequest, serializer: type[serializers.Serializer], otherwise: str) -> dict:
+    """Return the checked values of a JSON request; refuse it with the sentence `otherwise` where one is wrong."""
+    asked = serializer(data=json_of(request.body or b"{}"))
+    if not asked.is_valid():
+        raise Refused(otherwise)
+    return asked.validated_data

@@ -13,12 +13,10 @@ from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import Cell
-from leukoweb.answers import json_answer
 from leukoweb.cases.models import Case, Slide
-from leukoweb.given import json_of
 from leukoweb.refusals import Refused
 from leukoweb.review.cells import decisions as doors
-from leukoweb.review.cells.asked import AskedBatch
+from leukoweb.review.cells.asked import AskedBatch, PresenceRequest, ScannedRequest, read_asked
 from leukoweb.review.cells.batches import make_decisions
 from leukoweb.review.cells.lists import (
     after_change,
@@ -68,10 +66,10 @@ def case_decisions(request: HttpRequest, pk: int) -> HttpResponse:
     # A page outlives its session: what waits there is not stored in the name of who signed in since.
     if request.headers.get("X-LeukoWeb-Reader", str(request.user.pk)) != str(request.user.pk):
         raise Refused("Somebody else has signed in since: sign in as yourself in another tab.", code="not_signed_in")
-    asked = AskedBatch(data=asked_of(request))
-    if not asked.is_valid():
-        return _refused("The decisions could not be read, and none was stored. Load the page again.")
-    outcomes = make_decisions(case, asked.validated_data["decisions"], by=request.user)
+    asked = read_asked(
+        request, AskedBatch, "The decisions could not be read, and none was stored. Load the page again."
+    )
+    outcomes = make_decisions(case, asked["decisions"], by=request.user)
     changed = {key for outcome in outcomes for key in outcome.changed}
     collided = {cell.pk for outcome in outcomes for cell in outcome.labelled}
     answer = after_change(case, changed | collided)
@@ -95,8 +93,8 @@ def case_decisions(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def case_scanned(request: HttpRequest) -> HttpResponse:
     """Find the case of a scanned barcode: {"text": accession number}; the address of its cells, or a sentence."""
-    text = str(asked_of(request).get("text", "")).strip()
-    found = Case.objects.visible_to(request.user).filter(accession_number__iexact=text[:100])[:2]
+    text = read_asked(request, ScannedRequest, "This is no accession number. No cell was changed.")["text"]
+    found = Case.objects.visible_to(request.user).filter(accession_number__iexact=text)[:2]
     if len(found) != 1:
         return JsonResponse({"sentence": f"Scanned {text[:40]}: no such case. No cell was changed."})
     return JsonResponse(
@@ -112,14 +110,14 @@ def case_presence(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     Presence.objects.update_or_create(case=case, reader=request.user, defaults={"seen_at": now})
     others = Presence.objects.filter(case=case, seen_at__gte=now - PRESENT_FOR).exclude(reader=request.user)
-    since = asked_of(request).get("since")
+    since = read_asked(request, PresenceRequest, "“since” is the number of a decision.").get("since")
     changed = (
         set(
             Decision.objects.filter(cell__run__slide__case=case, pk__gt=since)
             .exclude(decided_by=request.user)
             .values_list("cell_id", flat=True)
         )
-        if isinstance(since, int)
+        if since is not None
         else set()
     )
     is_signed = _is_closed(case)
@@ -151,13 +149,3 @@ def _case(request: HttpRequest, pk: int) -> Case:
 def _is_closed(case: Case) -> bool:
     state = Case.objects.with_state().values_list("state", flat=True).get(pk=case.pk)
     return state in doors.CLOSED
-
-
-def asked_of(request: HttpRequest) -> dict:
-    """The JSON object of a request; another value counts as empty, and what is no JSON is refused."""
-    asked = json_of(request.body or b"{}")
-    return asked if isinstance(asked, dict) else {}
-
-
-def _refused(sentence: str) -> HttpResponse:
-    return json_answer(Refused(sentence))

@@ -12,13 +12,12 @@ from leukoweb.analysis.detectors import is_outdated
 from leukoweb.analysis.models import Cell
 from leukoweb.analysis.services import count_labelled
 from leukoweb.analysis.views import progress_of
-from leukoweb.answers import json_answer
 from leukoweb.audit.services import record_read
 from leukoweb.cases.models import STATES, Case, Slide
 from leukoweb.refusals import Refused
+from leukoweb.review.cells.asked import KeysRequest, read_asked
 from leukoweb.review.cells.decisions import CLOSED
 from leukoweb.review.cells.lists import DEFAULT_KEYS, TAKEN_KEYS, types_for
-from leukoweb.review.views.cells import asked_of
 
 
 @requires("read_cases")
@@ -95,17 +94,17 @@ def _urls(cells: Iterable[Cell], case: Case) -> dict:
 @require_POST
 def reader_keys(request: HttpRequest) -> HttpResponse:
     """Keep a reader's own keys: {"keys": {code: key}}; each key once, none that the workbench needs itself."""
-    keys = asked_of(request).get("keys")
-    if not isinstance(keys, dict) or set(keys) != set(DEFAULT_KEYS):
-        return json_answer(Refused("Give every type a key."))
-    keys = {code: str(key).lower() for code, key in keys.items()}
-    if any(len(key) != 1 or not key.isalnum() for key in keys.values()):
-        return json_answer(Refused("A key is one letter or digit."))
+    keys = read_asked(request, KeysRequest, "A key is one letter or digit.")["keys"]
+    if set(keys) != set(DEFAULT_KEYS):
+        raise Refused("Give every type a key.")
+    keys = {code: key.lower() for code, key in keys.items()}
+    if not all(map(str.isalnum, keys.values())):
+        raise Refused("A key is one letter or digit.")
     if taken := sorted(set(keys.values()) & set(TAKEN_KEYS)):
         needed = ", ".join(f"{key.upper()} ({TAKEN_KEYS[key]})" for key in taken)
-        return json_answer(Refused(f"The workbench needs these keys itself: {needed}."))
+        raise Refused(f"The workbench needs these keys itself: {needed}.")
     if len(set(keys.values())) < len(keys):
-        return json_answer(Refused("Two types have the same key."))
+        raise Refused("Two types have the same key.")
     request.user.preferences = {**request.user.preferences, "cell_keys": keys}
     request.user.save(update_fields=["preferences"])
     return JsonResponse({"types": types_for(request.user)})
