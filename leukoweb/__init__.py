@@ -1,4 +1,4 @@
-"""The Django project: accounts, cases, analysis, review and audit; it does not know how cells are found."""
+"""The Django project: accounts, cases, analysis, review and audit."""
 
 from leukoweb.celery import app as celery_app
 

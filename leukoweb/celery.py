@@ -1,4 +1,4 @@
-"""The Celery application: it finds the tasks and takes every setting from Django; it knows no slide."""
+"""The Celery application: it finds the tasks and takes every setting from Django."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ app.autodiscover_tasks(
 
 @worker_ready.connect
 def sweep_at_start(sender: Any, **_: Any) -> None:
-    """Let a worker that starts look at once for runs whose bell was lost."""
+    """Let a worker that starts look at once for runs whose message was lost."""
     sender.app.send_task("leukoweb.analysis.tasks.sweep", kwargs={"patience_s": 0})
 
 
@@ -29,5 +29,5 @@ def sweep_at_start(sender: Any, **_: Any) -> None:
 @beat_embedded_init.connect
 def end_with_worker(**_: Any) -> None:
     """Let the children of a worker that was killed die with it: the sweep gives their run to another."""
-    if bond := end_with_parent(signal.SIGKILL, parent=current_process()._parent_pid or os.getppid()):
-        bond()
+    if set_signal := end_with_parent(signal.SIGKILL, parent=current_process()._parent_pid or os.getppid()):
+        set_signal()

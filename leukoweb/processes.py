@@ -1,6 +1,6 @@
 """Child processes of an installation on one machine: how they end with their parent, and the embedded broker's command.
 
-It needs only the standard library and knows neither Django nor Celery.
+It needs only the standard library, neither Django nor Celery.
 """
 
 import ctypes
@@ -21,20 +21,20 @@ PR_SET_PDEATHSIG = 1
 def end_with_parent(signal_number: int = signal.SIGTERM, *, parent: int | None = None) -> Callable[[], None] | None:
     """Return a preexec_fn: the child is sent `signal_number` when its parent dies in any way (Linux only).
 
-    `parent` is the parent's process id where the function is made in the child; a parent that died before the bond was
-    tied ends the child at once.
+    `parent` is the parent's process id where the function is made in the child; a parent that died before the
+    signal was set ends the child at once.
     """
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None, use_errno=True)
     parent = parent or os.getpid()
 
-    def tie() -> None:
+    def set_signal() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal_number)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return tie
+    return set_signal
 
 
 def broker_socket(data_dir: Path) -> Path:

@@ -1,6 +1,6 @@
 """`make run`: web, worker and broker together on one machine, until Ctrl-C or until one of them dies.
 
-It starts and ends programs and speaks to the person at the terminal; it knows no case and no cell.
+It starts and ends programs and speaks to the person at the terminal.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a WSGI server serves; it knows nothing but the settings' name."""
+"""What a WSGI server serves."""
 
 import os
 

@@ -210,7 +210,7 @@ def test_a_code_works_once(pathologist):
 
 
 def test_guessing_at_the_code_locks_the_account(client, pathologist):
-    """S6: also for somebody who knows the password, at the signature and at the token door alike."""
+    """S6: also for somebody with the right password, at the signature and at the token address alike."""
     give_totp(pathologist)
     for n in range(5):
         assert lockout.confirm_password(pathologist, PASSWORD)

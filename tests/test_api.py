@@ -1,4 +1,4 @@
-"""The programming interface through its front door: tokens, cases, slides, cells, decisions, differential, report."""
+"""The programming interface as programs use it: tokens, cases, slides, cells, decisions, differential, report."""
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -18,7 +18,7 @@ CODES = ["BAS", "EBO", "EOS", "KSC", "LYA", "LYT", "MMZ", "MOB", "MON", "MYB", "
 
 @pytest.fixture
 def caller(db):
-    """A program that signed in as somebody through the token door."""
+    """A program that signed in as somebody by the token address."""
 
     def as_person(person, **more):
         client = APIClient()
@@ -300,7 +300,7 @@ def test_a_read_token_reads_and_changes_nothing(caller, technologist):
 
 
 def test_a_wrong_password_is_said_plainly_and_five_of_them_lock_the_account(technologist):
-    """S6: also the token door counts towards the lock."""
+    """S6: also the token address counts towards the lock."""
     client = APIClient()
     wrong = {"username": "tess", "password": "not it"}
     for _ in range(4):

@@ -10,7 +10,7 @@ import pytest
 from tests.services import ROOT
 
 ROOMS = ("accounts", "cases", "analysis", "review", "delivery", "ops")
-# audit is imported by all and imports none of them; api lies on top of the doors, like the pages of each room.
+# audit is imported by all and imports none of them; api lies on top of the services, like the pages of each room.
 MAY_IMPORT = {
     "audit": set(),
     "accounts": {"audit"},

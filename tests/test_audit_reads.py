@@ -1,4 +1,4 @@
-"""Every look at a case, slide, image, report or export leaves one event, by whatever door (S7)."""
+"""Every look at a case, slide, image, report or export leaves one event, by whatever way (S7)."""
 
 import pytest
 from django.urls import reverse

@@ -1,4 +1,4 @@
-"""Drawn cells of the demonstration (H7): signed or not, they never leave their own case by any door."""
+"""Drawn cells of the demonstration (H7): signed or not, they never leave their own case by any way."""
 
 # ruff: noqa: F811 (the fixture of another file is an argument here)
 
@@ -68,7 +68,7 @@ def test_drawn_cells_are_never_sent_as_a_result(laboratory, admin, signed_twice)
 
 
 def test_a_drawn_picture_is_refused_in_a_patients_case(signed_twice, make_case, technologist, smear_files):
-    """By every door, as all of them end in this one; the photograph beside it is taken."""
+    """By every way, as all of them end in this one; the photograph beside it is taken."""
     drawn, _ = signed_twice
     case = make_case("A-3")
     photograph = smear_files[0].read_bytes()

@@ -164,7 +164,7 @@ def test_a_run_on_a_full_disk_waits_and_goes_on_by_itself_when_there_is_room(
     small_disk.free()
     Run.objects.update(sent_at=timezone.now() - timedelta(minutes=1))
     sweep()
-    run_detection.apply(args=(run.pk,), task_id="two")  # what the worker does with the bell that the sweep rang
+    run_detection.apply(args=(run.pk,), task_id="two")  # what the worker does with the message that the sweep sent
     run.refresh_from_db()
     assert Run.objects.get(pk=run.pk).sent_at > timezone.now() - timedelta(seconds=30)
     assert "no room" not in run.error

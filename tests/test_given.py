@@ -56,7 +56,7 @@ def test_only_plain_digits_of_64_bits_are_a_key(text):
         7, 2**63 - 1, None, None)  # fmt: skip
 
 
-def doors(cast):  # noqa: F811
+def addresses_of(cast):  # noqa: F811
     """Every address that takes a POST, with its name."""
     return [(name, reverse(name, kwargs=arguments(route, cast))) for name, route, _ in routes()]
 
@@ -68,7 +68,7 @@ def test_no_address_falls_over_any_json(cast):  # noqa: F811
     for person in (cast.people["technologist"],):
         pages.force_login(person)
         program.force_authenticate(person)
-        for name, address in doors(cast):
+        for name, address in addresses_of(cast):
             caller = program if address.startswith("/api/") else pages
             for what, raw in BAD_JSON.items():
                 answer = caller.generic("POST", address, raw, content_type="application/json")
@@ -138,7 +138,7 @@ def test_while_the_database_restarts_every_page_says_when_to_come_again(cast):  
 
     client = Client(raise_request_exception=False)
     client.force_login(cast.people["technologist"])
-    addresses = doors(cast)
+    addresses = addresses_of(cast)
     wrong = []
     with connection.execute_wrapper(away):
         for name, address in addresses:

@@ -26,9 +26,9 @@ def send(sign_in, technologist, make_case):
     api = APIClient()
     made = iter(range(10_000))
 
-    def by(door, files, **fields):
+    def by(way, files, **fields):
         case = make_case(f"IN-{next(made)}")
-        if door == "page":
+        if way == "page":
             client = sign_in(technologist)
             address, more = f"/cases/{case.pk}/slides/new/", {"HTTP_ACCEPT": "application/json"}
         else:
@@ -62,8 +62,8 @@ def assert_each_is_taken_or_refused(files, answer, images, before):
     assert not list(settings.FILE_UPLOAD_TEMP_DIR.glob("*"))
 
 
-@pytest.mark.parametrize("door", ["page", "api"])
-def test_each_malformed_file_is_a_picture_or_a_sentence(send, real_images, door):
+@pytest.mark.parametrize("way", ["page", "api"])
+def test_each_malformed_file_is_a_picture_or_a_sentence(send, real_images, way):
     """430 files of two fuzzing corpora, or 60 cut and spoiled pictures where those are absent."""
     if real_images:
         contents = [(path.name, path.read_bytes()) for path in sorted((real_images / "malformed").iterdir())]
@@ -73,7 +73,7 @@ def test_each_malformed_file_is_a_picture_or_a_sentence(send, real_images, door)
     for start in range(0, len(contents), 90):
         files = [SimpleUploadedFile(name, content) for name, content in contents[start : start + 90]]
         before = stored_files()
-        answer, images = send(door, files)
+        answer, images = send(way, files)
         assert_each_is_taken_or_refused(files, answer, images, before)
 
 
@@ -100,11 +100,11 @@ def spoiled(chance):
 
 def test_a_thousand_spoiled_pictures_are_pictures_or_sentences(send):
     chance = random.Random(20261122)  # noqa: S311
-    for door in ("page", "api"):
+    for way in ("page", "api"):
         for _ in range(MUTATIONS // 200):
             files = [SimpleUploadedFile(f"{n}.tif", spoiled(chance)) for n in range(100)]
             before = stored_files()
-            answer, images = send(door, files)
+            answer, images = send(way, files)
             assert_each_is_taken_or_refused(files, answer, images, before)
 
 
@@ -254,8 +254,8 @@ def test_a_full_disk_is_said_in_words_and_nothing_is_stored(send, settings):
     """The reserve is more than any disk has, so the disk counts as full."""
     settings.DISK_RESERVE_BYTES = 2**62
     before = stored_files()
-    for door in ("page", "api"):
-        answer, images = send(door, [picture("a.png"), picture("b.png", (1, 1, 1))])
+    for way in ("page", "api"):
+        answer, images = send(way, [picture("a.png"), picture("b.png", (1, 1, 1))])
         assert not images
         assert ["no room" in error["error"] for error in answer["errors"]] == [True, True]
     assert stored_files() == before

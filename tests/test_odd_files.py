@@ -279,9 +279,9 @@ def by_tus(client, case, table):
     return answer.json()
 
 
-@pytest.mark.parametrize("door", [by_page, by_api, by_tus])
-def test_every_odd_file_is_read_as_meant_or_refused_in_a_sentence(sign_in, technologist, make_case, table, door):
-    answer = door(sign_in(technologist), make_case("ODD-1"), table)
+@pytest.mark.parametrize("way", [by_page, by_api, by_tus])
+def test_every_odd_file_is_read_as_meant_or_refused_in_a_sentence(sign_in, technologist, make_case, table, way):
+    answer = way(sign_in(technologist), make_case("ODD-1"), table)
     refused = {one["name"]: one["error"] for one in answer["errors"]}
     images = {image.name: image for image in SlideImage.objects.all()}
     wrong = {}

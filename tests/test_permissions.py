@@ -3,7 +3,7 @@
 A row is `"url_name": (GET, POST)`; each side is five words for anonymous, technologist, pathologist, admin and outsider
 (a pathologist of another laboratory), or one word for all five:
     in   sent to sign-in, or 401
-    ok   the door opens: the page, a redirect, or a refusal of what was sent (400, 409, 422 ...)
+    ok   allowed: the page, a redirect, or a refusal of what was sent (400, 409, 422 ...)
     403  the role does not allow it
     404  it does not exist for this person
     no   nothing: one of in, 403, 404, 405

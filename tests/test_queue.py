@@ -1,4 +1,4 @@
-"""The queue's doors: the row is the truth, the broker only a bell; each door twice, dead half-way, with a slow twin."""
+"""The queue: the row is the truth, the broker only notifies; each step twice, killed half-way, with a slow twin."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def silence(run, seconds=3600):
     Run.objects.filter(pk=run.pk).update(seen_at=timezone.now() - timedelta(seconds=seconds))
 
 
-def bells(name="runs"):
+def messages(name="runs"):
     """The run ids that wait in a queue of the broker, in the order in which a worker takes them."""
     ids = []
     with current_app.connection_for_read() as connection, connection.SimpleQueue(name) as queue:
@@ -173,7 +173,7 @@ def test_what_a_dead_worker_left_is_taken_at_once_and_what_a_slow_one_reads_is_n
         dead.communicate()
         sweep()
     assert dict(Run.objects.values_list("pk", "state")) == {left.pk: Run.State.QUEUED, slow.pk: Run.State.RUNNING}
-    assert bells() == [left.pk]
+    assert messages() == [left.pk]
     assert Run.objects.get(pk=left.pk).kills == 1
 
 
@@ -189,7 +189,7 @@ def test_a_slide_that_will_take_long_waits_in_a_queue_of_its_own(
     with django_capture_on_commit_callbacks(execute=True):
         long, short = submitted(make_case("A-1"), 14_000), submitted(make_case("A-2"), 1_000)
     assert (long.is_long, short.is_long) == (True, False)
-    assert (bells("long"), bells("runs")) == ([long.pk], [short.pk])
+    assert (messages("long"), messages("runs")) == ([long.pk], [short.pk])
     assert services.runs_before(short) == 0
     page = sign_in(technologist).get(f"/slides/{long.slide_id}/progress/").content.decode()
     assert "Queued among the long analyses, next in line" in page
@@ -210,7 +210,7 @@ def test_no_message_of_other_work_is_taken_for_the_bell_of_a_run(submit, broker)
     for _ in range(3):
         current_app.send_task("leukoweb.review.tasks.store_flags")
     sweep()
-    assert bells() == [run.pk]
+    assert messages() == [run.pk]
 
 
 def test_try_again_queues_a_failed_run_once_with_fresh_attempts(submit, technologist):
@@ -270,7 +270,7 @@ def test_a_lost_run_is_enqueued_by_the_sweep_that_frees_it(submit, broker):
     silence(run)
     sweep()
     assert Run.objects.get(pk=run.pk).state == Run.State.QUEUED
-    assert bells() == [run.pk]
+    assert messages() == [run.pk]
 
 
 def test_a_lost_worker_a_wiped_broker_and_an_unheard_message_are_made_good_within_a_minute(settings):
@@ -285,7 +285,7 @@ def test_the_bell_works_again_after_the_broker_was_restarted(submit, broker):
     assert not services.ring_worker(run)
     broker.start()
     assert services.ring_worker(run)
-    assert bells() == [run.pk, run.pk]  # the first survived on disk
+    assert messages() == [run.pk, run.pk]  # the first survived on disk
 
 
 def test_a_stat_case_is_taken_before_the_routine_cases_that_came_earlier(
@@ -296,7 +296,7 @@ def test_a_stat_case_is_taken_before_the_routine_cases_that_came_earlier(
         stat = submit(make_case("A-3", priority="stat"))
     assert services.runs_before(stat) == 0
     assert [services.runs_before(first), services.runs_before(second)] == [1, 2]
-    assert bells() == [stat.pk, first.pk, second.pk]
+    assert messages() == [stat.pk, first.pk, second.pk]
 
 
 def test_the_sweep_rings_once_for_every_run_after_the_broker_forgot_everything(submit, make_case, broker):
@@ -305,7 +305,7 @@ def test_the_sweep_rings_once_for_every_run_after_the_broker_forgot_everything(s
     broker.client().flushall()
     sweep()
     sweep()
-    assert bells() == [stat.pk, routine.pk]
+    assert messages() == [stat.pk, routine.pk]
 
 
 def test_the_sweep_does_not_ring_again_while_every_run_has_its_bell_in_a_long_queue(submit, make_case, broker):
@@ -314,7 +314,7 @@ def test_the_sweep_does_not_ring_again_while_every_run_has_its_bell_in_a_long_qu
         services.ring_worker(run)
     Run.objects.update(sent_at=timezone.now() - timedelta(hours=1))
     sweep()
-    assert len(bells()) == 3
+    assert len(messages()) == 3
 
 
 def test_the_sweep_removes_what_killed_workers_left_and_nothing_newer(db, broker, settings, tmp_path):

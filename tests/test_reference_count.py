@@ -29,7 +29,7 @@ def second_reader(laboratory):
 
 
 def read_all(client, case, label=lambda reading: reading.cell.detector_code):
-    """Read every cell that is dealt to this reader: the first and the last through the page, the others at the door."""
+    """Read every cell that is dealt to this reader: the first and the last by the page, the others by the service."""
     address = reverse("reference_read", args=[case.pk])
     client.post(address)
     reading = client.get(address).context["reading"]

@@ -109,7 +109,7 @@ def test_when_it_is_killed_itself_nothing_of_it_stays(tmp_path):
         wait_until(lambda: not alive(pids), timeout_s=30, what="the end of every child")
 
 
-def test_a_child_whose_parent_died_before_the_bond_was_tied_ends_at_once():
+def test_a_child_whose_parent_died_before_the_signal_was_set_ends_at_once():
     code = "import os; from leukoweb.processes import end_with_parent as e; e(parent={})(); print('lives')"
     lives = subprocess.run([sys.executable, "-c", code.format("os.getppid()")], cwd=ROOT, capture_output=True)
     assert (lives.returncode, lives.stdout) == (0, b"lives\n")

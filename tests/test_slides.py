@@ -1,4 +1,4 @@
-"""Pixels, pictures of cells and the slide page, through the front door."""
+"""Pixels, pictures of cells and the slide page, through client, view and database."""
 
 import io
 

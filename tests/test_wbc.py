@@ -36,7 +36,7 @@ def registered_by_a_program(person, **fields):
     ],
 )  # fmt: skip
 def test_a_unit_is_known_in_the_spellings_of_analysers(technologist, spelling, unit):
-    """C14, through the door of programs."""
+    """C14, through the API."""
     answer = registered_by_a_program(technologist, wbc=4500 if unit == "/uL" else 4.5, wbc_unit=spelling)
     assert answer.status_code == 201, answer.content
     assert Case.objects.get().wbc_unit == unit

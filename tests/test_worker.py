@@ -80,7 +80,7 @@ def test_an_uploaded_slide_is_read_and_a_second_bell_changes_nothing(worker, upl
     cells, finished_at = Cell.objects.count(), run.finished_at
     ring(run)
     ring(run)
-    wait_until(lambda: worker.log().count("run_detection[") >= 6, timeout_s=30, what="both bells")
+    wait_until(lambda: worker.log().count("run_detection[") >= 6, timeout_s=30, what="both messages")
     run.refresh_from_db()
     assert (Cell.objects.count(), run.attempt, run.finished_at) == (cells, 1, finished_at)
 
@@ -147,7 +147,7 @@ def test_with_the_settings_as_they_ship_a_broker_that_forgot_everything_costs_le
     worker.start()
     wait_until(lambda: "ready" in worker.log(), timeout_s=60, what="the start of the worker")
     hold = psutil.Process(worker.process.pid)
-    hold.suspend()  # the bell is rung and not yet heard when the broker forgets it
+    hold.suspend()  # the message is sent and not yet read when the broker loses it
     try:
         run = upload()
         broker.client().flushall()

@@ -1,1 +1,1 @@
-"""Laboratories, users and the one table of roles; knows nothing of cases."""
+"""Laboratories, users and the one table of roles."""

@@ -1,4 +1,4 @@
-"""Names this room for Django and tells the audit of sign-ins; it knows nothing else."""
+"""Name this room for Django and tell the audit of sign-ins."""
 
 from django.apps import AppConfig
 

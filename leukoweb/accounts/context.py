@@ -1,4 +1,4 @@
-"""What every page says about the product itself; it knows no user data."""
+"""What every page says about the product itself."""
 
 from django.conf import settings
 from django.http import HttpRequest

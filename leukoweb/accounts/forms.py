@@ -1,4 +1,4 @@
-"""The forms of account pages and the reader of account lists; they know no cases."""
+"""The forms of account pages and the reader of account lists."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Lock-out after failed sign-ins (S6) and the one check of a password; it knows no page and no report.
+"""Lock-out after failed sign-ins (S6) and the one check of a password.
 
 django-axes counts; whoever asks for a password outside the sign-in page calls confirm_password, so that it counts too.
 """

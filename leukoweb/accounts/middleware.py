@@ -1,4 +1,4 @@
-"""What stands before every page: the clock of idle sessions, and duties that come before work; it knows no cases."""
+"""What stands before every page: the clock of idle sessions, and duties that come before work."""
 
 import time
 from collections.abc import Callable

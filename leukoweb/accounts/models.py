@@ -1,4 +1,4 @@
-"""Laboratories and the people who work in them; this module knows nothing of cases."""
+"""Laboratories and the people who work in them."""
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models

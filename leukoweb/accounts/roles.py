@@ -1,4 +1,4 @@
-"""The one table of what each role may do; it knows nothing of laboratories or objects.
+"""The one table of what each role may do.
 
 A role is a column on the user, so there is no second place where a right could be given.
 """
@@ -24,5 +24,5 @@ PERMISSIONS = {
 
 
 def allows(role: str, action: str) -> bool:
-    """Say whether `role` may do `action`; an unknown action raises KeyError (a typo must not open a door)."""
+    """Say whether `role` may do `action`; an unknown action raises KeyError (a typo must not grant anything)."""
     return role in PERMISSIONS[action]

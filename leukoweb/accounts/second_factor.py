@@ -1,4 +1,4 @@
-"""The second factor: secrets are encrypted at rest, codes are checked here; it knows no page."""
+"""The second factor: secrets are encrypted at rest, codes are checked here."""
 
 import base64
 import hashlib

@@ -115,7 +115,7 @@ def accept_statement(user: User) -> None:
 def note_emergency(case_id: int, laboratory: Laboratory, *, reason: str, by: User, hours: int = 4) -> EmergencyAccess:
     """Write that a case of another laboratory is opened in an emergency; it waits for follow-up.
 
-    The caller writes the event: it knows the case.
+    The caller writes the event, since the case is at hand there.
     """
     return EmergencyAccess.objects.create(
         opened_by=by, ends_at=timezone.now() + timedelta(hours=hours), laboratory=laboratory, case_id=case_id,

@@ -1,6 +1,6 @@
 """How people come in: the sign-in form, the hospital's identity provider, and what the audit hears of it.
 
-It knows no cases; django-allauth does the work, these are its adapters.
+django-allauth does the work, these are its adapters.
 """
 
 from typing import Any
@@ -122,7 +122,7 @@ class HospitalAdapter(DefaultSocialAccountAdapter):
 
 
 def note_sign_in(sender: object, request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """Somebody came in, by whatever door."""
+    """Record a sign-in, by whichever method."""
     record("sign_in", actor=user, obj=user, changes=_from(request))
 
 

@@ -1,4 +1,4 @@
-"""The worker's hourly look at accounts: ended sessions are removed; it knows no people."""
+"""The worker's hourly look at accounts: ended sessions are removed."""
 
 from celery import shared_task
 from django.core.management import call_command

@@ -1,4 +1,4 @@
-"""One's own account: where work waits, sessions, invitation, the signers' statement; nothing here knows cases."""
+"""One's own account: where work waits, sessions, invitation, the signers' statement."""
 
 from allauth.usersessions.models import UserSession
 from django.contrib import messages

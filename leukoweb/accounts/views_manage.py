@@ -1,4 +1,4 @@
-"""Account pages of administrators: people and laboratories; they know no cases.
+"""Account pages of administrators: people and laboratories.
 
 An administrator manages every laboratory of the installation, and reads no case of any.
 """

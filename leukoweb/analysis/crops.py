@@ -1,6 +1,6 @@
 """Small pictures of single cells, cut from the viewer's finest tiles and kept; they can be made again at any time.
 
-It knows boxes and tiles that our own worker wrote, never an upload, and no person's opinion.
+It reads boxes and tiles that our own worker wrote, never an upload.
 """
 
 import io

@@ -1,6 +1,6 @@
 """Detector versions and their fit to laboratories: register, activate, and the loaded network of this worker process.
 
-It knows no slide.
+Slides are left to services.py.
 """
 
 import hashlib

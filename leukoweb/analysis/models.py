@@ -103,7 +103,7 @@ class Run(models.Model):
     kills = models.PositiveSmallIntegerField(default=0, help_text="Attempts that ended with a worker, not by it.")
     task_id = models.CharField(max_length=64, blank=True)
     queued_at = models.DateTimeField(default=timezone.now)
-    sent_at = models.DateTimeField(default=timezone.now, help_text="When the worker's bell was last rung.")
+    sent_at = models.DateTimeField(default=timezone.now, help_text="When the task was last enqueued.")
     seen_at = models.DateTimeField(null=True, blank=True, help_text="The worker's last sign of life.")
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

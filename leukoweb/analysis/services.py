@@ -1,4 +1,4 @@
-"""The doors to analysis: submit a slide, store what the detector said, fail, try again; it knows no network.
+"""The services of analysis: submit a slide, store what the detector said, fail, try again.
 
 Every change of a run's state is one conditional UPDATE, so whoever comes second changes nothing.
 """

@@ -104,13 +104,13 @@ def run_detection(self: Task, run_id: int) -> None:
 def sweep(patience_s: int | None = None) -> None:
     """Queue lost runs again and ring for those that wait; the claim makes duplicates harmless.
 
-    `patience_s` is how long a bell may go unheard; a worker that starts has none.
+    `patience_s` is how long a task may wait unread; a worker that starts has none.
     """
     now = timezone.now()
     services.release_left_runs()
     services.release_lost_runs(silent_since=now - timedelta(seconds=settings.RUN_SILENT_LIMIT_S))
     patience = timedelta(seconds=settings.SWEEP_AFTER_S if patience_s is None else patience_s)
-    # Where every waiting run still has its bell the queue is only long: ringing again would make it longer.
+    # Where every waiting run still has its message the queue is only long: another message would make it longer.
     if _bells() < Run.objects.filter(state=Run.State.QUEUED).count():
         services.ring_for_waiting_runs(sent_before=now - patience)
     sweep_incoming()
@@ -119,12 +119,12 @@ def sweep(patience_s: int | None = None) -> None:
 
 def _bells() -> int:
     """How many messages of runs wait in the broker."""
-    bells = 0
+    waiting = 0
     with current_app.connection_for_read() as broker:
         for queue in (settings.RUNS_QUEUE, settings.LONG_RUNS_QUEUE):
             with suppress(ChannelError):  # Redis has no empty queue
-                bells += broker.default_channel.queue_declare(queue, passive=True).message_count
-    return bells
+                waiting += broker.default_channel.queue_declare(queue, passive=True).message_count
+    return waiting
 
 
 def _remove_leavings(*, older_than: datetime) -> None:

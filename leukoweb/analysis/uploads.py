@@ -1,4 +1,4 @@
-"""The door from files to a queued slide, used by page, resumable upload and API; it knows no network and no page."""
+"""The one service from files to a queued slide, used by page, resumable upload and API."""
 
 from collections.abc import Iterable
 

@@ -1,6 +1,6 @@
 """Pixels and progress: originals, viewer tiles, cell pictures, and how far a slide's analysis is.
 
-Nothing here knows what people decided.
+People's decisions are left to the review room.
 """
 
 from pathlib import Path

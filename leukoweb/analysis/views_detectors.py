@@ -1,4 +1,4 @@
-"""Admin pages of detector versions: their cards and which one is active; nothing here knows cases.
+"""Admin pages of detector versions: their cards and which one is active.
 
 Weights come in by `manage.py register_detector` only: a weights file can run code, so no page takes one.
 """

@@ -1,4 +1,4 @@
-"""The page that takes the images of a slide: files of a form, or files that came in pieces; it knows no detector."""
+"""The page that takes the images of a slide: files of a form, or files that came in pieces."""
 
 import uuid
 
@@ -114,7 +114,7 @@ def slide_upload(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _take(request: HttpRequest, case: Case, asked: dict) -> tuple[Slide | None, list[RefusedFile]]:
-    """Hand the files of the form and the finished uploads to the one door, and forget the pieces."""
+    """Hand the files of the form and the finished uploads to `submit_slide`, and remove the pieces."""
     mine = PartialUpload.objects.unfinished_of(request.user).in_bulk(asked["uploads"])
     parts = [part for part in mine.values() if part.offset == part.size_bytes]
     if unexamined := check_whole(parts, within_s=settings.CHECK_PART_S):

@@ -1,1 +1,1 @@
-"""The programming interface under /api/v1/: the same doors and services as the pages; nothing imports it."""
+"""The programming interface under /api/v1/: the same services as the pages; nothing imports it."""

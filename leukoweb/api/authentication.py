@@ -1,4 +1,4 @@
-"""Who calls the programming interface, by `Authorization: Token ...` or `Bearer ...`; it knows no cases."""
+"""Who calls the programming interface, by `Authorization: Token ...` or `Bearer ...`."""
 
 from django.conf import settings
 from django.utils import timezone

@@ -1,4 +1,4 @@
-"""The doors that give and take back tokens, each with its audit event; they know no password and no page."""
+"""Services that give and take back tokens, each with its audit event."""
 
 from datetime import timedelta
 from typing import Any

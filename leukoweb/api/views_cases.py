@@ -1,4 +1,4 @@
-"""Tokens, cases and slides for programs: thin views over the doors that the pages use; they count no cells."""
+"""Tokens, cases and slides for programs: thin views over the services of the pages; they count no cells."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -46,7 +46,7 @@ class MayDo(BasePermission):
         return request.method not in view.actions or request.user.can(view.actions[request.method])
 
 
-class Door(APIView):
+class RoleView(APIView):
     """A view whose `actions` say what a role must be allowed to do for each method."""
 
     permission_classes = (MayDo,)
@@ -98,8 +98,8 @@ class TokenEnd(APIView):
         return Response(status=204)
 
 
-class CaseList(Door):
-    actions = Door.actions | {"POST": "register_case"}
+class CaseList(RoleView):
+    actions = RoleView.actions | {"POST": "register_case"}
 
     @extend_schema(
         operation_id="cases_list",
@@ -136,8 +136,8 @@ class CaseList(Door):
         return Response(_case_json(request, case), status=201)
 
 
-class CaseFind(Door):
-    actions = Door.actions | {"POST": "read_cases"}
+class CaseFind(RoleView):
+    actions = RoleView.actions | {"POST": "read_cases"}
     is_open_to_reading_tokens = True
 
     @extend_schema(request=forms.CaseNumber, responses={200: forms.CaseSerializer, 404: forms.Refusal})
@@ -150,7 +150,7 @@ class CaseFind(Door):
         return Response(_case_json(request, case))
 
 
-class CaseDetail(Door):
+class CaseDetail(RoleView):
     @extend_schema(responses={200: forms.CaseSerializer, 404: forms.Refusal})
     def get(self, request: Request, **case: Any) -> Response:
         """One case with its patient and slides."""
@@ -160,8 +160,8 @@ class CaseDetail(Door):
         return Response(_case_json(request, case))
 
 
-class SlideUpload(Door):
-    actions = Door.actions | {"POST": "upload_slide"}
+class SlideUpload(RoleView):
+    actions = RoleView.actions | {"POST": "upload_slide"}
     parser_classes = (MultiPartParser,)
     throttle_classes = (ScopedRateThrottle,)
     throttle_scope = "upload"
@@ -193,7 +193,7 @@ class SlideUpload(Door):
         return Response(shown | {"stored": len(shown["images"]), "errors": errors}, status=201)
 
 
-class SlideDetail(Door):
+class SlideDetail(RoleView):
     @extend_schema(responses={200: forms.SlideSerializer, 404: forms.Refusal})
     def get(self, request: Request, pk: int) -> Response:
         """A slide, how far its analysis is, and its images; ask again every few seconds while it runs."""
@@ -202,7 +202,7 @@ class SlideDetail(Door):
         return Response(slide_json(slide))
 
 
-class SlideScale(Door):
+class SlideScale(RoleView):
     actions = {"POST": "upload_slide"}  # noqa: RUF012
 
     @extend_schema(
@@ -222,7 +222,7 @@ class SlideScale(Door):
         return Response(slide_json(slide))
 
 
-class SlideStop(Door):
+class SlideStop(RoleView):
     actions = {"POST": "upload_slide"}  # noqa: RUF012
 
     @extend_schema(request=None, responses={200: forms.SlideSerializer, 404: forms.Refusal, 409: forms.Refusal})
@@ -234,7 +234,7 @@ class SlideStop(Door):
         return Response(slide_json(slide))
 
 
-class SlideRetry(Door):
+class SlideRetry(RoleView):
     actions = {"POST": "upload_slide"}  # noqa: RUF012
 
     @extend_schema(request=None, responses={200: forms.SlideSerializer, 404: forms.Refusal, 409: forms.Refusal})
@@ -246,7 +246,7 @@ class SlideRetry(Door):
         return Response(slide_json(slide))
 
 
-class SlideSetAside(Door):
+class SlideSetAside(RoleView):
     actions = {"POST": "upload_slide", "DELETE": "upload_slide"}  # noqa: RUF012
 
     @extend_schema(

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from leukoweb.analysis.models import Cell
 from leukoweb.api import serializers as forms
-from leukoweb.api.views_cases import Door, Pages, _checked, visible_case
+from leukoweb.api.views_cases import Pages, RoleView, _checked, visible_case
 from leukoweb.audit.services import record, record_read
 from leukoweb.cases.models import SIGNED, WITHDRAWN, Case, Slide
 from leukoweb.refusals import Refused
@@ -31,7 +31,7 @@ from leukoweb.review.reports.verification import is_reviewed, status_of
 from leukoweb.review.services import count_case, current_policy, verification_of_count
 
 
-class SlideCells(Door):
+class SlideCells(RoleView):
     @extend_schema(
         parameters=[OpenApiParameter("page", OpenApiTypes.INT), OpenApiParameter("page_size", OpenApiTypes.INT)],
         responses={200: forms.CellPage, 404: forms.Refusal},
@@ -46,8 +46,8 @@ class SlideCells(Door):
         return pages.get_paginated_response(forms.CellSerializer(shown, many=True).data)
 
 
-class CellDecisions(Door):
-    actions = Door.actions | {"POST": "relabel_cell"}
+class CellDecisions(RoleView):
+    actions = RoleView.actions | {"POST": "relabel_cell"}
 
     @extend_schema(responses={200: forms.DecisionSerializer(many=True), 404: forms.Refusal})
     def get(self, request: Request, pk: int) -> Response:
@@ -78,7 +78,7 @@ class CellDecisions(Door):
         return Response(forms.DecisionSerializer(decision).data, status=201)
 
 
-class CaseDifferential(Door):
+class CaseDifferential(RoleView):
     @extend_schema(responses={200: forms.DifferentialSerializer, 404: forms.Refusal})
     def get(self, request: Request, **case: Any) -> Response:
         """The differential of a case as its cells are labelled now, by the laboratory's policy."""
@@ -89,7 +89,7 @@ class CaseDifferential(Door):
         return Response(forms.DifferentialSerializer(_differential(case)).data)
 
 
-class CaseReport(Door):
+class CaseReport(RoleView):
     @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: forms.Refusal})
     def get(self, request: Request, **case: Any) -> Response:
         """The newest report of a case: as it was signed, or as the case is now and then marked preliminary."""
@@ -113,7 +113,7 @@ class JsonWhateverWasAsked(DefaultContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class CaseReportPdf(Door):
+class CaseReportPdf(RoleView):
     content_negotiation_class = JsonWhateverWasAsked
 
     @extend_schema(

@@ -1,4 +1,4 @@
-"""FHIR R4 at `/fhir/`: read, search and order; thin views over the doors of cases and what was signed.
+"""FHIR R4 at `/fhir/`: read, search and order; thin views over the services of cases and what was signed.
 
 How a resource is written is in `fhir`. Every refusal is an OperationOutcome.
 """
@@ -24,7 +24,7 @@ from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell
 from leukoweb.api import fhir
 from leukoweb.api.parsers import GuardedJson
-from leukoweb.api.views_cases import Door
+from leukoweb.api.views_cases import RoleView
 from leukoweb.audit.services import record, record_read
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.services import register_case
@@ -54,7 +54,7 @@ class FhirParser(GuardedJson):
     media_type = "application/fhir+json"
 
 
-class FhirDoor(Door):
+class FhirView(RoleView):
     renderer_classes = (FhirRenderer, JSONRenderer)
     parser_classes = (FhirParser, GuardedJson)
 
@@ -96,8 +96,8 @@ class Metadata(APIView):
         })  # fmt: skip
 
 
-class ResourceType(FhirDoor):
-    actions = Door.actions | {"POST": "register_case"}
+class ResourceType(FhirView):
+    actions = RoleView.actions | {"POST": "register_case"}
 
     def get(self, request: Request, kind: str) -> Response:
         """Search by parameters that name nobody."""
@@ -117,7 +117,7 @@ class ResourceType(FhirDoor):
         return Response(resource, status=201, headers={"Location": f"{_base(request)}/ServiceRequest/{case.pk}"})
 
 
-class ResourceSearch(FhirDoor):
+class ResourceSearch(FhirView):
     actions = {"POST": "read_cases"}  # noqa: RUF012
     is_open_to_reading_tokens = True
 
@@ -134,7 +134,7 @@ class ResourceSearch(FhirDoor):
         return [*super().get_parsers(), FormParser()]
 
 
-class Resource(FhirDoor):
+class Resource(FhirView):
     def get(self, request: Request, kind: str, key: str) -> Response:
         """Return one resource; each look is recorded."""
         number, _, part = key.partition("-")
@@ -157,7 +157,7 @@ class Resource(FhirDoor):
         return Response(found)
 
 
-class Nowhere(FhirDoor):
+class Nowhere(FhirView):
     def get(self, request: Request, rest: str) -> Response:
         """Say that there is no such address."""
         raise Http404

@@ -1,4 +1,4 @@
-"""Names this room for Django and teaches SQLite the hash of the chain; it knows nothing else."""
+"""Name this room for Django and give SQLite the hash of the chain."""
 
 from django.apps import AppConfig
 from django.db.backends.signals import connection_created

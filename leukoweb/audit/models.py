@@ -1,4 +1,4 @@
-"""One append-only table of events, each sealed to the one before it; it knows no other model.
+"""One append-only table of events, each sealed to the one before it.
 
 The database itself fills `previous_hash` and `hash` and refuses UPDATE and DELETE (see chain.py).
 """

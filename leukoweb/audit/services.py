@@ -1,4 +1,4 @@
-"""The doors that write and read events; it knows no other model.
+"""Services that write and read events.
 
 One event is one INSERT. On PostgreSQL it takes the chain's lock until the transaction ends, so it comes last in it.
 """

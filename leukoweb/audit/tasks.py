@@ -1,4 +1,4 @@
-"""The worker's hourly look at the audit: the head of yesterday is kept as a file; it knows no event's meaning."""
+"""The worker's hourly look at the audit: the head of yesterday is kept as a file."""
 
 import json
 from datetime import timedelta

@@ -105,7 +105,7 @@ def audit_head(request: HttpRequest) -> HttpResponse:
 
 
 def shown_changes(event: Event) -> dict:
-    """The event's changes without what only a case's readers may know."""
+    """The event's changes without what only a case's readers may see."""
     if event.case_id is None and not event.object_type.startswith("cases."):
         return event.changes
     return {name: value if name in SHOWN else "not shown here" for name, value in event.changes.items()}

@@ -1,1 +1,1 @@
-"""Patients, cases, slides and stored images; knows nothing of what a detector said."""
+"""Patients, cases, slides and stored images."""

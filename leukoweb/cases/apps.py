@@ -1,4 +1,4 @@
-"""Names this room for Django; it knows nothing else."""
+"""Name this room for Django."""
 
 from django.apps import AppConfig
 

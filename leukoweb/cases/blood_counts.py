@@ -1,4 +1,4 @@
-"""The door by which a blood count of an analyser joins its case; whose message it was is left to delivery.
+"""Store a blood count of an analyser with its case; whose message it was is left to delivery.
 
 A run is kept beside the earlier ones. While the case is open, the newest final run gives the case its WBC, unless a
 person typed another one; a signed case keeps everything that was signed.

@@ -1,6 +1,6 @@
 """Break-glass: a pathologist opens a case of another laboratory with a reason; administrators are alerted.
 
-The access lives in the session that asked for it, for hours, and only reads: no service knows of it.
+The access lives in the session that asked for it, for hours, and only reads; services are not concerned.
 """
 
 from typing import Any

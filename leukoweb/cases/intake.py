@@ -1,6 +1,6 @@
 """What an uploaded file must be before it becomes an image of a slide: readable, new to its case, harmlessly named.
 
-It knows files, hashes and sentences for a technologist; it knows no detector and writes no row.
+It reads files and returns hashes, or refuses with a sentence for the technologist.
 """
 
 import errno

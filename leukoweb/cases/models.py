@@ -1,4 +1,4 @@
-"""What was registered and stored: patients, cases, slides and their images; nothing here knows what a detector said.
+"""What was registered and stored: patients, cases, slides and their images.
 
 Every read starts at `Model.objects.visible_to(user)`: another laboratory's rows do not exist for the user.
 """

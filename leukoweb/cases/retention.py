@@ -1,6 +1,6 @@
 """How long pixels are kept: images of old cases expire unless a legal hold stands; rows, reports and hashes never do.
 
-It knows no detector and no report.
+Detectors and reports are left alone.
 """
 
 import shutil

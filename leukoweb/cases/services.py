@@ -1,4 +1,4 @@
-"""The doors that register, edit and reject a case, each with its audit event; they know no page and no detector."""
+"""Services that register, edit and reject a case, each with its audit event."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""Where files lie: originals under their SHA-256, and what was derived from them; it knows no rows."""
+"""Where files lie: originals under their SHA-256, and what was derived from them."""
 
 import fcntl
 import os

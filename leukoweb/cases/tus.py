@@ -1,6 +1,6 @@
 """Resumable uploads after tus 1.0 (creation, expiration, termination): pieces of a file come until it is whole.
 
-It knows the person who sends and the bytes that came; what a file must be is asked by intake.py, whose answers are kept
+It checks the sender and stores the bytes; what a file must be is checked by intake.py, whose answers are kept
 with the upload, so that the files of a large slide can be checked in several requests.
 """
 

@@ -1,6 +1,6 @@
 """The analyser's white cell count as laboratories write it: spellings of units, and which values can be right (C14).
 
-It knows numbers, units and times only; what refuses or warns stands in services.py and on the pages.
+Pure functions of numbers, units and times; services.py and the pages refuse or warn.
 """
 
 import unicodedata

@@ -31,7 +31,7 @@ CANCELLED = "Order cancelled by the requester."
 class Held(Exception):
     """Say in one sentence why a person must decide before a message takes effect.
 
-    `codes` are those that the interface does not know, code to name: a person maps them.
+    `codes` are those that the interface does not map, code to name: a person maps them.
     """
 
     def __init__(self, sentence: str, codes: dict[str, str] | None = None) -> None:

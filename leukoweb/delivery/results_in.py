@@ -57,7 +57,7 @@ class ResultGiven:
 
 @dataclass(frozen=True)
 class Sorted:
-    """Observations by what the interface knows of their codes."""
+    """Observations by whether the interface maps their codes."""
 
     values: tuple[CbcValue, ...] = ()
     remarks: tuple[str, ...] = ()

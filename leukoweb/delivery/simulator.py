@@ -1,6 +1,6 @@
 """Play the systems around a laboratory: a hospital system that orders and receives results, and an analyser.
 
-It speaks to the ports of a running `leukoweb listen` as any other system does, and knows nothing of its database. All
+It speaks to the ports of a running `leukoweb listen` as any other system does, without access to its database. All
 patients are invented.
 """
 

@@ -1,4 +1,4 @@
-"""Is everything there that the product needs: each check answers in plain words; it knows no patient and no secret."""
+"""Is everything there that the product needs: each check answers in plain words."""
 
 import shutil
 from contextlib import suppress

@@ -1,1 +1,1 @@
-"""What people decided and signed; knows nothing of networks."""
+"""What people decided and signed."""

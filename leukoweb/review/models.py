@@ -1,4 +1,4 @@
-"""What people decided and signed; nothing here knows networks, and a decision never changes a cell's row."""
+"""What people decided and signed."""
 
 import uuid
 

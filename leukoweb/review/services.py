@@ -1,4 +1,4 @@
-"""What a case's cells add up to under its laboratory's policy; doors that change a report stand in signing.py."""
+"""What a case's cells add up to under its laboratory's policy; what changes a report is in signing.py."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -235,7 +235,7 @@ def calibrate(
     views : sequence of View
         Labelled views of the laboratory, at most 500 cells.
     aim : Stain or None
-        Stain of the training data, which the detector knows; None leaves colours alone.
+        Stain of the training data; None leaves colours alone.
     thresholds : dict of code to float, optional
         The detector's own, to measure the gain against; without them only typing is measured.
     folds : int

@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
                 ('attempt', models.PositiveSmallIntegerField(default=0)),
                 ('task_id', models.CharField(blank=True, max_length=64)),
                 ('queued_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('sent_at', models.DateTimeField(default=django.utils.timezone.now, help_text="When the worker's bell was last rung.")),
+                ('sent_at', models.DateTimeField(default=django.utils.timezone.now, help_text="When the task was last enqueued.")),
                 ('seen_at', models.DateTimeField(blank=True, help_text="The worker's last sign of life.", null=True)),
                 ('started_at', models.DateTimeField(blank=True, null=True)),
                 ('finished_at', models.DateTimeField(blank=True, null=True)),

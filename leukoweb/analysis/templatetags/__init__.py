@@ -1,1 +1,1 @@
-"""Template filters of the review room; they know no models."""
+"""Template filters of the review room."""

@@ -1,4 +1,4 @@
-"""The doors through which people label cells: relabel, confirm, add, undo, redo; it knows no page and no percentage.
+"""The services by which people label cells: relabel, confirm, add, undo, redo.
 
 Each writes Decision rows and one audit event, and locks the case first: no cell changes while its report is signed.
 """

@@ -1,6 +1,6 @@
 """Ages in completed days, months and years, and the bounds that ranges and flags use: `3d`, `6m`, `2y`.
 
-A bound is half open (from inclusive, to exclusive) and a birthday counts from its day on; nothing here knows a patient.
+A bound is half open (from inclusive, to exclusive) and a birthday counts from its day on.
 """
 
 import re

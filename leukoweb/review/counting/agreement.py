@@ -1,4 +1,4 @@
-"""How far two readers agree beyond chance; it knows labels and no readers.
+"""How far two readers agree beyond chance.
 
 References
 ----------

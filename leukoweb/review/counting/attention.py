@@ -1,7 +1,6 @@
 """Which cells a person must look at, and in what order: by what a cell could change in the report.
 
-Pure: it takes cells with their labels, what a detector's card says, and a function from counts to calls; it knows no
-database, page or policy.
+Pure: it takes cells with their labels, what a detector's card says, and a function from counts to calls.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """Counts of cell types become a differential: percentages, exact intervals, absolute counts and ranges (rules C2-C11).
 
-Pure functions of counts and rules; nothing here knows cells, readers or a database.
+Pure functions of counts and rules.
 
 References
 ----------

@@ -1,6 +1,6 @@
 """What a differential asks somebody to look at (rule C7), each flag with the codes of the cells that caused it.
 
-Pure: limits come with the differential's own rules; nothing here knows cells, readers or how a flag is shown.
+Pure: limits come with the differential's own rules.
 """
 
 import operator

@@ -1,4 +1,4 @@
-"""The LOINC codes of the cell types and groups, as one table with its sources; it knows no counts and no messages.
+"""The LOINC codes of the cell types and groups, as one table with its sources.
 
 Notes
 -----

@@ -1,6 +1,6 @@
 """Report templates: phrases whose places in braces, such as {NGS} or {blasts}, take the figures of the case; pure.
 
-It knows no page; a phrase with an unknown place is refused when it is written, not when a report is due.
+A phrase with an unknown placeholder is refused when it is written, not when a report is due.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A laboratory's rules of counting and flagging: the choices, their defaults and their checks; it knows no counts.
+"""A laboratory's rules of counting and flagging: the choices, their defaults and their checks.
 
 Each default is a starting point that a laboratory edits; what was in force is printed on every report it shaped.
 

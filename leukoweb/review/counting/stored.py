@@ -1,4 +1,4 @@
-"""What a signed report stored, counted again under rules: also reports of earlier versions; it knows no database."""
+"""What a signed report stored, counted again under rules: also reports of earlier versions."""
 
 from collections.abc import Mapping
 from typing import Any

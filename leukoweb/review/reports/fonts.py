@@ -1,4 +1,4 @@
-"""Which letters the PDF can draw with the fonts of this machine, asked of fontconfig; it knows no report.
+"""Which letters the PDF can draw with the fonts of this machine, asked of fontconfig.
 
 A letter without a font comes out as an empty box and raises no error, so it must be looked for before.
 """

@@ -1,4 +1,4 @@
-"""The seal of a signed report: canonical JSON, a digest for each section, and a chain of SHA-256; it knows no database.
+"""The seal of a signed report: canonical JSON, a digest for each section, and a chain of SHA-256.
 
 A bundle is everything that is needed to verify one report offline. The seal covers the digests of all sections and the
 seal before it, so a changed byte is found, and the section that holds it is named.

@@ -1,4 +1,4 @@
-"""The doors of the signed report: draft, hand over, return, acknowledge, sign, amend; each locks the case first.
+"""The services of the signed report: draft, hand over, return, acknowledge, sign, amend; each locks the case first.
 
 A report is DRAFT, then SIGNED for ever; a change after that is the next version with a reason.
 """

@@ -1,4 +1,4 @@
-"""The laboratory's atlas: chosen pictures of each type, filled by admins; it knows no case and no patient."""
+"""The laboratory's atlas: chosen pictures of each type, filled by admins."""
 
 import io
 import tempfile

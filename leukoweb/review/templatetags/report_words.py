@@ -1,4 +1,4 @@
-"""Stored values in the words of a report; it knows no models."""
+"""Stored values in the words of a report."""
 
 from django import template
 

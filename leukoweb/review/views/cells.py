@@ -15,7 +15,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case, Slide
 from leukoweb.refusals import Refused
-from leukoweb.review.cells import decisions as doors
+from leukoweb.review.cells import decisions
 from leukoweb.review.cells.asked import AskedBatch, PresenceRequest, ScannedRequest, read_asked
 from leukoweb.review.cells.batches import make_decisions
 from leukoweb.review.cells.lists import (
@@ -46,8 +46,8 @@ def slide_cells(request: HttpRequest, pk: int) -> HttpResponse:
     slide = get_object_or_404(
         Slide.objects.visible_to(request.user).select_related("case__patient", "case__laboratory"), pk=pk
     )
-    evidence = doors.evidence_of(slide.case)
-    cells = list(doors.current_cells(slide.case).filter(image__slide=slide))
+    evidence = decisions.evidence_of(slide.case)
+    cells = list(decisions.current_cells(slide.case).filter(image__slide=slide))
     return JsonResponse(
         {
             "images": images_of([slide]),
@@ -136,7 +136,7 @@ def reference_cells(request: HttpRequest, code: str) -> HttpResponse:
         cell__run__slide__case__in=Report.objects.in_force().values("case"),
     ).order_by("-id")
     keys = list(dict.fromkeys(signed.values_list("cell_id", flat=True)[: 5 * REFERENCES]))
-    still = doors.with_labels(Cell.objects.filter(pk__in=keys)).filter(code=code).values_list("pk", flat=True)
+    still = decisions.with_labels(Cell.objects.filter(pk__in=keys)).filter(code=code).values_list("pk", flat=True)
     chosen = AtlasPicture.objects.filter(laboratory_id=request.user.laboratory_id, code=code)
     atlas = [reverse("atlas_picture", args=[key]) for key in chosen.values_list("pk", flat=True)[:REFERENCES]]
     return JsonResponse({"cells": sorted(still, key=keys.index)[:REFERENCES], "atlas": atlas})
@@ -148,4 +148,4 @@ def _case(request: HttpRequest, pk: int) -> Case:
 
 def _is_closed(case: Case) -> bool:
     state = Case.objects.with_state().values_list("state", flat=True).get(pk=case.pk)
-    return state in doors.CLOSED
+    return state in decisions.CLOSED

@@ -1,4 +1,4 @@
-"""Bring a trained detector into the product: `manage.py register_detector CARD.json`; it knows no training."""
+"""Bring a trained detector into the product: `manage.py register_detector CARD.json`."""
 
 from pathlib import Path
 from typing import Any

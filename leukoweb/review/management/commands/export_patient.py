@@ -1,4 +1,4 @@
-"""The command line of review.exports.export_patient; it knows no file format."""
+"""The command line of review.exports.export_patient."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Write a laboratory's signed cases as a training set without names; it knows no training."""
+"""Write a laboratory's signed cases as a training set without names."""
 
 from pathlib import Path
 from typing import Any
