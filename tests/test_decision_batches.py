@@ -4,6 +4,7 @@ import json
 import uuid
 
 import pytest
+from django.test import Client
 from django.urls import reverse
 
 from leukoweb.analysis.models import Cell
@@ -137,3 +138,17 @@ def test_what_waited_in_a_page_is_not_stored_in_the_name_of_who_signed_in_since(
         )
         assert answer.status_code == status
     assert Decision.objects.get().decided_by == technologist
+
+
+@pytest.mark.parametrize("token", [None, "x" * 32, "not a token"])
+def test_what_is_refused_for_want_of_a_token_brings_one_with_which_it_is_stored(case, technologist, token):
+    """The page keeps what waits and sends it again with the token that its browser then holds."""
+    reader = Client(enforce_csrf_checks=True)
+    reader.force_login(technologist)
+    if token:
+        reader.cookies["csrftoken"] = token
+    decisions = [_label(cell, "NGB") for cell in _cells(case, "NGS")[:3]]
+    assert _send(reader, case, decisions).status_code == 403
+    assert not Decision.objects.exists()
+    reader.defaults["HTTP_X_CSRFTOKEN"] = reader.cookies["csrftoken"].value
+    assert _states(_send(reader, case, decisions)) == ["saved"] * 3
