@@ -65,6 +65,27 @@ def test_the_prefilled_register_form_can_be_sent_in_the_doubled_hour(berlin, sig
     assert Case.objects.get().received_at == datetime.fromisoformat(now)
 
 
+@pytest.mark.parametrize(
+    ("now", "typed", "meant"),
+    [
+        ("2026-10-25T01:30:00+00:00", "02:45", "2026-10-25T00:45:00+00:00"),  # in winter time it would be in the future
+        ("2026-10-25T01:30:00+00:00", "02:10", "2026-10-25T01:10:00+00:00"),
+        ("2026-10-25T01:30:00+00:00", "02:35", "2026-10-25T01:35:00+00:00"),  # two clocks may differ
+        ("2026-10-25T00:30:00+00:00", "02:10", "2026-10-25T00:10:00+00:00"),
+        ("2026-10-25T09:00:00+00:00", "02:10", "2026-10-25T01:10:00+00:00"),
+    ],
+)
+def test_a_time_typed_in_the_doubled_hour_is_the_last_one_that_is_over(
+    berlin, sign_in, technologist, now, typed, meant
+):
+    with time_machine.travel(datetime.fromisoformat(now), tick=False):
+        client = sign_in(technologist)
+        page = client.get(reverse("case_register"))
+        own = {"mrn": "M-9", "name": "Doe, Jane", "accession_number": "T-9", "received_at": f"2026-10-25T{typed}"}
+        assert client.post(reverse("case_register"), form_of(page, **own)).status_code == 302
+    assert Case.objects.get().received_at == datetime.fromisoformat(meant)
+
+
 def test_a_time_that_the_clocks_left_out_is_refused_in_a_sentence(berlin, make_case, sign_in, technologist):
     case = make_case()
     client = sign_in(technologist)

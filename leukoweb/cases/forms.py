@@ -7,7 +7,7 @@ from django import forms
 from django.utils import timezone
 
 from leukoweb.cases.models import REJECTIONS, STATES, Case, Patient
-from leukoweb.cases.services import CASE_FIELDS
+from leukoweb.cases.services import CASE_FIELDS, CLOCKS_DIFFER
 
 SORTS = {
     "-received": "Received, newest first",
@@ -27,7 +27,7 @@ class Moment(forms.DateTimeInput):
 
 
 class LocalMoment(forms.DateTimeField):
-    """A local time; in the doubled hour of autumn the one nearest to what was there, else to now."""
+    """A local time; in the doubled hour of autumn the one nearest to what was there, else the last that is over."""
 
     widget = Moment
     near: datetime | None = None
@@ -47,7 +47,10 @@ class LocalMoment(forms.DateTimeField):
         moments = [stated.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
         if moments[0].astimezone(UTC).astimezone(zone).replace(tzinfo=None) != stated:
             raise forms.ValidationError("The clocks went forward over this hour: it does not exist. Check the time.")
-        near = self.near or timezone.now()
+        if self.near is None:  # not yet known: nothing that is entered lies in the future
+            over = [moment for moment in moments if moment.astimezone(UTC) <= timezone.now() + CLOCKS_DIFFER]
+            return max(over, default=moments[0], key=lambda moment: moment.astimezone(UTC))
+        near = self.near
         return min(moments, key=lambda moment: abs(moment.astimezone(UTC) - near))
 
 
@@ -105,7 +108,7 @@ class CaseForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         self.fields["accession_number"].widget.attrs["autocomplete"] = "off"
         for name in TIMES:
-            self.fields[name].near = getattr(self.instance, name)
+            self.fields[name].near = getattr(self.instance, name) if self.instance.pk else None
 
     def clean(self) -> dict:
         """Leave a time that nobody changed exactly as it is."""
