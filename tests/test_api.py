@@ -1,15 +1,19 @@
 """The programming interface as programs use it: tokens, cases, slides, cells, decisions, differential, report."""
 
+import uuid
+
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from leukoweb.accounts.models import User
-from leukoweb.analysis.models import Run
+from leukoweb.analysis.models import Cell, Run
 from leukoweb.api.models import ApiToken
 from leukoweb.audit.models import Event
-from leukoweb.cases.models import Case, SlideImage
+from leukoweb.cases.models import Case, Slide, SlideImage
 from leukoweb.cases.store import original_path
+from leukoweb.review.models import Decision
 from tests.conftest import PASSWORD
 from tests.pictures import picture
 
@@ -428,3 +432,23 @@ def test_a_program_sets_a_slide_that_cannot_be_read_aside_and_takes_it_back(call
     aside = client.post(address, {"reason": "no stain"}, "json").json()
     assert (aside["set_aside_reason"], bool(aside["set_aside_at"])) == ("no stain", True)
     assert client.delete(address).json()["set_aside_at"] is None
+
+
+def test_a_cell_that_is_no_longer_counted_takes_no_decision(caller, sign_in, technologist, make_case, make_slide):
+    """Of a former reading, or of a slide that was set aside: it was a fault of the server, or half of a batch."""
+    case = make_case("A-1")
+    read_again, set_aside = make_slide(case, {"NGS": 2}), make_slide(case, {"LYT": 2})
+    client = caller(technologist)
+    assert client.post(f"/api/v1/slides/{read_again.pk}/scale/", {"um_per_px": "0.3"}, "json").status_code == 200
+    Slide.objects.filter(pk=set_aside.pk).update(set_aside_at=timezone.now())
+    for slide in (read_again, set_aside):
+        cell = Cell.objects.filter(run__slide=slide).first()
+        for seen in ({}, {"seen_decision": 0}):
+            answer = client.post(f"/api/v1/cells/{cell.pk}/decisions/", {"code": "NGB", **seen}, "json")
+            assert (answer.status_code, answer.json()["code"]) == (409, "wrong_state")
+    added = {"key": str(uuid.uuid4()), "act": "add", "image": set_aside.images.get().pk, "box": [5, 5, 60, 60]}
+    client = sign_in(technologist)
+    body = {"decisions": [{**added, "code": "LYT"}]}
+    answer = client.post(f"/cases/{case.pk}/decisions/", body, content_type="application/json")
+    assert "set aside" in answer.json()["outcomes"][0]["sentence"]
+    assert not Decision.objects.exists()

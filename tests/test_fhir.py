@@ -70,6 +70,9 @@ def read(client, technologist):
     return lambda address: client.get(f"/fhir/{address}")
 
 
+PERSON = {"resourceType": "Patient", "id": "p", "identifier": [{"value": "M-9"}], "gender": "female"}
+
+
 def order(**changes):
     resource = {
         "resourceType": "ServiceRequest", "status": "active", "intent": "order", "priority": "stat",
@@ -170,6 +173,10 @@ def test_an_order_becomes_a_case(send):
         ({"resourceType": "Patient"}, 400, "invalid"),
         ({"authoredOn": "yesterday"}, 400, "invalid"),
         ({"priority": ["stat"], "contained": "p"}, 400, "invalid"),
+        ({"priority": "STAT"}, 400, "invalid"),
+        ({"contained": [PERSON | {"name": [{"family": "Nguyen", "given": True}]}]}, 400, "invalid"),
+        ({"contained": [PERSON | {"name": [{"family": "Nguyen", "given": [1]}]}]}, 400, "invalid"),
+        ({"contained": [PERSON | {"name": [{"family": {}, "given": []}]}]}, 400, "invalid"),
     ],
 )
 def test_what_is_no_order_is_refused_as_an_outcome(send, changes, status, code):

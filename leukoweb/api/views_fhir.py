@@ -264,11 +264,14 @@ def _order_of(request: Request, asked: Any) -> dict[str, Any]:
     number = next((str(one.get("value", "")) for one in _list(asked.get("identifier")) if one.get("value")), "")
     if not number:
         raise Refused("Give the accession number as an identifier.", "identifier")
+    priority = asked.get("priority", "routine")
+    if not isinstance(priority, str) or priority not in PRIORITIES:
+        raise Refused(f"The priority is one of {', '.join(PRIORITIES)}.", "priority")
     mrn, patient = _person_of(request, asked)
     authored = _moment(asked.get("authoredOn"), "authoredOn") or timezone.now()
     note = "\n".join(str(one.get("text", "")) for one in _list(asked.get("note")))
     case = {
-        "accession_number": number, "priority": PRIORITIES.get(str(asked.get("priority")), "routine"),
+        "accession_number": number, "priority": PRIORITIES[priority],
         "ordered_at": authored, "requester": str(_dict(asked.get("requester")).get("display", "")),
         "clinical_note": note, "received_at": timezone.now(),
     }  # fmt: skip
@@ -286,7 +289,10 @@ def _person_of(request: Request, asked: dict) -> tuple[str, dict[str, Any]]:
             raise Refused("The subject names a contained Patient that is not there.", "subject")
         mrn = next((str(one["value"]) for one in _list(given.get("identifier")) if one.get("value")), "")
         name = next(iter(_list(given.get("name"))), {})
-        first = " ".join(str(part) for part in name.get("given") or [] if isinstance(name.get("given"), list))
+        parts = name.get("given", [])
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in [*parts, name.get("family", "")]):
+            raise Refused("The name of the contained Patient has a family and a list of given names.", "contained")
+        first = " ".join(parts)
         words = ", ".join(part for part in (str(name.get("family", "")), first) if part) or str(name.get("text", ""))
         born = _moment(given.get("birthDate"), "birthDate")
         person = {"name": words, "sex": GENDERS.get(str(given.get("gender")), ""), "birth_date": born and born.date()}

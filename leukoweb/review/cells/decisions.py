@@ -15,7 +15,7 @@ from detection.cell_types import CODES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.services import record
-from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, SlideImage
+from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, Slide, SlideImage
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.attention import CLOSE_PAGE, PAGE, together
 from leukoweb.review.models import Decision, with_labels
@@ -28,6 +28,9 @@ CLOSED = {
     REJECTED: "This specimen was rejected: its cells are not reviewed.",
 }
 LEAST_BOX_PX = 6
+NOT_COUNTED = (
+    "A chosen cell is no longer counted: its slide was read again or set aside. Load the cells of the case again."
+)
 
 
 class Collision(Refused):
@@ -95,6 +98,8 @@ def relabel_cells(
         if made := _made(step, by, case):
             return made
         labelled = _labelled(cells)
+        if len(labelled) != len({getattr(cell, "pk", cell) for cell in cells}):
+            raise Refused(NOT_COUNTED, code="wrong_state")
         _refuse_collision(labelled, seen)
         if any(not (to or cell.code) for cell in labelled):
             raise Refused("A cell without a label cannot be confirmed. Give it a type.")
@@ -124,6 +129,8 @@ def add_cell(image: SlideImage, *, xyxy: Iterable[float], code: str, by: User, s
         if made := _made(step, by, case):
             return made[0].cell
         run = Run.objects.filter(slide=image.slide, is_shadow=False, state=Run.State.DONE).first()
+        if not Slide.objects.filter(pk=image.slide_id, set_aside_at=None).exists():
+            raise Refused("This slide is set aside: take it back into the case first.", code="wrong_state")
         if run is None:
             raise Refused("The analysis of this slide is not finished. Add the cell when it is.", code="wrong_state")
         cell = Cell.objects.create(run=run, image=image, x1=x1, y1=y1, x2=x2, y2=y2, added_by=by)
