@@ -15,8 +15,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leukoweb.settings")
 app = Celery("leukoweb")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(
-    ["leukoweb.accounts", "leukoweb.analysis", "leukoweb.audit", "leukoweb.delivery", "leukoweb.review"]
-)
+    [
+        "leukoweb.accounts", "leukoweb.analysis", "leukoweb.audit", "leukoweb.delivery", "leukoweb.review",
+        "leukoweb.ops",
+    ]
+)  # fmt: skip
 
 
 @worker_ready.connect

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="leukoweb run", description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--data", type=Path, default=home() / "data", help="folder of database, images and broker")
-    parser.add_argument("--images", type=Path, help="register the first case from these images instead of drawn ones")
+    parser.add_argument("--images", type=Path, help="register the first case from these images, no demonstration")
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)

@@ -119,6 +119,7 @@ TEMPLATES = [
                 "csp.context_processors.nonce",
                 "leukoweb.accounts.context.product",
                 "leukoweb.delivery.context.undelivered_results",
+                "leukoweb.ops.context.demonstration",
             ]
         },
     }

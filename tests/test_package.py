@@ -213,6 +213,15 @@ def test_the_wheel_serves_pages_with_their_style_out_of_the_checkout(installed):
 
 
 @pytest.mark.slow
+def test_the_wheel_carries_every_picture_of_the_demonstration(installed):
+    from leukoweb.ops.demo import PICTURES
+
+    inside = installed.site / "leukoweb" / "ops" / PICTURES.name
+    sizes = {p.relative_to(PICTURES): p.stat().st_size for p in PICTURES.rglob("*.jpg")}
+    assert {p.relative_to(inside): p.stat().st_size for p in inside.rglob("*.jpg")} == sizes != {}
+
+
+@pytest.mark.slow
 def test_the_wheel_has_the_version_of_the_code_and_its_commands_say_what_they_take(installed):
     (facts,) = importlib.metadata.distributions(name="leukoweb", path=[str(installed.site)])
     assert facts.version == leukoweb.__version__

@@ -198,6 +198,9 @@ TABLE = {
     "fhir_nowhere": ("in 404 404 403 404", "no"),
     "token_list": (SIGNED_IN, SIGNED_IN),
     "token_revoke": ("no", "in 404 404 404 404"),  # somebody else's token
+    # a first visit
+    "help": (SIGNED_IN, "no"),
+    "demonstration_enter": ("no", "404"),  # this installation is no demonstration
     # operation
     "health": (ALL, "no"),  # words only for who may see the system
     "health_web": (ALL, "no"),
@@ -217,6 +220,7 @@ OBJECTS = [
     ("account/second-factor/webauthn/keys/", lambda c: {"pk": 1}),
     ("account/sessions/", lambda c: {"pk": 10**6}),
     ("account/invitation/", lambda c: {"uidb64": "MQ", "token": "set-password"}),
+    ("sign-in/demonstration/", lambda c: {"role": "pathologist"}),
     ("account/tokens/", lambda c: {"pk": 10**6}),
     ("manage/users/", lambda c: {"pk": c.newcomer.pk}),
     ("manage/tokens/", lambda c: {"pk": 10**6}),

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.error
@@ -12,7 +13,9 @@ import urllib.request
 
 import psutil
 import pytest
+import requests
 
+from leukoweb.ops.demo import CASES, PICTURES
 from tests.services import ROOT, free_port, wait_until
 
 pytestmark = pytest.mark.services
@@ -87,6 +90,45 @@ def test_it_starts_serves_stops_without_orphans_and_starts_again_with_what_it_ha
         assert "password" not in output.read_text()
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def states(data_dir):
+    """State of the run, hand-overs and signed versions of each case, as the database of the folder has them."""
+    asked = """
+        SELECT c.accession_number, r.state,
+               (SELECT COUNT(*) FROM review_handover h WHERE h.case_id = c.id),
+               (SELECT COUNT(*) FROM review_report p WHERE p.case_id = c.id AND p.state = 'signed'),
+               (SELECT COUNT(*) FROM analysis_cell k WHERE k.run_id = r.id AND k.detector_code != '')
+        FROM cases_case c JOIN cases_slide s ON s.case_id = c.id JOIN analysis_run r ON r.slide_id = s.id"""
+    with contextlib.closing(sqlite3.connect(data_dir / "leukoweb.sqlite3", timeout=30)) as database:
+        return {number: (state, *counts) for number, state, *counts in database.execute(asked)}
+
+
+@pytest.mark.slow
+def test_the_first_visit_finds_real_cells_that_the_shipped_detector_has_read_and_work_for_each_role(tmp_path):
+    """One address, one button, and the detector, the queue and the readers do the rest while pages are served."""
+    data_dir = tmp_path / "d"
+    with running(data_dir) as (process, output):
+        url = address(process, output)
+        assert output.read_text().count("is registered; the detector reads it now.") == 3
+        visitor = requests.Session()
+        page = visitor.get(url + "sign-in/").text
+        assert "Look around as" in page
+        entered = visitor.post(
+            url + "sign-in/demonstration/pathologist/",
+            data={"csrfmiddlewaretoken": re.search('name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]},
+            headers={"Referer": url},
+        )
+        assert entered.url == url + "worklist/"
+        assert "DEMO-1" in entered.text
+        wait_until(
+            lambda: [found[:3] for _, found in sorted(states(data_dir).items())]
+            == [("done", 0, 0), ("done", 1, 0), ("done", 1, 2)],
+            timeout_s=240, what="the readers of the demonstration",
+        )  # fmt: skip
+        pictures = {plan.accession_number: len(list((PICTURES / plan.folder).iterdir())) for plan in CASES}
+        for number, (*_, cells) in states(data_dir).items():
+            assert 0.95 * pictures[number] <= cells <= 1.05 * pictures[number]
 
 
 def test_when_the_worker_dies_everything_ends_and_the_reason_is_named(tmp_path):

@@ -39,7 +39,7 @@ NO_ROOM = (
 
 
 def submit_slide(
-    case: Case, *, images: Sequence[SlideImage], label: str = "", by: User, is_drawn: bool = False
+    case: Case, *, images: Sequence[SlideImage], label: str = "", by: User, attribution: str = ""
 ) -> Slide:
     """Register stored images as a slide and queue its analysis: uploading is asking for it.
 
@@ -47,7 +47,7 @@ def submit_slide(
     After: Slide, SlideImages, Run(QUEUED), Event; the worker is rung.
     """
     with transaction.atomic():
-        slide = Slide.objects.create(case=case, label=label, uploaded_by=by, is_drawn=is_drawn)
+        slide = Slide.objects.create(case=case, label=label, uploaded_by=by, attribution=attribution)
         for position, image in enumerate(images):
             image.slide, image.position = slide, position
         SlideImage.objects.bulk_create(images)

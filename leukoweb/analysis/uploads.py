@@ -7,7 +7,7 @@ from django.db import transaction
 
 from leukoweb.accounts.models import User
 from leukoweb.analysis.services import submit_slide
-from leukoweb.cases.intake import DISK_FULL, DRAWN, IN_THIS_CASE, Landed, RefusedFile, image_of, landed, sift
+from leukoweb.cases.intake import DEMONSTRATION, DISK_FULL, IN_THIS_CASE, Landed, RefusedFile, image_of, landed, sift
 from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, Slide, SlideImage
 from leukoweb.cases.retention import remove_unused_originals
 from leukoweb.cases.store import hashes_locked, keep_original, prepare_original
@@ -28,7 +28,7 @@ def accept_upload(
     by: User,
     label: str = "",
     um_per_px: float | None = None,
-    is_drawn: bool = False,
+    attribution: str = "",
     arrived: Iterable[Landed] = (),
     stopped: Iterable[RefusedFile] = (),
 ) -> tuple[Slide | None, list[RefusedFile]]:
@@ -39,23 +39,23 @@ def accept_upload(
     """
     require_open(case)
     with landed(files) as (whole, refused):
-        photographs, drawn = _apart([*whole, *arrived], case) if not is_drawn else ([*whole, *arrived], [])
+        own, borrowed = _apart([*whole, *arrived], case)
         slide = None
         try:
-            good, bad = sift(photographs, known=_hashes(case))
+            good, bad = sift(own, known=_hashes(case))
             if good:
-                slide, late = _store(case, good, label=label, um_per_px=um_per_px, by=by, is_drawn=is_drawn)
+                slide, late = _store(case, good, label=label, um_per_px=um_per_px, by=by, attribution=attribution)
                 bad += late
         except OSError as error:
             if error.errno not in DISK_FULL_ERRORS:
                 raise
-            bad = [RefusedFile(file.name, DISK_FULL, file.position) for file in photographs]
-        refused = [*stopped, *refused, *drawn, *bad]
+            bad = [RefusedFile(file.name, DISK_FULL, file.position) for file in own]
+        refused = [*stopped, *refused, *borrowed, *bad]
     return slide, sorted(refused, key=lambda one: one.position)
 
 
 def _store(
-    case: Case, good: list[Landed], *, label: str, um_per_px: float | None, by: User, is_drawn: bool
+    case: Case, good: list[Landed], *, label: str, um_per_px: float | None, by: User, attribution: str
 ) -> tuple[Slide | None, list[RefusedFile]]:
     """Store originals and rows together; whatever ends this early, no original stays without a row."""
     images = {file.sha256: image_of(file, um_per_px=um_per_px) for file in good}
@@ -73,7 +73,9 @@ def _store(
                 new = [image for sha256, image in images.items() if sha256 not in known]
                 refused = [RefusedFile(f.name, IN_THIS_CASE, f.position) for f in good if f.sha256 in known]
                 _warn_of_other_patients(locked, new)
-                slide = submit_slide(locked, images=new, label=label, by=by, is_drawn=is_drawn) if new else None
+                if not new:
+                    return None, refused
+                slide = submit_slide(locked, images=new, label=label, by=by, attribution=attribution)
         except BaseException:
             remove_unused_originals(images)
             raise
@@ -81,11 +83,14 @@ def _store(
 
 
 def _apart(files: list[Landed], case: Case) -> tuple[list[Landed], list[RefusedFile]]:
-    """Tell photographs from the drawn pictures of a demonstration, which never leave their own case."""
-    elsewhere = SlideImage.objects.filter(slide__is_drawn=True).exclude(slide__case=case)
-    drawn = set(elsewhere.filter(sha256__in=[file.sha256 for file in files]).values_list("sha256", flat=True))
-    refused = [RefusedFile(file.name, DRAWN, file.position) for file in files if file.sha256 in drawn]
-    return [file for file in files if file.sha256 not in drawn], refused
+    """Tell a patient's pictures from those of a demonstration, which never leave the demonstration."""
+    if case.is_demonstration:
+        return files, []
+    shown = SlideImage.objects.filter(
+        slide__case__is_demonstration=True, sha256__in=[file.sha256 for file in files]
+    ).values_list("sha256", flat=True)
+    refused = [RefusedFile(file.name, DEMONSTRATION, file.position) for file in files if file.sha256 in shown]
+    return [file for file in files if file.sha256 not in shown], refused
 
 
 def _warn_of_other_patients(case: Case, images: list[SlideImage]) -> None:

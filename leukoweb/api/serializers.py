@@ -90,7 +90,7 @@ class CaseSerializer(serializers.ModelSerializer):
         fields = [
             "id", "accession_number", "state", "priority", "patient", "stain", "collected_at", "received_at",
             "clinical_note", "wbc", "wbc_unit", "wbc_at", "wbc_source", "rejected_at", "rejection_code",
-            "rejection_reason", "registered_at", "warnings", "slides",
+            "rejection_reason", "registered_at", "is_demonstration", "warnings", "slides",
         ]  # fmt: skip
 
     def get_warnings(self, case: Case) -> list[str]:
@@ -214,8 +214,8 @@ class SlideSerializer(serializers.ModelSerializer):
     class Meta:
         model = Slide
         fields = [
-            "id", "case", "label", "is_drawn", "uploaded_at", "state", "progress", "error", "scale_choices",
-            "queued_before", "detector", "set_aside_at", "set_aside_reason", "images",
+            "id", "case", "label", "is_drawn", "attribution", "uploaded_at", "state", "progress", "error",
+            "scale_choices", "queued_before", "detector", "set_aside_at", "set_aside_reason", "images",
         ]  # fmt: skip
 
 

@@ -177,9 +177,9 @@ def _patients(request: Request) -> QuerySet[Patient]:
 
 
 def _signed(case: Case) -> Report | None:
-    """The signed version in force; drawn cells are nobody's result."""
-    report = Report.objects.filter(case=case, state=Report.State.SIGNED).order_by("-version").first()
-    return None if report is None or any(image["is_drawn"] for image in report.content["images"]) else report
+    """The signed version in force; a demonstration is nobody's result."""
+    signed = Report.objects.filter(case=case, state=Report.State.SIGNED, case__is_demonstration=False)
+    return signed.order_by("-version").first()
 
 
 def _resource(kind: str, case: Case) -> fhir.Resource:

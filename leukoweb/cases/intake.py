@@ -27,9 +27,9 @@ DISK_FULL = (
     "The server has no room for this file and nothing of it was stored: tell the administrator, then upload it again."
 )
 IN_THIS_CASE = "This picture is already in this case: nothing to do, or choose another file."
-DRAWN = (
-    "This picture was drawn by a program for the demonstration: it shows no blood and belongs to its own case only. "
-    "Choose a photograph of a smear."
+DEMONSTRATION = (
+    "This picture belongs to a demonstration case and shows no blood of this patient: choose a picture of the "
+    "patient's smear."
 )
 NOT_REACHED = "There was no time to check this file with so many others: upload it again, with fewer files at once."
 ONLY_AN_INDEX = {".mrxs", ".vsi", ".vms", ".vmu", ".ndpis"}

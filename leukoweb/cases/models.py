@@ -205,6 +205,9 @@ class Case(models.Model):
     flags = models.JSONField(default=list, editable=False, help_text="Key, title, urgency of each flag; if open.")
     held_at = models.DateTimeField("legal hold", null=True, blank=True, help_text="While set, nothing of it expires.")
     hold_reason = models.TextField(blank=True, max_length=1000)
+    is_demonstration = models.BooleanField(
+        default=False, editable=False, help_text="No patient: its cells and pictures never serve another case."
+    )
     registered_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     registered_at = models.DateTimeField(auto_now_add=True)
 
@@ -259,7 +262,12 @@ class Slide(models.Model):
 
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="slides")
     label = models.CharField(max_length=60, blank=True)
-    is_drawn = models.BooleanField(default=False, help_text="Drawn by a program for demonstration: no blood.")
+    is_drawn = models.BooleanField(
+        default=False, help_text="Drawn by a program, no blood: the demonstration before version 1.3."
+    )
+    attribution = models.TextField(
+        blank=True, max_length=1000, help_text="Whose pictures these are, under which licence, and what was changed."
+    )
     uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     uploaded_at = models.DateTimeField(auto_now_add=True)
     set_aside_at = models.DateTimeField(null=True, blank=True, help_text="Since then no figure counts this slide.")

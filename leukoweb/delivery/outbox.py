@@ -52,21 +52,19 @@ def collect(interface: Interface) -> int:
 
 
 def _message_of(interface: Interface, event: Event) -> Message | None:
-    """Write the message of an event; None where drawn cells were signed, which are nobody's result."""
+    """Write the message of an event; None for a demonstration, which is nobody's result."""
+    if Case.objects.filter(pk=event.case_id, is_demonstration=True).exists():
+        return None
     now = timezone.localtime()
     given = {"zone_time": now, "authority": interface.authority}
     if event.action == SIGNED:
         report = Report.objects.select_related("case__laboratory", "case__patient").get(pk=event.object_id)
-        if _is_drawn(report):
-            return None
         case, control_id = report.case, report.seal[:20]
         pdf = _pdf(report, interface.site) if interface.embeds_pdf else None
         raw = result_message(report, control_id=control_id, pdf=pdf, **given)
     elif event.action == WITHDRAWN:
         withdrawal = Withdrawal.objects.select_related("report__case__laboratory").get(report=event.object_id)
         report, case, control_id = withdrawal.report, withdrawal.report.case, f"W{event.pk}"
-        if _is_drawn(report):
-            return None
         raw = withdrawal_message(withdrawal, control_id=control_id, **given)
     else:
         report, case = None, Case.objects.select_related("laboratory", "patient").get(pk=event.case_id)
@@ -77,10 +75,6 @@ def _message_of(interface: Interface, event: Event) -> Message | None:
         sha256=hashlib.sha256(raw).hexdigest(), state=Message.State.QUEUED, case=case, report=report,
         next_try_at=now, given_up_at=now + GIVEN_UP_AFTER,
     )  # fmt: skip
-
-
-def _is_drawn(report: Report) -> bool:
-    return any(image["is_drawn"] for image in report.content["images"])
 
 
 def _pdf(report: Report, site: str) -> bytes | None:

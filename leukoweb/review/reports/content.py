@@ -93,6 +93,8 @@ def content_of(report: Report) -> Content:
     }
     if runs := cbc_runs(case):
         content["cbc"] = {**runs[0], "runs": len(runs)}
+    if attributions := _attributions(case):
+        content["attributions"] = attributions
     content["amendment"] = _amendment(report, content)
     return content
 
@@ -185,6 +187,7 @@ def specimen_of(case: Case) -> SpecimenPart:
         "copy_to": case.copy_to,
         "specimen_type": case.specimen_type,
         "collector": case.collector,
+        "is_demonstration": case.is_demonstration,
         "wbc": None if wbc is None else {"value": wbc.value, "unit": wbc.unit, "source": wbc.source, "at": wbc.at},
     }
 
@@ -293,6 +296,12 @@ def _images(case: Case) -> list[ImagePart]:
         }
         for image in images
     ]
+
+
+def _attributions(case: Case) -> list[str]:
+    """Whose pictures are counted, where they are not the laboratory's own."""
+    slides = Slide.objects.filter(case=case, set_aside_at=None).exclude(attribution="").order_by("pk")
+    return list(dict.fromkeys(slides.values_list("attribution", flat=True)))
 
 
 def _set_aside(case: Case) -> list[SetAsidePart]:

@@ -67,6 +67,7 @@ class SpecimenPart(TypedDict):
     copy_to: NotRequired[str]
     specimen_type: NotRequired[str]
     collector: NotRequired[str]
+    is_demonstration: NotRequired[bool]  # since version 1.3
     wbc: WbcPart | None
 
 
@@ -296,5 +297,6 @@ class Content(TypedDict):
     hand_over: HandOverPart | None
     reference: ReferencePart | None
     amendment: NotRequired[AmendmentPart | None]
+    attributions: NotRequired[list[str]]  # where pictures are not the laboratory's own
     cbc: NotRequired[CbcPart]  # where an analyser sent one
     signature: NotRequired[SignaturePart]  # once it is signed

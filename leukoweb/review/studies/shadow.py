@@ -53,9 +53,10 @@ class SlideChange:
 
 
 def signed_slides(limit: int) -> list[Slide]:
-    """The photographed slides of the reports in force that were signed last, as far as their pixels are still there."""
-    case_ids = list(Report.objects.in_force().order_by("-signed_at").values_list("case_id", flat=True)[:limit])
-    slides = Slide.objects.filter(case_id__in=case_ids, is_drawn=False).exclude(images__expired_at__isnull=False)
+    """The patients' slides of the reports in force that were signed last, as far as their pixels are still there."""
+    reports = Report.objects.in_force().filter(case__is_demonstration=False).order_by("-signed_at")
+    case_ids = list(reports.values_list("case_id", flat=True)[:limit])
+    slides = Slide.objects.filter(case_id__in=case_ids).exclude(images__expired_at__isnull=False)
     return list(slides.select_related("case__laboratory").order_by("-id"))
 
 

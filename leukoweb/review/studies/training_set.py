@@ -33,10 +33,11 @@ def export_training_set(folder: Path, *, laboratory: Laboratory, by: User | None
     for part in ("images", "labels"):
         (folder / part).mkdir()
     rows = []
-    for report in Report.objects.in_force().filter(case__laboratory=laboratory).select_related("case").order_by("case"):
+    reports = Report.objects.in_force().filter(case__laboratory=laboratory, case__is_demonstration=False)
+    for report in reports.select_related("case").order_by("case"):
         patient = f"P{_pseudonym('patient', report.case.patient_id)}"
         cells, signed = signed_cells(report), [image["id"] for image in report.content["images"]]
-        for image in SlideImage.objects.filter(pk__in=signed, slide__is_drawn=False, expired_at=None):
+        for image in SlideImage.objects.filter(pk__in=signed, expired_at=None):
             name = f"{patient}_{_pseudonym('image', image.pk)}"
             own = [(code, box) for where, code, box in cells if where == image.pk]
             nameless = [box for code, box in own if code == UNIDENTIFIED]

@@ -128,11 +128,11 @@ def case_presence(request: HttpRequest, pk: int) -> HttpResponse:
 @requires("read_cases")
 @require_GET
 def reference_cells(request: HttpRequest, code: str) -> HttpResponse:
-    """Pictures of a type: the laboratory's atlas, and cells of its reports in force, the last first; none drawn."""
+    """Pictures of a type: the laboratory's atlas, and cells of its reports in force, the last first."""
     signed = Decision.objects.filter(
         to_code=code,
         cell__in=Cell.objects.visible_to(request.user).counted(),
-        cell__run__slide__is_drawn=False,
+        cell__run__slide__case__is_demonstration=False,
         cell__run__slide__case__in=Report.objects.in_force().values("case"),
     ).order_by("-id")
     keys = list(dict.fromkeys(signed.values_list("cell_id", flat=True)[: 5 * REFERENCES]))

@@ -1,4 +1,4 @@
-"""Make an installation ready to run: database, static files, and on its first day accounts and a case."""
+"""Make an installation ready to run: database, static files, and on its first day accounts and cases."""
 
 from datetime import timedelta
 from io import StringIO
@@ -12,16 +12,17 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from leukoweb.analysis.services import release_left_runs, release_lost_runs
-from leukoweb.ops.demo import first_case, make_accounts
+from leukoweb.ops.demo import first_cases, make_accounts
+from leukoweb.ops.tasks import ask_readers
 from leukoweb.refusals import Refused
 
 
 class Command(BaseCommand):
-    help = "Migrate, collect static files, make the demo accounts and the first case; safe to repeat."
+    help = "Migrate, collect static files, make the demo accounts and the first cases; safe to repeat."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--images", type=Path, help="register a case from these images instead of drawn ones")
+        parser.add_argument("--images", type=Path, help="register a case from these images, no demonstration")
         parser.add_argument("--only-worker", action="store_true", help="no other worker runs: what runs now is lost")
 
     def handle(self, *args: Any, images: Path | None = None, only_worker: bool = False, **options: Any) -> None:
@@ -38,8 +39,9 @@ class Command(BaseCommand):
             shown = "the one in LEUKOWEB_DEMO_PASSWORD" if settings.DEMO_PASSWORD else f"{password}   (shown only now)"
             self.stdout.write(f"Accounts: technologist, pathologist, admin. Their password: {shown}")
         try:
-            case = first_case(images)
+            cases = first_cases(images)
         except Refused as reason:
             raise CommandError(str(reason)) from None
-        if case:
+        for case in cases:
             self.stdout.write(f"Case {case.accession_number} is registered; the detector reads it now.")
+        ask_readers()
