@@ -1,5 +1,7 @@
 """Round pictures on black: the surround takes no part in scale, stain or detection; scale functions never raise."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,3 +117,12 @@ def test_empty_tiles_are_not_shown_to_the_network_and_no_cell_is_lost(field, shi
     assert abs(len(found) - len(alone)) <= 1
     assert counted.find_cells(np.full((3000, 3000, 3), 245, np.uint8), 0.2) == []
     assert counted.find_cells(np.zeros((1500, 1500, 3), np.uint8), 0.2) == []
+
+
+def test_an_empty_picture_is_searched_for_nuclei_in_strips():
+    white = np.full((4000, 4000, 3), 245, np.uint8)
+    tracemalloc.start()
+    assert find_nuclei(white, 0.39).shape == (0, 4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < white.nbytes / 2  # it was nine times the picture: 6 GiB for 200 megapixels

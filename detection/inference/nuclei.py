@@ -45,6 +45,8 @@ def find_nuclei(image: np.ndarray, um_per_px: float) -> np.ndarray:
     patches of paler stain beside them are nuclei too: bare ones, and those of loose chromatin.
     Bare smudges and clumps of stain count as well; two nuclei that overlap broadly count as one.
     """
+    if _is_empty(image):  # its empty copies at the working scale took gigabytes
+        return np.empty((0, 4))
     height_px, width_px = image.shape[:2]
     small = _at_working_scale(image, um_per_px)
     um = um_per_px * width_px / small.shape[1]  # what the rounding of the size made of the working scale
@@ -63,6 +65,13 @@ def find_nuclei(image: np.ndarray, um_per_px: float) -> np.ndarray:
     boxes += _pale_nuclei(stain, boxes, um)
     scale = np.array([width_px / small.shape[1], height_px / small.shape[0]] * 2)
     return np.array(boxes, float).reshape(-1, 4) * scale
+
+
+def _is_empty(image: np.ndarray) -> bool:
+    """Tell whether nothing is stained like even the faintest nucleus, as `detector.Tiles.is_empty` does of a tile."""
+    glass = glass_of(image)
+    strips = (image[y : y + 1024 : 2, ::2] for y in range(0, image.shape[0], 1024))
+    return all(nuclear_stain(np.ascontiguousarray(strip), glass).max() < FAINTEST_NUCLEUS for strip in strips)
 
 
 def uncovered_nuclei(nuclei: np.ndarray, boxes: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
