@@ -186,6 +186,17 @@ def test_a_quota_and_a_full_disk_are_said_in_words(client_of, settings):
     assert create(client_of, 100).status_code == 507
 
 
+def test_a_piece_leaves_the_reserve_of_the_disk_free(client_of, settings):
+    """Uploads that were opened while there was room filled the disk of database and reports together."""
+    place = create(client_of, 1000)["Location"]
+    assert append(client_of, place, 0, bytes(400)).status_code == 204
+    reserve, settings.DISK_RESERVE_BYTES = settings.DISK_RESERVE_BYTES, 2**62
+    full = append(client_of, place, 400, bytes(600))
+    assert (full.status_code, head(client_of, place)["Upload-Offset"]) == (507, "400")
+    settings.DISK_RESERVE_BYTES = reserve
+    assert append(client_of, place, 400, bytes(600)).status_code == 204
+
+
 def test_an_upload_belongs_to_whoever_opened_it(client_of, sign_in, make_case, pathologist, outsider, admin):
     content = picture_bytes()
     address = create(client_of, len(content))["Location"]

@@ -36,7 +36,7 @@ from leukoweb.given import whole_number
 from leukoweb.places import DISK_FULL_ERRORS
 
 VERSION = "1.0.0"
-PIECE_BYTES = 1 << 18
+PIECE_BYTES, ROOM_ASKED_BYTES = 1 << 18, 1 << 26
 
 
 @require_http_methods(["OPTIONS", "POST"])
@@ -164,8 +164,13 @@ def _append(request: HttpRequest, upload: PartialUpload, offset: int) -> HttpRes
         came = os.fstat(file.fileno()).st_size
         if offset != came:
             return _answer(409, "Upload-Offset is not where the upload ends: ask for the offset and go on there.")
+        asked_at = -ROOM_ASKED_BYTES
         try:
             while piece := request.read(PIECE_BYTES):
+                if came - asked_at >= ROOM_ASKED_BYTES:  # other uploads may be filling the same disk
+                    if not has_room_for(len(piece)):
+                        return _answer(507, DISK_FULL)
+                    asked_at = came
                 came += len(piece)
                 if came > upload.size_bytes:
                     file.truncate(offset)
