@@ -1,6 +1,8 @@
 // Which tiles of the gallery are before the reader's eyes, since when, and whether their pictures have been shown:
 // nothing is decided that was not seen.
 
+import { Dwell } from "./dwell.js";
+
 const SEEN_PART = 0.6; // of a picture, below the heading of its type
 const SEEN_AFTER_MS = 600; // a page may be confirmed only after it stood before the reader for a moment
 const STOOD_MS = 150; // a cell among several is decided only after its picture was on the screen for so long
@@ -12,13 +14,16 @@ export class Seen {
    */
   constructor(root, onChange) {
     this.onChange = onChange;
-    /** Tile to the time at which it came into view. @type {Map<HTMLElement, number>} */
-    this.inView = new Map();
-    /** @type {WeakMap<HTMLElement, number>} */
-    this.loadedAt = new WeakMap();
+    /** @type {Dwell<HTMLElement>} */
+    this.dwell = new Dwell();
     this.soon = 0;
     this.ripe = 0;
-    this.watcher = new IntersectionObserver((entries) => this.#watch(entries), { root, threshold: [0, SEEN_PART], rootMargin: "-36px 0px 0px" });
+    /** The tiles within the scrolling element, and those within the window: only what is in both is seen. @type {Set<HTMLElement>[]} */
+    this.within = [new Set(), new Set()];
+    this.watchers = [{ root, rootMargin: "-36px 0px 0px" }, {}].map(
+      (frame, index) => new IntersectionObserver((entries) => this.#watch(entries, this.within[index]), { ...frame, threshold: [0, SEEN_PART] }),
+    );
+    document.addEventListener("visibilitychange", () => this.#look([...this.within[0]]));
   }
 
   /**
@@ -27,18 +32,18 @@ export class Seen {
    */
   watch(tile, picture) {
     picture.addEventListener("load", () => {
-      this.loadedAt.set(tile, performance.now());
+      this.dwell.load(tile, performance.now());
       this.#changed();
     });
-    this.watcher.observe(tile);
+    for (const watcher of this.watchers) watcher.observe(tile);
   }
 
   /**
-   * Whether the picture of a tile has been on the page long enough to have been seen.
+   * Whether the picture of a tile has been on the screen long enough to have been seen.
    * @param {HTMLElement | undefined} tile
    */
   hasShown(tile) {
-    return tile !== undefined && performance.now() - (this.loadedAt.get(tile) ?? Infinity) >= STOOD_MS;
+    return tile !== undefined && this.dwell.longest(tile, performance.now()) >= STOOD_MS;
   }
 
   /**
@@ -47,7 +52,7 @@ export class Seen {
    */
   areRipe(tiles) {
     const now = performance.now();
-    return tiles.every((tile) => this.loadedAt.has(tile) && now - (this.inView.get(tile) ?? Infinity) >= SEEN_AFTER_MS);
+    return tiles.every((tile) => this.dwell.now(tile, now) >= SEEN_AFTER_MS);
   }
 
   /**
@@ -55,16 +60,29 @@ export class Seen {
    * @returns {HTMLElement[]}
    */
   tiles() {
-    return [...this.inView.keys()].filter((tile) => tile.isConnected).sort((a, b) => (a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1));
+    return [...this.dwell.entered.keys()].filter((tile) => tile.isConnected).sort((a, b) => (a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1));
   }
 
-  /** @param {IntersectionObserverEntry[]} entries */
-  #watch(entries) {
-    const now = performance.now();
-    for (const entry of entries) {
+  /**
+   * @param {IntersectionObserverEntry[]} entries
+   * @param {Set<HTMLElement>} within
+   */
+  #watch(entries, within) {
+    const tiles = entries.map((entry) => {
       const tile = /** @type {HTMLElement} */ (entry.target);
-      if (entry.intersectionRatio < SEEN_PART) this.inView.delete(tile);
-      else if (!this.inView.has(tile)) this.inView.set(tile, now);
+      if (entry.intersectionRatio < SEEN_PART) within.delete(tile);
+      else within.add(tile);
+      return tile;
+    });
+    this.#look(tiles);
+  }
+
+  /** @param {HTMLElement[]} tiles */
+  #look(tiles) {
+    const now = performance.now();
+    for (const tile of tiles) {
+      if (!document.hidden && this.within.every((within) => within.has(tile))) this.dwell.enter(tile, now);
+      else this.dwell.leave(tile, now);
     }
     this.#changed();
   }
