@@ -16,8 +16,9 @@ document.body.addEventListener("htmx:configRequest", (event) => {
   if (!triggeringEvent) headers["X-LeukoWeb-Poll"] = "1";
 });
 
+// Signing in again leads back to the page, where a saved draft is.
 function leave() {
-  location.assign(signInUrl);
+  location.assign(`${signInUrl}&next=${encodeURIComponent(location.pathname)}`);
 }
 
 async function look() {

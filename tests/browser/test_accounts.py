@@ -24,7 +24,7 @@ def test_an_idle_person_is_warned_can_stay_and_is_signed_out_at_the_end(page, li
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
     expect(dialog).to_be_visible()
-    page.wait_for_url("**/sign-in/?idle=1")
+    page.wait_for_url("**/sign-in/?idle=1*")
     expect(page.get_by_text("nothing happened for a while")).to_be_visible()
 
 

@@ -115,3 +115,16 @@ def test_a_typed_comment_is_saved_by_itself_and_outlives_everything_but_the_read
     expect(page).to_have_url(re.compile(reverse("case_detail", args=[case.pk])))
     page.goto(page.url + "sign/")
     expect(page.locator("#comment")).to_have_value("Blasts. Two lines")
+
+
+def test_a_comment_typed_before_an_idle_sign_out_is_there_after_it(browse_as, case, pathologist, settings):
+    """S7: the words are saved before the session ends, and signing in again leads back to them."""
+    settings.IDLE_LIMIT_S = 6
+    page = browse_as(pathologist, reverse("case_sign", args=[case.pk]))
+    page.locator("#comment").fill("Blasts with Auer rods.")
+    page.wait_for_url("**/sign-in/?idle=1*", timeout=20_000)
+    page.get_by_label("Username").fill(pathologist.username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page).to_have_url(re.compile(reverse("case_sign", args=[case.pk])))
+    expect(page.locator("#comment")).to_have_value("Blasts with Auer rods.")
