@@ -20,6 +20,7 @@ from leukoweb.refusals import Refused
 CELL_UM = 22.0  # every picture of a gallery shows the same width of the smear, so that sizes can be compared
 AROUND_UM = 60.0
 LEAST_PX, MOST_PX = 160, 480
+MOST_AROUND_PX = 1200  # it is enlarged until one cell fills it: 60 µm at a fine 0.05 µm per pixel lose nothing
 
 
 def crop_path(cell: Cell, *, um_per_px: float | None, around: bool = False) -> Path | None:
@@ -38,17 +39,17 @@ def crop_path(cell: Cell, *, um_per_px: float | None, around: bool = False) -> P
     top = round((cell.y1 + cell.y2 - side_px) / 2)
     folder = derived_folder(image.sha256)
     # Named by place, not by key: a database restored from elsewhere can never show another cell's picture.
-    path = folder / "crops" / f"{left}_{top}_{side_px}.jpg"
+    path = folder / "crops" / f"{left}_{top}_{side_px}{'_around' if around else ''}.jpg"
     if not path.exists():
         level = (max(image.width_px, image.height_px) - 1).bit_length()
         tiles = folder / "pyramid" / str(level)
         if not tiles.is_dir():
             return None
-        _write(_cut(tiles, image, left, top, side_px), path)
+        _write(_cut(tiles, image, left, top, side_px, MOST_AROUND_PX if around else MOST_PX), path)
     return path
 
 
-def _cut(tiles: Path, image: SlideImage, left: int, top: int, side_px: int) -> Image.Image:
+def _cut(tiles: Path, image: SlideImage, left: int, top: int, side_px: int, most_px: int) -> Image.Image:
     """Put a square of the image together from its tiles; what lies outside of the image is light grey."""
     picture = Image.new("RGB", (side_px, side_px), (236, 233, 238))
     columns = range(max(left, 0) // TILE_PX, (min(left + side_px, image.width_px) - 1) // TILE_PX + 1)
@@ -57,7 +58,7 @@ def _cut(tiles: Path, image: SlideImage, left: int, top: int, side_px: int) -> I
         for row in rows:
             with Image.open(tiles / f"{column}_{row}.jpg", formats=["JPEG"]) as tile:
                 picture.paste(tile, (column * TILE_PX - left, row * TILE_PX - top))
-    shown_px = min(max(side_px, LEAST_PX), MOST_PX)
+    shown_px = min(max(side_px, LEAST_PX), most_px)
     return picture if shown_px == side_px else picture.resize((shown_px, shown_px), Image.Resampling.LANCZOS)
 
 

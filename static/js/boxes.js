@@ -74,6 +74,30 @@ export function drawDraft(pen, { x, y, w, h }) {
 }
 
 /**
+ * A measured length with its figure.
+ * @param {CanvasRenderingContext2D} pen
+ * @param {Place} place from x, y by w, h
+ * @param {string} text
+ */
+export function drawRuler(pen, { x, y, w, h }, text) {
+  for (const [width, color] of /** @type {[number, string][]} */ ([[5, DARK], [2, SHOWN]])) {
+    pen.lineWidth = width;
+    pen.strokeStyle = color;
+    pen.beginPath();
+    pen.moveTo(x, y);
+    pen.lineTo(x + w, y + h);
+    pen.stroke();
+  }
+  pen.font = "600 13px system-ui, sans-serif";
+  pen.textBaseline = "middle";
+  const [left, top] = [x + w + 8, y + h - 10];
+  pen.fillStyle = LIGHT;
+  pen.fillRect(left, top, pen.measureText(text).width + 10, 20);
+  pen.fillStyle = DARK;
+  pen.fillText(text, left + 5, top + 10);
+}
+
+/**
  * @param {CanvasRenderingContext2D} pen
  * @param {number | null} pxPerUm pixels of the screen; null: the scale is unknown
  * @param {number} height of the canvas

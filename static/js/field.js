@@ -1,8 +1,8 @@
 // The field view: one image of a smear in OpenSeadragon with the boxes of its cells on a canvas above it.
 // It knows boxes, types and colours; it does not know decisions.
 
-import { drawBox, drawDraft, drawNucleus, drawScaleBar } from "./boxes.js";
-import { cellAt, uncovered } from "./places.js";
+import { drawBox, drawDraft, drawNucleus, drawRuler, drawScaleBar } from "./boxes.js";
+import { cellAt, lengthUm, uncovered } from "./places.js";
 
 /** @typedef {import("./types.js").Box} Box */
 /** @typedef {import("./types.js").Cell} Cell */
@@ -35,6 +35,9 @@ export class Field extends EventTarget {
     /** @type {Box | null} a box that is being placed */
     this.draft = null;
     this.isDrawing = false;
+    this.isMeasuring = false;
+    /** @type {Box | null} a measured line, from its first point to its last */
+    this.ruler = null;
     this.isBare = false;
     this.frame = 0;
     /** @type {(() => void) | null} */
@@ -68,7 +71,7 @@ export class Field extends EventTarget {
     this.viewer.addHandler("resize", () => this.draw());
     this.viewer.addHandler("open", () => this.#afterOpen());
     this.viewer.addHandler("canvas-click", (/** @type {any} */ event) => {
-      if (!event.quick || this.isDrawing) return;
+      if (!event.quick || this.isDrawing || this.isMeasuring) return;
       const cell = this.#at(event.position);
       if (cell) {
         event.preventDefaultAction = true;
@@ -78,7 +81,7 @@ export class Field extends EventTarget {
     const host = this.viewer.container;
     host.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => this.#hover(event));
     host.addEventListener("pointerleave", () => this.#hover(null));
-    this.canvas.addEventListener("pointerdown", (event) => this.#startBox(event));
+    this.canvas.addEventListener("pointerdown", (event) => this.#startLine(event));
     this.viewer.canvas.setAttribute("role", "application");
     this.viewer.canvas.setAttribute("aria-label", "Field of the smear; the cells are listed in the gallery");
   }
@@ -98,6 +101,7 @@ export class Field extends EventTarget {
     this.image = image;
     this.#take(cells);
     this.nucleus = -1;
+    this.ruler = null;
     this.afterOpen = then;
     const top = Math.ceil(Math.log2(Math.max(image.width, image.height)));
     this.viewer.open({
@@ -201,9 +205,10 @@ export class Field extends EventTarget {
    */
   startDraft(box = null) {
     this.isDrawing = true; // from now on a type's key means the new cell, also while the image still opens
+    this.isMeasuring = false;
+    this.ruler = null;
     this.draft = box && [...box];
-    this.canvas.classList.add("is-drawing");
-    this.viewer.setMouseNavEnabled(false);
+    this.#releaseMouse();
     if (this.viewer.isOpen()) this.#placeDraft();
     else this.viewer.addOnceHandler("open", () => this.isDrawing && this.#placeDraft());
   }
@@ -228,10 +233,30 @@ export class Field extends EventTarget {
     const box = this.draft;
     this.draft = null;
     this.isDrawing = false;
-    this.canvas.classList.remove("is-drawing");
-    this.viewer.setMouseNavEnabled(true);
-    this.draw();
+    this.#releaseMouse();
     return box;
+  }
+
+  /** The scale of the image, where it is known. */
+  get umPerPx() {
+    return this.image && !this.image.is_scale_assumed ? this.image.um_per_px : null;
+  }
+
+  /**
+   * Let the mouse measure lengths instead of moving the image; switched off, the last one vanishes.
+   * @param {boolean} isMeasuring
+   */
+  measure(isMeasuring) {
+    this.isMeasuring = isMeasuring;
+    if (!isMeasuring) this.ruler = null;
+    this.#releaseMouse();
+  }
+
+  #releaseMouse() {
+    const isTaken = this.isDrawing || this.isMeasuring;
+    this.canvas.classList.toggle("is-drawing", isTaken);
+    this.viewer.setMouseNavEnabled(!isTaken);
+    this.draw();
   }
 
   /** Draw boxes and marks before the next picture of the screen: once, however much has changed. */
@@ -259,7 +284,9 @@ export class Field extends EventTarget {
       if (this.nucleus >= 0) this.nuclei.forEach((box, index) => drawNucleus(pen, place(box), index === this.nucleus));
       if (this.draft) drawDraft(pen, place(this.draft));
     }
-    drawScaleBar(pen, this.image.um_per_px ? scale / this.image.um_per_px : null, height);
+    const { umPerPx } = this;
+    if (this.ruler && umPerPx) drawRuler(pen, place(this.ruler), `${lengthUm(this.ruler, umPerPx).toFixed(1)} µm`);
+    drawScaleBar(pen, umPerPx ? scale / umPerPx : null, height);
   }
 
   #cleared() {
@@ -324,7 +351,7 @@ export class Field extends EventTarget {
 
   /** @param {PointerEvent | null} event */
   #hover(event) {
-    if (!event || this.isDrawing || !this.viewer.isOpen() || !this.viewer.world.getItemCount()) {
+    if (!event || this.isDrawing || this.isMeasuring || !this.viewer.isOpen() || !this.viewer.world.getItemCount()) {
       this.tip.hidden = true;
       if (this.hovered) {
         this.hovered = null;
@@ -349,20 +376,22 @@ export class Field extends EventTarget {
     this.tip.style.top = `${Math.min(position.y + 16, frame.height - 30)}px`;
   }
 
-  /** @param {PointerEvent} event */
-  #startBox(event) {
-    if (!this.isDrawing || event.button !== 0) return;
+  /** A box of a cell, or a line to measure. @param {PointerEvent} event */
+  #startLine(event) {
+    if (!(this.isDrawing || this.isMeasuring) || event.button !== 0) return;
     event.preventDefault();
     const [x, y] = this.#toImage(event);
     this.canvas.setPointerCapture(event.pointerId);
     const move = (/** @type {PointerEvent} */ moved) => {
       const [x2, y2] = this.#toImage(moved);
-      this.draft = [Math.min(x, x2), Math.min(y, y2), Math.max(x, x2), Math.max(y, y2)];
+      if (this.isDrawing) this.draft = [Math.min(x, x2), Math.min(y, y2), Math.max(x, x2), Math.max(y, y2)];
+      else this.ruler = [x, y, x2, y2];
       this.draw();
     };
     const up = () => {
       this.canvas.removeEventListener("pointermove", move);
-      this.#say("drawn");
+      if (this.isDrawing) this.#say("drawn");
+      else if (this.ruler && this.umPerPx) this.#say("measured", { um: lengthUm(this.ruler, this.umPerPx) });
     };
     this.canvas.addEventListener("pointermove", move);
     this.canvas.addEventListener("pointerup", up, { once: true });

@@ -14,6 +14,9 @@ import { sorted } from "./sorting.js";
 /** @typedef {import("./types.js").Types} Types */
 /** @typedef {{ code: string, section: HTMLElement, list: HTMLElement, count: HTMLElement, open: HTMLElement, evidence: HTMLElement }} Group */
 
+const HEAD_PX = 40; // the heading of a type lies above the first row in view
+const FOOT_PX = 8;
+
 export class Gallery extends EventTarget {
   /**
    * @param {HTMLElement} root
@@ -136,7 +139,7 @@ export class Gallery extends EventTarget {
       if (!this.census.count(code).open) continue;
       const tile = [...list.children].find((each) => this.#mayPass(each));
       if (!tile) continue;
-      (tile.previousElementSibling ? tile : section).scrollIntoView({ block: "start" });
+      this.#reveal(tile.previousElementSibling ? tile : section, true);
       return true;
     }
     return false;
@@ -144,7 +147,8 @@ export class Gallery extends EventTarget {
 
   /** @param {string} code */
   showGroup(code) {
-    this.groups.get(code)?.section.scrollIntoView({ block: "start" });
+    const group = this.groups.get(code);
+    if (group) this.#reveal(group.section, true);
   }
 
   /** A letter on every tile in view; what is decided already gets the longer ones. */
@@ -190,7 +194,7 @@ export class Gallery extends EventTarget {
     const next = groups[(index + step + groups.length) % groups.length];
     const id = idOf(next.list.children[0]);
     this.desk.select([id]);
-    next.section.scrollIntoView({ block: "start" });
+    this.#reveal(next.section, true);
     this.focus(id);
   }
 
@@ -199,7 +203,20 @@ export class Gallery extends EventTarget {
     const tile = this.tiles.get(id);
     if (!tile?.isConnected) return;
     tile.focus({ preventScroll: true });
-    tile.scrollIntoView({ block: "nearest" });
+    this.#reveal(tile);
+  }
+
+  /**
+   * Scroll the gallery, and never the page around it: on a small screen the chosen cell stands above it.
+   * @param {Element} element a tile, or the section of a type
+   * @param {boolean} isFirst bring it to the top, not only into view
+   */
+  #reveal(element, isFirst = false) {
+    const [frame, box] = [this.root.getBoundingClientRect(), element.getBoundingClientRect()];
+    const above = box.top - frame.top - (element.matches(".tile") ? HEAD_PX : 0);
+    const below = box.bottom - frame.bottom + FOOT_PX;
+    if (isFirst || above < 0) this.root.scrollTop += above;
+    else if (below > 0) this.root.scrollTop += below;
   }
 
   /**
@@ -245,6 +262,7 @@ export class Gallery extends EventTarget {
     const head = make("header", { className: "group-head" }, name, group.count, group.evidence, group.open);
     const section = make("section", { className: "group", dataset: { code: type.code } }, head, group.list);
     section.style.setProperty("--type", type.color);
+    section.hidden = true;
     this.groups.set(type.code, { code: type.code, section, ...group });
     return section;
   }
@@ -370,7 +388,7 @@ export class Gallery extends EventTarget {
     if (this.tabStop) this.tabStop.tabIndex = -1;
     if (stop) stop.tabIndex = 0;
     this.tabStop = stop;
-    if (!isQuiet) tile?.scrollIntoView({ block: "nearest" });
+    if (!isQuiet && tile?.isConnected) this.#reveal(tile);
   }
 
   /**
@@ -448,7 +466,7 @@ function idOf(tile) {
  * @param {Cell} cell
  * @param {Types} types
  */
-function describe(cell, types) {
+export function describe(cell, types) {
   const parts = [types.get(cell.code).label];
   if (cell.added) parts.push("added by a reader");
   else if (cell.score !== null) parts.push(`score ${cell.score.toFixed(2)}`);

@@ -2,10 +2,13 @@
 // It knows one cell at a time, and whether its picture has been on the screen; it does not know the order of work.
 
 import { make } from "./page.js";
-import { sideAround } from "./places.js";
+import { sideAround, zoomOnCell } from "./places.js";
 
 const STOOD_MS = 150; // a cell is decided only after its picture was on the screen for so long
+const SEEN_PART = 0.6; // of the picture must be within the window for that
 const AHEAD = 3;
+const WHEEL_STEP = 1.2;
+const MOST_ZOOM = 4; // times the first one
 
 /** @typedef {import("./types.js").Cell} Cell */
 /** @typedef {import("./types.js").CellType} CellType */
@@ -16,9 +19,11 @@ export class Inspector {
    * @param {HTMLElement} root
    * @param {import("./desk.js").Desk} desk
    * @param {import("./types.js").Types} types
+   * @param {boolean} canChange
    */
-  constructor(root, desk, types) {
+  constructor(root, desk, types, canChange) {
     this.root = root;
+    this.canChange = canChange;
     this.desk = desk;
     this.types = types;
     /** @type {number | null} */
@@ -31,8 +36,24 @@ export class Inspector {
     this.references = new Map();
     /** @type {Record<string, any>} */
     this.parts = {};
-    const names = ["place", "frame", "empty", "code", "name", "score", "said", "look", "card", "references", "refs-title"];
+    const names = ["picture", "place", "frame", "code", "name", "chances", "score", "said", "look", "card-head", "card", "references", "refs-title"];
     for (const name of names) this.parts[name] = root.querySelector(`[data-part="${name}"]`);
+    this.zoom = 1; // 1: the whole picture
+    this.parts.picture.addEventListener("wheel", (/** @type {WheelEvent} */ event) => {
+      event.preventDefault();
+      this.#zoomTo(this.zoom * (event.deltaY < 0 ? WHEEL_STEP : 1 / WHEEL_STEP));
+    }, { passive: false });
+    this.parts.picture.addEventListener("dblclick", () => this.#zoomTo(this.firstZoom));
+    this.firstZoom = 1;
+    this.standing = 0;
+    this.isInWindow = false;
+    new IntersectionObserver(([{ intersectionRatio }]) => {
+      this.isInWindow = intersectionRatio >= SEEN_PART;
+      this.#stand();
+    }, { threshold: [0, SEEN_PART] }).observe(this.parts.picture);
+    document.addEventListener("visibilitychange", () => this.#stand());
+    /** The box of the shown cell and the side of its picture, in pixels of the image. @type {{ box: number[], side: number, isFramed: boolean }} */
+    this.view = { box: [0, 0, 1, 1], side: 1, isFramed: false };
   }
 
   /**
@@ -47,13 +68,16 @@ export class Inspector {
       this.#unready();
       return;
     }
-    if (this.shown !== cell.id) this.#load(cell.id);
     const image = /** @type {SlideImage} */ (this.desk.images.get(cell.image));
-    this.#frame(cell.box, image.um_per_px);
+    if (this.shown !== cell.id) {
+      this.#load(cell.id);
+      this.#look(cell.box, image.um_per_px);
+    }
     const type = this.types.get(cell.code);
     p.code.dataset.code = cell.code;
     p.code.style.backgroundColor = type.color;
     p.name.textContent = number > 1 ? `${type.label} · ${number} cells selected` : type.label;
+    p.chances.replaceChildren(...this.#chances(cell));
     p.score.textContent = this.#facts(cell, image).join(" · ");
     const said = cell.said && cell.said !== cell.code ? ` (detector: ${this.types.name(cell.said)})` : "";
     p.said.textContent = cell.decided ? `${cell.by || "You"}: ${type.label.toLowerCase()}${said}` : "Not reviewed";
@@ -110,16 +134,23 @@ export class Inspector {
     }
     if (this.shown !== id) return;
     this.parts.place.replaceChildren(picture);
-    requestAnimationFrame(() =>
-      setTimeout(() => {
-        if (this.shown !== id) return;
-        this.isReady = true;
-        this.root.dataset.ready = String(id);
-      }, STOOD_MS),
-    );
+    requestAnimationFrame(() => this.#stand());
+  }
+
+  // The time counts only while the picture is within the window: on a small screen it may lie outside of it.
+  #stand() {
+    clearTimeout(this.standing);
+    if (!this.isInWindow || !this.parts.place.firstChild || document.hidden) return;
+    const id = this.shown;
+    this.standing = setTimeout(() => {
+      if (this.shown !== id || id === null) return;
+      this.isReady = true;
+      this.root.dataset.ready = String(id);
+    }, STOOD_MS);
   }
 
   #unready() {
+    clearTimeout(this.standing);
     this.isReady = false;
     this.hasFailed = false;
     delete this.root.dataset.ready;
@@ -128,21 +159,26 @@ export class Inspector {
   }
 
   /**
-   * The server cuts a square around the cell; without a scale its side is not known here and no frame is drawn.
+   * Each cell is first shown equally large. Without a scale no frame is drawn.
    * @param {number[]} box
    * @param {number | null} umPerPx
    */
-  #frame([x1, y1, x2, y2], umPerPx) {
-    const { frame } = this.parts;
-    frame.hidden = !umPerPx;
-    if (!umPerPx) return;
-    const side = sideAround([x1, y1, x2, y2], umPerPx);
-    Object.assign(frame.style, {
-      width: `${(100 * (x2 - x1)) / side}%`,
-      height: `${(100 * (y2 - y1)) / side}%`,
-      left: `${50 - (50 * (x2 - x1)) / side}%`,
-      top: `${50 - (50 * (y2 - y1)) / side}%`,
-    });
+  #look(box, umPerPx) {
+    const side = sideAround(box, umPerPx);
+    this.view = { box, side, isFramed: Boolean(umPerPx) };
+    this.firstZoom = zoomOnCell(box, side);
+    this.#zoomTo(this.firstZoom);
+  }
+
+  /** @param {number} zoom */
+  #zoomTo(zoom) {
+    this.zoom = Math.min(Math.max(zoom, 1), MOST_ZOOM * this.firstZoom);
+    const { picture, frame } = this.parts;
+    const { box: [x1, y1, x2, y2], side, isFramed } = this.view;
+    picture.style.setProperty("--zoom", String(this.zoom));
+    frame.hidden = !isFramed;
+    const [width, height] = [(100 * this.zoom * (x2 - x1)) / side, (100 * this.zoom * (y2 - y1)) / side];
+    Object.assign(frame.style, { width: `${width}%`, height: `${height}%`, left: `${50 - width / 2}%`, top: `${50 - height / 2}%` });
   }
 
   /**
@@ -153,17 +189,25 @@ export class Inspector {
     const [x1, y1, x2, y2] = cell.box;
     const facts = [];
     if (cell.added) facts.push("added by a reader");
-    else if (cell.chances.length) facts.push(this.#chances(cell));
-    else if (cell.score !== null) facts.push(`score ${cell.score.toFixed(2)}`);
-    facts.push(image.um_per_px ? `${(((x2 - x1 + y2 - y1) / 2) * image.um_per_px).toFixed(1)} µm` : "scale unknown, no size");
+    else if (!cell.chances.length && cell.score !== null) facts.push(`score ${cell.score.toFixed(2)}`);
+    facts.push(image.um_per_px && !image.is_scale_assumed ? `${(((x2 - x1 + y2 - y1) / 2) * image.um_per_px).toFixed(1)} µm` : "scale unknown, no size");
     facts.push(`${image.slide}, ${image.name}`);
     return facts;
   }
 
-  // What the detector holds the cell for, best first, as "myelocyte 41 %, promyelocyte 35 %, band 9 %".
+  // What the detector holds the cell for, best first, each a button that gives the cell this type. A digit that the
+  // reader has given to a type of his own is not shown: there it means that type.
   /** @param {Cell} cell */
   #chances(cell) {
-    return cell.chances.map(([code, chance]) => `${this.types.get(code).label} ${Math.round(100 * chance)} %`).join(", ");
+    return cell.chances.map(([code, chance], index) => {
+      const type = this.types.get(code);
+      const key = String(index + 1);
+      const button = make("button", { type: "button", className: "cell-chance", dataset: { code }, title: `${type.label}: the detector gives it ${Math.round(100 * chance)}%` }, `${type.short} ${Math.round(100 * chance)}%`);
+      button.style.setProperty("--type", type.color);
+      button.disabled = !this.canChange;
+      if (this.canChange && !this.types.ofKey(key)) button.append(make("kbd", {}, key));
+      return button;
+    });
   }
 
   // How far the detector is proven on the type that it named itself, whatever a reader decided since.
@@ -171,20 +215,15 @@ export class Inspector {
   #card(cell) {
     const card = this.desk.evidence[cell.said];
     if (!card) {
-      const why = cell.said ? "The detector has no figures for this type." : "Added by a reader: the detector has no opinion on this cell.";
-      this.parts.card.replaceChildren(make("p", { className: "card-head" }, why));
+      this.parts["card-head"].textContent = cell.said ? "The detector has no figures for this type." : "Added by a reader: no opinion of the detector.";
+      this.parts.card.replaceChildren();
       return;
     }
-    const name = this.types.get(cell.said).label;
-    const lines = [
-      make(
-        "p",
-        { className: "card-head" },
-        `Detector’s opinion: ${name.toLowerCase()} `,
-        make("span", { className: `evidence evidence-${card.level}` }, `${card.level} evidence`),
-        ` trained on ${card.n_train ?? 0}`,
-      ),
-    ];
+    this.parts["card-head"].replaceChildren(
+      `Detector: ${this.types.name(cell.said)} `,
+      make("span", { className: `evidence evidence-${card.level}` }, `${card.level} evidence`),
+    );
+    const lines = [make("p", {}, `Trained on ${card.n_train ?? 0}.`)];
     for (const test of card.tests) {
       const figures = figuresOf(test);
       if (figures.length) lines.push(make("p", {}, `${test.name}: ${figures.join(" · ")}`));

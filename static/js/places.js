@@ -7,6 +7,7 @@ const MARGIN_PART = 0.35; // of a nucleus' side: how much wider than its nucleus
 const AROUND_UM = 60; // of the smear that a large picture shows, as the server cuts it
 const AROUND_CELLS = 2.5; // times the cell's own side, where that is more
 const MOST_PX = 2048;
+const CELL_PART = 0.6; // of the side of the large picture that the chosen cell takes at first
 
 /**
  * The nuclei that no box covers: those of the stain check without the cells that readers have added since.
@@ -35,10 +36,28 @@ export function boxAround([x1, y1, x2, y2]) {
 /**
  * The side in pixels of the image of the square that the server cuts around a cell.
  * @param {Box} box
- * @param {number} umPerPx
+ * @param {number | null} umPerPx null: the scale is unknown
  */
 export function sideAround([x1, y1, x2, y2], umPerPx) {
-  return Math.min(Math.max(AROUND_UM / umPerPx, AROUND_CELLS * Math.max(x2 - x1, y2 - y1)), MOST_PX);
+  return Math.min(Math.max(umPerPx ? AROUND_UM / umPerPx : 0, AROUND_CELLS * Math.max(x2 - x1, y2 - y1)), MOST_PX);
+}
+
+/**
+ * How many times a large picture is enlarged so that the cell in its middle takes most of it.
+ * @param {Box} box
+ * @param {number} side of the picture, in pixels of the image
+ */
+export function zoomOnCell([x1, y1, x2, y2], side) {
+  return Math.max((CELL_PART * side) / Math.max(x2 - x1, y2 - y1), 1);
+}
+
+/**
+ * The length in µm of a line on an image.
+ * @param {Box} line from x1, y1 to x2, y2
+ * @param {number} umPerPx
+ */
+export function lengthUm([x1, y1, x2, y2], umPerPx) {
+  return Math.hypot(x2 - x1, y2 - y1) * umPerPx;
 }
 
 /**

@@ -78,7 +78,7 @@ export class Tally {
       "button",
       { type: "button", className: `tally-flag tally-flag-${flag.urgency}`, title: "Select the cells that caused it" },
       make("strong", {}, flag.title),
-      ` ${flag.sentence}`,
+      make("span", {}, ` ${flag.sentence}`),
     );
     button.addEventListener("click", () => {
       const ids = [...this.desk.cells.values()].filter((cell) => flag.codes.includes(cell.code)).map((cell) => cell.id);

@@ -47,6 +47,8 @@ export interface SlideImage {
   /** the address of its tiles, without level, column and row */
   tiles: string;
   um_per_px: number | null;
+  /** neither stated nor read: good for cutting pictures, not for measuring */
+  is_scale_assumed: boolean;
   /** stained nuclei that no box covers */
   nuclei: Box[];
 }

@@ -23,7 +23,7 @@ export class Views {
     this.desk = new Desk(page.urls, page.reader);
     this.gallery = new Gallery(byId("gallery"), this.desk, this.types, canChange);
     this.field = new Field(byId("field"), this.types);
-    this.inspector = new Inspector(byId("inspector"), this.desk, this.types);
+    this.inspector = new Inspector(byId("inspector"), this.desk, this.types, canChange);
     this.toldTimer = 0;
     this.desk.addEventListener("loaded", () => {
       const image = this.desk.images.get(this.field.image?.id ?? -1);
@@ -102,9 +102,9 @@ export class Views {
   }
 
   /** Move the field to the chosen cell. */
-  centre() {
+  centre(isImmediate = false) {
     const cell = this.desk.get(this.desk.current);
-    if (cell) this.field.centre(cell.box);
+    if (cell) this.field.centre(cell.box, { isImmediate });
   }
 
   /** How many stained nuclei of all images no box covers. */

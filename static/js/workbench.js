@@ -1,13 +1,17 @@
 // The workbench: gallery, field and single cell of a case linked by one selection, and the keys that drive them.
 // It knows the page; what a decision does to a case is the server's business.
 
-import { make, readJson } from "./page.js";
+import { around, make, readJson } from "./page.js";
 import { acceptDrops } from "./gallery_mouse.js";
+import { showCollision } from "./collision.js";
 import { listenToKeys, SCAN_GAP_MS } from "./keyboard.js";
 import { keysDialog } from "./keys.js";
+import { adjustLight } from "./light.js";
+import { Panes } from "./panes.js";
 import { uncovered } from "./places.js";
 import { guardQueue } from "./saving.js";
 import { openScanned } from "./scanned.js";
+import { Sheet, sheetKeys } from "./sheet.js";
 import { Tally } from "./tally.js";
 import { lookingKeys, Views } from "./views.js";
 
@@ -23,6 +27,8 @@ const views = new Views(root, page, canChange);
 const { desk, field, gallery, inspector, types } = views;
 const part = (/** @type {string} */ name) => views.part(name);
 const tell = views.tell.bind(views);
+const sheet = new Sheet(root, part("sheet"), desk, types, tell);
+const panes = new Panes(root, part("panes"), () => views.centre(true));
 new Tally(/** @type {HTMLElement} */ (document.getElementById("tally")), desk, types, gallery, {
   canChange,
   onJump: (code) => {
@@ -75,7 +81,7 @@ function showPageButton() {
 
 function showPressed() {
   const cell = desk.get(desk.current);
-  for (const button of part("palette").querySelectorAll("button")) {
+  for (const button of part("palette").querySelectorAll("[data-code]")) {
     button.setAttribute("aria-pressed", String(cell?.code === button.dataset.code && desk.selected.size === 1));
   }
 }
@@ -95,12 +101,13 @@ function unseen(ids, isInGallery) {
   if (!ids.length) return "Choose a cell first: an arrow key, N, or a click.";
   if (ids.length === 1 && !isInGallery) {
     if (inspector.stood(ids[0])) return "";
+    if (!inspector.isInWindow) return "Scroll to the picture of the cell first.";
     if (!inspector.hasFailed) return "Loading the picture…";
     inspector.retry();
     return "The picture of this cell could not be loaded; loading it again. A cell is not decided unseen.";
   }
   const missing = ids.filter((id) => !gallery.hasShown(id)).length;
-  return missing ? `${missing} of ${ids.length} pictures are not loaded yet: scroll to them first.` : "";
+  return missing ? `${missing} of ${ids.length} cells have not been on the screen yet: scroll to them first.` : "";
 }
 
 /**
@@ -153,6 +160,7 @@ function confirmPage() {
 
 /** @param {1 | -1} direction */
 function step(direction) {
+  if (sheet.isOn) sheet.close();
   if (!desk.order.count) return tell("All cells that need a single review are reviewed.");
   return views.goTo(desk.order.beside(desk.current, direction));
 }
@@ -163,6 +171,8 @@ function step(direction) {
 function startAdding(box = null) {
   if (!canChange) return void refuseClosed();
   if (!field.image) return void tell("Choose an image first.");
+  panes.needField();
+  stopMeasuring();
   field.startDraft(box);
   part("adding").hidden = false;
   return stopAdding;
@@ -181,9 +191,7 @@ function stopAdding() {
 function give(code) {
   if (!field.isDrawing) return decide([...desk.selected], code);
   if (!field.draft) return undefined; // the image is not open yet
-  // A scanner's next character comes before this, and then nothing is added.
-  const timer = setTimeout(() => add(code), SCAN_GAP_MS);
-  return () => clearTimeout(timer);
+  return unlessScanned(() => add(code));
 }
 
 /** @param {string} code */
@@ -197,12 +205,58 @@ async function add(code) {
 
 /** @param {number} direction */
 function nextMissed(direction) {
+  if (views.missed()) panes.needField();
   const isThere = views.stepMissed(direction, () => {
     tell(`Possible missed cell ${field.nucleus + 1} of ${field.nuclei.length}. Press its type’s key to add it, Esc to leave.`);
     startAdding(views.missedBox());
   });
   if (!isThere) tell("No possible missed cells.");
   return isThere ? stopAdding : undefined;
+}
+
+// --- looking closely --------------------------------------------------------------------------------------------------
+
+/**
+ * Give the chosen cell one of the detector's best types.
+ * @param {number} place 0: the best
+ */
+function giveBest(place) {
+  const cell = desk.selected.size === 1 ? desk.get(desk.current) : undefined;
+  if (field.isDrawing) return void tell("Press the key of its type."); // that cell is not the chosen one
+  if (!cell) return void tell("Choose one cell first.");
+  const chance = cell.chances[place];
+  if (!chance) return void tell("The detector named no such type for this cell.");
+  return decide([cell.id], chance[0]);
+}
+
+function toggleMeasuring() {
+  if (field.isMeasuring) return stopMeasuring();
+  if (!field.umPerPx) return void tell("The scale of this image is unknown: nothing can be measured on it.");
+  panes.needField();
+  if (field.isDrawing) stopAdding();
+  field.measure(true);
+  part("measure").setAttribute("aria-pressed", "true");
+  tell("Draw a line with the mouse to measure it. Esc ends.");
+  return stopMeasuring;
+}
+
+function stopMeasuring() {
+  field.measure(false);
+  part("measure").setAttribute("aria-pressed", "false");
+}
+
+function openSheet() {
+  if (!canChange) return refuseClosed();
+  if (!sheet.open(desk.get(desk.current)?.code)) tell(desk.order.count ? "The cells left are reviewed one by one: press N." : "Nothing to confirm.");
+}
+
+/**
+ * Do something that a scanner's first character must not do: its next one comes before.
+ * @param {() => void} run
+ */
+function unlessScanned(run) {
+  const timer = setTimeout(run, SCAN_GAP_MS);
+  return () => clearTimeout(timer);
 }
 
 // --- keys -------------------------------------------------------------------------------------------------------------
@@ -214,7 +268,7 @@ const KEYS = {
   ...LOOKING,
   Enter: { retracts: true, run: () => decide([...desk.selected], null) },
   "Shift+Enter": { retracts: true, run: confirmPage },
-  Escape: { run: () => desk.select([], null) },
+  Escape: { run: () => (field.isMeasuring ? stopMeasuring() : desk.select([], null)) },
   "?": { run: () => part("help").showModal() },
   n: { run: () => step(1) },
   "Shift+n": { run: () => step(-1) },
@@ -223,7 +277,17 @@ const KEYS = {
   "Ctrl+z": { run: () => desk.undo() },
   "Ctrl+Shift+z": { run: () => desk.redo() },
   "Ctrl+y": { run: () => desk.redo() },
-  z: { run: () => views.centre() },
+  z: {
+    run: () => {
+      panes.needField();
+      views.centre();
+    },
+  },
+  ...Object.fromEntries(["1", "2", "3"].map((key, place) => [key, { retracts: true, run: () => giveBest(place) }])),
+  "Shift+b": { retracts: true, run: () => unlessScanned(() => part("light-open").click()) },
+  "Shift+f": { retracts: true, run: () => unlessScanned(() => panes.next()) },
+  "Shift+s": { retracts: true, run: () => unlessScanned(openSheet) },
+  "Shift+m": { retracts: true, run: () => unlessScanned(toggleMeasuring) },
   j: {
     retracts: true,
     run: () => {
@@ -234,13 +298,13 @@ const KEYS = {
   a: { retracts: true, run: () => startAdding() },
   c: { retracts: true, run: () => nextMissed(1) },
   "Shift+c": { retracts: true, run: () => nextMissed(-1) },
-  w: {
-    retracts: true,
-    run: () => {
-      const timer = setTimeout(() => part("report").click(), SCAN_GAP_MS);
-      return () => clearTimeout(timer);
-    },
-  },
+  w: { retracts: true, run: () => unlessScanned(() => part("report").click()) },
+};
+
+/** While the contact sheet is shown. @type {Record<string, Action>} */
+const SHEET = {
+  ...Object.fromEntries([" ", "?", "u", "Shift+u", "Ctrl+z", "Ctrl+Shift+z", "Ctrl+y"].map((key) => [key, KEYS[key]])),
+  ...sheetKeys(sheet),
 };
 
 const moveDraft = {
@@ -261,7 +325,9 @@ const DRAWING = {
 listenToKeys(
   (name, event) => {
     if (gallery.hints.isOn && event.key !== "Shift" && !name.startsWith("Ctrl+")) return { run: () => gallery.typeHint(event.key) };
+    if (sheet.hints.isOn && event.key !== "Shift" && !name.startsWith("Ctrl+")) return { run: () => sheet.typeHint(event.key) };
     const code = types.ofKey(name);
+    if (sheet.isOn) return SHEET[name] ?? (code ? { retracts: true, run: () => sheet.give(code) } : null);
     if (code) return { retracts: true, run: () => give(code) };
     return (field.isDrawing && DRAWING[name]) || KEYS[name];
   },
@@ -271,6 +337,9 @@ listenToKeys(
 // --- the page ---------------------------------------------------------------------------------------------------------
 
 function fillPalette() {
+  const confirm = make("button", { type: "button", className: "type-key type-key-confirm", title: "Confirm the chosen cell as it is" }, "Confirm", make("kbd", {}, "⏎"));
+  confirm.disabled = !canChange;
+  confirm.addEventListener("click", () => decide([...desk.selected], null));
   part("palette").replaceChildren(
     ...types.all().map((type) => {
       const button = make(
@@ -286,6 +355,7 @@ function fillPalette() {
       if (canChange) acceptDrops(gallery, button, type.code);
       return button;
     }),
+    confirm,
   );
 }
 
@@ -307,33 +377,6 @@ function fillImages() {
     make("option", { value: "" }, many ? "All slides" : "Whole slide"),
     ...(many ? [...desk.images.values()].map((image) => make("option", { value: String(image.id) }, `${image.slide}, ${image.name}`)) : []),
   );
-}
-
-/** @param {CustomEvent} event */
-function showCollision({ detail: { sentence, cells, ids, code } }) {
-  const dialog = part("collision");
-  const label = (/** @type {string} */ each) => types.name(each);
-  dialog.querySelector("[data-part=sentence]").textContent = sentence;
-  dialog.querySelector("[data-part=both]").replaceChildren(
-    ...cells.map((/** @type {any} */ cell) =>
-      make(
-        "li",
-        {},
-        make("img", { src: desk.crop(cell.id), alt: "", width: 88, height: 88 }),
-        make("span", {}, make("strong", {}, cell.by || "Another reader"), `: ${label(cell.code)}`),
-        make("span", {}, make("strong", {}, "You"), code ? `: ${label(code)}` : ": the same as before"),
-      ),
-    ),
-  );
-  const again = dialog.querySelector("[data-part=again]");
-  again.hidden = code === null || !ids.length;
-  again.textContent = code ? `Change to ${label(code)}` : "";
-  again.onclick = () => {
-    dialog.close();
-    desk.decide(ids, code);
-  };
-  dialog.querySelector("[data-part=keep]").textContent = cells.length === 1 ? `Keep ${label(cells[0].code)}` : "Keep";
-  dialog.showModal();
 }
 
 async function present() {
@@ -387,19 +430,31 @@ desk.addEventListener("summary", () => {
   nameImages();
 });
 desk.addEventListener("saving", () => root.classList.toggle("is-busy", desk.waiting > 0));
-desk.addEventListener("collided", (event) => showCollision(/** @type {CustomEvent} */ (event)));
+desk.addEventListener("collided", (event) => showCollision(part("collision"), desk, types, /** @type {CustomEvent} */ (event).detail));
 gallery.addEventListener("counted", showPageButton);
 gallery.addEventListener("dropped", (event) => {
   const { ids, code } = /** @type {CustomEvent} */ (event).detail;
   decide(ids, code, true);
 });
 field.addEventListener("drawn", () => tell("Now press the key of its type, or draw again."));
+field.addEventListener("measured", (event) => tell(`${/** @type {CustomEvent} */ (event).detail.um.toFixed(1)} µm`));
 part("next").addEventListener("click", () => step(1));
 part("confirm-page").addEventListener("click", confirmPage);
 part("undo").addEventListener("click", () => desk.undo());
 part("redo").addEventListener("click", () => desk.redo());
 part("add").addEventListener("click", () => (field.isDrawing ? stopAdding() : startAdding()));
 part("nucleus").addEventListener("click", () => nextMissed(1));
+part("measure").addEventListener("click", toggleMeasuring);
+part("sheet-open").addEventListener("click", openSheet);
+part("chances").addEventListener("click", (/** @type {Event} */ event) => {
+  const button = around(event, "button");
+  if (button) giveBest([...part("chances").children].indexOf(button));
+});
+root.addEventListener("image-shown", () => {
+  part("measure").disabled = !field.umPerPx;
+  if (field.isMeasuring && part("measure").disabled) stopMeasuring();
+});
+adjustLight(root, part("light"), part("light-open"));
 part("help-open").addEventListener("click", () => part("help").showModal());
 part("where").addEventListener("change", () => {
   gallery.image = part("where").value ? Number(part("where").value) : null;
@@ -417,6 +472,7 @@ keysDialog(part("keys"), part("keys-open"), page, (/** @type {any[]} */ changed)
 guardQueue(desk, part("saving"), tell);
 fillPalette();
 part("confirm-page").hidden = !canChange;
+part("sheet-open").hidden = !canChange;
 part("add").hidden = !canChange;
 desk.load().catch((problem) => tell(problem.message, true));
 present();

@@ -6,7 +6,7 @@ import { barLength } from "../../static/js/boxes.js";
 import { problemOf, size } from "../../static/js/files.js";
 import { hintTexts } from "../../static/js/hints.js";
 import { problemWith } from "../../static/js/keys.js";
-import { boxAround, cellAt, sideAround, uncovered } from "../../static/js/places.js";
+import { boxAround, cellAt, lengthUm, sideAround, uncovered, zoomOnCell } from "../../static/js/places.js";
 import { sorted } from "../../static/js/sorting.js";
 import { TypeTable } from "../../static/js/typetable.js";
 import { cell } from "./cells.mjs";
@@ -35,6 +35,23 @@ test("a large picture shows 60 µm, more around a large cell, and never more tha
   assert.equal(sideAround([0, 0, 50, 50], 0.2), 300);
   assert.equal(sideAround([0, 0, 200, 100], 0.2), 500);
   assert.equal(sideAround([0, 0, 50, 50], 0.01), 2048);
+});
+
+test("without a scale a large picture is 2.5 times as wide as its cell", () => {
+  assert.equal(sideAround([0, 0, 80, 40], null), 200);
+});
+
+test("the chosen cell takes 60 % of its picture, and a picture is never made smaller than its place", () => {
+  for (const [box, umPerPx] of [[[0, 0, 60, 40], 0.2], [[0, 0, 60, 60], 0.05], [[5, 5, 25, 30], null]]) {
+    const side = sideAround(box, umPerPx);
+    const part = (zoomOnCell(box, side) * Math.max(box[2] - box[0], box[3] - box[1])) / side;
+    assert.ok(Math.abs(part - 0.6) < 1e-9, String(part));
+  }
+  assert.equal(zoomOnCell([0, 0, 2000, 10], 2048), 1);
+});
+
+test("a line is measured by the scale of its image", () => {
+  assert.equal(lengthUm([10, 10, 40, 50], 0.2), 10);
 });
 
 test("of cells that overlap the one with the nearest middle is meant", () => {

@@ -64,6 +64,7 @@ def images_of(slides: Iterable[Slide]) -> list[dict]:
                 "height": image.height_px,
                 "tiles": tile.removesuffix("0/0_0.jpg"),
                 "um_per_px": result.um_per_px if result else image.um_per_px,
+                "is_scale_assumed": bool(result and result.scale_method == "assumed"),
                 "nuclei": result.uncovered_nuclei if result else [],
             }
         )

@@ -1,0 +1,34 @@
+// The dialog that shows two readers' labels of the same cells, and lets this one choose; it decides nothing by itself.
+
+import { make } from "./page.js";
+
+/**
+ * @param {HTMLDialogElement} dialog
+ * @param {import("./desk.js").Desk} desk
+ * @param {import("./types.js").Types} types
+ * @param {{ sentence: string, cells: import("./types.js").Cell[], ids: number[], code: string | null }} collision
+ */
+export function showCollision(dialog, desk, types, { sentence, cells, ids, code }) {
+  const part = (/** @type {string} */ name) => /** @type {HTMLElement} */ (dialog.querySelector(`[data-part=${name}]`));
+  part("sentence").textContent = sentence;
+  part("both").replaceChildren(
+    ...cells.map((cell) =>
+      make(
+        "li",
+        {},
+        make("img", { src: desk.crop(cell.id), alt: "", width: 88, height: 88 }),
+        make("span", {}, make("strong", {}, cell.by || "Another reader"), `: ${types.name(cell.code)}`),
+        make("span", {}, make("strong", {}, "You"), code ? `: ${types.name(code)}` : ": the same as before"),
+      ),
+    ),
+  );
+  const again = part("again");
+  again.hidden = code === null || !ids.length;
+  again.textContent = code ? `Change to ${types.name(code)}` : "";
+  again.onclick = () => {
+    dialog.close();
+    desk.decide(ids, code);
+  };
+  part("keep").textContent = cells.length === 1 ? `Keep ${types.name(cells[0].code)}` : "Keep";
+  dialog.showModal();
+}
