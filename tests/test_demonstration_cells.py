@@ -1,4 +1,4 @@
-"""Cells of a demonstration (H7): signed or not, they never leave it in any way, and each page says what it is."""
+"""Cells of a demonstration: signed or not, they never leave it in any way, and each page says what it is."""
 
 # ruff: noqa: F811 (the fixture of another file is an argument here)
 
