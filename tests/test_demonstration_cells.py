@@ -21,9 +21,10 @@ from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.outbox import collect
 from leukoweb.delivery.services import save_interface
 from leukoweb.review.cells.decisions import current_cells
+from leukoweb.review.counting.policies import Rules
 from leukoweb.review.models import Withdrawal
 from leukoweb.review.reports.withdrawing import withdraw_report
-from leukoweb.review.services import previous_result
+from leukoweb.review.services import previous_result, save_policy
 from leukoweb.review.studies.shadow import signed_slides
 from leukoweb.review.studies.training_set import export_training_set
 from tests.conftest import PASSWORD
@@ -135,6 +136,14 @@ def test_each_page_of_a_demonstration_says_so_and_no_page_of_a_patient(signed_tw
         for address in pages_of(slide.case):
             page = client.get(address).content.decode()
             assert ("<strong>Demonstration case</strong>, not a patient" in page) == is_said, address
+    report = signed_twice[0].case.reports.get()
+    save_policy(report.case.laboratory, Rules(), reason="To compare.", by=pathologist)
+    page = client.get(reverse("report_policies", args=[report.pk]), {"policy": 1}).content.decode()
+    assert "<strong>Demonstration case</strong>, not a patient" in page
+    rejected = make_case("DEMO-3", is_demonstration=True)
+    reject_case(rejected, by=pathologist, reason="Clotted.", code="RC")
+    page = client.get(reverse("case_rejection", args=[rejected.pk])).content.decode()
+    assert "<strong>Demonstration case</strong>, not a patient" in page
     open_case = make_case("DEMO-2", is_demonstration=True)
     for name in ("slide_upload", "case_edit", "case_reject", "case_sign"):
         page = client.get(reverse(name, args=[open_case.pk])).content.decode()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
@@ -74,7 +75,8 @@ def test_it_starts_serves_stops_without_orphans_and_starts_again_with_what_it_ha
     data_dir = tmp_path / "kept"
     with running(data_dir, LEUKOWEB_DEMO_PASSWORD="") as (process, output):
         url = address(process, output)
-        assert re.search(r"Their password: \S{15,}   \(shown only now\)", output.read_text())
+        shown = re.search(r"Their password: (\S{15,})   \(kept in (.+)\)", output.read_text())
+        assert Path(shown[2]).read_text() == shown[1]
         assert b"Sign in" in urllib.request.urlopen(url + "sign-in/").read()
 
         def all_started():  # itself, broker, two workers and their children, web and its child

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from leukoweb.analysis.services import release_left_runs, release_lost_runs
-from leukoweb.ops.demo import first_cases, make_accounts
+from leukoweb.ops.demo import first_cases, make_accounts, password_file
 from leukoweb.ops.tasks import ask_readers
 from leukoweb.refusals import Refused
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(f"LEUKOWEB_DEMO_PASSWORD is too weak: {' '.join(error.messages)}") from None
         if password:
-            shown = "the one in LEUKOWEB_DEMO_PASSWORD" if settings.DEMO_PASSWORD else f"{password}   (shown only now)"
+            shown = "the one in LEUKOWEB_DEMO_PASSWORD" if settings.DEMO_PASSWORD else f"{password}   (kept in {password_file()})"
             self.stdout.write(f"Accounts: technologist, pathologist, admin. Their password: {shown}")
         try:
             cases = first_cases(images)
