@@ -36,8 +36,10 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(f"LEUKOWEB_DEMO_PASSWORD is too weak: {' '.join(error.messages)}") from None
         if password:
-            shown = "the one in LEUKOWEB_DEMO_PASSWORD" if settings.DEMO_PASSWORD else f"{password}   (kept in {password_file()})"
-            self.stdout.write(f"Accounts: technologist, pathologist, admin. Their password: {shown}")
+            shown = "the one in LEUKOWEB_DEMO_PASSWORD" if settings.DEMO_PASSWORD else password
+            self.stdout.write(
+                f"Accounts: technologist, pathologist, admin. Their password: {shown}   (kept in {password_file()})"
+            )
         try:
             cases = first_cases(images)
         except Refused as reason:
