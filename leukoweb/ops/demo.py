@@ -30,7 +30,7 @@ PICTURES = Path(__file__).parent / "demo_pictures"
 IMAGES_AT_MOST = 40
 SOURCE = (
     "Pictures: “A dataset of microscopic peripheral blood cell images”, Acevedo et al. 2020, "
-    "https://doi.org/10.17632/snkd93bnjr.1, licence CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). Changes: "
+    "https://doi.org/10.17632/snkd93bnjr.1, licence https://creativecommons.org/licenses/by/4.0/ (CC BY 4.0). Changes: "
 )
 COMPOSITION = "A composition: single cells of many people, put together for this demonstration."
 
