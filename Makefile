@@ -48,6 +48,7 @@ lock:
 bench: .venv/installed-dev
 	$(RUN) -m detection bench
 	$(RUN) -m leukoweb.ops.bench
+	$(RUN) -m leukoweb.ops.bench_keys
 	$(RUN) -m leukoweb.ops.bench_messages
 
 backup: .venv/installed

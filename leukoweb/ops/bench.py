@@ -15,6 +15,8 @@ import time
 import urllib.request
 import uuid
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +33,13 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--times", type=int, default=15, help="how often each page is asked for; the median counts")
     options = parser.parse_args()
+    with installation(options.cases) as (address, pid, cookies, pages):
+        return measure(address, pid, cookies, pages, options)
+
+
+@contextmanager
+def installation(number: int) -> Iterator[tuple[str, int, dict[str, str], dict[str, tuple[str, str]]]]:
+    """Serve a throw-away installation with `number` cases: its address, its process, and what `fill` returns."""
     with tempfile.TemporaryDirectory(prefix="leukoweb-bench-") as folder:
         os.environ |= {
             "LEUKOWEB_DATA_DIR": folder,
@@ -44,8 +53,10 @@ def main() -> int:
         import django
 
         django.setup()
-        (Path(folder) / "static").mkdir()
-        cookies, pages = fill(options.cases)
+        from django.core.management import call_command
+
+        call_command("collectstatic", interactive=False, verbosity=0)
+        cookies, pages = fill(number)
         port = free_port()
         web = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "leukoweb.wsgi", "--worker-class", "gthread", "--threads", "4",
@@ -53,7 +64,8 @@ def main() -> int:
             cwd=ROOT,
         )  # fmt: skip
         try:
-            return measure(f"http://127.0.0.1:{port}", web.pid, cookies, pages, options)
+            wait_for(f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}", web.pid, cookies, pages
         finally:
             web.terminate()
             web.wait()
@@ -125,7 +137,6 @@ def measure(
     address: str, pid: int, cookies: dict[str, str], pages: dict[str, tuple[str, str]], options: Namespace
 ) -> int:
     """Ask for each page, print medians, ratios and memory; 1 when the web process is too heavy."""
-    wait_for(address)
     empty_s = median_s(address + EMPTIEST, "", options.times * 2)
     print(f"{options.cases} cases, one of them with {sum(CELLS.values())} cells; the emptiest view is {EMPTIEST}")
     print(f"{'page':<26}{'ms':>8}{'x empty':>10}")
