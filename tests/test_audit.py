@@ -266,6 +266,17 @@ def test_a_cell_of_the_csv_is_never_a_formula(sign_in, admin, technologist):
     assert "'=HYPERLINK" in body
 
 
+def test_the_csv_of_the_audit_opens_in_excel_with_umlauts_and_without_formulas_in_full_width(
+    sign_in, admin, technologist
+):
+    technologist.first_name = "\uff1dJ\u00f6rg"
+    technologist.save()
+    record("case.edit", actor=technologist)
+    body = b"".join(sign_in(admin).get("/manage/audit/events.csv"))
+    assert body.startswith(b"\xef\xbb\xbf")
+    assert ",'\uff1dJ\u00f6rg" in body.decode()
+
+
 def test_the_head_of_the_day_can_be_downloaded(sign_in, admin, five_events):
     response = sign_in(admin).get("/manage/audit/head.json")
     assert len(response.json()["hash"]) == 64

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from leukoweb.accounts.access import requires
+from leukoweb.answers import BYTE_ORDER_MARK, FORMULA
 from leukoweb.audit.actions import Action
 from leukoweb.audit.models import Event, in_words
 from leukoweb.audit.services import head_of, record
@@ -120,6 +121,7 @@ class _Echo:
 
 def _csv_lines(events: QuerySet[Event]) -> Iterator[str]:
     writer = csv.writer(_Echo())
+    yield BYTE_ORDER_MARK
     yield writer.writerow(["id", "at", "person", "action", "object", "object id", "case id", "changes", "hash"])
     for event in events.iterator(chunk_size=2000):
         changes = json.dumps(shown_changes(event), ensure_ascii=False) if event.changes else ""
@@ -130,4 +132,4 @@ def _csv_lines(events: QuerySet[Event]) -> Iterator[str]:
 def _plain(cell: object) -> str:
     """A text that a spreadsheet would read as a formula gets a quote in front."""
     text = "" if cell is None else str(cell)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(FORMULA) else text

@@ -12,6 +12,7 @@ from typing import Any
 from django.utils import timezone
 
 from leukoweb.accounts.models import User
+from leukoweb.answers import BYTE_ORDER_MARK, FORMULA
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Report
 from leukoweb.review.reports.page import page_of, verified
@@ -23,7 +24,6 @@ CSV_HEAD = (
     "low", "high", "per_100_wbc", "absolute_10*9/L", "reference", "call", "loinc_percent", "loinc_absolute",
     "cells_counted", "cells_verified", "count_note",
 )  # fmt: skip
-BYTE_ORDER_MARK = "\ufeff"  # without it Excel reads umlauts as two letters
 MOST_DIFFERENCES = 50
 
 
@@ -122,4 +122,4 @@ def held_against_stored(user: User, raw: bytes) -> tuple[dict, list[str]]:
 
 def _safe(value: object) -> object:
     """Return a text that a spreadsheet does not run as a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
