@@ -124,6 +124,26 @@ def test_the_same_picture_in_the_cases_of_two_patients_is_said_on_both(sign_in, 
     assert "SAME-2" in third
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("birth_date", "0061-05-04", "more than 130 years back"),
+        ("birth_date", "1861-05-04", "more than 130 years back"),
+        ("collected_at", "0026-11-20T08:00:00Z", "before 1900"),
+        ("received_at", "0026-11-20T08:00:00Z", "before 1900"),
+        ("wbc_at", "1026-11-20T08:00:00Z", "before 1900"),
+    ],
+)
+def test_a_year_of_two_digits_is_refused_by_program_and_page(register, sign_in, technologist, field, value, words):
+    status, answer = register("YEAR-1", "Y1", **{field: value})
+    assert (status, list(answer["fields"])) == (400, [field])
+    assert words in answer["detail"]
+    form = {"mrn": "Y1", "name": "Doe, Jane", "accession_number": "YEAR-2", "priority": "routine", "stain": "MGG"}
+    typed = {"received_at": "2026-11-20T10:00"} | {field: value.removesuffix("Z")}
+    assert words in sign_in(technologist).post("/cases/new/", form | typed).content.decode()
+    assert not Case.objects.exists()
+
+
 def form_of(case, **changed):
     """What a browser sends back of the form as it was shown."""
     shown = CaseForm(instance=case)

@@ -21,6 +21,7 @@ CLOSED = {
 }
 MOST_REASON = 1000
 CLOCKS_DIFFER = timedelta(minutes=10)
+MOST_YEARS, OLDEST_YEAR = 130, 1900  # nobody is older, no specimen here is: a year of two digits was typed
 PATIENT_FIELDS = ("name", "sex", "birth_date")
 CASE_FIELDS = (
     "accession_number", "priority", "stain", "collected_at", "received_at", "clinical_note",
@@ -151,10 +152,14 @@ def _refuse_contradictions(case: Mapping[str, Any], patient: Mapping[str, Any]) 
     for name, at in times.items():
         if at and at > now + CLOCKS_DIFFER:
             raise Refused("This time lies in the future: check the date.", name)
+        if at and at.year < OLDEST_YEAR:
+            raise Refused(f"This time lies before {OLDEST_YEAR}: check the year.", name)
     if times["collected_at"] and times["collected_at"] > (times["received_at"] or now):
         raise Refused("The specimen cannot be collected after it was received: check both times.", "collected_at")
     if patient.get("birth_date") and patient["birth_date"] > timezone.localdate():
         raise Refused("The birth date lies in the future: check the date.", "birth_date")
+    if patient.get("birth_date") and timezone.localdate().year - patient["birth_date"].year > MOST_YEARS:
+        raise Refused(f"The birth date lies more than {MOST_YEARS} years back: check the year.", "birth_date")
     if case.get("wbc") is not None and not case.get("wbc_unit"):
         raise Refused("Give the unit of the analyser's WBC: 10*9/L, 10*3/uL or /uL.", "wbc_unit")
     if case.get("wbc") is not None and (sentence := refusal_of(case["wbc"], case["wbc_unit"])):
