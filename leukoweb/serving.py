@@ -5,6 +5,7 @@ where it is in front. What bodies are allowed is decided in bodies.py.
 """
 
 import errno
+import logging
 import re
 import selectors
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from leukoweb.bodies import ANONYMOUS_BYTES
+from leukoweb.logs import HideNumbers
 
 REQUEST_LIMIT_S = 10  # for head and small body together
 LOOK_AGAIN_S = 0.2
@@ -50,6 +52,7 @@ class Worker(ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        logging.getLogger("gunicorn.error").addFilter(HideNumbers())
         self.waiting: dict[TConn, float] = {}  # connections whose request is not whole, and when each must be
         self.watched: set[TConn] = set()  # those of them that the poller listens to
 

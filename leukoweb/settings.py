@@ -142,7 +142,8 @@ IS_RESEARCH_USE = env.bool("LEUKOWEB_RESEARCH_USE", True)  # S11: the owner's on
 SOURCE_URL = env.str("LEUKOWEB_SOURCE_URL", "https://github.com/leukoweb/leukoweb")  # AGPL: offered in the footer
 MAX_IMAGE_BYTES = env.int("LEUKOWEB_MAX_IMAGE_MB", 1024) * 2**20
 MOST_IMAGES = 2000  # of one slide, and of one request
-CHECK_LIMIT_S = 240  # for the files of one request; less than the proxy waits for an answer
+# What checking the files of one request may take, waiting included: less than the proxy waits for an answer.
+CHECK_LIMIT_S, CHECK_BASE_S, CHECK_FILE_S, CHECK_MIB_S = 240, 30, 0.2, 0.1
 DECODERS = max(2, (os.cpu_count() or 2) // 2)  # processes that decode uploads at once, over all web processes
 CHECK_PART_S = 10  # for files that came in pieces: the page asks again until all are checked
 RETENTION_DAYS = env.int("LEUKOWEB_RETENTION_DAYS", 0)  # 0: images are kept for ever
@@ -397,8 +398,11 @@ USE_TZ = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"()": "leukoweb.logs.Line", "format": "{asctime} {levelname} {name} {message}", "style": "{"}
+    },
+    "filters": {"numbers": {"()": "leukoweb.logs.HideNumbers"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["numbers"]}},
     "root": {"handlers": ["console"], "level": env.str("LEUKOWEB_LOG_LEVEL", "INFO")},
     # At DEBUG the template engine and the database print values of pages and queries, patients too: never.
     "loggers": {

@@ -1,5 +1,6 @@
 """The web's own dangers: headers, hosts, forged forms, injections, error pages and logs without patients."""
 
+import io
 import logging
 import os
 import re
@@ -7,6 +8,7 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from django.http import HttpResponse
@@ -232,6 +234,61 @@ def test_a_journey_leaves_no_patient_in_the_logs(
     assert "django" in said
     for private in ("Wintermute", MRN, "ACC-99-7734", "rare thing", "1961-05-04", "1961, 5, 4", "4, 1961", PASSWORD):
         assert private not in said
+
+
+@pytest.fixture
+def written():
+    """What the product's own log handler writes."""
+    [handler] = [one for one in logging.getLogger().handlers if one.get_name() == "console"]
+    stream, ours = handler.stream, io.StringIO()
+    handler.setStream(ours)
+    yield ours.getvalue
+    handler.setStream(stream)
+
+
+@pytest.mark.parametrize("number", ["ACC-99-7734", "ACC 99/7734", "id-99-7734", "find-99-7734"])
+def test_no_accession_number_of_an_old_address_is_written_to_a_log(sign_in, outsider, written, number):
+    client = sign_in(outsider)
+    for below in ("", "slides/", "differential/", "report/", "report.pdf", "report/report.pdf", "nowhere/"):
+        assert client.get(f"/api/v1/cases/{quote(number)}/{below}?mrn={MRN}").status_code in (403, 404, 405)
+    client.get("/api/v1/cases/id/987654/")
+    assert "/api/v1/cases/id/987654/" in written()
+    assert "7734" not in written()
+    assert MRN not in written()
+
+
+def test_neither_the_web_server_nor_the_database_repeats_patients_in_a_log(written):
+    from django.db import IntegrityError, OperationalError
+
+    from leukoweb.logs import HideNumbers
+
+    record = logging.makeLogRecord(
+        {"msg": "Error handling request %s %s", "args": ("GET", f"/worklist/?search={NAME}")}
+    )
+    assert HideNumbers().filter(record)
+    assert record.getMessage() == "Error handling request GET /worklist/?..."
+    for error in (
+        IntegrityError(f"duplicate key\nDETAIL:  Key (mrn)=({MRN}) already exists."),
+        OperationalError("away"),
+    ):
+        try:
+            raise error
+        except Exception:
+            logging.getLogger("leukoweb").exception("run 7 failed")
+    assert MRN not in written()
+    assert "IntegrityError: (its values are left out)" in written()
+    assert "OperationalError: away" in written()
+
+
+def test_the_proxy_writes_neither_queries_nor_accession_numbers():
+    config = (ROOT / "deploy/nginx.conf").read_text()
+    assert "$uri" not in re.search(r"log_format .*", config)[0]
+    [pattern] = re.findall(r'"~(\^/api/v1/cases/.*)" "/api/v1/cases/\.\.\."', config)
+    for address in ("/api/v1/cases/A-7/", "/api/v1/cases/A 7/8/slides/", "/api/v1/cases/idle/report.pdf"):
+        assert re.search(pattern, address), address
+    for address in ("/api/v1/cases/", "/api/v1/cases/find/", "/api/v1/cases/id/7/slides/", "/worklist/"):
+        assert not re.search(pattern, address), address
+    assert "error_log /dev/stderr crit;" in config  # milder lines repeat the whole request
 
 
 # --- injections ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib.auth import authenticate
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.pagination import PageNumberPagination
@@ -29,11 +30,14 @@ from leukoweb.api.authentication import duty_of
 from leukoweb.api.models import ApiToken
 from leukoweb.api.services import give_token, revoke_token
 from leukoweb.audit.services import record_read
+from leukoweb.cases.identity import clean_number
 from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import STATES, Case, Slide
 from leukoweb.cases.services import register_case
 from leukoweb.refusals import Refused
 from leukoweb.review.services import current_policy, rules_of
+
+DEPRECATED_SINCE = 1796083200  # 2026-12-01: addresses with accession numbers
 
 
 class MayDo(BasePermission):
@@ -51,6 +55,14 @@ class RoleView(APIView):
 
     permission_classes = (MayDo,)
     actions = {"GET": "read_cases", "HEAD": "read_cases", "OPTIONS": "read_cases"}  # noqa: RUF012
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        """Say of an address with an accession number that it goes (RFC 9745), and where its successor is described."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if "accession_number" in kwargs:
+            response["Deprecation"] = f"@{DEPRECATED_SINCE}"
+            response["Link"] = f'<{reverse("api_case_find")}>; rel="successor-version"'
+        return response
 
 
 class Pages(PageNumberPagination):
@@ -145,7 +157,8 @@ class CaseFind(RoleView):
         """Find a case by its accession number, sent in the body: numbers in addresses end up in logs."""
         asked = _checked(forms.CaseNumber, request.data)
         own = Case.objects.visible_to(request.user).filter(laboratory=request.user.laboratory)
-        case = get_object_or_404(_shown_cases(own), **asked)
+        number = clean_number(asked["accession_number"])  # two cases never differ in capitals only
+        case = get_object_or_404(_shown_cases(own), accession_number__iexact=number)
         record_read(request, case, case)
         return Response(_case_json(request, case))
 
