@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import os
 import resource
 import subprocess
 import threading
@@ -24,7 +25,8 @@ from leukoweb.analysis.tasks import run_detection, sweep
 from leukoweb.analysis.uploads import accept_upload
 from leukoweb.answers import Refusals
 from leukoweb.audit.models import Event
-from leukoweb.cases.models import Case, Slide, SlideImage
+from leukoweb.cases.intake import NOT_REACHED, Landed, seconds_for, sift
+from leukoweb.cases.models import Case, PartialUpload, Slide, SlideImage
 from leukoweb.cases.retention import expire_image
 from leukoweb.cases.store import decoding_place, derived_folder, hashes_locked, original_path
 from leukoweb.ops.store_check import orphans
@@ -94,7 +96,20 @@ def small_disk(tmp_path, settings):
     settings.DISK_RESERVE_BYTES = 0
     for folder in (settings.STORE_DIR, settings.FILE_UPLOAD_TEMP_DIR):
         folder.mkdir()
-    yield SimpleNamespace(place=place, fill=fill, free=filler.unlink)
+
+    def files(most):
+        subprocess.run(["mount", "-o", f"remount,nr_inodes={most}", place], check=True)
+
+    def no_more_files():
+        (settings.STORE_DIR / "locks").mkdir(exist_ok=True)
+        for number in range(settings.DECODERS):
+            (settings.STORE_DIR / "locks" / f"decoding-{number}").touch()
+        on_disk = os.statvfs(place)
+        files(on_disk.f_files - on_disk.f_ffree)
+
+    yield SimpleNamespace(
+        place=place, fill=fill, free=filler.unlink, no_more_files=no_more_files, more_files=lambda: files(10_000)
+    )
     subprocess.run(["umount", "--lazy", place], check=True)
 
 
@@ -286,3 +301,42 @@ def test_orphans_are_listed_and_removed_when_their_number_is_named(slide, settin
     call_command("check_store", remove_orphans=count, stdout=said)
     assert orphans() == []
     assert original_path(SlideImage.objects.get().sha256).exists()
+
+
+def test_few_small_files_hold_their_request_for_half_a_minute_and_many_for_no_longer_than_before(tmp_path, settings):
+    """Three small files that take long to decode held a thread for four minutes."""
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(bytes(1000))
+    with large.open("wb") as file:
+        file.truncate(2**30)
+    assert seconds_for([Landed("a.jpg", small, "")] * 3) < 35
+    assert 100 < seconds_for([Landed("a.tif", large, "")]) < 150
+    assert seconds_for([Landed("a.jpg", small, "")] * 2000) == settings.CHECK_LIMIT_S
+    settings.CHECK_BASE_S, settings.DECODERS = 0.1, 1
+    held = time.monotonic()
+    with decoding_place(held + 5):
+        good, refused = sift([Landed("a.jpg", small, "aa")], known=())
+    assert time.monotonic() - held < 3
+    assert (good, [one.sentence for one in refused]) == ([], [NOT_REACHED])
+
+
+def test_pieces_stay_where_their_slide_finds_no_room_and_need_not_be_sent_again(
+    small_disk, sign_in, technologist, make_case
+):
+    client, case, tus = sign_in(technologist), make_case(), {"HTTP_TUS_RESUMABLE": "1.0.0"}
+    address, json = f"/cases/{case.pk}/slides/new/", {"HTTP_ACCEPT": "application/json"}
+    kind = "application/offset+octet-stream"
+    keys = []
+    for content in (picture_bytes(color=(1, 2, 3)), picture_bytes(color=(4, 5, 6)), b"no picture"):
+        place = client.post("/uploads/", HTTP_UPLOAD_LENGTH=str(len(content)), **tus)["Location"]
+        assert client.patch(place, content, content_type=kind, HTTP_UPLOAD_OFFSET="0", **tus).status_code == 204
+        keys.append(place.rstrip("/").rsplit("/", 1)[-1])
+    small_disk.no_more_files()
+    answer = client.post(address, {"uploads": " ".join(keys)}, **json).json()
+    assert answer["slide"] is None
+    assert [one["kept"] for one in answer["errors"]] == [True, True, False]
+    assert "need not be sent again" in answer["errors"][0]["error"]
+    assert {str(upload.pk) for upload in PartialUpload.objects.all()} == set(keys[:2])
+    small_disk.more_files()
+    assert client.post(address, {"uploads": " ".join(keys[:2])}, **json).json()["stored"] == 2
+    assert not PartialUpload.objects.exists()

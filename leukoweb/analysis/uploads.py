@@ -40,7 +40,8 @@ def accept_upload(
     require_open(case)
     with landed(files) as (whole, refused):
         own, borrowed = _apart([*whole, *arrived], case)
-        slide = None
+        slide, good = None, own
+        bad: list[RefusedFile] = []
         try:
             good, bad = sift(own, known=_hashes(case))
             if good:
@@ -49,7 +50,7 @@ def accept_upload(
         except OSError as error:
             if error.errno not in DISK_FULL_ERRORS:
                 raise
-            bad = [RefusedFile(file.name, DISK_FULL, file.position) for file in own]
+            bad += [RefusedFile(file.name, DISK_FULL, file.position) for file in good]
         refused = [*stopped, *refused, *borrowed, *bad]
     return slide, sorted(refused, key=lambda one: one.position)
 

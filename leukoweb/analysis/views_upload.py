@@ -1,6 +1,7 @@
 """The page that takes the images of a slide: files of a form, or files that came in pieces."""
 
 import uuid
+from dataclasses import replace
 
 from django import forms
 from django.conf import settings
@@ -13,11 +14,14 @@ from django.views.decorators.http import require_http_methods
 
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.uploads import CLOSED, accept_upload
-from leukoweb.cases.intake import RefusedFile, plausible_um_per_px
+from leukoweb.cases.intake import NOTHING_WRONG, RefusedFile, plausible_um_per_px
 from leukoweb.cases.models import Case, PartialUpload, Slide, SlideImage
 from leukoweb.cases.tus import check_whole, forget, landed_of
 from leukoweb.refusals import Refused
 
+KEPT = (
+    "The server could not store this file now. It is kept and need not be sent again: press “Upload the slide” later."
+)
 NOT_WHOLE = "This file has not come whole, or it was thrown away after a day: upload it again."
 
 
@@ -114,15 +118,15 @@ def slide_upload(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _take(request: HttpRequest, case: Case, asked: dict) -> tuple[Slide | None, list[RefusedFile]]:
-    """Hand the files of the form and the finished uploads to `submit_slide`, and remove the pieces."""
+    """Hand the files of the form and the finished uploads to `submit_slide`; remove the pieces it took or refused."""
     mine = PartialUpload.objects.unfinished_of(request.user).in_bulk(asked["uploads"])
     parts = [part for part in mine.values() if part.offset == part.size_bytes]
     if unexamined := check_whole(parts, within_s=settings.CHECK_PART_S):
         raise NotYetChecked(len(parts) - unexamined, len(parts))
     sent = request.FILES.getlist("images")
     stopped = list(getattr(request, "stopped_files", []))
-    arrived, whole = [], {part.pk for part in parts}
-    for position, key in enumerate(asked["uploads"], start=len(sent) + len(stopped)):
+    arrived, whole, first = [], {part.pk for part in parts}, len(sent) + len(stopped)
+    for position, key in enumerate(asked["uploads"], start=first):
         if key in whole:
             arrived.append(landed_of(mine[key], position))
         else:
@@ -136,9 +140,12 @@ def _take(request: HttpRequest, case: Case, asked: dict) -> tuple[Slide | None, 
         arrived=arrived,
         stopped=stopped,
     )
+    key_of = {file.position: asked["uploads"][file.position - first] for file in arrived}
+    kept = {key_of[one.position] for one in refused if one.position in key_of and one.sentence in NOTHING_WRONG}
     for part in parts:
-        forget(part)
-    return slide, refused
+        if part.pk not in kept:
+            forget(part)
+    return slide, [replace(one, sentence=KEPT) if key_of.get(one.position) in kept else one for one in refused]
 
 
 def _as_json(
@@ -147,7 +154,10 @@ def _as_json(
     answer = {
         "slide": reverse("slide_detail", args=[slide.pk]) if slide else None,
         "stored": count,
-        "errors": [{"name": one.name, "error": one.sentence, "position": one.position} for one in refused],
+        "errors": [
+            {"name": one.name, "error": one.sentence, "position": one.position, "kept": one.sentence == KEPT}
+            for one in refused
+        ],
         "problem": problem,
         "fields": {name: sentences[0] for name, sentences in form.errors.items()},
     }

@@ -32,6 +32,7 @@ DEMONSTRATION = (
     "patient's smear."
 )
 NOT_REACHED = "There was no time to check this file with so many others: upload it again, with fewer files at once."
+NOTHING_WRONG = {DISK_FULL, NOT_REACHED}  # with the file: what came of it in pieces is kept
 ONLY_AN_INDEX = {".mrxs", ".vsi", ".vms", ".vmu", ".ndpis"}
 INDEX_ALONE = (
     "This file is only the index or preview of a slide whose picture is in a folder beside it: "
@@ -98,6 +99,13 @@ def examine(files: list[Landed], *, within_s: float) -> None:
         file.facts = answer
 
 
+def seconds_for(files: list[Landed]) -> float:
+    """Return how long a request may check its files: by their number and size, so that few cannot hold it for long."""
+    mib = sum(file.path.stat().st_size for file in files) / 2**20
+    wanted = settings.CHECK_BASE_S + settings.CHECK_FILE_S * len(files) + settings.CHECK_MIB_S * mib
+    return min(wanted, settings.CHECK_LIMIT_S)
+
+
 def sift(files: list[Landed], *, known: Container[str]) -> tuple[list[Landed], list[RefusedFile]]:
     """Return the files that are new to a case and readable, and a sentence for each other one.
 
@@ -112,7 +120,7 @@ def sift(files: list[Landed], *, known: Container[str]) -> tuple[list[Landed], l
             refused.append(RefusedFile(file.name, IN_THIS_CASE if file.sha256 in known else TWICE, file.position))
         else:
             new[file.sha256] = file
-    examine(list(new.values()), within_s=settings.CHECK_LIMIT_S)
+    examine(list(new.values()), within_s=seconds_for(list(new.values())))
     for file in new.values():
         if not isinstance(file.facts, ImageFacts):
             refused.append(RefusedFile(file.name, str(file.facts or NOT_REACHED), file.position))

@@ -134,6 +134,15 @@ export class Transfer {
     this.onChange(`${this.file.name}: ${sentence}`);
   }
 
+  /**
+   * Say why an upload that is here became no image yet.
+   * @param {string} sentence
+   */
+  wait(sentence) {
+    this.sentence.textContent = sentence;
+    return this;
+  }
+
   #arrived() {
     this.state = "here";
     this.bar.value = 1;

@@ -173,9 +173,14 @@ class UploadPage {
     const wrong = Object.values(answer.fields);
     if (wrong.length || answer.problem) return this.show([answer.problem, ...wrong].filter(Boolean).join(" "));
     // Two files may have one name: the server says by position which one it means.
-    for (const one of answer.errors) ready[one.position].refuse(one.error);
+    const kept = new Set();
+    for (const one of answer.errors) {
+      const row = ready[one.position];
+      if (one.kept) kept.add(row.wait(one.error));
+      else row.refuse(one.error);
+    }
     for (const row of ready) {
-      if (row.state === "refused") continue;
+      if (row.state === "refused" || kept.has(row)) continue;
       this.rows.delete(row);
       row.line.remove();
     }
