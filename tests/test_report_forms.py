@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 from pathlib import Path
 from types import UnionType
 from typing import Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -15,6 +16,7 @@ from pypdf import PdfReader
 from detection.cell_types import BY_CODE, CODES
 from leukoweb.review.cells.decisions import current_cells, relabel_cells
 from leukoweb.review.models import Report
+from leukoweb.review.reports import fonts
 from leukoweb.review.reports.files import file_of
 from leukoweb.review.reports.fonts import undrawable
 from leukoweb.review.reports.parts import Content
@@ -199,6 +201,15 @@ def test_a_report_that_an_older_version_signed_still_opens_in_every_form(file, m
     for form in ("csv", "json", "bundle"):
         assert client.get(reverse("report_export", args=[report.pk, form])).status_code == 200
     assert problems_of(client.get(reverse("report_export", args=[report.pk, "bundle"])).content) == []
+
+
+def test_a_text_of_many_letters_holds_the_pdf_up_for_no_time():
+    """One question to fontconfig for all letters: a comment of 20,000 different ones asked 20,000 times."""
+    fonts._spans.cache_clear()
+    before = time.monotonic()
+    undrawable("".join(map(chr, range(0x4E00, 0x9C20))))
+    assert time.monotonic() - before < 5
+    assert undrawable("plain, β, \U0010fffd\u200b") == (["\U0010fffd"] if fonts.can_be_asked() else [])
 
 
 @pytest.mark.parametrize("name", ["王小明", "김민수", "สมชาย ใจดี", "अनिल कुमार", "محمد", "Jürgen Müller", "Ďuriš"])
