@@ -36,6 +36,37 @@ def test_a_round_picture_on_black_is_measured_like_its_inside(field, rim_px):
     assert um_per_px_from_red_cells(on_black(field.image, rim_px=rim_px)) == pytest.approx(0.2, rel=0.12)
 
 
+def opening(name):
+    """Where a picture of 900 x 900 px is seen."""
+    y, x = np.mgrid[:900, :900]
+    return {
+        "round": np.hypot(y - 450, x - 450) < 440,
+        "oval": np.hypot((y - 450) / 420, (x - 450) / 300) < 1,
+        "off centre": np.hypot(y - 380, x - 560) < 480,
+        "square": (abs(y - 450) < 330) & (abs(x - 450) < 330),
+        "letterbox": abs(y - 450) < 320,
+        "one side": x > 200,
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["round", "oval", "off centre", "square", "letterbox", "one side"])
+@pytest.mark.parametrize("colour", [(255, 255, 255), (45, 40, 42), (128, 128, 128), (50, 30, 20), (5, 5, 60)])
+def test_a_surround_of_any_colour_and_shape_takes_no_part_in_the_scale(field, name, colour):
+    picture = field.image.copy()
+    picture[~opening(name)] = colour
+    assert um_per_px_from_red_cells(picture) == pytest.approx(0.2, rel=0.12)
+    if max(colour) < 110:
+        nuclei = find_nuclei(without_surround(picture), 0.2)
+        centres = ((nuclei[:, :2] + nuclei[:, 2:]) / 2).astype(int)
+        assert opening(name)[centres[:, 1], centres[:, 0]].all()
+
+
+def test_overexposed_glass_is_no_surround(field):
+    bright = field.image.copy()
+    bright[bright[..., 1] > np.quantile(bright[..., 1], 0.5)] = 255
+    assert without_surround(bright, bright=True) is bright
+
+
 def test_the_surround_holds_no_nuclei_and_no_cells(field, shipped_detector):
     picture = on_black(field.image, rim_px=30)
     reading = read_field(picture, shipped_detector, 0.2)
@@ -47,7 +78,7 @@ def test_the_surround_holds_no_nuclei_and_no_cells(field, shipped_detector):
 
 
 def test_a_picture_without_a_surround_is_not_copied(field):
-    assert without_surround(field.image) is field.image
+    assert without_surround(field.image, bright=True) is field.image
     dark_corner = field.image.copy()
     dark_corner[:20, :20] = 0  # a mark, not a surround
     assert without_surround(dark_corner) is dark_corner

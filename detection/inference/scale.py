@@ -123,13 +123,12 @@ def um_per_px_from_red_cells(image: np.ndarray) -> float | None:
 
     Notes
     -----
-    The black surround of a round picture takes no part (`surround.without_surround`). Up to five windows are looked at,
-    the middle one and one towards each corner. What is darker in green than the glass
-    is filled (pallor); patches with nuclear stain, touching (not convex), long and cut ones are left out. The diameter
-    is that of a circle of equal area. Red cells vary: 6.7 to 8 um between people, more in anaemia; a typed-in scale is
-    better.
+    The surround of a round picture, black or of one colour, takes no part (`surround.without_surround`). Up to five
+    windows are looked at, the middle one and one towards each corner. What is darker in green than the glass is filled
+    (pallor); patches with nuclear stain, touching (not convex), long and cut ones are left out. The diameter is that of
+    a circle of equal area. Red cells vary: 6.7 to 8 um between people, more in anaemia; a typed-in scale is better.
     """
-    windows = _windows(without_surround(image))
+    windows = _windows(without_surround(image, bright=True))
     return _scale(_diameters_of_single(windows)) or _scale(_diameters_of_touching(windows))
 
 
