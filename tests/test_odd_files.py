@@ -99,9 +99,12 @@ def holed(name_and_content, share=0.5, length=300):
     return name, content[:at] + bytes(length) + content[at + length :]
 
 
+def noise():
+    return smear() - np.random.default_rng(4).integers(0, 60, (96, 128, 3), dtype=np.uint8) // 2
+
+
 def noise_jpeg(**options):
-    noise = np.random.default_rng(4).integers(0, 60, (96, 128, 3), dtype=np.uint8)
-    return pillow("JPEG", smear() - noise // 2, quality=95, **options)
+    return pillow("JPEG", noise(), quality=95, **options)
 
 
 def noise_png():
@@ -117,6 +120,32 @@ def scans(count):
 
 def clear(format, alpha):
     return pillow(format, np.dstack([smear(), np.full(smear().shape[:2], alpha, np.uint8)]))
+
+
+def cut_tiff_of_jpegs(**options):
+    """A TIFF of JPEG streams whose last one ends early."""
+    name, content = tiff(noise(), compression="jpeg", **options)
+    return name, content[:-700]
+
+
+def bmp_with_rows_from_below():
+    """A BMP, whose lowest row comes first, with a cluster lost over two rows of which neither is lost whole."""
+    name, content = pillow("BMP", smear(96, 900))
+    at = 54 + 40 * 2700 + 1350
+    return name, content[:at] + bytes(2400) + content[at + 2400 :]
+
+
+def several_pictures(first, second):
+    out = io.BytesIO()
+    Image.fromarray(first).save(out, "MPO", save_all=True, append_images=[Image.fromarray(second)])
+    return "field.jpg", out.getvalue()
+
+
+def clear_but(shown):
+    """A picture that is transparent but for a share of its columns."""
+    alpha = np.zeros(smear().shape[:2], np.uint8)
+    alpha[:, : int(shown * 128)] = 255
+    return np.dstack([smear(), alpha])
 
 
 def bmp_with_hole():
@@ -158,6 +187,28 @@ MADE = {
     "index of a slide (.MRXS)": (lambda: ("A.MRXS", pillow("JPEG")[1]), REFUSED, None, "folder beside it"),
     "JPEG with a hole": (lambda: holed(noise_jpeg()), READ, None, "damaged"),
     "progressive JPEG with a hole": (lambda: holed(noise_jpeg(progressive=True)), READ, None, "damaged"),
+    "TIFF of one JPEG that ends early": (cut_tiff_of_jpegs, READ, None, "damaged"),
+    "TIFF of JPEG tiles that ends early": (lambda: cut_tiff_of_jpegs(tile=(48, 64)), READ, None, "damaged"),
+    "JPEG of 57 bits by damage": (
+        lambda: ("57.jpg", noise_jpeg()[1].replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x39")),
+        REFUSED, None, "is damaged",
+    ),
+    "BMP with a cluster lost over two rows": (bmp_with_rows_from_below, READ, None, "exactly black"),
+    "JPEG of two pictures": (lambda: several_pictures(smear(), smear()[::-1]), READ, None, "only the first"),
+    "JPEG with a small second picture": (lambda: several_pictures(noise(), smear(12, 16)), READ, None, ""),
+    "animated PNG": (
+        lambda: pillow("PNG", save_all=True, append_images=[Image.fromarray(smear()[::-1])]), READ, None, "2 pictures",
+    ),
+    "PNG that is transparent nearly everywhere": (
+        lambda: pillow("PNG", clear_but(0.02)), REFUSED, None, "transparent nearly everywhere",
+    ),
+    "TIFF that is transparent nearly everywhere": (
+        lambda: tiff(clear_but(0.02), extrasamples=["unassalpha"]), REFUSED, None, "transparent nearly everywhere",
+    ),
+    "PNG that is transparent at one side": (lambda: pillow("PNG", clear_but(0.75)), READ, None, "25 % of the picture"),
+    "TIFF of five channels": (
+        lambda: tiff(np.dstack([smear(), smear()[..., :2]]), planarconfig="contig"), READ, None, "first three",
+    ),
     "BMP with a lost cluster": (bmp_with_hole, READ, None, "exactly black"),
     "TIFF with a lost cluster": (lambda: holed(tiff(smear(256, 256)), length=8192), READ, None, "exactly black"),
     "PNG with a hole": (lambda: holed(noise_png(), length=40), REFUSED, None, "damaged"),
@@ -174,6 +225,16 @@ MADE = {
     "OME in microns with a prefix": (lambda: ome("0.1", "microns", tag="OME:Pixels"), READ, 0.1, ""),
     "OME without a unit": (lambda: ome("0.1", None), READ, 0.1, ""),
     "OME in pixels": (lambda: ome("0.1", "pixel"), READ, None, ""),
+    "OME in nanometres": (lambda: ome("100", "nanometre"), READ, 0.1, ""),
+    "OME in mil": (lambda: ome("0.00393701", "mil"), READ, 0.1, ""),
+    "OME with a decimal comma": (lambda: ome("0,1", "µm"), READ, 0.1, ""),
+    "OME whose comment says another scale": (
+        lambda: described(
+            b'<OME><!-- <Pixels PhysicalSizeX="0.5"/> --><Pixels PhysicalSizeX="0.1" PhysicalSizeY="0.1"/></OME>'
+        ),
+        READ, 0.1, "",
+    ),
+    "OME default of 1 by division": (lambda: ome("0.9999999", "µm"), READ, None, ""),
     "OME default of 1": (lambda: ome("1", "µm"), READ, None, ""),
     "OME of two scales": (lambda: ome("0.1", "µm", "0.3"), READ, None, ""),
     "ImageJ in nm": (
@@ -185,6 +246,9 @@ MADE = {
     "ImageJ escaped micro sign": (
         lambda: described("ImageJ=1.54\nunit=\\u00B5m\n", resolution=(10, 10), resolutionunit=1), READ, 0.1, "",
     ),
+    "ImageJ escaped Greek mu": (
+        lambda: described("ImageJ=1.54\nunit=\\u03BCm\n", resolution=(10, 10), resolutionunit=1), READ, 0.1, "",
+    ),
     "ImageJ default of 1": (
         lambda: described("ImageJ=1.54\nunit=um\n", resolution=(1, 1), resolutionunit=1), READ, None, "",
     ),
@@ -194,6 +258,9 @@ MADE = {
     "Aperio in tiles": (
         lambda: described("Aperio Image Library v12\r\n128x96|AppMag = 40|MPP = 0.1", tile=(48, 64)), READ, 0.1, "",
     ),
+    "Aperio with a power of ten": (lambda: described("Aperio|MPP = 1.0E-01|AppMag = 40"), READ, 0.1, ""),
+    "Aperio with a decimal comma": (lambda: described("Aperio|MPP = 0,1000"), READ, 0.1, ""),
+    "Aperio in small letters": (lambda: described("Aperio|mpp = 0.1"), READ, 0.1, ""),
     "Micro-Manager": (lambda: described('{"PixelSizeUm": 0.1, "Width": 128}'), READ, 0.1, ""),
     "Micro-Manager of version 1": (lambda: described('{"PixelSize_um":0.1}'), READ, 0.1, ""),
     "Micro-Manager default": (lambda: described('{"PixelSizeUm": 1.0}'), READ, None, ""),

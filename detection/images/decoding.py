@@ -12,11 +12,12 @@ import resource
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, MpoImagePlugin, PngImagePlugin
 
 from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, NoRoom, jpeg, scales
 from detection.images.jpeg import DAMAGED, SAVE_AS_8_BIT
@@ -25,6 +26,7 @@ from detection.images.survey import Survey
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 STRIP_ROWS = 512
 DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+MOST_HIDDEN = 0.95  # of the picture, by its transparency; a round picture on nothing has less
 MOST_TEXT_BYTES = 1 << 28  # of texts and profiles in a PNG; the child's memory is limited anyway
 ORIENTATION_TAG = 274
 WITHOUT_COLOUR = (
@@ -159,12 +161,28 @@ def new_pixels(folder: Path | None, height_px: int, width_px: int) -> np.ndarray
     return pixels
 
 
-def alpha_means_something(low: int, high: int) -> tuple[bool, str]:
-    """Tell by its extremes whether a fourth channel is transparency, and what to say where it is not."""
-    if low != high:
-        return True, ""
-    note = f"The fourth channel of the file (transparency) is {low} everywhere and was ignored."
-    return False, "" if low == 255 else note
+def alpha_means_something(parts: Iterable[np.ndarray]) -> tuple[bool, str]:
+    """Tell by its values, given in parts, whether a fourth channel is transparency, and what to say of it.
+
+    Raises
+    ------
+    ImageRefused
+        If it hides nearly the whole picture.
+    """
+    lows, highs, sums, sizes = zip(*((int(p.min()), int(p.max()), int(p.sum(dtype=np.int64)), p.size) for p in parts))
+    low = min(lows)
+    if low == max(highs):
+        note = f"The fourth channel of the file (transparency) is {low} everywhere and was ignored."
+        return False, "" if low == 255 else note
+    hidden = 1 - sum(sums) / (255 * sum(sizes))
+    if hidden > MOST_HIDDEN:
+        raise ImageRefused(
+            "The picture is transparent nearly everywhere: save it without transparency as RGB and upload that file."
+        )
+    return (
+        True,
+        f"{100 * hidden:.0f} % of the picture is transparent and was laid over white." if hidden >= 0.005 else "",
+    )
 
 
 def _orientation(value: object) -> int:
@@ -248,13 +266,13 @@ def _read_with_pillow(
     if found == "JPEG" and not is_cut:
         said.append(jpeg.warning_of(path))
     is_clear, note = _transparency(image)
-    said.append(note)
+    said += [note, _other_pictures(image)]
     survey = Survey(image.height, image.width)
     pixels = new_pixels(folder, height_px, width_px)
     for y in range(0, image.height, STRIP_ROWS):
         strip = image.crop((0, y, image.width, min(y + STRIP_ROWS, image.height)))
         rows = _over_white(strip) if is_clear else np.asarray(strip.convert("RGB"))
-        survey.add(rows, y, 0, whole=found != "JPEG")
+        survey.add(rows, y, 0, whole=found != "JPEG", from_below=found == "BMP")
         if pixels is not None:
             pixels[y : y + STRIP_ROWS] = rows
     if is_cut and pixels is not None:
@@ -277,17 +295,23 @@ def _refuse_by_depth(path: str, found: str, mode: str) -> None:
         raise ImageRefused(f"The {found} has {mode} colours as for printing: {SAVE_AS_8_BIT}")
 
 
+def _other_pictures(image: Image.Image) -> str:
+    """Say that a file holds further pictures as large as the one that is read: a JPEG of several, an animated PNG."""
+    frames = getattr(image, "n_frames", 1)
+    if isinstance(image, MpoImagePlugin.MpoImageFile):  # small ones are previews and maps of brightness
+        sizes = [entry["Size"] for entry in (image.mpinfo or {}).get(0xB002, [])]
+        frames = 1 + sum(size > sizes[0] / 2 for size in sizes[1:])
+    return f"The file holds {frames} pictures; only the first is read." if frames > 1 else ""
+
+
 def _transparency(image: Image.Image) -> tuple[bool, str]:
     """Tell whether transparency is to be laid over white, and what to say where it means nothing."""
     if image.mode not in ("RGBA", "PA") and "transparency" not in image.info:
         return False, ""
-    lows, highs = [], []
-    for y in range(0, image.height, STRIP_ROWS):
-        strip = image.crop((0, y, image.width, min(y + STRIP_ROWS, image.height)))
-        alpha = np.asarray(strip.convert("RGBA").getchannel("A"))
-        lows.append(int(alpha.min()))
-        highs.append(int(alpha.max()))
-    return alpha_means_something(min(lows), max(highs))
+    strips = (
+        image.crop((0, y, image.width, min(y + STRIP_ROWS, image.height))) for y in range(0, image.height, STRIP_ROWS)
+    )
+    return alpha_means_something(np.asarray(strip.convert("RGBA").getchannel("A")) for strip in strips)
 
 
 def _over_white(image: Image.Image) -> np.ndarray:

@@ -42,6 +42,8 @@ def refuse_unread_kind(path: str | Path) -> None:
             if marker in UNREAD_KINDS:
                 raise ImageRefused(f"The JPEG is {UNREAD_KINDS[marker]}, which is not read here: {SAVE_AS_8_BIT}")
             if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and content[at + 2 : at + 3] > b"\x08":
+                if content[at + 2] > 16:  # no encoder writes that
+                    raise ImageRefused(DAMAGED.format("JPEG"))
                 raise ImageRefused(f"The JPEG has {content[at + 2]} bits a channel: {SAVE_AS_8_BIT}")
             scans += marker == 0xDA
             refuse_scans(scans)
@@ -82,6 +84,8 @@ def warning_of(jpeg: str | Path | bytes) -> str:
         else:
             cv2.imread(str(jpeg), flags)
     lines = [line for line in said[0].splitlines() if line and not line.startswith("[")]
+    if isinstance(jpeg, bytes) and jpeg.rfind(b"\xff\xd9") < jpeg.rfind(b"\xff\xda"):
+        lines.append("the end is missing")  # of bytes in memory the decoder does not say it
     if not lines:
         return ""
     return (

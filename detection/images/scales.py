@@ -13,17 +13,19 @@ from PIL import Image
 from detection.images import UM_PER_PX_RANGE
 
 UM_PER_UNIT = {
-    "pm": 1e-6, "å": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "μm": 1.0, "um": 1.0, "micron": 1.0, "micrometer": 1.0,
-    "micrometre": 1.0, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4, "m": 1e6, "meter": 1e6,
-    "in": 25400.0, "inch": 25400.0, "inche": 25400.0, "thou": 25.4, "pt": 25400 / 72,
+    "pm": 1e-6, "å": 1e-4, "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3, "μm": 1.0, "um": 1.0, "micron": 1.0,
+    "micrometer": 1.0, "micrometre": 1.0, "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3, "cm": 1e4,
+    "centimeter": 1e4, "centimetre": 1e4, "dm": 1e5, "m": 1e6, "meter": 1e6, "metre": 1e6, "in": 25400.0,
+    "inch": 25400.0, "inche": 25400.0, "thou": 25.4, "mil": 25.4, "pt": 25400 / 72,
 }  # fmt: skip
+NUMBER = r"[0-9]*[.,]?[0-9]+(?:e[+-]?[0-9]+)?"
 UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 10000.0}
 DEFAULT_UM_PER_PX = 1.0  # what writers put where they know nothing
 
 
 def unit_of(text: str) -> float | None:
     """Return the micrometres of a unit as programs write it (µm, μm, um, microns, nm, \\u00B5m), else None."""
-    plain = re.sub(r"\\u00b5", "μ", text.strip(), flags=re.IGNORECASE)
+    plain = re.sub(r"\\u(00b5|03bc)", "μ", text.strip(), flags=re.IGNORECASE)
     plain = unicodedata.normalize("NFKC", plain).casefold()
     return UM_PER_UNIT.get(plain) or UM_PER_UNIT.get(plain.removesuffix("s"))
 
@@ -31,7 +33,10 @@ def unit_of(text: str) -> float | None:
 def plausible(um_per_px: float) -> float | None:
     """Return the scale where a microscope can have it and no writer's default is likelier."""
     low, high = UM_PER_PX_RANGE
-    return round(um_per_px, 5) if low <= um_per_px <= high and um_per_px != DEFAULT_UM_PER_PX else None
+    if not low <= um_per_px <= high:  # what is no number neither
+        return None
+    rounded = round(um_per_px, 5)
+    return rounded if rounded != DEFAULT_UM_PER_PX else None
 
 
 def of_both(x_um_per_px: float, y_um_per_px: float) -> float | None:
@@ -72,8 +77,8 @@ def of_tiff(page: tifffile.TiffPage, description: str) -> float | None:
         um_per_unit = unit_of(unit[1]) if unit else None
         if um_per_unit and x_per_unit > 0 and y_per_unit > 0:
             return of_both(um_per_unit / x_per_unit, um_per_unit / y_per_unit)
-    elif mpp := re.search(r"\bMPP\s*=\s*([0-9]*\.?[0-9]+)", description):
-        return plausible(float(mpp[1]))
+    elif mpp := re.search(rf"\bMPP\s*=\s*({NUMBER})", description, re.IGNORECASE):
+        return plausible(_number(mpp[1]))
     words = f"{description} {page.tags[51123].value if 51123 in page.tags else ''}"
     if micro_manager := re.search(r"""["']PixelSize_?[uµμ]m["']\s*:\s*["']?([0-9.eE+-]+)""", words, re.IGNORECASE):
         try:
@@ -89,7 +94,7 @@ def of_tiff(page: tifffile.TiffPage, description: str) -> float | None:
 
 def _of_ome(description: str) -> tuple[float, float] | None:
     """Return the physical size of the first image's pixels in um, or None where it is not stated."""
-    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", description)
+    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", re.sub(r"<!--.*?-->", "", description, flags=re.DOTALL))
     named = re.findall(r"""(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)')""", pixels[0]) if pixels else []
     stated = {name: html.unescape(double or single) for name, double, single in named}
     if "PhysicalSizeX" not in stated:
@@ -97,10 +102,14 @@ def _of_ome(description: str) -> tuple[float, float] | None:
     x_unit = stated.get("PhysicalSizeXUnit", "µm")
     y_unit = stated.get("PhysicalSizeYUnit", x_unit)
     try:
-        x, y = float(stated["PhysicalSizeX"]), float(stated.get("PhysicalSizeY", stated["PhysicalSizeX"]))
+        x, y = (_number(stated.get(name, stated["PhysicalSizeX"])) for name in ("PhysicalSizeX", "PhysicalSizeY"))
     except ValueError:
         return None
     return x * (unit_of(x_unit) or 0), y * (unit_of(y_unit) or 0)
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", "."))
 
 
 def _ratio(tag: tifffile.TiffTag | None) -> float:

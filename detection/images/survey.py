@@ -20,10 +20,11 @@ class Survey:
         self.low, self.high = 255, 0
         self.black_corners = 0
 
-    def add(self, block: np.ndarray, y: int, x: int, *, whole: bool = True) -> None:
+    def add(self, block: np.ndarray, y: int, x: int, *, whole: bool = True, from_below: bool = False) -> None:
         """Look at a block of uint8 (rows, columns, 3) RGB whose first pixel is at (y, x).
 
-        `whole=False` says that the block was read at a reduced size: runs of zeros mean nothing there.
+        `whole=False` says that the block was read at a reduced size: runs of zeros mean nothing there. `from_below`
+        says that the file holds the lowest row first: a lost piece runs that way.
         """
         some = block[::3, ::3]
         high, low = some.max(axis=2), some.min(axis=2)
@@ -32,7 +33,7 @@ class Survey:
         self.low, self.high = min(self.low, int(low.min())), max(self.high, int(high.max()))
         if not whole:
             return
-        filled = np.flatnonzero(block.any(axis=2).ravel())
+        filled = np.flatnonzero((block[::-1] if from_below else block).any(axis=2).ravel())
         runs = np.diff(np.concatenate(([-1], filled, [block.shape[0] * block.shape[1]]))) - 1
         self.lost += int(runs[runs >= LOST_RUN_PX].sum())
         rows, columns = block.shape[:2]

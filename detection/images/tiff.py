@@ -187,9 +187,10 @@ def _read_segments(
     """Read strips or tiles into `pixels` (None: only look at them); return what is to be said of them."""
     is_clear, note = True, ""
     if _alpha_of(page):
-        lows, highs = zip(*((alpha.min(), alpha.max()) for alpha in _alphas(page)))
-        is_clear, note = alpha_means_something(int(min(lows)), int(max(highs)))
+        is_clear, note = alpha_means_something(_alphas(page))
     said, missing, total = [note], 0, 0
+    if page.samplesperpixel > 4:
+        said.append(f"The TIFF has {page.samplesperpixel} channels; the first three were read as red, green and blue.")
     if page.samplesperpixel > 2 and int(page.photometric) in (0, 1):
         said.append("The TIFF does not say that its channels are red, green and blue; they were read so.")
     if int(page.compression) == JPEG_COMPRESSION:
