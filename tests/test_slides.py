@@ -9,11 +9,12 @@ from django.urls import reverse
 from PIL import Image
 
 from detection.images.decoding import write_pyramid
-from leukoweb.analysis.models import ImageResult, Run
+from leukoweb.analysis.crops import crop_path
+from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.analysis.tasks import _Unpacked
 from leukoweb.analysis.uploads import accept_upload
 from leukoweb.audit.models import Event
-from leukoweb.cases.models import SlideImage
+from leukoweb.cases.models import Patient, SlideImage
 from leukoweb.cases.store import derived_folder
 
 pytestmark = pytest.mark.usefixtures("known_evidence")
@@ -185,15 +186,57 @@ def test_a_slide_page_of_another_laboratory_does_not_exist(slide, sign_in, outsi
         assert sign_in(outsider).get(reverse(name, args=[slide.pk])).status_code == 404
 
 
-def test_a_picture_that_lies_on_its_side_gets_upright_tiles_and_size_when_it_is_read_again(make_case, technologist):
-    """Before pictures were turned upright their tiles were made as they lie; the new reading's boxes are upright."""
-    out = io.BytesIO()
+def lying_picture(shade):
+    """A picture of 900 x 600 px, stored on its side, and its JPEG; another shade makes another file."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture = Image.new("RGB", (900, 600), (230, 220, 225))
+    picture = Image.new("RGB", (900, 600), (230, 220, shade))
     picture.paste((90, 40, 130), (0, 0, 300, 300))
+    out = io.BytesIO()
     picture.save(out, "JPEG", exif=exif)
-    slide, refused = accept_upload(make_case(), [ContentFile(out.getvalue(), name="side.jpg")], by=technologist)
+    return picture, out.getvalue()
+
+
+def test_the_case_that_shares_a_picture_keeps_the_tiles_that_its_boxes_fit(
+    make_case, technologist, sign_in, laboratory
+):
+    """Read before pictures were turned upright; the same bytes are read again, upright, in another case."""
+    picture, content = lying_picture(220)
+    other_patient = Patient.objects.create(laboratory=laboratory, mrn="M-78", name="Ann Other")
+    slides = []
+    for case in (make_case("A-1"), make_case("A-2", patient=other_patient)):
+        slide, refused = accept_upload(case, [ContentFile(content, name="side.jpg")], by=technologist)
+        assert not refused
+        slides.append(slide)
+    old, new = (slide.images.get() for slide in slides)
+    write_pyramid(np.asarray(picture), derived_folder(old.sha256) / "pyramid")
+    SlideImage.objects.filter(pk=old.pk).update(width_px=900, height_px=600)
+    old_run = slides[0].runs.get()
+    ImageResult.objects.create(run=old_run, image=old, um_per_px=0.2, scale_method="uploader")
+    cell = Cell.objects.create(run=old_run, image=old, detector_code="LYT", score=0.9, x1=100, y1=100, x2=200, y2=200)
+
+    def overview(image):
+        answer = sign_in(technologist).get(f"/images/{image.pk}/tiles/9/0_0.jpg")
+        with Image.open(io.BytesIO(b"".join(answer.streaming_content))) as tile:
+            return tile.size
+
+    for _ in range(2):  # and when it is read once more
+        with (unpacked := _Unpacked(slides[1].runs.get())).folder:
+            assert unpacked.pixels(new).shape == (900, 600, 3)
+        assert (overview(old), overview(new)) == ((450, 300), (300, 450))
+        with Image.open(crop_path(cell, um_per_px=None)) as crop:
+            assert crop.getpixel((5, 5))[0] < 120  # the dark square lies where the box says
+    with (
+        unpacked := _Unpacked(old_run)
+    ).folder:  # the former one is read again too: upright, alone in the shared place
+        unpacked.pixels(old)
+    assert overview(old) == overview(new) == (300, 450)
+
+
+def test_a_picture_that_lies_on_its_side_gets_upright_tiles_and_size_when_it_is_read_again(make_case, technologist):
+    """Before pictures were turned upright their tiles were made as they lie; the new reading's boxes are upright."""
+    picture, content = lying_picture(225)
+    slide, refused = accept_upload(make_case(), [ContentFile(content, name="side.jpg")], by=technologist)
     assert not refused
     image = slide.images.get()
     folder = derived_folder(image.sha256)

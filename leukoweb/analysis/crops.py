@@ -13,7 +13,7 @@ from PIL import Image
 from detection.images import TILE_PX
 from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import derived_folder
+from leukoweb.cases.store import tiles_folder
 from leukoweb.places import DISK_FULL_ERRORS
 from leukoweb.refusals import Refused
 
@@ -37,7 +37,7 @@ def crop_path(cell: Cell, *, um_per_px: float | None, around: bool = False) -> P
     side_px = round(min(side_px, 4 * TILE_PX))
     left = round((cell.x1 + cell.x2 - side_px) / 2)
     top = round((cell.y1 + cell.y2 - side_px) / 2)
-    folder = derived_folder(image.sha256)
+    folder = tiles_folder(image.sha256, image.pk)
     # Named by place, not by key: a database restored from elsewhere can never show another cell's picture.
     path = folder / "crops" / f"{left}_{top}_{side_px}{'_around' if around else ''}.jpg"
     if not path.exists():

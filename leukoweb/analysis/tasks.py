@@ -28,7 +28,7 @@ from leukoweb.analysis.at_work import at_work
 from leukoweb.analysis.detectors import active_detector, computed_on, load_for
 from leukoweb.analysis.models import Run
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import derived_folder, has_room_for, original_path
+from leukoweb.cases.store import derived_folder, has_room_for, original_path, tiles_folder
 from leukoweb.cases.tus import sweep_incoming
 from leukoweb.places import DISK_FULL_ERRORS
 
@@ -212,7 +212,7 @@ class _Unpacked:
             facts = unpack_image(original_path(image.sha256), place, limits=limits)
             if not (self.run.is_shadow and derived_folder(image.sha256).exists()):  # a comparison changes no picture
                 _note_size(image, facts)
-                _keep_pyramid(place / "pyramid", derived_folder(image.sha256))
+                _keep_pyramid(place / "pyramid", image)
             self.bytes += (place / "pixels.npy").stat().st_size
         return np.load(place / "pixels.npy", mmap_mode="r")
 
@@ -275,14 +275,26 @@ def _note_size(image: SlideImage, facts: ImageFacts) -> None:
         image.save(update_fields=["width_px", "height_px"])
 
 
-def _keep_pyramid(made: Path, folder: Path) -> None:
-    """Move viewer tiles to their place in one step; those of another reading of the file go, with its cell pictures."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _keep_pyramid(made: Path, image: SlideImage) -> None:
+    """Move viewer tiles to their place in one step; those of another reading of the file go, with its cell pictures.
+
+    Where another slide has the same bytes and was read on the tiles that are there, they stay for its boxes, and this
+    image gets a folder of its own.
+    """
+    folder = tiles_folder(image.sha256, image.pk)
     place = folder / "pyramid"
     if place.exists() and not _shows_the_same(made, place):
-        with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="run-") as gone, suppress(OSError):
-            place.rename(Path(gone) / "pyramid")
-            shutil.rmtree(folder / "crops", ignore_errors=True)
+        others = SlideImage.objects.filter(sha256=image.sha256, results__isnull=False).exclude(pk=image.pk)
+        if folder == derived_folder(image.sha256) and others.exists():
+            place = folder / f"image-{image.pk}" / "pyramid"
+        else:
+            with (
+                tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="run-") as gone,
+                suppress(OSError),
+            ):
+                place.rename(Path(gone) / "pyramid")
+                shutil.rmtree(folder / "crops", ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     with suppress(OSError):  # the place is taken by the same tiles
         made.rename(place)
 

@@ -19,7 +19,7 @@ from leukoweb.analysis.set_aside import include_slide, set_slide_aside
 from leukoweb.audit.services import record
 from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import Slide, SlideImage
-from leukoweb.cases.store import derived_folder, original_path
+from leukoweb.cases.store import original_path, tiles_folder
 from leukoweb.refusals import Refused
 
 CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "TIFF": "image/tiff"}
@@ -46,7 +46,7 @@ def image_tile(request: HttpRequest, pk: int, level: int, column: int, row: int)
     sha256 = SlideImage.objects.visible_to(request.user).filter(pk=pk).values_list("sha256", flat=True).first()
     if sha256 is None:
         raise Http404
-    return _picture(derived_folder(sha256) / "pyramid" / str(level) / f"{column}_{row}.jpg")
+    return _picture(tiles_folder(sha256, pk) / "pyramid" / str(level) / f"{column}_{row}.jpg")
 
 
 @requires("read_cases")

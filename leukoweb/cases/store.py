@@ -21,6 +21,16 @@ def derived_folder(sha256: str) -> Path:
     return settings.STORE_DIR / "derived" / sha256[:2] / sha256
 
 
+def tiles_folder(sha256: str, image_id: int) -> Path:
+    """Return the folder with `pyramid/` and `crops/` of an image: its own where it was read another way than the rest.
+
+    `image_id` tells images of the same bytes apart: one that was read before pictures were turned upright keeps the
+    tiles that its boxes fit.
+    """
+    own = derived_folder(sha256) / f"image-{image_id}"
+    return own if own.is_dir() else derived_folder(sha256)
+
+
 @contextmanager
 def hashes_locked(hashes: Iterable[str]) -> Iterator[None]:
     """Hold these hashes: nobody else stores or removes their originals, or writes or deletes the rows that name them.
