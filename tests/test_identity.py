@@ -28,7 +28,13 @@ def register(technologist):
     return by_api
 
 
-@pytest.mark.parametrize("mrn", ["Z4711\u200b", "\ufeffZ4711", "Z\u00ad4711", "\uff3a4711", " Z4711\u2060", "z4711"])
+@pytest.mark.parametrize(
+    "mrn",
+    [
+        "Z4711\u200b", "\ufeffZ4711", "Z\u00ad4711", "\uff3a4711", " Z4711\u2060", "z4711", "Z4711\u3164",
+        "Z47\u034f11", "Z4711\ufe0f", "Z4711\u200f", "Z4711\u2800", "Z4711\U000e0100", "\u00a0Z4711",
+    ],
+)  # fmt: skip
 def test_invisible_and_full_width_characters_make_no_second_patient(register, sign_in, technologist, mrn):
     assert register("INV-1")[0] == 201
     assert register("INV-2", mrn)[0] == 201
@@ -40,6 +46,26 @@ def test_invisible_and_full_width_characters_make_no_second_patient(register, si
     assert sorted(Case.objects.values_list("accession_number", flat=True)) == ["INV-1", "INV-2", "INV-3"]
     known = client.post("/cases/patient/", {"mrn": "\uff3a4711"}).content.decode()
     assert "Doe, Jane" in known
+
+
+def test_a_dash_of_a_text_program_in_a_number_is_a_hyphen(register):
+    assert register("DASH-1", "M-77")[0] == 201
+    assert register("DASH-2", "M\u201377")[0] == 201
+    assert Patient.objects.get().mrn == "M-77"
+
+
+@pytest.mark.parametrize("mark", ["\u202a", "\u202e", "\u2067"])
+def test_marks_that_turn_text_around_are_refused_in_names_and_numbers(register, mark):
+    assert register("TURN-1", f"{mark}Z4711", "Doe, Jane")[0] == 400
+    assert register("TURN-1", "Z4711", f"{mark}Doe, Jane")[0] == 400
+
+
+def test_a_program_finds_a_case_by_a_number_as_a_person_may_have_copied_it(register, client, technologist):
+    assert register("FIND-1")[0] == 201
+    client.force_login(technologist)
+    for number in ("FIND-1", " find-1", "FIND\u20111\u200b", "\uff26IND-1"):
+        answer = client.post("/api/v1/cases/find/", {"accession_number": number}, "application/json")
+        assert (answer.status_code, answer.json()["accession_number"]) == (200, "FIND-1"), ascii(number)
 
 
 def test_a_number_of_invisible_characters_is_none(register):
@@ -55,6 +81,14 @@ def test_a_number_of_invisible_characters_is_none(register):
         ("Stra\u00df, Anna", "STRASS, ANNA"),
         ("Levi\u2011Katz, Ann", "Levi-Katz, Ann"),
         ("Doe,\u00a0Jane\u200b", "Doe, Jane"),
+        ("O\u00b4Brien, Mary", "O'Brien, Mary"),
+        ("O\u02bfBrien, Mary", "O\uff07Brien, Mary"),
+        ("Levi\u2015Katz, Ann", "Levi-Katz, Ann"),
+        ("Nguy\u1ec5n, A", "Nguye\u0302\u0303n, A"),
+        ("\u0130brahim, A", "ibrahim, a"),
+        ("Gri\ufb03th, Ann", "GRIFFITH, ANN"),
+        ("Doe\u200f, Jane", "Doe, Jane"),
+        ("\u8fbb\U000e0100, A", "\u8fbb, A"),
     ],
 )
 def test_spellings_of_one_name_are_one_name(register, one, other):

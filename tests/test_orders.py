@@ -182,6 +182,14 @@ def test_a_changed_order_that_names_another_patient_is_held(interface):
     assert Patient.objects.get().name == "Nguyen, Thanh V"
 
 
+def test_a_changed_order_that_spells_the_same_patient_otherwise_is_applied_and_leaves_the_spelling(interface):
+    receive(interface, order())
+    otherwise = {"Nguyen^Thanh^V": "NGUYEN^THANH\u200b^V", "44556^": "\uff144556^", "CLINIC^301": "ICU^2"}
+    receive(interface, order(MSG034="2", **{"ORC|NW": "ORC|XO"}, **otherwise))
+    assert last_message().state == "applied", last_message().sentence
+    assert (Patient.objects.get().name, Case.objects.get().ward) == ("Nguyen, Thanh V", "ICU 2 A")
+
+
 PERSON = (
     b"MSH|^~\\&|ADM|HOSP|LAB|LAB|20260408090000||ADT^%s|%s|P|2.5.1\rEVN|%s|20260408090000\r"
     b"PID|1||44556^^^MRN^MR||Nguyen^Thanh^Van||19830927|F\r"

@@ -32,7 +32,8 @@ def registered_by_a_program(person, **fields):
         ("10*3/µL", "10*3/uL"), ("K/µL", "10*3/uL"), ("/nL", "10*9/L"), ("Gpt/L", "10*9/L"), ("x10^9/L", "10*9/L"),
         ("10^3/mm3", "10*3/uL"), ("10⁹/L", "10*9/L"), ("× 10⁹ / l", "10*9/L"), ("10E9/L", "10*9/L"), ("G/L", "10*9/L"),
         ("10³/μl", "10*3/uL"), ("x 10 3 / uL", "10*3/uL"), ("thou/uL", "10*3/uL"), ("/mm³", "/uL"), ("cells/µl", "/uL"),
-        ("10*9/L", "10*9/L"), ("10*6/L", "/uL"),
+        ("10*9/L", "10*9/L"), ("10*6/L", "/uL"), ("x10(9)/L", "10*9/L"), ("10*9{cells}/L", "10*9/L"),
+        ("K/mcL", "10*3/uL"), ("×10⁹·L⁻¹", "10*9/L"), ("10^3.uL-1", "10*3/uL"), ("Tsd./µl", "10*3/uL"),
     ],
 )  # fmt: skip
 def test_a_unit_is_known_in_the_spellings_of_analysers(technologist, spelling, unit):

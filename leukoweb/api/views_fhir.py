@@ -26,6 +26,7 @@ from leukoweb.api import fhir
 from leukoweb.api.parsers import GuardedJson
 from leukoweb.api.views_cases import RoleView
 from leukoweb.audit.services import record, record_read
+from leukoweb.cases.identity import clean_number
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.services import register_case
 from leukoweb.given import whole_number
@@ -218,7 +219,7 @@ def _search(request: Request, kind: str, asked: Any) -> Response:
         raise Refused(f"This server does not search by {', '.join(unknown)[:100]}.", "search")
     rows = _patients(request) if kind == "Patient" else _cases(request)
     if (identifier := asked.get("identifier")) is not None:
-        number = identifier.rpartition("|")[2]
+        number = clean_number(identifier.rpartition("|")[2])
         own = Q(accession_number=number) | Q(placer_number=number)
         rows = rows.filter(mrn=number) if kind == "Patient" else rows.filter(own)
     if (patient := asked.get("patient")) is not None and kind != "Patient":
@@ -261,7 +262,8 @@ def _order_of(request: Request, asked: Any) -> dict[str, Any]:
     codes = [one.get("code") for one in _list(_dict(asked.get("code")).get("coding"))]
     if fhir.PANEL[0] not in codes:
         raise Refused(f"Only LOINC {fhir.PANEL[0]} can be ordered here.", "code", status=422)
-    number = next((str(one.get("value", "")) for one in _list(asked.get("identifier")) if one.get("value")), "")
+    given = (str(one["value"]) for one in _list(asked.get("identifier")) if one.get("value"))
+    number = clean_number(next(given, ""))
     if not number:
         raise Refused("Give the accession number as an identifier.", "identifier")
     priority = asked.get("priority", "routine")

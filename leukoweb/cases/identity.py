@@ -8,25 +8,36 @@ import unicodedata
 
 # U+200C and U+200D join letters of Persian and Indic names; all other format characters (Cf) are invisible.
 JOINERS = "\u200c\u200d"
-APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u201b\u02bc\u02b9\u02bb\u00b4\u2032`"), "'")
-HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
+# Besides those of the category Cf: fillers, selectors of variants and the like (Default_Ignorable of Unicode), and the
+# blank letter of Braille. Selectors choose forms of Japanese names: names keep them, keys do not.
+SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
+FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\uffa0\ufff0-\ufff8"
+UNSEEN = re.compile(f"[{FILLERS}{SELECTORS}]")
+UNSEEN_IN_NAMES = re.compile(f"[{FILLERS}]")
+APOSTROPHES = dict.fromkeys(
+    map(ord, "\u2018\u2019\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02be\u02bf\u02ca\u02cb\u00b4`"), "'"
+) | dict.fromkeys(map(ord, "\u055a\u05f3\u1fbd\u1ffd\ua78c"), "'")
+HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212"), "-")
 
 
 def clean_number(text: str) -> str:
-    """Return an accession or record number without invisible characters, its full-width signs as usual ones."""
-    return _in_one_line(unicodedata.normalize("NFKC", _visible(text)))
+    """Return an accession or record number without invisible characters, with usual signs and hyphens."""
+    plain = unicodedata.normalize("NFKC", UNSEEN.sub("", _visible(text)))
+    return _in_one_line(plain.translate(HYPHENS))
 
 
 def clean_name(text: str) -> str:
     """Return a name in its composed form (NFC) without invisible characters."""
-    return _in_one_line(unicodedata.normalize("NFC", _visible(text, keep=JOINERS)))
+    return _in_one_line(unicodedata.normalize("NFC", UNSEEN_IN_NAMES.sub("", _visible(text, keep=JOINERS))))
 
 
 def name_key(text: str) -> str:
     """Return what two spellings of one name have in common; names are searched and compared by it."""
-    plain = unicodedata.normalize("NFKC", _visible(text)).translate(APOSTROPHES | HYPHENS)
-    # Folding case can take a composed letter apart: it is composed again.
-    return _in_one_line(unicodedata.normalize("NFKC", plain.casefold()).replace(",", " "))
+    plain = UNSEEN.sub("", _visible(text)).translate(APOSTROPHES)  # some of these NFKC takes apart
+    plain = unicodedata.normalize("NFKC", plain).translate(APOSTROPHES | HYPHENS)
+    # Folding case can take a composed letter apart: it is composed again; the Turkish capital I with a dot is an i.
+    folded = unicodedata.normalize("NFKC", plain.casefold()).replace("i\u0307", "i")
+    return _in_one_line(folded.replace(",", " "))
 
 
 def _visible(text: str, *, keep: str = "") -> str:

@@ -86,7 +86,7 @@ class Patient(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Keep the key of the name beside it."""
-        self.name_key = name_key(self.name)
+        self.name_key = name_key(self.name)[:400]  # one letter can stand for eighteen
         if kwargs.get("update_fields") and "name" in kwargs["update_fields"]:
             kwargs["update_fields"] = {*kwargs["update_fields"], "name_key"}
         super().save(*args, **kwargs)

@@ -3,6 +3,7 @@
 Pure functions of numbers, units and times; services.py and the pages refuse or warn.
 """
 
+import re
 import unicodedata
 from datetime import datetime
 from decimal import Decimal
@@ -17,7 +18,7 @@ _SPELLINGS = {
     "10*9/L": ("109/l", "10e9/l", "g/l", "giga/l", "gpt/l", "/nl", "1/nl", "106/ml", "10e6/ml"),
     "10*3/uL": (
         "103/ul", "10e3/ul", "k/ul", "k/mm3", "k/cumm", "th/ul", "th/mm3", "thou/ul", "1000/ul", "103/mm3", "10e3/mm3",
-        "103/cumm", "1000/mm3",
+        "103/cumm", "1000/mm3", "k/cmm", "tsd/ul", "tys/ul", "thousand/ul",
     ),
     "/uL": ("/ul", "1/ul", "cells/ul", "/mm3", "1/mm3", "cells/mm3", "/cumm", "106/l", "10e6/l", "mpt/l"),
 }  # fmt: skip
@@ -27,7 +28,10 @@ _UNIT_OF = {spelling: unit for unit, spellings in _SPELLINGS.items() for spellin
 def unit_of(text: str) -> str:
     """Return the unit that a spelling means, one of GIGA_PER_L; the text as it is where it means none of them."""
     plain = unicodedata.normalize("NFKC", text).casefold().replace("μ", "u").replace("×", "")
-    plain = "".join(sign for sign in plain if not sign.isspace() and sign not in "^*.·,{}[]")
+    plain = "".join(sign for sign in plain if not sign.isspace() and sign not in "^*.·⋅,{}[]()")
+    plain = re.sub("cell[s]?", "", plain)
+    for said, meant in (("mcl", "ul"), ("\u2212", "-"), ("ul-1", "/ul"), ("l-1", "/l")):
+        plain = plain.replace(said, meant)
     for prefix in ("x", ""):
         if plain.removeprefix(prefix) in _UNIT_OF:
             return _UNIT_OF[plain.removeprefix(prefix)]

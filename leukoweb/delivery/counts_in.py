@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from leukoweb.cases.blood_counts import BloodCount, store_blood_count
-from leukoweb.cases.identity import name_key
+from leukoweb.cases.identity import clean_number, name_key
 from leukoweb.cases.models import Case
 from leukoweb.delivery.astm import read_astm_results
 from leukoweb.delivery.hl7 import Hl7
@@ -66,7 +66,7 @@ def _count_of(interface: Interface, given: ResultGiven) -> tuple[BloodCount | No
 
 
 def _case_of(interface: Interface, given: ResultGiven) -> Case | None:
-    for number in given.numbers:
+    for number in map(clean_number, given.numbers):
         own = Q(accession_number=number) | Q(filler_number=number) | Q(placer_number=number)
         found = list(Case.objects.filter(own, laboratory=interface.laboratory).select_related("patient")[:2])
         if len(found) > 1:

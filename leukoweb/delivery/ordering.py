@@ -3,12 +3,14 @@
 What a message says is read in `orders`; whoever calls is in the transaction that holds the interface.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from leukoweb.cases.identity import clean_number, name_key
 from leukoweb.cases.models import Case, Patient, Slide
 from leukoweb.cases.services import edit_case, register_case, reject_case
 from leukoweb.delivery.hl7 import Hl7, MessageRefused
@@ -84,7 +86,7 @@ def _case_of(interface: Interface, order: OrderGiven) -> Case | None:
     cases = Case.objects.filter(laboratory=interface.laboratory)
     if order.placer_number and (found := cases.filter(placer_number=order.placer_number).first()):
         return found
-    return cases.filter(accession_number=_accession(interface, order)).first()
+    return cases.filter(accession_number__iexact=_accession(interface, order)).first()
 
 
 def _accession(interface: Interface, order: OrderGiven) -> str:
@@ -95,7 +97,7 @@ def _accession(interface: Interface, order: OrderGiven) -> str:
     }[Interface.Accession(interface.accession_from)]
     if not chosen:
         raise MessageRefused("The order has no number to be used as accession number.", code="101", location="OBR-3")
-    return chosen
+    return clean_number(chosen)
 
 
 def _fields_of(order: OrderGiven) -> dict:
@@ -134,7 +136,10 @@ def _change(interface: Interface, case: Case, order: OrderGiven) -> Case:
     _refuse_begun(case, "changed")
     fields = _fields_of(order)
     _check_texts(fields, order.person)
-    if order.person.mrn != case.patient.mrn or _differences(case.patient, order.person):
+    same_name = name_key(order.person.name) == name_key(case.patient.name)
+    if order.person.mrn.casefold() != case.patient.mrn.casefold() or _differences(
+        case.patient, replace(order.person, name="" if same_name else order.person.name)
+    ):
         raise Held("The changed order names another patient than the case.")
     try:
         return edit_case(case, by=interface.acts_as, mrn=case.patient.mrn, patient={}, fields=fields)
@@ -171,7 +176,7 @@ def _check_texts(fields: dict, person: PersonGiven) -> None:
 
 def _correct_person(interface: Interface, person: PersonGiven) -> None:
     """Apply ADT^A08. Before: no case of the patient has slides or a report; else a person decides."""
-    patient = Patient.objects.filter(laboratory=interface.laboratory, mrn=person.mrn).first()
+    patient = Patient.objects.filter(laboratory=interface.laboratory, mrn__iexact=person.mrn).first()
     if patient is None:
         return  # nobody here has this number
     _check_texts({}, person)
@@ -193,7 +198,7 @@ def _differences(patient: Patient, person: PersonGiven) -> list[str]:
 
 
 def _merge(interface: Interface, parsed: Hl7, person: PersonGiven) -> None:
-    old = parsed.first("MRG").get(1)
+    old = clean_number(parsed.first("MRG").get(1))
     if not old:
         raise MessageRefused("MRG-1 does not name the number that ends.", code="101", location="MRG-1")
     if old == person.mrn:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
+from leukoweb.cases.identity import clean_number
 from leukoweb.delivery.hl7 import Hl7, MessageRefused, Segment, moment
 
 NEW, CANCEL, CHANGE, REPLACE = "NW", "CA", "XO", "RP"
@@ -83,8 +84,9 @@ def read_person(message: Hl7, *, authority: str, zone: ZoneInfo) -> PersonGiven:
 def _number_of(pid: Segment, authority: str) -> str:
     repetitions = range(1, pid.repetitions(3) + 1)
     if not authority:
-        return pid.get(3)
-    return next((pid.get(3, 1, n) for n in repetitions if pid.get(3, 4, n).casefold() == authority.casefold()), "")
+        return clean_number(pid.get(3))
+    own = (pid.get(3, 1, n) for n in repetitions if pid.get(3, 4, n).casefold() == authority.casefold())
+    return clean_number(next(own, ""))
 
 
 def name_of(segment: Segment, field: int, *, first: int = 1, repetition: int = 1) -> str:

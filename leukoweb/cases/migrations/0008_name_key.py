@@ -9,7 +9,7 @@ from leukoweb.cases.identity import name_key
 def fill_keys(apps, schema_editor):
     """Write the key of each name that is there."""
     for patient in apps.get_model("cases", "Patient").objects.iterator():
-        patient.name_key = name_key(patient.name)
+        patient.name_key = name_key(patient.name)[:400]
         patient.save(update_fields=["name_key"])
 
 
