@@ -147,7 +147,10 @@ class UploadPage {
         answer = await this.send(fields);
       }
       if (!answer.headers.get("Content-Type")?.includes("json")) throw new Error(`status ${answer.status}`);
-      this.settle(await answer.json(), ready);
+      const told = await answer.json();
+      if (answer.ok) return this.settle(told, ready);
+      this.show(`${told.detail} Your files are kept: press “Upload the slide” again.`);
+      this.unlock();
     } catch {
       this.show("The server did not answer. Your files are safe: press “Upload the slide” again.");
       this.unlock();

@@ -77,6 +77,35 @@ def test_40_files_are_40_images_and_of_two_of_one_name_the_bad_one_is_marked(
     assert SlideImage.objects.count() == 39
 
 
+def test_a_file_that_found_no_room_stays_on_the_page_and_is_not_sent_again(browse_as, technologist, make_case, folder):
+    case = make_case()
+    page = browse_as(technologist, f"/cases/{case.pk}/slides/new/")
+    answers = [
+        {"slide": None, "stored": 0, "problem": "", "fields": {}, "errors": [
+            {"name": "one.png", "error": "It is kept and need not be sent again.", "position": 0, "kept": True},
+            {"name": "two.bmp", "error": "It is damaged.", "position": 1, "kept": False}]},
+    ]  # fmt: skip
+
+    def answer(route):
+        if route.request.method == "POST" and answers:
+            return route.fulfill(json=answers.pop())
+        return route.continue_()
+
+    page.route(f"**/cases/{case.pk}/slides/new/", answer)
+    page.set_input_files("#images", [folder / "one.png", folder / "two.bmp"])
+    page.get_by_text("2 of 2 files uploaded.").wait_for()
+    page.get_by_role("button", name="Upload the slide").click()
+    page.get_by_text("need not be sent again").wait_for()
+    assert page.locator(".file.is-refused").count() == 1
+    assert page.locator(".file.is-here").count() == 1
+    sent = []
+    page.on("request", lambda request: sent.append(request.method) if "/uploads/" in request.url else None)
+    page.get_by_role("button", name="Upload the slide").click()
+    page.get_by_text("Slide created: 1 of 2 images stored").wait_for()
+    assert [image.name for image in SlideImage.objects.all()] == ["one.png"]
+    assert sent == []
+
+
 def test_dropped_files_arrive_and_a_removed_one_is_forgotten(browse_as, technologist, make_case):
     page = browse_as(technologist, f"/cases/{make_case().pk}/slides/new/")
     content = list(picture_bytes("PNG", size=(64, 64)))

@@ -13,6 +13,6 @@ def fill_keys(apps, schema_editor):
 
 class Migration(migrations.Migration):
 
-    dependencies = [("cases", "0011_text_lengths")]
+    dependencies = [("cases", "0012_demonstration")]
 
     operations = [migrations.RunPython(fill_keys, migrations.RunPython.noop)]
