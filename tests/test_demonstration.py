@@ -267,7 +267,8 @@ def test_a_button_of_an_account_whose_password_was_changed_says_so(client, cases
     accounts["admin"].set_password("changed-9-lamp-post")
     accounts["admin"].save()
     page = client.post(reverse("demonstration_enter", args=["admin"]), follow=True).content.decode()
-    assert "The password of this demo account was changed" in page
+    assert "User name or password is wrong. Its password may have been changed." in page
+    assert "_auth_user_id" not in client.session
     assert client.post(reverse("demonstration_enter", args=["root"])).status_code == 404
 
 

@@ -31,6 +31,7 @@ def demonstration_enter(request: HttpRequest, role: str) -> HttpResponse:
         raise Http404
     form = SignInForm({"username": role, "password": password}, request=request)
     if not form.is_valid():
-        messages.error(request, "The password of this demo account was changed: sign in with the new one.")
+        why = " ".join(form.non_field_errors())
+        messages.error(request, f"This demo account was not signed in: {why} Its password may have been changed.")
         return redirect("sign_in")
     return form.login(request, redirect_url=reverse("home"))
