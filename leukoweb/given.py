@@ -63,7 +63,7 @@ class GuardRequests:
         if len(query) > MOST_QUERY_BYTES:
             return answer_of(request, Refused("The address is too long.", code="too_large", status=414))
         if not all(map(is_storable, _texts(request.GET))):
-            return answer_of(request, Refused("The address holds a character that no text can.", code="unreadable"))
+            return answer_of(request, Refused("The address contains an invalid character.", code="unreadable"))
         return self.get_response(request)
 
     def process_view(
@@ -75,7 +75,7 @@ class GuardRequests:
                 raise Http404
         is_form = request.content_type == "application/x-www-form-urlencoded" or hasattr(request, "_post")
         if is_form and not all(map(is_storable, _texts(request.POST))):
-            return answer_of(request, Refused("The form holds a character that no text can (NUL).", code="unreadable"))
+            return answer_of(request, Refused("The form contains an invalid character (NUL).", code="unreadable"))
         return None
 
 

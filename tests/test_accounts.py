@@ -101,7 +101,7 @@ def test_a_name_nobody_has_is_locked_alike_and_never_kept(client, db):
 def test_many_tries_from_one_address_are_slowed_down(client, db):
     pages = [enter(client, f"name{n}", "wrong-horse-9") for n in range(70)]
     assert pages[-1].status_code == 429
-    assert "Too many tries" in pages[-1].content.decode()
+    assert "Too many attempts" in pages[-1].content.decode()
 
 
 def test_a_good_sign_in_forgets_the_failures_before(client, technologist):

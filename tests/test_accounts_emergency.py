@@ -105,7 +105,7 @@ def test_administrators_are_alerted_and_follow_up_once(outsider, admin, ask, cas
     office.post(f"/manage/emergencies/{access.pk}/", {"finding": "Second thought"})
     assert EmergencyAccess.objects.get().finding == "Justified, the ward confirms."
     page = office.get("/manage/emergencies/").content.decode()
-    assert "None waits" in page
+    assert "No accesses to follow up" in page
     assert "Justified" in page
     opened = Event.objects.get(action="emergency.open")
     assert (opened.actor, opened.case_id) == (outsider, case.pk)

@@ -189,7 +189,7 @@ def test_an_implausible_scale_is_refused(caller, technologist, make_case, um_per
 def test_an_upload_without_a_good_file_is_400_with_a_sentence_for_each(caller, technologist, make_case):
     make_case("A-1")
     client = caller(technologist)
-    assert "No file came" in client.post("/api/v1/cases/A-1/slides/", {}).json()["detail"]
+    assert "No file was received" in client.post("/api/v1/cases/A-1/slides/", {}).json()["detail"]
     answer = client.post("/api/v1/cases/A-1/slides/", {"images": [SimpleUploadedFile("x.tiff", b"%PDF-1.7 ...")]})
     assert answer.status_code == 400
     assert "PDF" in answer.json()["errors"][0]["error"]

@@ -37,7 +37,7 @@ def test_an_admin_adds_a_picture_and_readers_see_it_beside_the_cell_in_doubt(sig
     ("change", "sentence"),
     [
         ({"code": "WBC"}, "Choose the type"),
-        ({"source": " "}, "Say where the picture comes from"),
+        ({"source": " "}, "Enter the source of the picture"),
         ({"picture": ""}, "Choose a picture of one cell"),
         ({"picture": SimpleUploadedFile("x.png", b"<svg onload=alert(1)>")}, "Nothing was added"),
     ],

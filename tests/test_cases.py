@@ -291,4 +291,4 @@ def test_no_other_laboratory_and_no_administrator_comes_near(client, sign_in, ma
 
 
 def test_an_empty_list_says_what_to_do(sign_in, technologist):
-    assert "No case yet" in sign_in(technologist).get("/cases/").content.decode()
+    assert "No cases yet" in sign_in(technologist).get("/cases/").content.decode()

@@ -144,7 +144,7 @@ def test_the_report_holds_the_blood_count_under_its_seal_and_a_newer_one_asks_fo
     case.refresh_from_db()
     assert float(case.wbc) == 7.2
     for address in (reverse("report_detail", args=[report.pk]), reverse("case_detail", args=[case.pk])):
-        assert "newer blood count came after the signature" in client.get(address).content.decode()
+        assert "newer CBC arrived after the signature" in client.get(address).content.decode()
 
 
 def test_a_report_without_a_blood_count_has_no_such_section(signed):  # noqa: F811

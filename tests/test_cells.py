@@ -123,7 +123,7 @@ def test_a_broken_request_is_refused_and_no_error_page(case, reader):
 
 
 def test_no_cell_chosen_is_refused_in_words(case, reader):
-    assert _act(reader, case, "label", cells={}, code="NGS")["sentence"] == "No cell was chosen."
+    assert _act(reader, case, "label", cells={}, code="NGS")["sentence"] == "No cell was selected."
 
 
 def test_confirming_writes_the_label_that_stands(case, reader):

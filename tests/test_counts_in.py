@@ -141,10 +141,10 @@ def test_values_that_were_not_obtained_are_no_values(make_case, make_interface):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"Wintermute^Edelgard": "Smith^John"}, "names another patient"),
-        ({"19610504": "19610505"}, "another birth date"),
+        ({"Wintermute^Edelgard": "Smith^John"}, "names a different patient"),
+        ({"19610504": "19610505"}, "birth date in the blood count differs"),
         ({"20260408120500": "29990408120500"}, "in the future"),
-        ({"^^^WBC^WBC": "^^^RETIC^Reticulocytes"}, "not mapped: RETIC"),
+        ({"^^^WBC^WBC": "^^^RETIC^Reticulocytes"}, "Unmapped codes: RETIC"),
     ],
 )
 def test_what_a_person_must_decide_is_held_and_changes_nothing(make_case, make_interface, changes, words):

@@ -106,8 +106,8 @@ def test_what_cannot_be_an_order_is_refused_in_words_and_leaves_nothing(interfac
     ("changes", "words"),
     [
         ({"FILM^": "BONE^"}, "order code BONE is not mapped"),
-        ({"ORC|NW": "ORC|XO"}, "order to be changed is not known"),
-        ({"ORC|NW": "ORC|CA"}, "order to be cancelled is not known"),
+        ({"ORC|NW": "ORC|XO"}, "order to be changed is not on file"),
+        ({"ORC|NW": "ORC|CA"}, "order to be cancelled is not on file"),
         ({"19830927": "29830927"}, "birth date"),
         ({"Nguyen^Thanh^V": "^^"}, "Name: This field cannot be blank"),
     ],
@@ -131,7 +131,7 @@ def test_another_name_under_a_known_number_is_held(interface, make_case):
     Patient.objects.create(laboratory=interface.laboratory, mrn="44556", name="Somebody, Else")
     answer_to(interface, order())
     assert last_message().state == "held"
-    assert "patient of another name" in last_message().sentence
+    assert "patient with another name" in last_message().sentence
 
 
 def test_an_order_is_changed_and_cancelled_while_no_slide_is_there(interface):

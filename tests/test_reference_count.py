@@ -88,7 +88,7 @@ def test_a_third_reader_is_refused(case, sign_in, technologist, second_reader, p
     for person in (technologist, second_reader):
         sign_in(person).post(reverse("reference_read", args=[case.pk]))
     answer = sign_in(pathologist).post(reverse("reference_read", args=[case.pk]), follow=True)
-    assert "somebody else" in answer.content.decode()
+    assert "already has two other readers" in answer.content.decode()
 
 
 def test_looking_at_the_page_takes_no_place_and_one_that_was_taken_can_be_given_back(case, sign_in, technologist):
@@ -96,7 +96,7 @@ def test_looking_at_the_page_takes_no_place_and_one_that_was_taken_can_be_given_
     client = sign_in(technologist)
     start(client, case)
     address, leave = reverse("reference_read", args=[case.pk]), reverse("reference_leave", args=[case.pk])
-    assert "Take a free place" in client.get(address, follow=True).content.decode()
+    assert "Take an open place" in client.get(address, follow=True).content.decode()
     assert ReferenceCount.objects.get().first_reader is None
     client.post(address)
     assert ReferenceCount.objects.get().first_reader == technologist
@@ -235,7 +235,7 @@ def test_a_reader_who_labelled_the_case_is_refused(case, sign_in, technologist):
     client = sign_in(technologist)
     start(client, case)
     answer = client.post(reverse("reference_read", args=[case.pk]), follow=True)
-    assert "would not read blind" in answer.content.decode()
+    assert "are not blinded" in answer.content.decode()
     assert ReferenceCount.objects.get().first_reader is None
 
 

@@ -58,7 +58,7 @@ def test_an_unknown_address_under_api_is_answered_with_json(client, db, address)
 
 
 def test_an_unknown_address_elsewhere_is_a_page_for_people_and_json_for_scripts(client, db):
-    assert "There is nothing here" in client.get("/nothing/").content.decode()
+    assert "Page not found" in client.get("/nothing/").content.decode()
     assert client.get("/nothing/", headers=JSON).json()["code"] == "not_found"
 
 

@@ -89,7 +89,7 @@ def test_a_rejected_specimen_has_one_page_that_says_rejected_on_screen_paper_and
         assert "Specimen rejected" in answer.content.decode()
     case_page = client.get(reverse("case_detail", args=[case.pk])).content.decode()
     assert "60.0" not in case_page
-    assert "Report of the rejection" in case_page
+    assert "Rejection report" in case_page
 
 
 @pytest.mark.parametrize("form", [{"code": "RC", "reason": " "}, {"code": "ZZ", "reason": "x"}, {"reason": "x" * 1001}])

@@ -95,7 +95,7 @@ def test_the_first_signature_of_a_session_asks_for_the_user_name_and_later_ones_
     """S2."""
     first, second = reviewed(accession_number="A-1"), reviewed(accession_number="A-2")
     client = sign_in(pathologist)
-    assert "not yours" in post_signature(client, first, username="").content.decode()
+    assert "not your user name" in post_signature(client, first, username="").content.decode()
     assert 'name="username"' in client.get(reverse("case_sign", args=[first.pk])).content.decode()
     assert post_signature(client, first).status_code == 302
     assert 'name="username"' not in client.get(reverse("case_sign", args=[second.pk])).content.decode()
@@ -116,7 +116,7 @@ def test_nobody_signs_with_a_wrong_password_or_for_another(reviewed, sign_in, pa
     """S2, S3."""
     case, client = reviewed(), sign_in(pathologist)
     assert "password is wrong" in post_signature(client, case, password="guess").content.decode()
-    assert "nobody signs for another" in post_signature(client, case, username="olaf").content.decode()
+    assert "nobody can sign for another" in post_signature(client, case, username="olaf").content.decode()
     assert not Report.objects.filter(state="signed").exists()
 
 
@@ -177,7 +177,7 @@ def test_cells_of_unproven_types_must_be_looked_at_before_a_signature(make_case,
     client = sign_in(pathologist)
     page = client.get(reverse("case_sign", args=[case.pk]))
     assert [gate.key for gate in page.context["gates"] if not gate.is_met] == ["must_look", "verified"]
-    assert "4 cells must be looked at" in page.content.decode()
+    assert "4 cells need review" in page.content.decode()
     look_at(case, pathologist)
     assert post_signature(client, case).status_code == 302
 

@@ -33,7 +33,7 @@ def test_stating_it_twice_queues_one_run(sign_in, technologist, read_slide):
     for _ in range(2):
         answer = state_scale(sign_in(technologist), read_slide, "0.08")
     assert Run.objects.filter(slide=read_slide).count() == 2
-    assert "has not finished" in answer.content.decode()
+    assert "is not finished" in answer.content.decode()
 
 
 @pytest.mark.parametrize("scale", ["", "zero", "-1", "0", "50", "nan"])

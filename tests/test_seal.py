@@ -43,7 +43,7 @@ def test_an_untouched_bundle_verifies_offline_and_on_the_page(bundle, tmp_path):
     assert "unchanged" in out.getvalue()
     page = client.post(reverse("report_verify"), {"bundle": io.BytesIO(raw)}).content.decode()
     assert "The bundle is unchanged" in page
-    assert "It is the report that this laboratory keeps" in page
+    assert "It matches this laboratory" in page
 
 
 def test_the_command_needs_no_database_and_ends_with_one_on_a_flipped_label(bundle, tmp_path):
@@ -93,7 +93,7 @@ def test_what_differs_is_named(bundle, change, said):
     change(changed)
     page = client.post(reverse("report_verify"), {"bundle": io.BytesIO(json.dumps(changed).encode())})
     assert any(said in problem for problem in page.context["problems"])
-    assert "This is not what was signed" in page.content.decode()
+    assert "This is not the signed report" in page.content.decode()
 
 
 def test_one_flipped_byte_anywhere_is_found(bundle):

@@ -193,7 +193,7 @@ def test_a_missing_page_does_not_repeat_the_address(sign_in, technologist):
     page = sign_in(technologist).get("/cases/Wintermute-M-7734501/")
     assert page.status_code == 404
     assert "Wintermute" not in page.content.decode()
-    assert "nothing here" in page.content.decode()
+    assert "Page not found" in page.content.decode()
 
 
 def test_a_journey_leaves_no_patient_in_the_logs(

@@ -144,10 +144,10 @@ def test_a_reader_keeps_own_keys(reader, pathologist):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"NGS": "n"}, "needs these keys itself: N (next)"),
-        ({"NGS": "l"}, "Two types have the same key."),
+        ({"NGS": "n"}, "reserved by the workbench: N (next)"),
+        ({"NGS": "l"}, "Two types share a key."),
         ({"NGS": "??"}, "A key is one letter or digit."),
-        ({"WBC": "1"}, "Give every type a key."),
+        ({"WBC": "1"}, "Assign a key to every type."),
     ],
 )
 def test_keys_that_cannot_work_are_refused_in_words(reader, pathologist, change, sentence):

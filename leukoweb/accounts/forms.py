@@ -28,7 +28,7 @@ class AccountForm(forms.ModelForm):
             self.fields[name].required = True
         self.fields["laboratory"].queryset = Laboratory.objects.filter(is_active=True)
         self.fields["username"].help_text = "Letters, digits and @ . + - _ only."
-        self.fields["first_name"].help_text = "First and last name stand on reports."
+        self.fields["first_name"].help_text = "Shown on reports."
         if self.instance.pk:
             del self.fields["username"]  # it stands in records
 

@@ -27,7 +27,7 @@ def invite(*users: User, by: User) -> None:
         _lock_administrators()  # two who invite the same name at once: the second finds it taken
         for user in users:
             if User.objects.filter(username__iexact=user.username).exists():
-                raise Refused(f"There is an account of the name “{user.username}” already.", "username", code="taken")
+                raise Refused(f"There is already an account named “{user.username}”.", "username", code="taken")
             user.set_unusable_password()
             user.save()
         for user in users:  # events last: they hold the chain until the end
@@ -136,7 +136,7 @@ def save_laboratory(laboratory: Laboratory, *, by: User, changed: list[str]) -> 
     with transaction.atomic():
         _lock_administrators()
         if Laboratory.objects.filter(name=laboratory.name).exclude(pk=laboratory.pk).exists():
-            raise Refused("There is a laboratory of this name already.", "name", code="taken")
+            raise Refused("A laboratory with this name already exists.", "name", code="taken")
         action = "laboratory.change" if laboratory.pk else "laboratory.create"
         laboratory.save()
         changes = {name: _said(getattr(laboratory, name)) for name in changed}
@@ -174,7 +174,9 @@ def refuse_own(user: User, by: User, sentence: str) -> None:
 def _refuse_last_administrator(user: User) -> None:
     others = User.objects.filter(role=ADMIN, is_active=True).exclude(pk=user.pk)
     if user.role == ADMIN and user.is_active and not others.exists():
-        raise Refused("This is the last administrator: make somebody else one first.", code="wrong_state")
+        raise Refused(
+            "This is the last active administrator. Give another account this role first.", code="wrong_state"
+        )
 
 
 def _said(value: object) -> object:

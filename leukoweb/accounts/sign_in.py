@@ -115,7 +115,7 @@ class HospitalAdapter(DefaultSocialAccountAdapter):
             record("sign_in.refused", changes={"by": "identity provider", "why": "no account here"})
             messages.error(
                 request,
-                "You are known to your hospital, but you have no account here. Ask an administrator for an invitation.",
+                "Your hospital sign-in worked, but you have no account here. Ask an administrator for an invitation.",
             )
             raise ImmediateHttpResponse(redirect("sign_in"))
         sociallogin.connect(request, user)

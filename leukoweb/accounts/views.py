@@ -52,7 +52,7 @@ class Invitation(PasswordResetConfirmView):
 
     def form_valid(self, form: Form) -> HttpResponse:
         services.choose_password(self.user, form.cleaned_data["new_password1"])
-        messages.success(self.request, "Your password is set. Sign in with it.")
+        messages.success(self.request, "Your password is set. You can sign in now.")
         self.request.session.pop("_password_reset_token", None)
         return redirect(self.success_url)
 

@@ -90,7 +90,7 @@ def user_invitation(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a new one-time address for somebody who never came in."""
     person = get_object_or_404(User, pk=pk, is_active=True)
     if person.has_usable_password() or person.last_login:
-        messages.error(request, "This account has been used already: reset its password instead.")
+        messages.error(request, "This account has already been used. Reset its password instead.")
         return redirect("user_detail", pk)
     return _shown_once(request, person, invitation=services.invitation_path(person))
 
@@ -133,7 +133,7 @@ def user_reset_factor(request: HttpRequest, pk: int) -> HttpResponse:
     if done is None:
         messages.info(request, ASKED)
     else:
-        messages.success(request, "The second factor is removed; the person can set up a new one.")
+        messages.success(request, "Second factor removed. The user can set up a new one.")
     return redirect("user_detail", pk)
 
 
@@ -241,7 +241,7 @@ def emergency_follow_up(request: HttpRequest, pk: int) -> HttpResponse:
         services.follow_up(access, finding=finding[:4000], by=request.user)
         messages.success(request, "Followed up.")
     else:
-        messages.error(request, "Write what you found: was the access justified?")
+        messages.error(request, "Enter a finding: was the access justified?")
     return redirect("emergency_list")
 
 

@@ -80,12 +80,12 @@ def reread_slide(slide: Slide, *, by: User, um_per_px: float | None = None, leav
         open_case(slide.case)
         former = Run.objects.select_for_update(no_key=True).get(slide=slide, is_shadow=False)
         if former.state in (Run.State.QUEUED, Run.State.RUNNING):
-            raise Refused("The detector has not finished this slide. Try again when it has.", code="wrong_state")
+            raise Refused("The analysis of this slide is not finished. Try again when it is.", code="wrong_state")
         labelled = count_labelled(former)
         if labelled and not leave_labels:
             raise Refused(
-                f"Cells of this slide are labelled already ({labelled}), and a new reading leaves these labels out. "
-                "Say so if it is meant: on the page by the tick, by the API with leave_labels.",
+                f"Cells of this slide are labelled already ({labelled}), and a new analysis does not carry them "
+                "over. To go on, tick the box on the page, or send leave_labels by the API.",
                 "leave_labels",
                 code="wrong_state",
             )

@@ -18,15 +18,15 @@ def set_slide_aside(slide: Slide, *, by: User, reason: str) -> None:
     """Leave a slide out of its case. Before: its analysis failed, the case is open. After: no figure counts it."""
     reason = reason.strip()
     if not reason or len(reason) > MOST_REASON:
-        raise Refused(f"Write why the slide is set aside, in at most {MOST_REASON:,} characters: it is printed on the "
+        raise Refused(f"Enter why the slide is set aside, in at most {MOST_REASON:,} characters: it is printed on the "
                       "report.", "reason")  # fmt: skip
     with transaction.atomic():
         open_case(slide.case)
         slide = Slide.objects.select_related("case").get(pk=slide.pk)
         if slide.set_aside_at:
-            raise Refused("This slide is set aside already.", code="wrong_state")
+            raise Refused("This slide is already set aside.", code="wrong_state")
         if not Run.objects.filter(slide=slide, is_shadow=False, state=Run.State.FAILED).exists():
-            raise Refused("Only a slide whose analysis failed is set aside.", code="wrong_state")
+            raise Refused("Only a slide whose analysis failed can be set aside.", code="wrong_state")
         leave_out(slide, by=by, reason=reason)
 
 

@@ -81,7 +81,7 @@ def slide_retry(request: HttpRequest, pk: int) -> HttpResponse:
     """Queue a failed analysis again."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
     if services.retry_run(_counted_run(slide), by=request.user):
-        messages.info(request, "The slide waits for the detector again.")
+        messages.info(request, "The slide is queued for analysis again.")
     return redirect("slide_detail", pk=pk)
 
 
@@ -91,7 +91,7 @@ def slide_stop(request: HttpRequest, pk: int) -> HttpResponse:
     """Stop an analysis that waits or works."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
     if services.stop_run(_counted_run(slide), by=request.user):
-        messages.info(request, "The analysis is stopped.")
+        messages.info(request, "Analysis stopped.")
     return redirect("slide_detail", pk=pk)
 
 
@@ -134,7 +134,7 @@ def slide_scale(request: HttpRequest, pk: int) -> HttpResponse:
             services.reread_slide(
                 slide, um_per_px=um_per_px, by=request.user, leave_labels="leave_labels" in request.POST
             )
-            messages.info(request, f"The detector reads the slide again at {um_per_px:g} µm per pixel.")
+            messages.info(request, f"The slide is queued again at {um_per_px:g} µm per pixel.")
     except (ValueError, Refused) as refused:
         messages.error(request, str(refused))
     return redirect("slide_detail", pk=pk)
@@ -147,7 +147,9 @@ def slide_reread(request: HttpRequest, pk: int) -> HttpResponse:
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
     try:
         services.reread_slide(slide, by=request.user, leave_labels="leave_labels" in request.POST)
-        messages.info(request, "The slide is read again by the active detector; its former cells are kept, uncounted.")
+        messages.info(
+            request, "The slide is queued for the active detector. Its former cells are kept but not counted."
+        )
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("slide_detail", pk=pk)

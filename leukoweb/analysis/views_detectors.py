@@ -62,7 +62,7 @@ def detector_activate(request: HttpRequest, pk: int) -> HttpResponse:
     if not 0 < len(reason) <= MOST_REASON:
         messages.error(
             request,
-            "Nothing was changed: write why this version is to be used, in 1,000 characters at most.",
+            "Nothing was changed: enter a reason of at most 1,000 characters.",
         )
     else:
         activate_detector(detector, by=request.user, reason=reason)
@@ -77,7 +77,7 @@ def calibration_switch(request: HttpRequest, pk: int) -> HttpResponse:
     site = get_object_or_404(SiteCalibration.objects.select_related("laboratory", "detector"), pk=pk)
     reason = request.POST.get("reason", "").strip()
     if not 0 < len(reason) <= MOST_REASON:
-        messages.error(request, "Nothing was changed: write why (at most 1,000 characters), then switch it again.")
+        messages.error(request, "Nothing was changed: enter a reason of at most 1,000 characters, then switch again.")
     else:
         switch_calibration(site, is_active=not site.is_active, by=request.user, reason=reason)
         verb = "no longer read with" if site.is_active else "read with"

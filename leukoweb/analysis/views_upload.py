@@ -43,7 +43,7 @@ class SlideForm(forms.Form):
         max_length=20,
         required=False,
         label="Scale in µm per pixel",
-        help_text="Only if you know it (0.02 to 1). Else it is read from the file or the red cells.",
+        help_text="Optional (0.02–1). If blank, read from the file or estimated from red cells.",
         widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
     uploads = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -89,7 +89,7 @@ def slide_upload(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and "application/json" in request.headers.get("Accept", ""):
         return _as_json(form, slide, count, refused, problem)
     if slide and not refused:
-        messages.success(request, f"{count} of {count} images stored. The slide waits for the detector.")
+        messages.success(request, f"{count} of {count} images stored. The slide is queued for analysis.")
         return redirect("slide_detail", slide.pk)
     unfinished = list(PartialUpload.objects.unfinished_of(request.user))
     context = {

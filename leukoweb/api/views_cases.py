@@ -190,7 +190,7 @@ class SlideUpload(RoleView):
         stopped = getattr(request._request, "stopped_files", [])
         asked = _checked(forms.SlideRequest, request.data, partial=True)
         if not files and not stopped:
-            raise Refused("No file came: send the pictures as multipart field “images”.", "images")
+            raise Refused("No file was received: send the pictures as multipart field “images”.", "images")
         try:
             um_per_px = plausible_um_per_px(asked.get("um_per_px"))
         except ValueError as implausible:
@@ -200,7 +200,7 @@ class SlideUpload(RoleView):
         )
         errors = [{"name": one.name, "error": one.sentence, "position": one.position} for one in refused]
         if slide is None:
-            none = Refused("None of the files was taken.", code="nothing_taken")
+            none = Refused("No files were accepted.", code="nothing_taken")
             return Response(as_json(none) | {"errors": errors}, status=none.status)
         shown = slide_json(slide)
         return Response(shown | {"stored": len(shown["images"]), "errors": errors}, status=201)
@@ -243,7 +243,7 @@ class SlideStop(RoleView):
         """Stop the analysis of a slide, whether it waits or works."""
         slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
         if not stop_run(Run.objects.get(slide=slide, is_shadow=False), by=request.user):
-            raise Refused("The analysis has ended already.", code="wrong_state")
+            raise Refused("The analysis has already ended.", code="wrong_state")
         return Response(slide_json(slide))
 
 

@@ -47,7 +47,7 @@ def token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
     """End one of one's own tokens."""
     token = get_object_or_404(ApiToken, pk=pk, user=request.user)
     revoke_token(token, by=request.user)
-    messages.success(request, "The token is revoked: whatever used it is signed out.")
+    messages.success(request, "The token is revoked. Programs that used it are signed out.")
     return redirect("token_list")
 
 

@@ -9,7 +9,7 @@ from django.db import models
 class Action(models.TextChoices):
     """What somebody, or the machine, did."""
 
-    ACCOUNT_ACTIVATE = "account.activate", "let an account in again"
+    ACCOUNT_ACTIVATE = "account.activate", "reactivated an account"
     ACCOUNT_CHANGE = "account.change", "changed an account"
     ACCOUNT_CREATE = "account.create", "made an account"
     ACCOUNT_DEACTIVATE = "account.deactivate", "deactivated an account"
@@ -79,7 +79,7 @@ class Action(models.TextChoices):
     RESET_ASK = "reset.ask", "asked another administrator to confirm a reset"
     RUN_DONE = "run.done", "detector finished"
     RUN_FAILED = "run.failed", "detector failed"
-    RUN_RETRY = "run.retry", "asked for the analysis again"
+    RUN_RETRY = "run.retry", "re-ran the analysis"
     RUN_STOP = "run.stop", "stopped the analysis"
     RUN_SHADOW = "run.shadow", "ran another detector for comparison"
     SECOND_FACTOR_RESET = "second_factor.reset", "removed a second factor"

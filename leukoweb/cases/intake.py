@@ -26,7 +26,7 @@ NAME_LENGTH = 120
 DISK_FULL = (
     "The server has no room for this file and nothing of it was stored: tell the administrator, then upload it again."
 )
-IN_THIS_CASE = "This picture is already in this case: nothing to do, or choose another file."
+IN_THIS_CASE = "Duplicate: this picture is already in this case."
 DEMONSTRATION = (
     "This picture belongs to a demonstration case and shows no blood of this patient: choose a picture of the "
     "patient's smear."

@@ -24,8 +24,8 @@ WITHDRAWN = "withdrawn"
 STATES = {
     ORDERED: "Ordered, no slide yet",
     REGISTERED: "Registered, no slide yet",
-    QUEUED: "Waiting for the detector",
-    RUNNING: "Detector at work",
+    QUEUED: "Queued for analysis",
+    RUNNING: "Analysing",
     FAILED: "Analysis failed",
     TO_REVIEW: "To review",
     TO_SIGN: "To sign",

@@ -91,7 +91,7 @@ def reject_case(case: Case, *, by: User, reason: str, code: str = "") -> None:
     """
     reason = reason.strip()
     if not reason:
-        raise Refused("Write why the specimen is rejected: it is printed on the report of the rejection.", "reason")
+        raise Refused("Enter why the specimen is rejected: the reason is printed on the rejection report.", "reason")
     if len(reason) > MOST_REASON:
         raise Refused(f"Write the reason in at most {MOST_REASON:,} characters.", "reason")
     if code and code not in REJECTIONS:
@@ -183,14 +183,14 @@ def _patient_of(laboratory: Laboratory, mrn: str, fields: dict, *, by: User, eve
     patient = known.filter(mrn=mrn).first() or known.filter(mrn__iexact=mrn).first()
     if patient is None:
         if "name" not in given:
-            raise Refused("This MRN is new here: enter the patient's name as well.", "name")
+            raise Refused("This MRN is not on file: enter the patient's name as well.", "name")
         patient, is_new = Patient.objects.get_or_create(laboratory=laboratory, mrn=mrn, defaults=given)
         if is_new:
             events.append(("patient.register", patient, by, None, _as_text({"mrn": mrn, **given})))
             return patient
     if "name" in given and name_key(given["name"]) != name_key(patient.name):
         raise Refused(
-            "This MRN belongs to a patient of another name: compare both with the request form. "
+            "This MRN belongs to a patient with another name: compare both with the request form. "
             "To correct a name, edit one of that patient's cases.",
             "name",
         )

@@ -102,7 +102,7 @@ def case_edit(request: HttpRequest, pk: int) -> HttpResponse:
         except Refused as refused:
             _show(refused, patient_form, form)
         else:
-            messages.success(request, "The case is changed; old and new values are in its history.")
+            messages.success(request, "Changes saved. Old and new values are in the history of the case.")
             return redirect("case_detail", case.pk)
     elif request.method == "GET":
         record_read(request, case, case)
@@ -121,7 +121,7 @@ def case_reject(request: HttpRequest, pk: int) -> HttpResponse:
         except Refused as refused:
             form.add_error(None, str(refused))
         else:
-            messages.success(request, "The specimen is rejected. The case has a report that says so.")
+            messages.success(request, "Specimen rejected. The case has a rejection report.")
             return redirect("case_detail", case.pk)
     return render(request, "cases/case_reject.html", {"case": case, "form": form})
 

@@ -38,7 +38,7 @@ def apply_counts(interface: Interface, raw: bytes, parsed: Hl7 | None) -> tuple[
     unknown = {code: name for _, (_, codes) in counts for code, name in codes.items()}
     if unknown:
         named = ", ".join(sorted(unknown)[:20])
-        raise Held(f"Codes that are not mapped: {named}. An administrator maps them on the interface's page.", unknown)
+        raise Held(f"Unmapped codes: {named}. An administrator can map them on the page of the interface.", unknown)
     cases: list[Case] = []
     waiting: list[str] = []
     for one, (count, _) in counts:
@@ -80,6 +80,6 @@ def _refuse_other_person(case: Case, given: ResultGiven) -> None:
     """Hold a count that names another person than the case: tubes are mixed up, or numbers are used again."""
     family = case.patient.name.partition(",")[0].split(" ") + [case.patient.name.partition(",")[0]]
     if given.family_name and name_key(given.family_name) not in {name_key(part) for part in family}:
-        raise Held("The blood count names another patient than the case of this specimen number.")
+        raise Held("The blood count names a different patient than the case of this specimen number.")
     if given.birth_date and case.patient.birth_date and given.birth_date != case.patient.birth_date:
-        raise Held("The blood count names another birth date than the patient's of this specimen number.")
+        raise Held("The birth date in the blood count differs from the patient's.")

@@ -75,7 +75,7 @@ def _apply_order(interface: Interface, order: OrderGiven) -> Case | None:
         )
     if case is None:
         if order.control != NEW:
-            raise Held("The order to be changed is not known here.")
+            raise Held("The order to be changed is not on file.")
         return _register(interface, order)
     if order.control == NEW:
         raise Held(f"The accession number {case.accession_number} is registered already.")
@@ -140,7 +140,7 @@ def _change(interface: Interface, case: Case, order: OrderGiven) -> Case:
     if order.person.mrn.casefold() != case.patient.mrn.casefold() or _differences(
         case.patient, replace(order.person, name="" if same_name else order.person.name)
     ):
-        raise Held("The changed order names another patient than the case.")
+        raise Held("The changed order names a different patient than the case.")
     try:
         return edit_case(case, by=interface.acts_as, mrn=case.patient.mrn, patient={}, fields=fields)
     except Refused as reason:
@@ -149,7 +149,7 @@ def _change(interface: Interface, case: Case, order: OrderGiven) -> Case:
 
 def _cancel(interface: Interface, case: Case | None) -> Case:
     if case is None:
-        raise Held("The order to be cancelled is not known here.")
+        raise Held("The order to be cancelled is not on file.")
     _refuse_begun(case, "cancelled")
     try:
         reject_case(case, by=interface.acts_as, reason=CANCELLED)

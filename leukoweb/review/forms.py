@@ -167,7 +167,7 @@ class PhraseForm(forms.ModelForm):
         fields = ["name", "text"]
         widgets = {"text": forms.Textarea(attrs={"rows": 2})}
         help_texts = {
-            "text": "A place in braces takes the case's figure: " + " ".join(f"{{{name}}}" for name in PLACES)
+            "text": "Placeholders are replaced by the case's values: " + " ".join(f"{{{name}}}" for name in PLACES)
         }
 
     def clean_text(self) -> str:

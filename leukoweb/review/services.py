@@ -250,7 +250,7 @@ def save_phrase(phrase: Phrase, *, by: User) -> None:
     with transaction.atomic():
         Laboratory.objects.select_for_update(no_key=True).get(pk=phrase.laboratory_id)
         if Phrase.objects.filter(laboratory=phrase.laboratory_id, name=phrase.name).exclude(pk=phrase.pk).exists():
-            raise Refused("There is a phrase with this name already. Choose another name.", "name", code="taken")
+            raise Refused("A phrase with this name already exists. Choose another name.", "name", code="taken")
         phrase.save()
         record("phrase.save", actor=by, obj=phrase, changes={"name": phrase.name, "text": phrase.text})
 

@@ -77,7 +77,7 @@ def _make(case: Case, asked: dict, last: dict[int, int], by: User) -> list[Decis
         return _add(case, asked, by)
     seen = asked.get("cells")
     if not seen:
-        raise Refused("No cell was chosen.")
+        raise Refused("No cell was selected.")
     cells = list(Cell.objects.counted().filter(run__slide__case=case, pk__in=seen))
     if len(cells) != len(seen):
         raise Refused("A chosen cell is not part of this case any more. Load the page again.")

@@ -119,7 +119,7 @@ def gates_of(report: Report, content: Content | None = None) -> list[Gate]:
     unseen = [flag for flag in content["flags"] if flag["urgency"] == "urgent" and not flag["acknowledged_at"]]
     is_limited, lya = content["differential"]["is_limited"], counts.get("LYA", 0)
     total, has_comment = content["differential"]["total"], bool(content["report"]["comment"].strip())
-    must_look = f"{len(waiting)} cells must be looked at: grave or unproven types, and low scores."
+    must_look = f"{len(waiting)} cells need review (blasts, unvalidated types, low confidence)."
     verification = content["verification"]
     gates = [
         _gate("runs", bool(runs) and not open_runs, "The detector has finished every slide.",
@@ -136,8 +136,8 @@ def gates_of(report: Report, content: Content | None = None) -> list[Gate]:
         _gate("urgent_flags", not unseen, "A pathologist has acknowledged every urgent flag.",
               f"A pathologist must acknowledge: {', '.join(flag['title'] for flag in unseen)}."),
         _gate("lya_meaning", not lya or bool(content["report"]["lya_meaning"]),
-              "The meaning of atypical lymphocytes is said." if lya else "No atypical lymphocyte was counted.",
-              "Say whether the atypical lymphocytes are variant or abnormal."),
+              "Atypical lymphocytes are classified." if lya else "No atypical lymphocyte was counted.",
+              "Classify the atypical lymphocytes as variant or abnormal."),
     ]  # fmt: skip
     if left := unread(case):
         gates.append(Gate("reference_unfinished", f"The reference count is not finished: {left} cells are to be read. "
@@ -203,16 +203,16 @@ def hand_over(case: Case, *, by: User, is_confirmed: bool = False) -> Verificati
     With no cell verified the sender must confirm it, so that nothing unseen passes silently.
     """
     if not by.can("hand_over"):
-        raise Refused("Your role does not hand cases over.", code="not_allowed")
+        raise Refused("Your role cannot send cases for sign-off.", code="not_allowed")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if case.state != TO_REVIEW:
-            raise Refused("Only a case in review can be handed over; this one is not.", code="wrong_state")
+            raise Refused("Only a case in review can be sent for sign-off.", code="wrong_state")
         cells = verification_of_count(count_case(case))
         if cells["counted"] and not cells["verified"] and not is_confirmed:
             raise Refused(
                 f"None of the {cells['counted']} cells is verified: nobody has reviewed this case. Review it first, or "
-                "confirm that you hand it over as it is.",
+                "confirm that you send it as it is.",
                 code="wrong_state",
             )
         HandOver.objects.create(case=case, handed_over_by=by)
@@ -227,10 +227,10 @@ def take_back(case: Case, *, by: User) -> HandOver:
         case = Case.objects.locked(case.pk)
         handed = HandOver.objects.filter(case=case, returned_at=None).first()
         if case.state != TO_SIGN or handed is None:
-            raise Refused("This case is not with the pathologists: there is nothing to take back.", code="wrong_state")
+            raise Refused("This case was not sent for sign-off: there is nothing to recall.", code="wrong_state")
         if handed.handed_over_by_id != by.pk:
             raise Refused(
-                "Only the person who handed the case over takes it back; a pathologist can return it.",
+                "Only the sender can recall a case; a pathologist can return it.",
                 code="not_allowed",
             )
         handed.returned_by, handed.returned_at, handed.return_reason = by, timezone.now(), "Taken back by the sender."
@@ -242,12 +242,12 @@ def take_back(case: Case, *, by: User) -> HandOver:
 def return_case(case: Case, *, by: User, reason: str) -> HandOver:
     """Give a case back to whoever handed it over. Before: TO_SIGN. After: TO_REVIEW, the reason is kept."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist returns a case.", code="not_allowed")
-    reason = checked_reason(reason, "Write why the case goes back, so that the technologist knows what to do.")
+        raise Refused("Only a pathologist can return a case.", code="not_allowed")
+    reason = checked_reason(reason, "Enter what the technologist needs to do.")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if case.state != TO_SIGN:
-            raise Refused("Only a case that was handed over can be returned; this one is not.", code="wrong_state")
+            raise Refused("Only a case that was sent for sign-off can be returned.", code="wrong_state")
         handed = HandOver.objects.get(case=case, returned_at=None)
         handed.returned_by, handed.returned_at, handed.return_reason = by, timezone.now(), reason
         handed.save()
@@ -262,11 +262,11 @@ def acknowledge_flag(case: Case, flag: str, *, by: User) -> Acknowledgement:
     Only the pathologist's ends the urgency and is asked for before a signature.
     """
     if not by.can("relabel_cell"):
-        raise Refused("Your role does not acknowledge flags.", code="not_allowed")
+        raise Refused("Your role cannot acknowledge flags.", code="not_allowed")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if flag not in {f.key for f in count_case(case).flags if f.is_urgent}:
-            raise Refused("This flag does not stand (any more). Load the page again.", code="wrong_state")
+            raise Refused("This flag is no longer raised. Load the page again.", code="wrong_state")
         kinds = Acknowledgement.Receipt
         receipt = kinds.PATHOLOGIST if by.can("sign_report") else kinds.BENCH
         seen, is_new = Acknowledgement.objects.get_or_create(
@@ -295,7 +295,7 @@ def sign_report(
     Before: DRAFT, all gates met, `by` may sign. After: SIGNED for ever, sealed.
     """
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist signs.", code="not_allowed")
+        raise Refused("Only a pathologist can sign.", code="not_allowed")
     _confirm_signer(by, password, username, code)
     with transaction.atomic():
         # The laboratory's row is the lock of its chain: two signatures at once never get the same predecessor.
@@ -305,9 +305,9 @@ def sign_report(
             raise Refused("This case belongs to another laboratory.")
         report = Report.objects.select_related("case__patient", "case__laboratory", "amends").get(pk=report.pk)
         if report.state == Report.State.SIGNED:
-            raise Refused("This report is signed already.", code="wrong_state")
+            raise Refused("This report is already signed.", code="wrong_state")
         if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
-            raise Refused("This case is not ready to be signed: look at its slides.", code="wrong_state")
+            raise Refused("This case is not ready to be signed: check its slides.", code="wrong_state")
         content = content_of(report)
         if seen is not None and seen != fingerprint(content):
             raise Refused(
@@ -338,15 +338,15 @@ def sign_report(
 def amend_report(report: Report, *, by: User, reason: str) -> Report:
     """Open the next version of a signed report; the signed one stays readable for ever (S9)."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist amends a report.", code="not_allowed")
+        raise Refused("Only a pathologist can amend a report.", code="not_allowed")
     reason = checked_reason(reason, "Write why the report must be amended; the reason is printed on the new version.")
     with transaction.atomic():
         case = Case.objects.locked(report.case_id)
         report = Report.objects.get(pk=report.pk)
         if report.state != Report.State.SIGNED:
-            raise Refused("This report is not signed: change it as it is.", code="wrong_state")
+            raise Refused("This report is not signed yet: edit the draft.", code="wrong_state")
         if Report.objects.filter(case=case, version__gt=report.version).exists():
-            raise Refused("There is a newer version of this report already. Amend that one.", code="wrong_state")
+            raise Refused("There is already a newer version of this report. Amend that one.", code="wrong_state")
         new = Report.objects.create(
             case=case, version=report.version + 1, amends=report, amendment_reason=reason, created_by=by,
             comment=report.comment, lya_meaning=report.lya_meaning, pictures=report.pictures,
@@ -361,7 +361,7 @@ def amend_report(report: Report, *, by: User, reason: str) -> Report:
 def _confirm_signer(by: User, password: str, username: str | None, code: str) -> None:
     """Refuse anybody but the person who is signed in; outside of the transaction, so that a failure is counted (S6)."""
     if username is not None and username.strip() != by.username:
-        raise Refused("The user name is not yours: nobody signs for another.")
+        raise Refused("This is not your user name: nobody can sign for another person.")
     if not confirm_password(by, password):
         raise Refused("The password is wrong. Nothing was signed.", code="wrong_password")
     if username is not None and has_second_factor(by) and not check_code(by, code):

@@ -25,7 +25,7 @@ from leukoweb.review.reports.signing import checked_reason
 def withdraw_report(report: Report, *, by: User, password: str, reason: str) -> Withdrawal:
     """Say of a signed report that it no longer holds. Before: it is in force. After: the case is WITHDRAWN."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist withdraws a report.", code="not_allowed")
+        raise Refused("Only a pathologist can withdraw a report.", code="not_allowed")
     reason = checked_reason(reason, "Write why the report is withdrawn; the reason is printed on it.")
     if not confirm_password(by, password):
         raise Refused("The password is wrong. Nothing was withdrawn.", code="wrong_password")
@@ -52,7 +52,7 @@ def cancel_amendment(draft: Report, *, by: User, reason: str) -> Report:
     was signed, slides that came since are set aside, the draft is gone and its words are in the audit.
     """
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist withdraws an amendment.", code="not_allowed")
+        raise Refused("Only a pathologist can withdraw an amendment.", code="not_allowed")
     reason = checked_reason(reason, "Write why the amendment is withdrawn; the reason is kept in the audit.")
     with transaction.atomic():
         case = Case.objects.locked(draft.case_id)

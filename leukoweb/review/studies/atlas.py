@@ -26,7 +26,7 @@ def add_picture(file: UploadedFile, *, code: str, caption: str, source: str, by:
     if code not in CODES:
         raise Refused("Choose the type that the picture shows.")
     if not source.strip():
-        raise Refused("Say where the picture comes from and under which licence.")
+        raise Refused("Enter the source of the picture and its licence.")
     if file is None or file.size > MOST_BYTES:
         raise Refused(f"Choose a picture of one cell, at most {MOST_BYTES // 2**20} MB.")
     with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:

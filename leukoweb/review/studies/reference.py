@@ -33,7 +33,7 @@ def start_reference(case: Case, *, by: User) -> ReferenceCount:
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if ReferenceCount.objects.filter(case=case).exists():
-            raise Refused("A reference count of this case was started already.", code="wrong_state")
+            raise Refused("A reference count of this case has already been started.", code="wrong_state")
         if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
             raise Refused(
                 "A reference count needs a case whose slides are analysed and that is not signed.", code="wrong_state"
@@ -92,7 +92,7 @@ def _refuse_unblinded(case: Case, reader: User) -> None:
     """Refuse somebody who has labelled or added a cell of the case: such a reader is not blinded."""
     if Decision.objects.filter(cell__run__slide__case=case, decided_by=reader).exists():
         raise Refused(
-            "You have labelled cells of this case, so you would not read blind. Ask a colleague who has not.",
+            "You have labelled cells of this case and are not blinded. Ask a colleague who has not.",
             code="wrong_state",
         )
 
@@ -125,7 +125,7 @@ def take_place(count: ReferenceCount, *, by: User) -> int:
             return place
         _refuse_unblinded(count.case, by)
         if count.first_reader_id and count.second_reader_id:
-            raise Refused("Both readers of this reference count are somebody else.", code="wrong_state")
+            raise Refused("This reference count already has two other readers.", code="wrong_state")
         place = 1 if count.first_reader_id is None else 2
         setattr(count, "second_reader" if place == 2 else "first_reader", by)
         count.save()
@@ -142,7 +142,9 @@ def give_place_back(count: ReferenceCount, *, by: User) -> None:
         if place is None:
             raise Refused("You are not a reader of this reference count.", code="wrong_state")
         if count.readings.filter(place=place).exclude(code="").exists():
-            raise Refused("You have read cells already: a place that was begun is not given back.", code="wrong_state")
+            raise Refused(
+                "You have already read cells: a place that was started cannot be given up.", code="wrong_state"
+            )
         setattr(count, "second_reader" if place == 2 else "first_reader", None)
         count.save()
         record("reference.leave", actor=by, obj=count, case=count.case, changes={"reader": place})
@@ -162,11 +164,11 @@ def read_cell(reading: Reading, code: str, *, by: User) -> None:
         raise Refused("This is no cell type. Choose one of the buttons.")
     reader_id = count.first_reader_id if reading.place == 1 else count.second_reader_id
     if reader_id != by.pk:
-        raise Refused("This cell was dealt to the other reader.", code="wrong_state")
+        raise Refused("This cell is assigned to the other reader.", code="wrong_state")
     _refuse_unblinded(count.case, by)
     with transaction.atomic():
         if not Reading.objects.filter(pk=reading.pk, code="").update(code=code, read_at=timezone.now()):
-            raise Refused("This cell was read already.", code="wrong_state")
+            raise Refused("This cell has already been read.", code="wrong_state")
         if not count.readings.filter(place=reading.place, code="").exists():
             _deal_more(count, reading.place)
         if not count.readings.filter(place=reading.place, code="").exists():
@@ -176,10 +178,10 @@ def read_cell(reading: Reading, code: str, *, by: User) -> None:
 def cancel_reference(count: ReferenceCount, *, by: User, reason: str) -> None:
     """End a reference count that will not be finished; what was read goes to the audit with the reason."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist cancels a reference count.", code="not_allowed")
+        raise Refused("Only a pathologist can cancel a reference count.", code="not_allowed")
     reason = reason.strip()
     if not reason or len(reason) > MOST_REASON:
-        raise Refused(f"Write why the reference count is cancelled, in at most {MOST_REASON:,} characters.", "reason")
+        raise Refused(f"Enter why the reference count is cancelled, in at most {MOST_REASON:,} characters.", "reason")
     with transaction.atomic():
         case = Case.objects.locked(count.case_id)
         if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
@@ -212,7 +214,7 @@ def disagreements(count: ReferenceCount) -> list[tuple[Reading, Reading]]:
 def settle(count: ReferenceCount, cell_id: int, code: str, *, by: User) -> None:
     """Write what a disagreed cell is. Before: both readers have finished. After: the merged count uses this."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist settles a disagreement.", code="not_allowed")
+        raise Refused("Only a pathologist can settle a disagreement.", code="not_allowed")
     with transaction.atomic():
         Case.objects.locked(count.case_id)
         if not is_finished(count):

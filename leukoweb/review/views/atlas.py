@@ -44,7 +44,7 @@ def atlas_picture(request: HttpRequest, pk: int) -> HttpResponse:
 def atlas_delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Take a picture out."""
     delete_picture(get_object_or_404(_pictures(request.user), pk=pk), by=request.user)
-    messages.success(request, "The picture was taken out of the atlas.")
+    messages.success(request, "Picture removed from the atlas.")
     return redirect("atlas_list")
 
 

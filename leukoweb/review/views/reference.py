@@ -68,7 +68,7 @@ def reference_start(request: HttpRequest, pk: int) -> HttpResponse:
     case = visible_case(request.user, pk)
     try:
         reference.start_reference(case, by=request.user)
-        messages.success(request, "The cells are dealt. Two different readers now read them, each alone.")
+        messages.success(request, "Reference count started. Two readers now read their cells independently.")
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)
@@ -87,7 +87,7 @@ def reference_read(request: HttpRequest, pk: int) -> HttpResponse:
         place = reference.place_of(count, request.user)
         if place is None:
             if request.method == "GET":
-                raise Refused("Take a free place of this reference count first.")
+                raise Refused("Take an open place of this reference count first.")
             place = reference.take_place(count, by=request.user)
         if request.method == "POST" and "reading" in request.POST:
             given = request.POST.get("reading", "")
@@ -117,7 +117,7 @@ def reference_leave(request: HttpRequest, pk: int) -> HttpResponse:
     case = visible_case(request.user, pk)
     try:
         reference.give_place_back(_count(case), by=request.user)
-        messages.success(request, "Your place is free for another reader.")
+        messages.success(request, "Your place is open for another reader.")
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)

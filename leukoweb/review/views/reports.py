@@ -58,7 +58,7 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
             if request.POST.get("act") == "autosave":
                 return JsonResponse({"saved_at": timezone.localtime().strftime("%H:%M")})
             if request.POST.get("act") != "sign":
-                messages.success(request, "The draft is kept.")
+                messages.success(request, "Draft saved.")
                 return redirect("case_sign", case.pk)
             report = _sign(request, report)
         except Refused as refused:
@@ -183,7 +183,7 @@ def report_export(request: HttpRequest, pk: int, form: str) -> HttpResponse:
     if form not in ("csv", "json", "bundle"):
         raise Http404
     if report.case.rejected_at:
-        messages.error(request, "This specimen was rejected: there is no report of it but the one that says so.")
+        messages.error(request, "This specimen was rejected: its only report is the rejection report.")
         return redirect("case_rejection", report.case_id)
     if form == "bundle" and report.state != Report.State.SIGNED:
         messages.error(request, "Only a signed report has a seal: sign it, then export the bundle.")
@@ -223,7 +223,7 @@ def report_withdraw(request: HttpRequest, pk: int) -> HttpResponse:
             logout(request)
             return back_with(request, refused, "sign_in")
         return back_with(request, refused, "report_detail", report.pk)
-    messages.success(request, f"Version {report.version} is withdrawn; it stays readable and says so.")
+    messages.success(request, f"Version {report.version} is withdrawn; it remains available, marked as withdrawn.")
     return redirect("report_detail", report.pk)
 
 

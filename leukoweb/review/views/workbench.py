@@ -96,15 +96,15 @@ def reader_keys(request: HttpRequest) -> HttpResponse:
     """Keep a reader's own keys: {"keys": {code: key}}; each key once, none that the workbench needs itself."""
     keys = read_asked(request, KeysRequest, "A key is one letter or digit.")["keys"]
     if set(keys) != set(DEFAULT_KEYS):
-        raise Refused("Give every type a key.")
+        raise Refused("Assign a key to every type.")
     keys = {code: key.lower() for code, key in keys.items()}
     if not all(map(str.isalnum, keys.values())):
         raise Refused("A key is one letter or digit.")
     if taken := sorted(set(keys.values()) & set(TAKEN_KEYS)):
         needed = ", ".join(f"{key.upper()} ({TAKEN_KEYS[key]})" for key in taken)
-        raise Refused(f"The workbench needs these keys itself: {needed}.")
+        raise Refused(f"These keys are reserved by the workbench: {needed}.")
     if len(set(keys.values())) < len(keys):
-        raise Refused("Two types have the same key.")
+        raise Refused("Two types share a key.")
     request.user.preferences = {**request.user.preferences, "cell_keys": keys}
     request.user.save(update_fields=["preferences"])
     return JsonResponse({"types": types_for(request.user)})
