@@ -104,7 +104,7 @@ def test_looking_at_the_page_takes_no_place_and_one_that_was_taken_can_be_given_
     assert ReferenceCount.objects.get().first_reader is None
     reading = client.post(address, follow=True).context["reading"]
     client.post(address, {"reading": reading.pk, "code": "NGS"})
-    assert "not given back" in client.post(leave, follow=True).content.decode()
+    assert "cannot be given up" in client.post(leave, follow=True).content.decode()
     assert ReferenceCount.objects.get().first_reader == technologist
 
 

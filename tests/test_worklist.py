@@ -123,14 +123,14 @@ def test_the_sender_takes_a_case_back_and_nobody_else_does(make_case, make_slide
     answer = sign_in(pathologist).post(reverse("case_take_back", args=[case.pk]), follow=True)
     assert "Only the sender can recall" in answer.content.decode()
     client = sign_in(technologist)
-    assert "Take it back" in client.get(reverse("case_detail", args=[case.pk])).content.decode()
+    assert "Recall" in client.get(reverse("case_detail", args=[case.pk])).content.decode()
     client.post(reverse("case_take_back", args=[case.pk]))
     assert sections(client) == {"To review": ["A-1"]}
     page = client.get(reverse("case_detail", args=[case.pk])).content.decode()
     assert "took the case back" in page
     assert "Returned to" not in page
     answer = client.post(reverse("case_take_back", args=[case.pk]), follow=True)
-    assert "nothing to take back" in answer.content.decode()
+    assert "nothing to recall" in answer.content.decode()
 
 
 def test_a_technologist_cannot_return_and_a_case_without_slides_cannot_be_handed_over(make_case, sign_in, technologist):

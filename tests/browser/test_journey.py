@@ -96,7 +96,7 @@ def test_smears_are_uploaded_read_reviewed_signed_and_printed(
     page.goto(f"{live_server.url}/cases/{case.pk}/")
     expect(page.get_by_text("Preliminary, not reviewed.")).to_be_visible()
     found = counts_of(page)
-    page.get_by_label(re.compile("Hand over although none of the")).check()
+    page.get_by_label(re.compile("Send although none of the")).check()
     page.get_by_role("button", name="Send for sign-off").click()
     page.locator(".dropdown-toggle").last.click()
     page.get_by_role("button", name="Sign out").click()

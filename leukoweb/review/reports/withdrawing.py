@@ -90,7 +90,7 @@ def _put_slides_back(case: Case, signed: Report, *, by: User, reason: str) -> No
     signed_slides = {image["slide"] for image in signed.content["images"]}
     counted = Slide.objects.filter(case=case, set_aside_at=None)
     if signed_slides - set(counted.values_list("pk", flat=True)):
-        raise Refused("A slide of the signed report is set aside: take it back into the case first.",
+        raise Refused("A slide of the signed report is set aside: include it in the case first.",
                       code="wrong_state")  # fmt: skip
     for slide in counted.exclude(pk__in=signed_slides).select_related("case"):
         leave_out(slide, by=by, reason=f"Amendment withdrawn: {reason}"[:1000])
