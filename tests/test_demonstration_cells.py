@@ -22,12 +22,13 @@ from leukoweb.delivery.outbox import collect
 from leukoweb.delivery.services import save_interface
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.counting.policies import Rules
-from leukoweb.review.models import Withdrawal
+from leukoweb.review.models import AtlasPicture, Withdrawal
 from leukoweb.review.reports.withdrawing import withdraw_report
 from leukoweb.review.services import previous_result, save_policy
 from leukoweb.review.studies.shadow import signed_slides
 from leukoweb.review.studies.training_set import export_training_set
 from tests.conftest import PASSWORD
+from tests.pictures import picture
 from tests.test_reports import post_signature, reviewed  # noqa: F401 (fixture)
 
 WHOSE = "Painted by Somebody, https://example.org/1, licence CC BY 4.0, not changed."
@@ -118,6 +119,17 @@ def test_a_picture_of_a_demonstration_is_refused_in_a_patients_case(signed_twice
         assert [image.name for image in slide.images.all()] == taken
         assert [(one.name, one.position) for one in refused] == ([] if "mine.png" in taken else [("mine.png", 0)])
         assert all("demonstration case" in one.sentence for one in refused)
+
+
+def test_a_picture_of_a_demonstration_is_refused_in_the_atlas(signed_twice, sign_in, admin):
+    shown, client = signed_twice[0], sign_in(admin)
+    path = original_path(shown.images.get().sha256)
+    shown.images.update(sha256=hash_of(path))
+    for file, is_taken in ((SimpleUploadedFile("a.png", path.read_bytes()), False), (picture("b.png"), True)):
+        asked = {"picture": file, "code": "NGS", "caption": "", "source": "own"}
+        page = client.post(reverse("atlas_list"), asked, follow=True).content.decode()
+        assert ("belongs to a demonstration case" in page) != is_taken
+        assert AtlasPicture.objects.exists() == is_taken
 
 
 def pages_of(case):

@@ -87,9 +87,8 @@ def _apart(files: list[Landed], case: Case) -> tuple[list[Landed], list[RefusedF
     """Tell a patient's pictures from those of a demonstration, which never leave the demonstration."""
     if case.is_demonstration:
         return files, []
-    shown = SlideImage.objects.filter(
-        slide__case__is_demonstration=True, sha256__in=[file.sha256 for file in files]
-    ).values_list("sha256", flat=True)
+    hashes = [file.sha256 for file in files]
+    shown = set(SlideImage.objects.of_demonstrations().filter(sha256__in=hashes).values_list("sha256", flat=True))
     refused = [RefusedFile(file.name, DEMONSTRATION, file.position) for file in files if file.sha256 in shown]
     return [file for file in files if file.sha256 not in shown], refused
 

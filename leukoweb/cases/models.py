@@ -290,6 +290,10 @@ class SlideImageQuerySet(models.QuerySet):
         """The images of the slides that the user may see."""
         return self.filter(slide__in=Slide.objects.visible_to(user))
 
+    def of_demonstrations(self) -> models.QuerySet:
+        """The pictures of demonstration cases, which serve nothing else."""
+        return self.filter(slide__case__is_demonstration=True)
+
 
 class SlideImage(models.Model):
     """One stored image: the original lies unchanged under its SHA-256 (see store.py)."""

@@ -14,6 +14,8 @@ from detection.cell_types import CODES
 from detection.images import ImageRefused, Limits, unpack_image
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
+from leukoweb.cases.intake import hash_of
+from leukoweb.cases.models import SlideImage
 from leukoweb.refusals import Refused
 from leukoweb.review.models import AtlasPicture
 
@@ -34,6 +36,8 @@ def add_picture(file: UploadedFile, *, code: str, caption: str, source: str, by:
         with original.open("wb") as kept:
             for chunk in file.chunks():
                 kept.write(chunk)
+        if SlideImage.objects.of_demonstrations().filter(sha256=hash_of(original)).exists():
+            raise Refused("This picture belongs to a demonstration case: choose one of your own, or of another source.")
         try:
             unpack_image(original, folder, limits=Limits(max_bytes=MOST_BYTES, max_pixels=30_000_000))
         except ImageRefused as refusal:
