@@ -174,7 +174,7 @@ export class Sheet {
   /** @param {Cell} cell */
   #tile(cell) {
     const picture = make("img", { alt: "", draggable: false, src: this.desk.crop(cell.id) });
-    const out = make("button", { type: "button", className: "sheet-out", tabIndex: -1, "aria-label": "Take out", title: "Take out (X)" }, "×");
+    const out = make("span", { className: "sheet-out", "aria-hidden": "true", title: "Take out (X)" }, "×");
     const tile = make("div", { className: "sheet-cell", role: "option", tabIndex: -1, dataset: { id: cell.id } }, picture, out, make("span", { className: "sheet-type" }));
     picture.decode().then(() => {
       this.dwell.load(tile, performance.now());
@@ -189,7 +189,10 @@ export class Sheet {
    */
   #choose(id, isFocused = false) {
     this.current = id;
-    for (const [each, tile] of this.tiles) tile.setAttribute("aria-selected", String(each === id));
+    for (const [each, tile] of this.tiles) {
+      tile.setAttribute("aria-selected", String(each === id));
+      tile.tabIndex = each === id ? 0 : -1;
+    }
     const tile = this.tiles.get(id);
     if (!isFocused || !tile) return;
     tile.focus({ preventScroll: true });
