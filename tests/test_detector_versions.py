@@ -15,10 +15,11 @@ from detection.lab.data.readers import read_class_map, read_yolo
 from leukoweb.analysis.detectors import active_detector, load_detector
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.models import Event
-from leukoweb.cases.models import Patient
+from leukoweb.cases.models import Case, Patient, SlideImage
 from leukoweb.cases.store import original_path
 from leukoweb.review.models import Decision, Report
 from leukoweb.review.reports.content import content_of
+from leukoweb.review.reports.exports import export_case
 from leukoweb.review.studies.training_set import export_training_set
 
 
@@ -219,6 +220,21 @@ def test_training_export_holds_signed_labels_and_nothing_that_names_a_patient(
         export_training_set(out, laboratory=laboratory)
     export_training_set(tmp_path / "again", laboratory=laboratory)
     assert (tmp_path / "again/images.csv").read_text() == (out / "images.csv").read_text()  # one patient, one name
+
+
+def test_a_picture_whose_boxes_were_found_on_its_side_is_left_out(tmp_path, signed_slide, laboratory):
+    """Read before pictures were turned upright: its labels would lie beside its cells."""
+    image = signed_slide.images.get()
+    SlideImage.objects.filter(pk=image.pk).update(width_px=1600)
+    path = original_path(image.sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (1600, image.height_px), "white").save(path, "PNG", exif=exif)
+    assert export_training_set(tmp_path / "out", laboratory=laboratory) == 0
+    assert not list((tmp_path / "out").rglob("*.png")) + list((tmp_path / "out").rglob("*.txt"))
+    assert export_case(Case.objects.get(pk=signed_slide.case_id), tmp_path / "case") == 0
+    assert not list((tmp_path / "case").glob("*.png"))
 
 
 def test_a_cell_without_a_name_is_not_taught_as_background(tmp_path, make_case, make_slide, laboratory, pathologist):

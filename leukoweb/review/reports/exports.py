@@ -61,10 +61,10 @@ def export_case(case: Case, folder: Path, *, by: User | None = None) -> int:
     Ages of 90 and more become 90.
     """
     make_empty(folder)
-    images = list(SlideImage.objects.filter(slide__case=case, expired_at=None))
-    numbers = {image.pk: number for number, image in enumerate(images, start=1)}
-    for image in images:
-        write_pixels(image, folder / f"image-{numbers[image.pk]}.png")
+    numbers: dict[int, int] = {}
+    for image in SlideImage.objects.filter(slide__case=case, expired_at=None):
+        if write_pixels(image, folder / f"image-{len(numbers) + 1}.png"):
+            numbers[image.pk] = len(numbers) + 1
     count, age = count_case(case), age_of(case)
     cells = [
         {
@@ -87,8 +87,8 @@ def export_case(case: Case, folder: Path, *, by: User | None = None) -> int:
         "flags": [flag.key for flag in count.flags],
     }
     _write(folder / "case.json", without_names)
-    record("case.export", actor=by, obj=case, case=case, changes={"images": len(images)})
-    return len(images)
+    record("case.export", actor=by, obj=case, case=case, changes={"images": len(numbers)})
+    return len(numbers)
 
 
 def _write(path: Path, content: dict) -> None:

@@ -41,7 +41,8 @@ def export_training_set(folder: Path, *, laboratory: Laboratory, by: User | None
             name = f"{patient}_{_pseudonym('image', image.pk)}"
             own = [(code, box) for where, code, box in cells if where == image.pk]
             nameless = [box for code, box in own if code == UNIDENTIFIED]
-            write_pixels(image, folder / "images" / f"{name}.png", hide=nameless)
+            if not write_pixels(image, folder / "images" / f"{name}.png", hide=nameless):
+                continue
             labels = [_label_line(image, code, box) for code, box in own if code in BY_CODE]
             (folder / "labels" / f"{name}.txt").write_text("".join(labels))
             result = ImageResult.objects.filter(image=image, run__is_shadow=False).first()
@@ -61,13 +62,16 @@ def make_empty(folder: Path) -> None:
         raise FileExistsError("The folder is not empty: name a new one, so that two exports never mix.")
 
 
-def write_pixels(image: SlideImage, path: Path, *, hide: Sequence[list[float]] = ()) -> None:
+def write_pixels(image: SlideImage, path: Path, *, hide: Sequence[list[float]] = ()) -> bool:
     """Write an image anew as PNG from its pixels alone: nothing that the file said about itself goes along.
 
     Boxes of `hide` (xyxy px) are filled with the commonest colour, as a cell without a name would be taught as glass.
+    False, and nothing written, where the picture was last read as it lies on its side: its boxes fit no upright pixels.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        unpack_image(original_path(image.sha256), scratch)
+        facts = unpack_image(original_path(image.sha256), scratch)
+        if (facts.width_px, facts.height_px) != (image.width_px, image.height_px):
+            return False
         pixels = np.load(f"{scratch}/pixels.npy", mmap_mode="r")
         if hide:
             pixels = pixels.copy()
@@ -75,6 +79,7 @@ def write_pixels(image: SlideImage, path: Path, *, hide: Sequence[list[float]] =
         for x1, y1, x2, y2 in np.round(hide).astype(int):
             pixels[max(0, y1) : y2, max(0, x1) : x2] = glass
         Image.fromarray(pixels).save(path)
+    return True
 
 
 def _pseudonym(kind: str, key: int) -> str:
