@@ -107,6 +107,7 @@ def states(data_dir):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(720)  # 278 views: a minute alone, several beside other work
 def test_the_first_visit_finds_real_cells_that_the_shipped_detector_has_read_and_work_for_each_role(tmp_path):
     """One address, one button, and the detector, the queue and the readers do the rest while pages are served."""
     data_dir = tmp_path / "d"
@@ -126,7 +127,7 @@ def test_the_first_visit_finds_real_cells_that_the_shipped_detector_has_read_and
         wait_until(
             lambda: [found[:3] for _, found in sorted(states(data_dir).items())]
             == [("done", 0, 0), ("done", 1, 0), ("done", 1, 2)],
-            timeout_s=240, what="the readers of the demonstration",
+            timeout_s=540, what="the readers of the demonstration",
         )  # fmt: skip
         pictures = {plan.accession_number: len(list((PICTURES / plan.folder).iterdir())) for plan in CASES}
         for number, (*_, cells) in states(data_dir).items():
