@@ -11,6 +11,7 @@ from django.db import DatabaseError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from leukoweb.analysis.models import Run
 from leukoweb.audit.models import Event
 from leukoweb.review.cells.decisions import current_cells, relabel_cells
 from leukoweb.review.counting.attention import together
@@ -62,6 +63,31 @@ def post_signature(client, case, **changes):
         "pictures": [pk for _, pk, chosen in page.context["choices"] if chosen],
     }
     return client.post(reverse("case_sign", args=[case.pk]), form | changes)
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "failed"])
+def test_an_unfinished_analysis_is_never_called_a_case_without_leukocytes(
+    make_case, make_slide, sign_in, pathologist, state
+):
+    """On the page of the case and of the report, in its draft, and for programs; a part is called a part."""
+    case = make_case("A-1")
+    Run.objects.filter(slide=make_slide(case, {})).update(state=state)
+    client = sign_in(pathologist)
+    client.post(reverse("case_sign", args=[case.pk]), {"act": "keep", "comment": "Later."})
+    addresses = {
+        "case": reverse("case_detail", args=[case.pk]),
+        "sign": reverse("case_sign", args=[case.pk]),
+        "draft": reverse("report_detail", args=[Report.objects.get().pk]),
+        "program": reverse("api_differential_by_id", args=[case.pk]),
+    }
+    said = {name: client.get(address).content.decode() for name, address in addresses.items()}
+    assert not [name for name, text in said.items() if "No leukocytes" in text]
+    del said["case"]  # while something waits or runs it shows the progress in place of a result
+    assert all("1 of 1 slides is not analysed: there is no differential yet." in text for text in said.values())
+    make_slide(case, NORMAL)
+    for name, address in addresses.items():
+        text = client.get(address).content.decode()
+        assert "1 of 2 slides is not analysed: the count is not complete." in text, name
 
 
 def acknowledge(client, case):

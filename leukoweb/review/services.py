@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, F, FloatField, Min, Sum
+from django.db.models import Count, F, FloatField, Min, Q, Sum
 from django.utils import timezone
 
 from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.models import Laboratory, User
-from leukoweb.analysis.models import Cell, ImageResult
+from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
 from leukoweb.cases.wbc import refusal_of, warnings_of
@@ -19,7 +19,7 @@ from leukoweb.refusals import Refused
 from leukoweb.review.counting.ages import Age, age_at
 from leukoweb.review.counting.differential import Differential, Wbc, count_differential
 from leukoweb.review.counting.film import LEAST_FIELD_MM2, contradiction_of
-from leukoweb.review.counting.flags import Flag, Sentence, flags_of, sentences_of
+from leukoweb.review.counting.flags import Flag, Sentence, flags_of, sentences_of, unfinished_sentence
 from leukoweb.review.counting.policies import Rules, rules_from
 from leukoweb.review.counting.stored import counted_again
 from leukoweb.review.models import Phrase, Policy, Report, with_labels
@@ -66,10 +66,11 @@ def count_cases(cases: Iterable[Case], policy: Policy | None = None) -> dict[int
     labels = _labels_of(cases)
     choices = _choices_of(cases)
     areas = _film_areas(cases)
+    slides = _slides_of(cases)
     rules = {key: rules_of(policy or current_policy(key)) for key in {case.laboratory_id for case in cases}}
     return {
         case.pk: _counted(
-            case, labels[case.pk], rules[case.laboratory_id], choices.get(case.pk), areas.get(case.pk)
+            case, labels[case.pk], rules[case.laboratory_id], choices.get(case.pk), areas.get(case.pk), slides[case.pk]
         )
         for case in cases
     }  # fmt: skip
@@ -81,6 +82,7 @@ def _counted(
     rules: Rules,
     choices: tuple[str, bool] | None,
     area_mm2: float | None,
+    slides: tuple[int, int],
 ) -> CaseCount:
     counts: Counter[str] = Counter()
     confirmed: Counter[str] = Counter()
@@ -100,7 +102,10 @@ def _counted(
     warnings = wbc_warnings(case, rules)
     if sentence := contradiction_of(differential, area_mm2):
         warnings.append(Sentence(f"{sentence} Check that both are of one specimen.", sentence))
-    return CaseCount(counts, confirmed, differential, flags, sentences_of(differential), warnings)
+    sentences = sentences_of(differential)
+    if unfinished := unfinished_sentence(*slides, is_empty=differential.is_empty):
+        sentences = [unfinished, *([] if differential.is_empty else sentences)]
+    return CaseCount(counts, confirmed, differential, flags, sentences, warnings)
 
 
 def _labels_of(cases: list[Case]) -> dict[int, list[tuple[str, bool, int]]]:
@@ -112,6 +117,18 @@ def _labels_of(cases: list[Case]) -> dict[int, list[tuple[str, bool, int]]]:
         if row["code"]:
             found[row["run__slide__case"]].append((row["code"], bool(row["decided_code"]), row["cells"]))
     return found
+
+
+def _slides_of(cases: list[Case]) -> dict[int, tuple[int, int]]:
+    """(slides that are not analysed, all slides) of each case; slides that were set aside are left out."""
+    runs = Run.objects.filter(slide__case__in=[case.pk for case in cases], slide__set_aside_at=None, is_shadow=False)
+    rows = (
+        runs.order_by()
+        .values("slide__case")
+        .annotate(all=Count("pk"), done=Count("pk", filter=Q(state=Run.State.DONE)))
+    )
+    found = {row["slide__case"]: (row["all"] - row["done"], row["all"]) for row in rows}
+    return {case.pk: found.get(case.pk, (0, 0)) for case in cases}
 
 
 def _choices_of(cases: list[Case]) -> dict[int, tuple[str, bool]]:

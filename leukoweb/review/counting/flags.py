@@ -237,6 +237,18 @@ def sentences_of(differential: Differential) -> list[Sentence]:
     return found
 
 
+def unfinished_sentence(unread: int, slides: int, *, is_empty: bool) -> Sentence | None:
+    """Return what a count lacks while slides of the case are not analysed; None when all of them are."""
+    if not slides:
+        sentence = "No slide has been analysed: there is no differential."
+        return Sentence(sentence, sentence) if is_empty else None
+    if not unread:
+        return None
+    what = f"{unread} of {slides} slides {'is' if unread == 1 else 'are'} not analysed"
+    sentence = f"{what}: there is no differential yet." if is_empty else f"{what}: the count is not complete."
+    return Sentence(sentence, sentence)
+
+
 def _not_separated(rule: Mapping[str, Any], d: Differential) -> Iterator[Sentence]:
     """Say where a share cannot be told from a limit, and how many cells more would settle it."""
     codes = _codes_of(rule["item"], d)

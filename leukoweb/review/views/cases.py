@@ -13,7 +13,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.audit.services import history_of, record_read
-from leukoweb.cases.models import FAILED, ORDERED, QUEUED, REGISTERED, REJECTED, RUNNING, SIGNED, Case, Slide
+from leukoweb.cases.models import ORDERED, QUEUED, REGISTERED, REJECTED, RUNNING, SIGNED, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.lists import analysing
 from leukoweb.review.counting.loinc import loinc_of
@@ -23,7 +23,6 @@ from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import cbc_after, cbc_runs
 from leukoweb.review.reports.verification import is_reviewed, status_of
 from leukoweb.review.services import (
-    CaseCount,
     age_of,
     count_case,
     last_signed,
@@ -101,7 +100,7 @@ def _live(case: Case) -> dict[str, Any]:
         # While the detector works on the first slide there is nothing to count: no table of zeros, no advice.
         "is_waiting": bool(waiting) and differential.is_empty,
         "analysing": waiting,
-        "limits": [said.bench for said in count.sentences if said.bench] if _has_result(case, count) else [],
+        "limits": [] if is_rejected else [said.bench for said in count.sentences if said.bench],
         "cbc_runs": cbc_runs(case),
         "newer_cbc": newer_cbc(case),
         "wbc_warnings": [] if is_rejected else [warning.bench for warning in count.wbc_warnings],
@@ -125,11 +124,6 @@ def receipts_of(case: Case) -> dict:
     for receipt in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by"):
         found.setdefault(receipt.flag, {})[receipt.receipt] = receipt
     return found
-
-
-def _has_result(case: Case, count: CaseCount) -> bool:
-    """Whether the detector has said something: an empty count before that is no finding."""
-    return not count.differential.is_empty or case.state not in (ORDERED, REGISTERED, QUEUED, RUNNING, FAILED)
 
 
 def chart_of(lines: Iterable[dict[str, Any]]) -> list[dict]:
