@@ -95,7 +95,8 @@ TABLE = {
     "phrase_list": (ADMINS, ADMINS),
     "phrase_delete": ("no", ADMINS),
     # cases and slides
-    "worklist": (READERS, "no"),
+    "worklist": (READERS, READERS),
+    "worklist_live": (READERS, "no"),
     "case_list": (READERS, READERS),
     "case_register": (READERS, READERS),
     "patient_lookup": ("no", READERS),
@@ -126,6 +127,8 @@ TABLE = {
     "slide_cells": (OWN, "no"),
     "case_cells": (OWN, "no"),
     "case_presence": ("no", OWN),
+    "case_assign": ("no", OWN),
+    "case_preview": (OWN, "no"),
     "case_decisions": ("no", OWN),
     "case_scanned": ("no", READERS),  # of other cases it says that there is none
     "reference_cells": (READERS, "no"),

@@ -1,5 +1,6 @@
 """Who finds which case where, in what order; hand over and return (states of a case, C7)."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -22,10 +23,16 @@ from leukoweb.review.tasks import store_flags
 from leukoweb.review.urgency import cases_that_differ, work_out_flags
 
 
-def sections(client):
-    """Section title -> accession numbers in the order of the page."""
+def listed(client, tab="open", **query):
+    """Return the accession numbers of a tab in the order of the page."""
+    page = client.get(reverse("worklist"), {"tab": tab, **query})
+    return [row.case.accession_number for row in page.context["rows"]]
+
+
+def tabs(client):
+    """Return the number of cases of each tab that has any, without the tab of all."""
     page = client.get(reverse("worklist"))
-    return {title: [row["case"].accession_number for row in rows] for title, rows in page.context["sections"]}
+    return {key: count for key, _, count, *_ in page.context["tabs"] if count and key != "open"}
 
 
 def test_urgent_comes_first_then_stat_then_the_oldest(make_case, make_slide, sign_in, pathologist):
@@ -38,7 +45,7 @@ def test_urgent_comes_first_then_stat_then_the_oldest(make_case, make_slide, sig
         ("BLAST", {"NGS": 5, "MYO": 1}, {}),
     ):
         make_slide(make_case(number, **fields), cells)
-    assert sections(sign_in(pathologist))["To review"] == ["BLAST", "STAT", "OLD", "NEW"]
+    assert listed(sign_in(pathologist), "to_review") == ["BLAST", "STAT", "OLD", "NEW"]
 
 
 def test_only_the_receipt_of_a_pathologist_ends_the_urgency(make_case, make_slide, sign_in, technologist, pathologist):
@@ -50,7 +57,7 @@ def test_only_the_receipt_of_a_pathologist_ends_the_urgency(make_case, make_slid
     for _ in range(2):
         client.post(reverse("flag_acknowledge", args=[case.pk]), {"flag": "blasts"})
     assert Acknowledgement.objects.get().receipt == "bench"
-    assert sections(client)["To review"] == ["BLAST", "STAT"]
+    assert listed(client, "to_review") == ["BLAST", "STAT"]
     client = sign_in(pathologist)
     page = client.get(reverse("case_detail", args=[case.pk])).content.decode()
     assert "Bench: Tess" in page
@@ -59,7 +66,7 @@ def test_only_the_receipt_of_a_pathologist_ends_the_urgency(make_case, make_slid
     assert {a.receipt: a.acknowledged_by for a in Acknowledgement.objects.all()} == {
         "bench": technologist, "pathologist": pathologist,
     }  # fmt: skip
-    assert sections(client)["To review"] == ["STAT", "BLAST"]
+    assert listed(client, "to_review") == ["STAT", "BLAST"]
 
 
 def test_a_flag_that_does_not_stand_cannot_be_acknowledged(make_case, make_slide, sign_in, pathologist):
@@ -77,14 +84,14 @@ def test_handing_over_and_returning_goes_back_to_who_handed_over(
     make_slide(case, {"NGS": 100})
     client = sign_in(technologist)
     client.post(reverse("case_hand_over", args=[case.pk]), {"confirmed": "yes"})
-    assert sections(client) == {"With the pathologist": ["A-1"]}
+    assert (tabs(client), listed(client, "to_sign")) == ({"to_sign": 1}, ["A-1"])
     client = sign_in(pathologist)
-    assert sections(client) == {"To sign": ["A-1"]}
+    assert (tabs(client), listed(client, "to_sign")) == ({"to_sign": 1}, ["A-1"])
     client.post(reverse("case_return", args=[case.pk]), {"reason": " "})
     assert HandOver.objects.get().returned_at is None
     client.post(reverse("case_return", args=[case.pk]), {"reason": "Count 100 more."})
     client = sign_in(technologist)
-    assert sections(client) == {"Returned to you": ["A-1"]}
+    assert (tabs(client), listed(client, "mine")) == ({"mine": 1, "returned": 1}, ["A-1"])
     assert "Count 100 more." in client.get(reverse("worklist")).content.decode()
     assert "Count 100 more." in client.get(reverse("case_detail", args=[case.pk])).content.decode()
     client.post(reverse("case_hand_over", args=[case.pk]), {"confirmed": "yes"})
@@ -125,7 +132,7 @@ def test_the_sender_takes_a_case_back_and_nobody_else_does(make_case, make_slide
     client = sign_in(technologist)
     assert "Recall" in client.get(reverse("case_detail", args=[case.pk])).content.decode()
     client.post(reverse("case_take_back", args=[case.pk]))
-    assert sections(client) == {"To review": ["A-1"]}
+    assert (tabs(client), listed(client, "to_review")) == ({"to_review": 1}, ["A-1"])
     page = client.get(reverse("case_detail", args=[case.pk])).content.decode()
     assert "took the case back" in page
     assert "Returned to" not in page
@@ -143,15 +150,16 @@ def test_a_technologist_cannot_return_and_a_case_without_slides_cannot_be_handed
 
 def test_nothing_of_another_laboratory_is_on_the_list(make_case, make_slide, sign_in, outsider):
     make_slide(make_case(), {"NGS": 5})
-    assert sections(sign_in(outsider)) == {}
+    client = sign_in(outsider)
+    assert (tabs(client), listed(client)) == ({}, [])
 
 
 def test_nothing_is_signed_from_the_list(make_case, make_slide, sign_in, pathologist):
-    """S10: the list only opens cases."""
+    """S10: the list only opens cases; no form of it leads to a signature."""
     make_slide(make_case(), {"NGS": 100})
     page = sign_in(pathologist).get(reverse("worklist")).content.decode()
-    assert "case_sign" not in page
-    assert "/sign/" not in page
+    actions = re.findall(r'<form[^>]* action="([^"]*)"', page)
+    assert set(actions) == {reverse("sign_out"), "?tab=open"}
 
 
 def lay_out(case_of, number, *, first=0):
@@ -182,15 +190,15 @@ def test_an_urgent_case_is_first_behind_5000_older_ones_and_costs_no_more_querie
     client = sign_in(pathologist)
     client.get(reverse("worklist"))
     with CaptureQueriesContext(connection) as few:
-        assert sections(client)["To review"][0] == "BLAST"
+        assert listed(client)[0] == "BLAST"
     lay_out(make_case, 5000, first=50)
     work_out_flags(most=10_000)
     client.get(reverse("worklist"))
     with CaptureQueriesContext(connection) as many:
         page = client.get(reverse("worklist"))
     assert len(many) == len(few) <= 10
-    [(_, rows)] = [section for section in page.context["sections"] if section[0] == "To review"]
-    assert (rows[0]["case"].accession_number, rows[0]["is_urgent"], len(rows)) == ("BLAST", True, 200)
+    rows = page.context["rows"]
+    assert (rows[0].case.accession_number, rows[0].line.is_urgent, len(rows)) == ("BLAST", True, 200)
     assert "The first 200 open cases are shown" in page.content.decode()
 
 
@@ -201,7 +209,7 @@ def test_an_urgent_case_is_first_also_before_the_worker_has_stored_its_flags(
     case = make_case("BLAST")
     make_slide(case, {"NGS": 5, "MYO": 1})
     assert Case.objects.get(pk=case.pk).flag_level is None
-    assert sections(sign_in(pathologist))["To review"][0] == "BLAST"
+    assert listed(sign_in(pathologist))[0] == "BLAST"
     assert Case.objects.get(pk=case.pk).flag_level is None  # reading a page writes nothing
 
 
@@ -213,9 +221,9 @@ def test_cases_without_a_slide_stand_apart_and_push_no_other_off_the_list(make_c
         for n in range(250)
     )  # fmt: skip
     make_slide(make_case("REAL"), {"NGS": 5})
-    found = sections(sign_in(pathologist))
-    assert found["To review"] == ["REAL"]
-    assert len(found["No slide yet"]) == 50
+    client = sign_in(pathologist)
+    assert (len(listed(client)), listed(client)[0]) == (200, "REAL")
+    assert tabs(client) == {"to_review": 1, "no_slide": 251}
 
 
 def test_each_case_is_judged_by_the_policy_of_its_own_laboratory(

@@ -20,6 +20,7 @@ class Action(models.TextChoices):
     AUDIT_EXPORT = "audit.export", "exported the audit"
     CALIBRATION_REGISTER = "calibration.register", "registered a laboratory's calibration"
     CALIBRATION_SWITCH = "calibration.switch", "switched a laboratory's calibration"
+    CASE_ASSIGN = "case.assign", "assigned the case"
     CASE_EDIT = "case.edit", "changed the case"
     CASE_EXPORT = "case.export", "exported the case without names"
     CASE_HAND_OVER = "case.hand_over", "handed the case over"

@@ -203,6 +203,7 @@ class Case(models.Model):
         null=True, editable=False, help_text="0 none, 1 note, 2 review, 3 urgent and open; empty: to be worked out."
     )
     flags = models.JSONField(default=list, editable=False, help_text="Key, title, urgency of each flag; if open.")
+    glance = models.JSONField(default=dict, editable=False, help_text="Of its cells, for the worklist: see urgency.py.")
     held_at = models.DateTimeField("legal hold", null=True, blank=True, help_text="While set, nothing of it expires.")
     hold_reason = models.TextField(blank=True, max_length=1000)
     is_demonstration = models.BooleanField(

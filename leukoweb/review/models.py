@@ -55,6 +55,17 @@ class Presence(models.Model):
         constraints = [models.UniqueConstraint(fields=["case", "reader"], name="one_presence_per_case_and_reader")]
 
 
+class Assignment(models.Model):
+    """The reader who works on a case; who gave it to whom is in the audit."""
+
+    case = models.OneToOneField(Case, on_delete=models.CASCADE, related_name="assignment")
+    reader = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    assigned_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"{self.case}: {self.reader}"
+
+
 class Policy(models.Model):
     """A version of a laboratory's counting and flagging rules (see policies.py); versions are never edited."""
 

@@ -1,25 +1,43 @@
-"""The stored flag level of each open case, which puts urgent cases first; it shows no page.
+"""What is stored of each open case for the worklist: its flags, whose level puts urgent cases first, and a glance at
+its cells (shares, how many are verified, the gravest ones); it shows no page.
 
 Whatever changes cells, WBC, policies or receipts either works the flags out in its own transaction (`keep_flags`) or,
 below this room, forgets them there (`Case.objects.forget_flags`); forgotten ones are worked out by the worker, and
 until then by whoever reads them, so that no urgent case is ever missed.
 """
 
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from leukoweb.accounts.models import User
+from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case
 from leukoweb.review.counting.flag_rules import NOTE, REVIEW, URGENT
 from leukoweb.review.counting.flags import Flag
-from leukoweb.review.models import Acknowledgement, Report
-from leukoweb.review.services import count_cases
+from leukoweb.review.models import Acknowledgement, Decision, Report, with_labels
+from leukoweb.review.services import CaseCount, count_cases, verification_of_count
 
 LEVELS = {NOTE: 1, REVIEW: 2, URGENT: 3}
 BATCH = 200
+# The types that healthy blood does not hold, the gravest first; UNI are the cells that nobody could type.
+GRAVEST = ("MYO", "MOB", "PMB", "PMO", "MYB", "MMZ", "LYA", "UNI", "EBO")
+FACES, SAME = 5, 3
+
+
+class Stored(NamedTuple):
+    """What is stored of a case: the highest level, its flags, and a glance at its cells.
+
+    The glance holds `bars` (code and percent, none of zero), `counted`, `verified` and `faces` (key and code of the
+    gravest cells).
+    """
+
+    level: int
+    flags: list[dict[str, Any]]
+    glance: dict[str, Any]
 
 
 def open_cases() -> QuerySet[Case]:
@@ -29,14 +47,50 @@ def open_cases() -> QuerySet[Case]:
     return Case.objects.filter(rejected_at=None).filter(~Exists(is_signed) | Exists(is_amending))
 
 
-def flags_now(cases: Iterable[Case]) -> dict[int, tuple[int, list[dict[str, Any]]]]:
-    """Work out (level, flags) of cases from their cells, in a fixed number of queries."""
+def flags_now(cases: Iterable[Case]) -> dict[int, Stored]:
+    """Work out what is stored of cases from their cells, in a fixed number of queries."""
     cases = list(cases)
     receipts = Acknowledgement.objects.filter(case__in=cases, receipt=Acknowledgement.Receipt.PATHOLOGIST)
     seen = set(receipts.values_list("case", "flag"))
+    faces = faces_of(cases)
     return {
-        pk: _level_of([(flag, (pk, flag.key) in seen) for flag in count.flags])
+        pk: Stored(*_level_of([(flag, (pk, flag.key) in seen) for flag in count.flags]), _glance_of(count, faces[pk]))
         for pk, count in count_cases(cases).items()
+    }
+
+
+def faces_of(cases: list[Case], *, most: int = FACES) -> dict[int, list[list[Any]]]:
+    """Return key and code of the gravest cells of each case, the surest of a type first; [] where all are ordinary.
+
+    One type fills no more than SAME places while another grave one is there: blasts do not hide promyelocytes.
+    """
+    found: dict[int, list[tuple[int, float, int, str]]] = {case.pk: [] for case in cases}
+    decided = Decision.objects.filter(cell=OuterRef("pk"), to_code__in=GRAVEST)
+    candidates = Cell.objects.filter(run__slide__case__in=list(found)).counted()
+    candidates = candidates.filter(Q(detector_code__in=GRAVEST) | Exists(decided))
+    columns = ("run__slide__case", "pk", "code", "score")
+    for case, pk, code, score in with_labels(candidates).order_by().values_list(*columns):
+        if code in GRAVEST:
+            found[case].append((GRAVEST.index(code), -1.0 if score is None else -score, pk, code))
+    chosen = {}
+    for case, cells in found.items():
+        of_type: Counter[str] = Counter()
+        ordered = []
+        for cell in sorted(cells):
+            of_type[cell[-1]] += 1
+            ordered.append((of_type[cell[-1]] > SAME, *cell))
+        chosen[case] = [[pk, code] for *_, pk, code in sorted(sorted(ordered)[:most], key=lambda cell: cell[1:])]
+    return chosen
+
+
+def _glance_of(count: CaseCount, faces: list[list[Any]]) -> dict[str, Any]:
+    rows = count.differential.rows
+    verification = verification_of_count(count)
+    return {
+        "bars": [[row.key, round(row.percent, 2)] for row in rows if row.percent],
+        "counted": verification["counted"],
+        "verified": verification["verified"],
+        "faces": faces,
     }
 
 
@@ -54,8 +108,8 @@ def _level_of(flags: list[tuple[Flag, bool]]) -> tuple[int, list[dict[str, Any]]
 def keep_flags(*cases: Case) -> None:
     """Store the flags of cases as they are now; call it last before the audit, while the cases are locked."""
     rows = Case.objects.select_related("patient").in_bulk([case.pk for case in cases])
-    for pk, (level, flags) in flags_now(rows.values()).items():
-        Case.objects.filter(pk=pk).update(flag_level=level, flags=flags)
+    for pk, (level, flags, glance) in flags_now(rows.values()).items():
+        Case.objects.filter(pk=pk).update(flag_level=level, flags=flags, glance=glance)
 
 
 def work_out_flags(*, most: int = 5000) -> int:
@@ -79,12 +133,12 @@ def cases_that_differ() -> list[Case]:
     for start in range(0, len(keys), BATCH):
         cases = Case.objects.select_related("patient").filter(pk__in=keys[start : start + BATCH])
         now = flags_now(cases)
-        differ += [case for case in cases if (case.flag_level, case.flags) != now[case.pk]]
+        differ += [case for case in cases if Stored(case.flag_level, case.flags, case.glance) != now[case.pk]]
     return differ
 
 
-def urgent_unstored(cases: QuerySet[Case]) -> dict[int, tuple[int, list[dict[str, Any]]]]:
-    """Work out the flags of those of the cases whose flags were forgotten, without storing them."""
+def unstored(cases: QuerySet[Case]) -> dict[int, Stored]:
+    """Work out what is stored of those of the cases whose flags were forgotten, without storing it."""
     return flags_now(cases.filter(flag_level=None).select_related("patient"))
 
 

@@ -6,6 +6,9 @@ from leukoweb.review.views import atlas, cases, cells, detectors, policies, refe
 
 urlpatterns = [
     path("worklist/", worklist.worklist, name="worklist"),
+    path("worklist/live/", worklist.worklist_live, name="worklist_live"),
+    path("cases/<int:pk>/preview/", worklist.case_preview, name="case_preview"),
+    path("cases/<int:pk>/assign/", worklist.case_assign, name="case_assign"),
     path("cases/<int:pk>/", cases.case_detail, name="case_detail"),
     path("cases/<int:pk>/live/", cases.case_live, name="case_live"),
     path("cases/<int:pk>/hand-over/", cases.case_hand_over, name="case_hand_over"),

@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.html import format_html
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
@@ -30,6 +31,7 @@ from leukoweb.review.reports.seal import problems_of
 from leukoweb.review.reports.withdrawing import cancel_amendment, withdraw_report
 from leukoweb.review.services import rederived
 from leukoweb.review.views.cases import visible_case
+from leukoweb.review.views.worklist_rows import next_row
 
 HAS_SIGNED = "has_signed"
 MOST_BUNDLE_BYTES = 50 * 2**20
@@ -69,7 +71,7 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
                 return json_answer(refused)
             problem = str(refused)
         else:
-            messages.success(request, f"Version {report.version} is signed and sealed.")
+            messages.success(request, _signed_and_next(report, request.user))
             return redirect("report_detail", report.pk)
     report.case = case
     content = content_of(report)
@@ -133,6 +135,17 @@ def _sign(request: HttpRequest, report: Report) -> Report:
     )
     request.session[HAS_SIGNED] = True
     return signed
+
+
+def _signed_and_next(report: Report, user: User) -> str:
+    """Say that a report is signed, and lead to the case that the signer opens next."""
+    said = f"Version {report.version} is signed and sealed."
+    row = next_row(user)
+    if row is None:
+        return said
+    stat = ", STAT" if row.line.is_stat else ""
+    linked = '{} Next: <a href="{}" class="alert-link" autofocus>{}{}</a>'
+    return format_html(linked, said, row.act_url, row.case.accession_number, stat)
 
 
 @requires("read_cases")

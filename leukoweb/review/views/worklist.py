@@ -1,103 +1,125 @@
-"""What waits for the person who looks: urgent and STAT first, then by age; it opens cases and never signs one (S10)."""
+"""The worklist: tabs over one table of cases, its live part, and who works on a case; it never signs one (S10)."""
 
-from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
-from django.db.models import Case as FirstOf
-from django.db.models import Exists, OuterRef, QuerySet, Value, When
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
 from leukoweb.accounts.models import User
-from leukoweb.cases.models import AMENDING, FAILED, QUEUED, RUNNING, TO_REVIEW, TO_SIGN, Case, Slide
-from leukoweb.review.models import HandOver
-from leukoweb.review.urgency import LEVELS, urgent_unstored, worklist_cases
+from leukoweb.answers import json_answer
+from leukoweb.audit.services import record_read
+from leukoweb.cases.forms import SearchForm
+from leukoweb.cases.identity import clean_name, clean_number
+from leukoweb.cases.models import Case
+from leukoweb.given import whole_number
+from leukoweb.refusals import Refused
+from leukoweb.review.assignments import assign_case
+from leukoweb.review.models import Assignment
+from leukoweb.review.services import count_case
+from leukoweb.review.urgency import faces_of
+from leukoweb.review.views.worklist_rows import duration, rows_of
+from leukoweb.review.worklist import MOST, OPEN, TABS, Filters, lines_for, narrowed
 
-MOST = 200
-MOST_WITHOUT_SLIDE = 50
-URGENT = LEVELS["urgent"]
-Row = dict[str, Any]
+SEARCH = "worklist_search"
+MOST_FACES = 12
+CHIPS = {"stat": "STAT", "urgent": "Urgent flag", "flagged": "Any flag", "mine": "Mine"}
+
+
+@requires("read_cases")
+@require_http_methods(["GET", "POST"])
+def worklist(request: HttpRequest) -> HttpResponse:
+    """The open cases in tabs; a search comes by POST and stays in the session, a whole number opens its case."""
+    if request.method == "POST":
+        form = SearchForm(request.POST)
+        search = clean_name(form.cleaned_data["search"]) if form.is_valid() else ""
+        request.session[SEARCH] = search
+        cases = Case.objects.visible_to(request.user)
+        exact = cases.filter(accession_number__iexact=clean_number(search)).first() if search else None
+        return redirect("case_detail", exact.pk) if exact else redirect(request.get_full_path())
+    return render(request, "review/worklist.html", _shown(request))
 
 
 @requires("read_cases")
 @require_GET
-def worklist(request: HttpRequest) -> HttpResponse:
-    """The open cases in sections, the reader's own work first; those without a slide stand apart."""
-    has_slide = Exists(Slide.objects.filter(case=OuterRef("pk"), set_aside_at=None))
-    shown, is_more = _first(worklist_cases(request.user).filter(has_slide), MOST)
-    bare, are_more_bare = _first(worklist_cases(request.user).filter(~has_slide), MOST_WITHOUT_SLIDE)
-    last = {}
-    for handed in (
-        HandOver.objects.filter(case__in=shown).select_related("handed_over_by", "returned_by").order_by("pk")
-    ):
-        last[handed.case_id] = handed
-    rows = [_row(case, last.get(case.pk), request.user) for case in shown]
-    sections = [(title, [row for row in rows if fits(row)]) for title, fits in _sections(request.user)]
-    sections.append(("No slide yet", [_row(case, None, request.user) for case in bare]))
-    return render(
-        request,
-        "review/worklist.html",
-        {
-            "sections": [(title, rows) for title, rows in sections if rows],
-            "is_more": is_more,
-            "most": MOST,
-            "are_more_bare": are_more_bare,
-            "most_bare": MOST_WITHOUT_SLIDE,
-        },
-    )
+def worklist_live(request: HttpRequest) -> HttpResponse:
+    """The part of the worklist that the page asks for again every few seconds."""
+    return render(request, "review/_worklist_live.html", _shown(request))
 
 
-def _first(cases: QuerySet[Case], most: int) -> tuple[list[Case], bool]:
-    """Return the first cases, the urgent before any cut, and whether there are more.
-
-    A case whose flags were forgotten takes part with flags that are worked out now.
-    """
-    unstored = urgent_unstored(cases)
-    is_urgent = When(flag_level=URGENT, then=Value(0))
-    found_urgent = When(pk__in=[pk for pk, (level, _) in unstored.items() if level == URGENT], then=Value(0))
-    order = FirstOf(is_urgent, found_urgent, default=Value(1))
-    # Cut by key alone: the derived state is worked out for the rows of the page only.
-    keys = list(cases.order_by(order, "-priority", "received_at", "pk").values_list("pk", flat=True)[: most + 1])
-    by_key = Case.objects.filter(pk__in=keys[:most]).with_state().select_related("patient").in_bulk()
-    shown = [by_key[pk] for pk in keys[:most] if pk in by_key]
-    for case in shown:
-        if case.pk in unstored:
-            case.flag_level, case.flags = unstored[case.pk]
-    return shown, len(keys) > most
-
-
-def _row(case: Case, handed: HandOver | None, user: User) -> Row:
-    """One case as the list shows it; urgent until a pathologist has acknowledged each urgent flag."""
-    is_returned = (
-        handed is not None
-        and handed.returned_by_id not in (None, handed.handed_over_by_id)  # its own sender took it back
-        and case.state == TO_REVIEW
-    )
+def _shown(request: HttpRequest) -> dict[str, Any]:
+    user, asked = request.user, request.GET
+    tab = asked.get("tab", OPEN) if asked.get("tab") in TABS else OPEN
+    chips = {name for name in CHIPS if asked.get(name) == "1"}
+    search = request.session.get(SEARCH, "")
+    filters = Filters("stat" in chips, "flagged" in chips, "urgent" in chips, "mine" in chips, search)
+    lines = lines_for(user)
+    fitting = narrowed(lines.of_tab(tab, user), filters, user)
+    counts = lines.counts(user)
     return {
-        "case": case,
-        "flags": [flag for flag in case.flags if flag["urgency"] != "note"],
-        "is_urgent": case.flag_level == URGENT,
-        "is_stat": case.priority == Case.Priority.STAT,
-        "hand_over": handed,
-        "is_returned": is_returned,
-        "is_mine": is_returned and handed is not None and handed.handed_over_by_id == user.pk,
-        "hours": (timezone.now() - case.received_at).total_seconds() / 3600,
+        "rows": rows_of(fitting[:MOST], lines, user),
+        "is_more": len(fitting) > MOST,
+        "most": MOST,
+        "tabs": [(key, title, counts[key], _address(key, chips), key == tab) for key, title in TABS.items()],
+        "chips": [(title, _address(tab, chips ^ {name}), name in chips) for name, title in CHIPS.items()],
+        "tab_title": TABS[tab],
+        "is_filtered": bool(filters),
+        "is_all_done": not lines.lines,
+        "clear_url": _address(tab, set()),
+        "here_url": _address(tab, chips),
+        "search": search,
+        "pressing": lines.pressing,
+        "waiting": lines.waiting,
+        "oldest_stat": lines.oldest_stat,
+        "signed_today": len(lines.signed),
+        "turnaround": None if lines.turnaround is None else duration(lines.turnaround),
     }
 
 
-def _sections(user: User) -> list[tuple[str, Callable[[Row], bool]]]:
-    """Titles and what belongs there: one order for those who sign, one for those who prepare."""
+def _address(tab: str, chips: set[str]) -> str:
+    """Return the query of a tab with its filters, in one order."""
+    return "?" + urlencode({"tab": tab, **{name: 1 for name in CHIPS if name in chips}})
 
-    def in_state(*states: str) -> Callable[[Row], bool]:
-        return lambda row: row["case"].state in states and not row["is_mine"]
 
-    mine = ("Returned to you", lambda row: row["is_mine"])
-    review = ("To review", in_state(TO_REVIEW))
-    prepare = ("Action needed", in_state(FAILED))
-    machine = ("Analysing", in_state(QUEUED, RUNNING))
-    if user.can("sign_report"):
-        return [("To sign", in_state(TO_SIGN, AMENDING)), mine, review, prepare, machine]
-    return [mine, review, prepare, machine, ("With the pathologist", in_state(TO_SIGN, AMENDING))]
+@requires("read_cases")
+@require_GET
+def case_preview(request: HttpRequest, pk: int) -> HttpResponse:
+    """What the pane beside the list shows of the chosen case; each look is recorded."""
+    case = get_object_or_404(Case.objects.visible_to(request.user).select_related("patient"), pk=pk)
+    record_read(request, case, case)
+    count = count_case(case)
+    shown = {
+        "case": case,
+        "flags": count.flags,
+        "rows": [(row, BY_CODE[row.key].color) for row in count.differential.rows if row.count],
+        "total": count.differential.total,
+        "faces": faces_of([case], most=MOST_FACES)[case.pk],
+    }
+    return render(request, "review/_worklist_preview.html", shown)
+
+
+@requires("relabel_cell")
+@require_POST
+def case_assign(request: HttpRequest, pk: int) -> HttpResponse:
+    """Give the case to a reader (`reader`: a key; empty: nobody), or turn it over: to this person, or back to nobody.
+
+    The answer says who has it and who had it, so that the page can take the step back.
+    """
+    case = get_object_or_404(Case.objects.visible_to(request.user), pk=pk)
+    asked = request.POST.get("reader")
+    readers = User.objects.filter(laboratory=case.laboratory_id, is_active=True)
+    if asked is None:
+        has_it = Assignment.objects.filter(case=case, reader=request.user).exists()
+        to = None if has_it else request.user
+    else:
+        to = get_object_or_404(readers, pk=whole_number(asked)) if asked else None
+    try:
+        had = assign_case(case, to=to, by=request.user)
+    except Refused as refused:
+        return json_answer(refused)
+    who = "you" if to == request.user else to
+    said = f"{case} is assigned to {who}." if to else f"{case} is assigned to nobody."
+    return JsonResponse({"reader": to and to.pk, "had": had and had.pk, "sentence": said})

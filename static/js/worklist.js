@@ -1,0 +1,135 @@
+// The worklist: keys move over the rows and act on the chosen one; the server says what each row is.
+
+import { csrfToken } from "./csrf.js";
+import { listenToKeys, SCAN_GAP_MS } from "./keyboard.js";
+import { notify, offerNotices } from "./notices.js";
+import { around, byId } from "./page.js";
+import { keepLive } from "./worklist_live.js";
+import { preview } from "./worklist_preview.js";
+
+const SAID_FOR_MS = 8000;
+
+let chosen = ""; // the id of the chosen row
+let place = 0; // where it is, for when it leaves the list
+let silence = 0;
+
+function rows() {
+  return /** @type {HTMLElement[]} */ ([...document.querySelectorAll("tr[data-case]")]);
+}
+
+function chosenRow() {
+  return chosen ? document.getElementById(chosen) : null;
+}
+
+/**
+ * @param {HTMLElement | null} row
+ * @param {boolean} isPoll
+ */
+function mark(row, isPoll = false) {
+  for (const other of document.querySelectorAll(".wl-row.is-selected")) other.classList.remove("is-selected");
+  row?.classList.add("is-selected");
+  chosen = row?.id ?? "";
+  if (!row) return;
+  place = rows().indexOf(row);
+  preview(row.dataset.preview ?? "", row.dataset.version ?? "", isPoll);
+}
+
+/** @param {HTMLElement | undefined} row */
+function choose(row) {
+  /** @type {HTMLElement | null | undefined} */ (row?.querySelector("[data-act]"))?.focus();
+}
+
+/** @param {number} step */
+function move(step) {
+  const all = rows();
+  const from = all.findIndex((row) => row.id === chosen);
+  choose(all[from < 0 ? 0 : Math.max(0, Math.min(all.length - 1, from + step))]);
+}
+
+/** After an exchange: the chosen row is marked again; where it left the list, the one in its place is. */
+function keepChosen() {
+  if (!chosen) return;
+  const row = chosenRow();
+  if (row) return mark(row, true);
+  const all = rows();
+  const next = all[Math.min(place, all.length - 1)];
+  mark(next ?? null, true);
+  if (next && document.activeElement === document.body) choose(next);
+}
+
+/**
+ * @param {string} sentence
+ * @param {(() => void) | null} back takes the step back
+ */
+function tell(sentence, back = null) {
+  clearTimeout(silence);
+  byId("told").textContent = sentence;
+  const undo = byId("take-back");
+  undo.hidden = !back;
+  undo.onclick = back;
+  silence = setTimeout(() => tell(""), SAID_FOR_MS);
+  if (!sentence) clearTimeout(silence);
+}
+
+const refresh = keepLive((keys) => {
+  const sentence = `${keys.length} new STAT or urgent ${keys.length === 1 ? "case" : "cases"}`;
+  tell(sentence);
+  notify(sentence);
+}, keepChosen);
+
+/**
+ * @param {string} url
+ * @param {string} [reader] the key of who gets the case, "" for nobody; left out: this reader, or back to nobody
+ */
+async function assign(url, reader) {
+  const body = new URLSearchParams(reader === undefined ? {} : { reader });
+  const headers = { "X-CSRFToken": csrfToken(), Accept: "application/json" };
+  const answer = await fetch(url, { method: "POST", headers, body }).catch(() => null);
+  const said = await answer?.json().catch(() => null);
+  if (!answer?.ok) return tell(said?.detail ?? "The server did not answer. Nothing was changed.");
+  tell(said.sentence, reader === undefined ? () => assign(url, String(said.had ?? "")) : null);
+  return refresh();
+}
+
+function sign() {
+  const address = chosenRow()?.dataset.sign;
+  if (address) location.assign(address);
+  else tell(chosen ? "This case is not ready to sign." : "Choose a case first: J or K.");
+}
+
+function assignChosen() {
+  const button = chosenRow()?.querySelector("[data-assign]");
+  if (button instanceof HTMLElement) assign(button.dataset.assign ?? "");
+  else tell("Choose an open case first: J or K.");
+}
+
+/**
+ * What a letter does, a moment later: the first letter of a scanned number does nothing.
+ * @param {() => void} act
+ */
+function unlessScanned(act) {
+  return { run: () => { const timer = setTimeout(act, SCAN_GAP_MS + 20); return () => clearTimeout(timer); }, retracts: true };
+}
+
+const KEYS = /** @type {Record<string, import("./keyboard.js").Action>} */ ({
+  j: { run: () => move(1), repeats: true },
+  k: { run: () => move(-1), repeats: true },
+  s: unlessScanned(sign),
+  a: unlessScanned(assignChosen),
+  Enter: { run: () => /** @type {HTMLElement | null} */ (chosenRow()?.querySelector("[data-act]") ?? null)?.click() },
+  "/": { run: () => byId("search").focus() },
+  "?": { run: () => byId("keys").showModal() },
+});
+
+listenToKeys((name) => KEYS[name], (text) => {
+  byId("search").value = text;
+  byId("search").form.requestSubmit();
+});
+byId("keys-open").addEventListener("click", () => byId("keys").showModal());
+byId("worklist").addEventListener("focusin", (/** @type {Event} */ event) => mark(around(event, "tr[data-case]")));
+byId("worklist").addEventListener("click", (/** @type {Event} */ event) => {
+  const button = around(event, "[data-assign]");
+  if (button) assign(button.dataset.assign ?? "");
+  else if (!around(event, "a, button")) choose(around(event, "tr[data-case]") ?? undefined);
+});
+offerNotices();
