@@ -68,6 +68,7 @@ def test_calibrate_gives_thresholds_for_all_types_and_never_claims_a_loss_as_gai
         calibrate(detector, draw_views(tmp_path / "lab", 3) * 200, None)
 
 
+@pytest.mark.slow
 def test_calibration_brings_back_what_a_blue_lamp_took(real_images, tmp_path, monkeypatch, shipped_detector):
     """Cells of known type under a lamp that the detector never saw; drawn ones where no real ones are."""
     if real_images is None:

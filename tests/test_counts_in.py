@@ -318,6 +318,7 @@ def test_the_public_messages_of_two_analysers_join_their_cases(make_interface, m
     assert Case.objects.count() in (0, 2)
 
 
+@pytest.mark.slow
 def test_thousands_of_changed_messages_of_analysers_end_in_a_state_and_never_in_half_a_count(make_case, make_interface):
     make_case()
     rng = random.Random(7)

@@ -74,6 +74,7 @@ def test_a_blast_rich_field_gives_many_cells_and_none_twice(field_cells, field):
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
 
 
+@pytest.mark.slow
 def test_a_field_with_hardly_a_leukocyte_stays_hardly_one(detector, real_images):
     if real_images:
         image = np.asarray(Image.open(real_images / "apl_aml/fields" / NEARLY_EMPTY))
@@ -84,6 +85,7 @@ def test_a_field_with_hardly_a_leukocyte_stays_hardly_one(detector, real_images)
     assert len(detector.find_cells(image, FIELD_UM_PER_PX)) <= 3
 
 
+@pytest.mark.slow
 def test_the_size_of_the_tiles_changes_hardly_a_cell(detector, field, field_cells):
     small, (large, _) = detector.find_cells(*field, tile_px=640), field_cells
     assert abs(len(small) - len(large)) <= max(1, 0.03 * len(large))
@@ -92,6 +94,7 @@ def test_the_size_of_the_tiles_changes_hardly_a_cell(detector, field, field_cell
     assert (overlaps(firm, large).max(1) > 0.5).mean() >= 0.97
 
 
+@pytest.mark.slow
 def test_torch_and_openvino_find_the_same_cells(detector, torch_detector, field):
     image, um_per_px = field
     part = image[:900, :900]
@@ -215,6 +218,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_loading_and_finding_never_open_a_socket_or_write_at_home(tmp_path):
     home = tmp_path / "home"
     home.mkdir()

@@ -70,6 +70,7 @@ def test_every_address_of_the_interface_is_documented_and_none_that_is_not_there
     assert documented == routes - by_number - {"/api/v1/", "/api/v1/schema/"}
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_the_examples_of_the_interface_run_as_they_are_printed(
     live_server, technologist, tmp_path, monkeypatch, make_slide, capsys

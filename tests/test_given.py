@@ -61,6 +61,7 @@ def addresses_of(cast):  # noqa: F811
     return [(name, reverse(name, kwargs=arguments(route, cast))) for name, route, _ in routes()]
 
 
+@pytest.mark.slow
 def test_no_address_falls_over_any_json(cast):  # noqa: F811
     """Every address of the product gets every odd body, as a technologist sends it and as a program does."""
     pages, program = Client(raise_request_exception=False), APIClient(raise_request_exception=False)

@@ -98,6 +98,7 @@ def spoiled(chance):
     return bytes(content)
 
 
+@pytest.mark.slow
 def test_a_thousand_spoiled_pictures_are_pictures_or_sentences(send):
     chance = random.Random(20261122)  # noqa: S311
     for way in ("page", "api"):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from detection.__main__ import main
@@ -63,6 +64,7 @@ def test_the_command_cover_prints_every_field_and_the_sum(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("all")
 
 
+@pytest.mark.slow
 def test_leaving_a_source_out_trains_without_it_and_prints_the_loss(tmp_path, capsys):
     views = []
     for source in ("here", "there"):

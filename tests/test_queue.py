@@ -245,6 +245,7 @@ def test_without_a_broker_a_slide_is_queued_at_once_and_nothing_fails(submit, dj
     assert Run.objects.get(pk=run.pk).state == Run.State.QUEUED
 
 
+@pytest.mark.slow
 def test_a_broker_that_hangs_holds_neither_an_upload_nor_the_health_page(
     submit, broker, django_capture_on_commit_callbacks, client
 ):

@@ -39,6 +39,7 @@ def test_the_boxes_that_a_card_is_measured_on_are_those_that_the_product_shows(s
     assert sum(len(found.boxes) for found in measured) >= len(views)
 
 
+@pytest.mark.slow
 def test_average_precision_sees_what_the_product_shows_and_more(shipped_detector, views):
     """The best box of a cell is the same at the low floor of average precision."""
     every, _ = find_on_views(shipped_detector, views)
@@ -68,6 +69,7 @@ def test_a_view_without_any_scale_is_refused_by_name_and_not_guessed(shipped_det
     assert len(found[0].boxes) == 0
 
 
+@pytest.mark.slow
 def test_the_worker_stores_the_boxes_that_are_measured(shipped_detector, sign_in, technologist, make_case, smear_files):
     case = make_case()
     fields = {"images": [smear_files[0].open("rb")], "um_per_px": "0.2"}

@@ -33,6 +33,7 @@ def written():
         yield statements
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_no_address_changes_anything_when_it_is_only_looked_at(role, cast, written):  # noqa: F811
     client = Client(raise_request_exception=False)

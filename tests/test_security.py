@@ -306,6 +306,7 @@ def check(page, text):
         assert 'href="javascript:' not in body, text
 
 
+@pytest.mark.slow
 def test_nasty_texts_do_no_harm_in_any_form_of_cases(sign_in, technologist, make_case):
     from leukoweb.audit.models import Event
     from leukoweb.cases.models import Case
@@ -329,6 +330,7 @@ def test_nasty_texts_do_no_harm_in_any_form_of_cases(sign_in, technologist, make
     assert Event.objects.exists()
 
 
+@pytest.mark.slow
 def test_nasty_texts_do_no_harm_in_account_and_audit_pages(sign_in, admin, client, laboratory):
     from leukoweb.audit.services import record
 

@@ -69,6 +69,7 @@ BEGINNINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beginning", BEGINNINGS.values(), ids=BEGINNINGS)
 def test_slow_connections_without_an_account_hold_no_page_up_and_are_closed(web, beginning):
     port, _ = web

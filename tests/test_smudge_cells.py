@@ -20,6 +20,7 @@ from tests.test_reports import WBC, post_signature, reviewed  # noqa: F401 (fixt
 CLL = {"NGS": 40, "LYT": 90, "KSC": 60}
 
 
+@pytest.mark.slow
 def test_the_signer_counts_smudge_cells_as_lymphocytes_for_one_report_and_says_why(
     reviewed,
     sign_in,

@@ -179,6 +179,7 @@ def lay_out(case_of, number, *, first=0):
     return cases
 
 
+@pytest.mark.slow
 def test_an_urgent_case_is_first_behind_5000_older_ones_and_costs_no_more_queries_than_behind_50(
     make_case, make_slide, sign_in, pathologist
 ):
