@@ -7,7 +7,7 @@ const browser = [
   "globalThis", "Headers", "history", "HTMLAnchorElement", "HTMLButtonElement", "HTMLElement", "HTMLFormElement", "HTMLImageElement",
   "HTMLInputElement", "htmx", "Image", "InputEvent", "IntersectionObserver",
   "KeyboardEvent", "localStorage", "location", "matchMedia", "MouseEvent", "MutationObserver", "navigator",
-  "Node", "OpenSeadragon", "Path2D", "performance", "PointerEvent", "queueMicrotask", "removeEventListener",
+  "Node", "Notification", "OpenSeadragon", "Path2D", "performance", "PointerEvent", "queueMicrotask", "removeEventListener",
   "requestAnimationFrame", "requestIdleCallback", "ResizeObserver", "screen", "sessionStorage", "setInterval",
   "setTimeout", "structuredClone", "TextDecoder", "TextEncoder", "tus", "URL", "URLSearchParams", "window",
 ];

@@ -48,7 +48,7 @@ function versionsOf(rows) {
 function exchangeParts(live, fresh) {
   for (const part of fresh.querySelectorAll("[data-live]")) {
     const old = live.querySelector(`#${part.id}`);
-    if (old && old.outerHTML !== part.outerHTML) old.replaceWith(document.importNode(part, true));
+    if (old && !old.isEqualNode(part)) old.replaceWith(document.importNode(part, true));
   }
 }
 
