@@ -240,6 +240,13 @@ function toggleMeasuring() {
   return stopMeasuring;
 }
 
+/** Escape leaves one thing: an open menu closes by itself; then measuring, then the chosen cell. @param {KeyboardEvent} event */
+function leave(event) {
+  if (event.target === part("light-open")) return;
+  if (field.isMeasuring) stopMeasuring();
+  else desk.select([], null);
+}
+
 function stopMeasuring() {
   field.measure(false);
   part("measure").setAttribute("aria-pressed", "false");
@@ -268,7 +275,7 @@ const KEYS = {
   ...LOOKING,
   Enter: { retracts: true, run: () => decide([...desk.selected], null) },
   "Shift+Enter": { retracts: true, run: confirmPage },
-  Escape: { run: () => (field.isMeasuring ? stopMeasuring() : desk.select([], null)) },
+  Escape: { run: leave },
   "?": { run: () => part("help").showModal() },
   n: { run: () => step(1) },
   "Shift+n": { run: () => step(-1) },

@@ -66,6 +66,10 @@ def test_brightness_and_contrast_change_all_pictures_until_the_tab_is_closed(ben
     shown = """() => [".cell-place img", ".tile img", "#field .openseadragon-canvas"].map(
         (each) => getComputedStyle(document.querySelector(each)).filter)"""
     assert bench.evaluate(shown) == ["brightness(1.4) contrast(1.2)"] * 3
+    bench.get_by_role("button", name="Brightness and contrast").focus()
+    bench.keyboard.press("Escape")
+    expect(bench.locator("[data-part=light]")).to_be_hidden()
+    expect(bench.locator('.tile[aria-selected="true"]')).to_have_count(1)  # Escape closed the menu only
     bench.reload()
     bench.locator("#inspector[data-ready]").wait_for()
     assert bench.evaluate(shown) == ["brightness(1.4) contrast(1.2)"] * 3

@@ -77,12 +77,17 @@ def test_a_case_is_reviewed_by_touch_alone(touched, case):
     looks = touched.locator("[data-part=looks]")
     first = touched.locator("#inspector [data-part=name]").inner_text()
     assert first in ("Monocyte", "Myeloblast")
-    touched.evaluate("document.querySelector('#inspector').scrollIntoView()")  # picture and types fill the screen
-    touched.locator("#inspector[data-ready]").wait_for()
+
+    def look():
+        """Picture and types fill the screen together."""
+        touched.evaluate("document.querySelector('#inspector').scrollIntoView()")
+        touched.locator("#inspector[data-ready]").wait_for()
+
+    look()
     touched.locator(".type-key[data-code=LYT]").tap()
     expect(done).to_have_text("1 of 100 reviewed")
     for number in range(2, 16):
-        touched.locator("#inspector[data-ready]").wait_for()
+        look()
         touched.locator(".type-key-confirm").tap()
         expect(done).to_have_text(f"{number} of 100 reviewed")
     expect(looks).to_have_text("none to review singly")
