@@ -203,6 +203,15 @@ def test_an_urgent_case_is_first_behind_5000_older_ones_and_costs_no_more_querie
     assert "The first 200 open cases are shown" in page.content.decode()
 
 
+def test_the_worklist_is_not_compiled_by_postgresql(db):
+    """Its one query over all open cases is asked every few seconds: compiling takes three times as long as running."""
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL only")
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW jit")
+        assert cursor.fetchone() == ("off",)
+
+
 def test_an_urgent_case_is_first_also_before_the_worker_has_stored_its_flags(
     make_case, make_slide, sign_in, pathologist
 ):

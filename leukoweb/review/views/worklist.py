@@ -91,10 +91,11 @@ def case_preview(request: HttpRequest, pk: int) -> HttpResponse:
     case = get_object_or_404(Case.objects.visible_to(request.user).select_related("patient"), pk=pk)
     record_read(request, case, case)
     count = count_case(case)
+    found = sorted((row for row in count.differential.rows if row.count), key=lambda row: -row.count)
     shown = {
         "case": case,
         "flags": count.flags,
-        "rows": [(row, BY_CODE[row.key].color) for row in count.differential.rows if row.count],
+        "rows": [(row, BY_CODE[row.key].color) for row in found],
         "total": count.differential.total,
         "faces": faces_of([case], most=MOST_FACES)[case.pk],
     }
