@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.urls import reverse
 from django.utils import timezone
 
@@ -175,6 +176,11 @@ def test_what_was_signed_today_is_counted_timed_and_listed(reviewed, sign_in, pa
     row = page.context["rows"][0]
     assert (row.act_url, row.waited, row.verified) == (reverse("report_detail", args=[yesterday.pk]), "5 h", 100)
     assert listed(client) == []
+    assert page.context["week"] == [0, 0, 0, 0, 0, 0, 3]
+    with time_machine.travel(now + timedelta(days=1)):
+        page = sign_in(pathologist).get(reverse("worklist"))
+        assert (page.context["signed_today"], page.context["week"]) == (0, [0, 0, 0, 0, 0, 3, 0])
+        assert "today last: 0, 0, 0, 0, 0, 3, 0" in page.content.decode()
 
 
 def test_after_a_signature_the_next_case_is_offered(reviewed, make_case, make_slide, sign_in, pathologist):  # noqa: F811

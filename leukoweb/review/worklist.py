@@ -5,11 +5,12 @@ One query reads what counts and orders all open cases; everything else is asked 
 
 import statistics
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db.models import Case as FirstOf
-from django.db.models import F, OuterRef, Subquery, When
+from django.db.models import Count, F, OuterRef, Subquery, When
+from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from leukoweb.accounts.models import User
@@ -19,6 +20,7 @@ from leukoweb.review.models import HandOver, Report
 from leukoweb.review.urgency import LEVELS, Stored, unstored, worklist_cases
 
 MOST = 200
+WEEK = 7
 URGENT = LEVELS["urgent"]
 OPEN, MINE, RETURNED, ANALYSING, NO_SLIDE = "open", "mine", "returned", "analysing", "no_slide"
 TABS = {
@@ -170,6 +172,17 @@ def _signed_today(user: User) -> tuple[list[Line], list[int]]:
         if version == 1:
             turnarounds.append(line.minutes(signed_at))
     return list(lines.values()), turnarounds
+
+
+def signed_of_week(user: User) -> list[int]:
+    """Return how many cases were signed on each of the last seven days, today last."""
+    today = timezone.localdate()
+    days = [today - timedelta(days=back) for back in range(WEEK - 1, -1, -1)]
+    midnight = timezone.make_aware(datetime.combine(days[0], datetime.min.time()))
+    reports = Report.objects.visible_to(user).filter(state=Report.State.SIGNED, signed_at__gte=midnight)
+    by_day = reports.order_by().values_list(TruncDate("signed_at")).annotate(Count("case", distinct=True))
+    counts = dict(by_day)
+    return [counts.get(day, 0) for day in days]
 
 
 def narrowed(lines: list[Line], filters: Filters, user: User) -> list[Line]:

@@ -22,7 +22,7 @@ from leukoweb.review.models import Assignment
 from leukoweb.review.services import count_case
 from leukoweb.review.urgency import faces_of
 from leukoweb.review.views.worklist_rows import duration, rows_of
-from leukoweb.review.worklist import MOST, OPEN, TABS, Filters, lines_for, narrowed
+from leukoweb.review.worklist import MOST, OPEN, TABS, Filters, lines_for, narrowed, signed_of_week
 
 SEARCH = "worklist_search"
 MOST_FACES = 12
@@ -59,6 +59,7 @@ def _shown(request: HttpRequest) -> dict[str, Any]:
     lines = lines_for(user)
     fitting = narrowed(lines.of_tab(tab, user), filters, user)
     counts = lines.counts(user)
+    week = signed_of_week(user)
     return {
         "rows": rows_of(fitting[:MOST], lines, user),
         "is_more": len(fitting) > MOST,
@@ -75,6 +76,8 @@ def _shown(request: HttpRequest) -> dict[str, Any]:
         "waiting": lines.waiting,
         "oldest_stat": lines.oldest_stat,
         "signed_today": len(lines.signed),
+        "week": week,
+        "week_line": " ".join(f"{14 * day},{18 - 16 * count / max(1, *week):.1f}" for day, count in enumerate(week)),
         "turnaround": None if lines.turnaround is None else duration(lines.turnaround),
     }
 
