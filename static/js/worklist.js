@@ -10,6 +10,7 @@ import { preview } from "./worklist_preview.js";
 const SAID_FOR_MS = 8000;
 
 let chosen = ""; // the id of the chosen row
+const marked = new Set(); // the ids of the rows that the next assignment takes together
 let place = 0; // where it is, for when it leaves the list
 let silence = 0;
 
@@ -46,8 +47,14 @@ function move(step) {
   choose(all[from < 0 ? 0 : Math.max(0, Math.min(all.length - 1, from + step))]);
 }
 
+function showMarked() {
+  for (const id of marked) if (!document.getElementById(id)) marked.delete(id);
+  for (const row of rows()) row.classList.toggle("is-marked", marked.has(row.id));
+}
+
 /** After an exchange: the chosen row is marked again; where it left the list, the one in its place is. */
 function keepChosen() {
+  showMarked();
   if (!chosen) return;
   const row = chosenRow();
   if (row) return mark(row, true);
@@ -81,12 +88,20 @@ const refresh = keepLive((keys) => {
  * @param {string} url
  * @param {string} [reader] the key of who gets the case, "" for nobody; left out: this reader, or back to nobody
  */
-async function assign(url, reader) {
+async function post(url, reader) {
   const body = new URLSearchParams(reader === undefined ? {} : { reader });
   const headers = { "X-CSRFToken": csrfToken(), Accept: "application/json" };
   const answer = await fetch(url, { method: "POST", headers, body }).catch(() => null);
-  const said = await answer?.json().catch(() => null);
-  if (!answer?.ok) return tell(said?.detail ?? "The server did not answer. Nothing was changed.");
+  return { isDone: Boolean(answer?.ok), said: await answer?.json().catch(() => null) };
+}
+
+/**
+ * @param {string} url
+ * @param {string} [reader] as in post
+ */
+async function assign(url, reader) {
+  const { isDone, said } = await post(url, reader);
+  if (!isDone) return tell(said?.detail ?? "The server did not answer. Nothing was changed.");
   tell(said.sentence, reader === undefined ? () => assign(url, String(said.had ?? "")) : null);
   return refresh();
 }
@@ -97,7 +112,34 @@ function sign() {
   else tell(chosen ? "This case is not ready to sign." : "Choose a case first: J or K.");
 }
 
+async function assignMarked() {
+  const all = [...marked].map((id) => document.getElementById(id)?.querySelector("[data-assign]"));
+  const before = /** @type {[string, string][]} */ ([]);
+  for (const button of all) {
+    const url = button instanceof HTMLElement ? button.dataset.assign ?? "" : "";
+    const { isDone, said } = url ? await post(url, byId("worklist").dataset.me) : { isDone: false, said: null };
+    if (isDone) before.push([url, String(said.had ?? "")]);
+  }
+  marked.clear();
+  const sentence = `${before.length} of ${all.length} marked cases are assigned to you.`;
+  tell(sentence, before.length ? async () => {
+    for (const [url, had] of before) await post(url, had);
+    tell("Undone");
+    await refresh();
+  } : null);
+  return refresh();
+}
+
+function markChosen() {
+  const row = chosenRow();
+  if (!row?.querySelector("[data-assign]")) return tell("Choose an open case first: J or K.");
+  if (!marked.delete(row.id)) marked.add(row.id);
+  showMarked();
+  tell(marked.size ? `Marked: ${marked.size}. A assigns them to you.` : "No case is marked.");
+}
+
 function assignChosen() {
+  if (marked.size) return assignMarked();
   const button = chosenRow()?.querySelector("[data-assign]");
   if (button instanceof HTMLElement) assign(button.dataset.assign ?? "");
   else tell("Choose an open case first: J or K.");
@@ -116,6 +158,7 @@ const KEYS = /** @type {Record<string, import("./keyboard.js").Action>} */ ({
   k: { run: () => move(-1), repeats: true },
   s: unlessScanned(sign),
   a: unlessScanned(assignChosen),
+  x: unlessScanned(markChosen),
   Enter: { run: () => /** @type {HTMLElement | null} */ (chosenRow()?.querySelector("[data-act]") ?? null)?.click() },
   "/": { run: () => byId("search").focus() },
   "?": { run: () => byId("keys").showModal() },

@@ -75,6 +75,24 @@ def test_keys_move_over_the_rows_and_act_on_the_chosen_one(page, cases, patholog
     expect(page).to_have_url(re.compile(rf"/cases/{stat}/sign/$"))
 
 
+def test_marked_cases_are_assigned_together_and_taken_back_together(page, cases, pathologist, technologist, press):
+    blast, stat, plain = (case.pk for case in cases)
+    Assignment.objects.create(case_id=plain, reader=technologist)
+    press("j", "x")
+    expect(page.locator("#told")).to_have_text("Marked: 1. A assigns them to you.")
+    press("j", "x")
+    expect(page.locator(".wl-row.is-marked")).to_have_count(2)
+    press("x", "j", "x")
+    expect(page.locator("#told")).to_have_text("Marked: 2. A assigns them to you.")
+    press("a")
+    expect(page.locator("#told")).to_have_text("2 of 2 marked cases are assigned to you.")
+    assert set(Assignment.objects.values_list("case", "reader")) == {(blast, pathologist.pk), (plain, pathologist.pk)}
+    expect(page.locator(".wl-row.is-marked")).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#told")).to_have_text("Undone")
+    assert list(Assignment.objects.values_list("case", "reader")) == [(plain, technologist.pk)]
+
+
 def test_enter_opens_the_next_step(page, cases, press):
     press("j", "Enter")
     expect(page).to_have_url(re.compile(rf"/cases/{cases[0].pk}/review/$"))
