@@ -20,13 +20,15 @@ function draft() {
 
 let saved = draft().toString();
 let isRefused = false;
+let isSigning = false;
+let isSent = false; // the form itself is on its way, with the whole draft in it
 let timer = 0;
 /** @type {Promise<void>} */
 let saving = Promise.resolve();
 
 async function send() {
   const body = draft();
-  if (body.toString() === saved) return;
+  if (isSent || body.toString() === saved) return;
   state.textContent = "Saving…";
   const answer = await fetch(form.action, { method: "POST", headers: { Accept: "application/json" }, body, keepalive: true }).catch(() => null);
   const isJson = answer?.headers.get("Content-Type")?.includes("json");
@@ -62,6 +64,22 @@ form.addEventListener("change", (event) => {
 comment.addEventListener("blur", save);
 addEventListener("pagehide", save);
 document.addEventListener("visibilitychange", () => document.hidden && save());
+
+// A save that is under way ends before the form is sent: after the signature the draft is closed.
+form.addEventListener("submit", (event) => {
+  clearTimeout(timer);
+  if (isSent) return;
+  event.preventDefault();
+  if (isSigning) return;
+  isSigning = true;
+  saving.finally(() => {
+    isSent = true;
+    form.requestSubmit(event.submitter);
+  });
+});
+addEventListener("pageshow", () => {
+  isSigning = isSent = false;
+});
 
 // Acknowledging a flag or returning the case loads the page anew: the draft is stored before.
 document.addEventListener("submit", async (event) => {

@@ -117,6 +117,36 @@ def test_a_typed_comment_is_saved_by_itself_and_outlives_everything_but_the_read
     expect(page.locator("#comment")).to_have_value("Blasts. Two lines")
 
 
+def test_a_save_that_is_under_way_ends_before_the_report_is_signed(browse_as, case, pathologist):
+    """It came after the signature and was refused, as a signed report has no draft."""
+    page = browse_as(pathologist, reverse("case_sign", args=[case.pk]))
+    acknowledge = page.get_by_role("button", name="Acknowledge")
+    for left in reversed(range(acknowledge.count())):
+        acknowledge.first.click()
+        expect(acknowledge).to_have_count(left)
+    if page.locator("[name=lya_meaning]").count():
+        page.locator("[name=lya_meaning]").first.check()
+    page.locator("#username").fill(pathologist.username)
+    page.locator("#password").fill(PASSWORD)
+    answers = []
+    page.on("response", lambda answer: answer.request.method == "POST" and answers.append(answer))
+    page.locator("#comment").evaluate(
+        """comment => {
+            comment.value = "Written in haste.";
+            comment.dispatchEvent(new Event("blur"));
+            document.getElementById("sign").click();
+            document.getElementById("sign").click();
+        }"""
+    )
+    expect(page).to_have_url(re.compile(r"/reports/\d+/$"))
+    expect(page.get_by_text("Written in haste.")).to_be_visible()
+    acts = [
+        re.search(r"(?:^|&|name=\"act\"\s+)(?:act=)?(autosave|sign)", answer.request.post_data)[1] for answer in answers
+    ]
+    assert acts.index("sign") == len(acts) - 1 > 0, acts  # once, and after every save
+    assert all(answer.status < 400 for answer in answers)
+
+
 def test_a_comment_typed_before_an_idle_sign_out_is_there_after_it(browse_as, case, pathologist, settings):
     """S7: the words are saved before the session ends, and signing in again leads back to them."""
     settings.IDLE_LIMIT_S = 6
