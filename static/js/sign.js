@@ -18,6 +18,7 @@ function draft() {
   return new URLSearchParams(/** @type {any} */ (fields));
 }
 
+comment.setSelectionRange(comment.value.length, comment.value.length);
 let saved = draft().toString();
 let isRefused = false;
 let isSigning = false;

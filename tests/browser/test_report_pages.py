@@ -108,9 +108,12 @@ def test_a_typed_comment_is_saved_by_itself_and_outlives_everything_but_the_read
     expect(page.locator("#draft-state")).to_have_text(re.compile(r"Saved \d\d:\d\d"))
     assert Report.objects.get().comment == "Blasts."
     page.locator("#comment").press_sequentially(" Two")  # and at once, before it is saved
-    page.get_by_role("button", name="Acknowledge").first.click()
+    acknowledge = page.get_by_role("button", name="Acknowledge")
+    left = acknowledge.count() - 1
+    acknowledge.first.click()
+    expect(acknowledge).to_have_count(left)
     expect(page.locator("#comment")).to_have_value("Blasts. Two")
-    page.locator("#comment").press_sequentially(" lines")
+    page.locator("#comment").press_sequentially(" lines")  # the cursor is where the words ended
     page.locator(f'a[href="{reverse("case_detail", args=[case.pk])}"]').first.click()
     expect(page).to_have_url(re.compile(reverse("case_detail", args=[case.pk]) + "$"))
     page.goto(page.url + "sign/")
