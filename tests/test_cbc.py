@@ -139,7 +139,7 @@ def test_the_report_holds_the_blood_count_under_its_seal_and_a_newer_one_asks_fo
     page = client.get(reverse("report_detail", args=[report.pk])).content.decode()
     assert "over the range of the analyser" in page
     assert "Blasts?" in page
-    assert "newer blood count" not in page
+    assert "newer CBC" not in page
     store_blood_count(case, replace(RUN, values=(value_of("WBC", "70", "10*3/uL"),)), by=technologist)
     case.refresh_from_db()
     assert float(case.wbc) == 7.2

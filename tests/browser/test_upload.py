@@ -150,7 +150,7 @@ def test_a_known_mrn_fills_the_form_of_a_new_case(browse_as, technologist, make_
     page = browse_as(technologist, "/cases/new/")
     page.get_by_label("Medical record number").fill("M-77")
     page.keyboard.press("Tab")
-    page.get_by_text("This MRN is known here").wait_for()
+    page.get_by_text("MRN already on file").wait_for()
     assert page.locator("[name=name]").input_value() == "Edelgard Wintermute"
     page.get_by_label("Accession number").fill("H26-1")
     page.get_by_role("button", name="Register the case").click()
