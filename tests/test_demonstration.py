@@ -23,6 +23,8 @@ from leukoweb.review.reports.seal import problems_of
 from leukoweb.review.services import count_case
 from tests.services import ROOT
 
+pytestmark = pytest.mark.slow  # most of them read a whole case
+
 PASSWORD = "first-visit-9-lamp"
 ROLES = ("technologist", "pathologist", "admin")
 FILES = sorted(demo.PICTURES.rglob("*.jpg"))
