@@ -73,10 +73,13 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   if (isSigning) return;
   isSigning = true;
-  saving.finally(() => {
-    isSent = true;
-    form.requestSubmit(event.submitter);
-  });
+  // In a task of its own: while this event is under way the browser ignores a further request to submit.
+  saving.finally(() =>
+    setTimeout(() => {
+      isSent = true;
+      form.requestSubmit(event.submitter);
+    }),
+  );
 });
 addEventListener("pageshow", () => {
   isSigning = isSent = false;

@@ -133,14 +133,8 @@ def test_a_save_that_is_under_way_ends_before_the_report_is_signed(browse_as, ca
     page.locator("#password").fill(PASSWORD)
     answers = []
     page.on("response", lambda answer: answer.request.method == "POST" and answers.append(answer))
-    page.locator("#comment").evaluate(
-        """comment => {
-            comment.value = "Written in haste.";
-            comment.dispatchEvent(new Event("blur"));
-            document.getElementById("sign").click();
-            document.getElementById("sign").click();
-        }"""
-    )
+    page.locator("#comment").fill("Written in haste.")
+    page.get_by_role("button", name="Sign version 1").dblclick()
     expect(page).to_have_url(re.compile(r"/reports/\d+/$"))
     expect(page.get_by_text("Written in haste.")).to_be_visible()
     acts = [
