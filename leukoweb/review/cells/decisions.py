@@ -103,7 +103,7 @@ def relabel_cells(
         _refuse_collision(labelled, seen)
         if any(not (to or cell.code) for cell in labelled):
             raise Refused("A cell without a label cannot be confirmed. Give it a type.")
-        _refuse_unseen(labelled, to, evidence_of(case))
+        _refuse_unseen(labelled, to, case)
         step = step or uuid.uuid4()
         decisions = [
             Decision(cell=cell, from_code=cell.code, to_code=to or cell.code, reason=reason, decided_by=by, step=step)
@@ -236,11 +236,14 @@ def _refuse_collision(labelled: Iterable[Cell], seen: Mapping[int, int | None] |
         raise Collision(changed)
 
 
-def _refuse_unseen(labelled: Sequence[Cell], to: str | None, evidence: Evidence) -> None:
+def _refuse_unseen(labelled: Sequence[Cell], to: str | None, case: Case) -> None:
     """Refuse to label more cells at once than a page holds, and to confirm together what is looked at alone (S10).
 
     A label is a look: cells that are given another type count as verified, so they come in pages too.
     """
+    if len(labelled) < 2:
+        return
+    evidence = evidence_of(case)
     changed = [cell for cell in labelled if to not in (None, cell.code)]
     most = max(CLOSE_PAGE, min((together(cell, evidence) for cell in changed), default=PAGE))
     if len(changed) > most:
