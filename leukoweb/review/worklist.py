@@ -5,11 +5,11 @@ One query reads what counts and orders all open cases; everything else is asked 
 
 import statistics
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from django.db.models import Case as FirstOf
-from django.db.models import Count, F, OuterRef, Subquery, When
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -158,8 +158,7 @@ def lines_for(user: User) -> Lines:
 
 def _signed_today(user: User) -> tuple[list[Line], list[int]]:
     """Return the cases of which a report was signed today, the last first, and the minutes of first signatures."""
-    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    reports = Report.objects.visible_to(user).filter(state=Report.State.SIGNED, signed_at__gte=midnight)
+    reports = _signed_since(timezone.localdate(), user)
     columns = ("case", "case__priority", "case__received_at", "case__flag_level", "signed_at", "pk", "version")
     lines: dict[int, Line] = {}
     turnarounds = []
@@ -178,11 +177,15 @@ def signed_of_week(user: User) -> list[int]:
     """Return how many cases were signed on each of the last seven days, today last."""
     today = timezone.localdate()
     days = [today - timedelta(days=back) for back in range(WEEK - 1, -1, -1)]
-    midnight = timezone.make_aware(datetime.combine(days[0], datetime.min.time()))
-    reports = Report.objects.visible_to(user).filter(state=Report.State.SIGNED, signed_at__gte=midnight)
-    by_day = reports.order_by().values_list(TruncDate("signed_at")).annotate(Count("case", distinct=True))
-    counts = dict(by_day)
+    reports = _signed_since(days[0], user).order_by()
+    counts = dict(reports.values_list(TruncDate("signed_at")).annotate(Count("case", distinct=True)))
     return [counts.get(day, 0) for day in days]
+
+
+def _signed_since(day: date, user: User) -> QuerySet[Report]:
+    """Return the reports that were signed on a day of the laboratory's calendar or later."""
+    midnight = timezone.make_aware(datetime.combine(day, datetime.min.time()))
+    return Report.objects.visible_to(user).filter(state=Report.State.SIGNED, signed_at__gte=midnight)
 
 
 def narrowed(lines: list[Line], filters: Filters, user: User) -> list[Line]:
