@@ -1,13 +1,16 @@
 """FHIR R4: what is read, found and ordered, in whose name, and that every refusal is an OperationOutcome.
 
-The oracle is `fhirclient` (SMART Health IT): its models of R4 refuse unknown names, wrong types and missing elements.
-The value sets whose binding is required are listed here as https://hl7.org/fhir/R4 has them.
+Two oracles read every answer: the JSON schema of R4 with its required value sets (`fhir_schema`), and `fhirclient`
+(SMART Health IT), whose models refuse missing elements too.
 """
 
 import json
+from collections import Counter
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from fhirclient.models import (
     bundle,
     capabilitystatement,
@@ -23,10 +26,12 @@ from fhirclient.models import patient as patients
 from leukoweb.api.services import give_token
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.services import reject_case
+from leukoweb.review.models import Report
 from leukoweb.review.reports.signing import amend_report
 from leukoweb.review.reports.withdrawing import withdraw_report
 from tests.conftest import PASSWORD
-from tests.test_reports import post_signature, reviewed, signed  # noqa: F401 (fixtures)
+from tests.fhir_schema import problems_of
+from tests.test_reports import WBC, acknowledge, look_at, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
 MODELS = {
     "Bundle": bundle.Bundle, "CapabilityStatement": capabilitystatement.CapabilityStatement,
@@ -35,14 +40,6 @@ MODELS = {
     "Patient": patients.Patient, "ServiceRequest": servicerequest.ServiceRequest, "Specimen": specimen.Specimen,
 }  # fmt: skip
 FORM = "application/x-www-form-urlencoded"
-REQUIRED = {
-    "DiagnosticReport": {"registered", "partial", "preliminary", "final", "amended", "corrected", "appended",
-                         "cancelled", "entered-in-error", "unknown"},
-    "Observation": {"registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error",
-                    "unknown"},
-    "ServiceRequest": {"draft", "active", "on-hold", "revoked", "completed", "entered-in-error", "unknown"},
-    "Specimen": {"available", "unavailable", "unsatisfactory", "entered-in-error"},
-}  # fmt: skip
 
 
 def valid(answer, status=200):
@@ -51,9 +48,7 @@ def valid(answer, status=200):
     assert answer["Content-Type"].startswith("application/fhir+json")
     resource = json.loads(answer.content)
     MODELS[resource["resourceType"]](resource, strict=True)
-    for one in [resource, *(entry["resource"] for entry in resource.get("entry", []))]:
-        if one["resourceType"] in REQUIRED:
-            assert one["status"] in REQUIRED[one["resourceType"]]
+    assert problems_of(resource) == []
     return resource
 
 
@@ -122,6 +117,80 @@ def test_the_status_follows_the_case(read, client, signed, pathologist, technolo
     reject_case(other, by=technologist, reason="clotted")
     rejected = valid(read(f"DiagnosticReport/{other.pk}"))
     assert (rejected["status"], "result" in rejected) == ("cancelled", False)
+
+
+def everything(read, case):
+    """Read every resource of a case, each by its own address; return them by kind and id."""
+    kinds = ("ServiceRequest", "Specimen", "DiagnosticReport")
+    found = [valid(read(f"{kind}/{case.pk}")) for kind in kinds]
+    report = found[-1]
+    addresses = [report["subject"], *report.get("result", []), *(one["link"] for one in report.get("media", []))]
+    found += [valid(read(one["reference"])) for one in addresses]
+    panels = [one for one in found if one["resourceType"] == "Observation"]
+    found += [valid(read(member["reference"])) for panel in panels for member in panel["hasMember"]]
+    for kind in (*kinds, "Patient"):
+        found.append(valid(read(kind)))
+    return found
+
+
+def test_every_resource_of_every_state_is_valid(
+    read, client, make_case, make_slide, draw_pixels, technologist, pathologist
+):
+    """Both oracles read all that is given out: ordered, read, signed, amended, withdrawn, rejected; with pictures."""
+    ordered, rejected = make_case("A-3"), make_case("A-4", wbc=None)
+    reject_case(rejected, by=technologist, reason="clotted")
+    case = make_case("A-1", **WBC, wbc_at=timezone.now(), requester="Jones", collector="Ash",
+                     collected_at=timezone.now() - timedelta(hours=1), clinical_note="Blasts?")  # fmt: skip
+    draw_pixels(make_slide(case, {"MYO": 3, "NGS": 60, "LYT": 30, "EBO": 8, "KSC": 2}))
+    for one in (ordered, rejected, case):
+        everything(read, one)
+    look_at(case, technologist)
+    client.force_login(pathologist)
+    acknowledge(client, case)
+    post_signature(client, case)
+    report = Report.objects.get(case=case, state="signed")
+    kinds = Counter(one["resourceType"] for one in everything(read, case))
+    assert kinds["Media"] == len(report.content["pictures"]) > 0
+    amend_report(report, by=pathologist, reason="One band was a metamyelocyte.")
+    post_signature(client, case)
+    assert {one["status"] for one in everything(read, case) if one["resourceType"] == "Observation"} == {"corrected"}
+    newest = case.reports.order_by("-version").first()
+    withdraw_report(newest, by=pathologist, password=PASSWORD, reason="The tubes were mixed up.")
+    assert "Observation" in {one["resourceType"] for one in everything(read, case)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": "signed"},
+        {"status": None},
+        {"code": "24318-8"},
+        {"effectiveDateTime": "yesterday"},
+        {"subject": {"reference": 7}},
+        {"sealed": True},
+        {"media": []},
+    ],
+)
+def test_the_oracle_finds_what_is_wrong_also_within_a_bundle(read, signed, changes):  # noqa: F811
+    """A gate that lets everything pass proves nothing."""
+    report, _ = signed
+    found = valid(read(f"DiagnosticReport/{report.case.pk}"))
+    bundle_with = {"resourceType": "Bundle", "type": "collection"}
+    assert problems_of({**bundle_with, "entry": [{"resource": found}]}) == []
+    assert problems_of({**bundle_with, "entry": [{"resource": found | changes}]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("ServiceRequest", {"status": "signed"}),
+        ("ServiceRequest", {"priority": "STAT"}),
+        ("Specimen", {"status": "ok"}),
+    ],
+)
+def test_the_oracle_holds_required_value_sets(read, make_case, kind, changes):
+    found = valid(read(f"{kind}/{make_case().pk}"))
+    assert problems_of(found | changes)
 
 
 def test_nothing_of_an_unsigned_case_is_given_out(read, reviewed):  # noqa: F811
