@@ -9,6 +9,7 @@ import pytest
 from leukoweb.cases.models import CbcResult
 from leukoweb.delivery import astm_link
 from leukoweb.delivery.astm_link import ACK, ENQ, EOT, ETB, ETX, NAK, STX, checksum, frames, is_whole, opened, send
+from leukoweb.delivery.mllp import NotDelivered
 from leukoweb.delivery.models import Message
 from tests import services
 from tests.test_counts_in import ASTM, astm, make_interface  # noqa: F401 (fixture)
@@ -128,6 +129,96 @@ def test_noise_is_answered_with_nothing_worse_than_a_refusal(noise):
     answered, taken = answers_to(noise + ENQ + noise + b"".join(FRAMES) + EOT)
     assert set(answered) <= set(ACK + NAK)
     assert taken in ([TEXT], [])
+
+
+QUICK = astm_link.Timers(frame_s=0.2, answer_s=0.3, busy_s=0.05, contention_s=0.05)
+
+
+def test_the_timers_are_those_of_the_standard():
+    assert (astm_link.STANDARD.frame_s, astm_link.STANDARD.answer_s, astm_link.STANDARD.busy_s) == (30, 15, 10)
+
+
+@pytest.mark.parametrize("begun", [ENQ, ENQ + FRAMES[0], ENQ + FRAMES[0] + FRAMES[1][:9]])
+def test_an_analyser_that_falls_silent_within_a_session_loses_it_and_may_begin_again(begun):
+    """What came before the silence is no message; the next session is whole."""
+    taken, pipe = [], Pipe()
+
+    async def take(text):
+        taken.append(text)
+        return True
+
+    async def run():
+        reader = asyncio.StreamReader()
+        conversation = asyncio.ensure_future(astm_link.converse(reader, pipe, take, idle_s=5, timers=QUICK))
+        reader.feed_data(begun)
+        await asyncio.sleep(4 * QUICK.frame_s)
+        reader.feed_data(ENQ + b"".join(FRAMES) + EOT)
+        reader.feed_eof()
+        with pytest.raises(asyncio.IncompleteReadError):
+            await conversation
+
+    in_a_loop(run())
+    assert taken == [TEXT]
+    assert pipe.sent.endswith(ACK * (len(FRAMES) + 1))
+
+
+def send_to(*answers):
+    """Send a message to a receiver that answers so, then always ACK; return what came and how long it took."""
+    got, given = [], iter(answers)
+
+    ended = asyncio.Event()
+
+    async def answer(reader, writer):
+        while sign := await reader.read(1):
+            got.append(sign if sign in ENQ + EOT else sign + await reader.readuntil(b"\n"))
+            if sign != EOT:
+                writer.write(next(given, ACK))
+        writer.close()
+        ended.set()
+
+    async def run():
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        begun = asyncio.get_running_loop().time()
+        try:
+            await send("127.0.0.1", server.sockets[0].getsockname()[1], TEXT, timers=QUICK)
+        finally:
+            await ended.wait()
+            server.close()
+        return asyncio.get_running_loop().time() - begun
+
+    try:
+        return got, in_a_loop(run())
+    except NotDelivered as reason:
+        return got, str(reason)
+
+
+def test_a_frame_that_was_refused_is_sent_again_at_once():
+    got, _ = send_to(ACK, NAK, NAK)
+    assert got == [ENQ, FRAMES[0], FRAMES[0], *FRAMES, EOT]
+
+
+def test_a_busy_receiver_is_asked_again_after_a_while():
+    got, took = send_to(NAK, NAK)
+    assert got == [ENQ, ENQ, ENQ, *FRAMES, EOT]
+    assert took >= 2 * QUICK.busy_s
+
+
+def test_when_both_sides_begin_the_analyser_has_priority_and_begins_again():
+    got, took = send_to(ENQ)
+    assert got == [ENQ, ENQ, *FRAMES, EOT]
+    assert took >= QUICK.contention_s
+
+
+def test_a_receiver_answers_the_second_enq_of_a_contention():
+    answered, taken = answers_to(ENQ + ENQ + b"".join(FRAMES) + EOT)
+    assert (answered, taken) == (ACK * (len(FRAMES) + 2), [TEXT])
+
+
+def test_a_receiver_that_refuses_six_times_or_is_silent_ends_the_delivery_in_a_sentence():
+    got, said = send_to(ACK, *[NAK] * 6)
+    assert (got, said) == ([ENQ, *[FRAMES[0]] * 6], "The receiver refused a frame 6 times.")
+    got, said = send_to(ACK, b"")
+    assert (got[:2], said) == ([ENQ, FRAMES[0]], "No answer within 0.3 s.")
 
 
 @pytest.fixture

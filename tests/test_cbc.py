@@ -26,13 +26,16 @@ from tests.test_reports import post_signature, reviewed, signed  # noqa: F401 (f
         ("RBC", "4.92", "10^6/uL", "10*6/uL", 4.92),
         ("RBC", "4.92", "10*12/L", "10*12/L", 4.92),
         ("HGB", "14,2", "g/dL", "g/dL", 142.0),
+        ("HGB", "8.7", "mmol/L", "mmol/L", 140.187),
+        ("MCHC", "20.5", "mmol/l", "mmol/L", 330.325),
+        ("MCH", "1.85", "fmol", "fmol", 29.81),
         ("HCT", "0.42", "L/L", "L/L", 42.0),
         ("NRBC", "3", "/100 WBC", "/100{WBCs}", 3.0),
     ],
 )
 def test_values_keep_their_unit_and_are_comparable_in_one(key, sent, unit, kept, amount):
     found = value_of(key, sent, unit)
-    assert (found.unit, found.amount) == (kept, pytest.approx(amount))
+    assert (found.unit, found.amount) == (kept, pytest.approx(amount, rel=1e-4))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_marks_beside_a_number_are_kept(sent, value, note):
     ("key", "sent", "unit", "words"),
     [
         ("WBC", "6.2", "", "unit is missing"),
-        ("HGB", "14", "mmol/L", "no unit of it; use one of g/L, g/dL"),
+        ("HGB", "14", "mg/L", "no unit of it; use one of g/L, g/dL, mmol/L"),
         ("WBC", "6200", "10*9/L", "more than blood can hold"),
         ("WBC", "seven", "10*9/L", "no value of an analyser"),
         ("WBC", "NaN", "10*9/L", "no value of an analyser"),

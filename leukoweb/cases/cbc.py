@@ -7,7 +7,14 @@ Notes
 No limit of health stands here, only what cannot be: a share over 100 %, a white cell count that no blood holds
 (wbc.py), and red cell indices that do not follow from their own definition (MCV = HCT / RBC, MCH = HGB / RBC,
 MCHC = HGB / HCT).
-The codes are those that analysers send in the public messages of DIGI-UW/OpenELIS-Global-2 (MPL-2.0).
+The codes are those that analysers send in the public messages of DIGI-UW/OpenELIS-Global-2 and
+openelisglobal-plugins (MPL-2.0); ALIASES are the second names of Sysmex there.
+
+References
+----------
+Haemoglobin in mmol/L: IQTIG, specification 2016, field ANAEMIE (iqtig.org/downloads/spezifikation/2016): "Hb/4 ...
+g/100 ml * 0,6206 = mmol/L"; "widely used" by PMC3934467, table 1. A sender that means the whole molecule (0.155) cannot
+be told from it by its unit; what the report prints is the value as sent.
 """
 
 import math
@@ -21,15 +28,17 @@ from leukoweb.refusals import Refused
 
 INDEX_TOLERANCE = 0.1  # rounding of three printed values stays far below; another specimen's values do not
 NOT_MEASURED, OVER_RANGE = "not measured", "over the range of the analyser"
+# Haemoglobin by amount of substance is that of its monomer (Hb/4): 1 g/dL is 0.6206 mmol/L.
+G_PER_MMOL = 10 / 0.6206
 # What a unit of each kind is in the first one; the first is what values are compared in.
 UNITS: dict[str, dict[str, float]] = {
     "count": GIGA_PER_L,
     "red": {"10*12/L": 1.0, "10*6/uL": 1.0, "/uL": 1e-6},
-    "mass": {"g/L": 1.0, "g/dL": 10.0},
+    "mass": {"g/L": 1.0, "g/dL": 10.0, "mmol/L": G_PER_MMOL},
     "part": {"%": 1.0, "L/L": 100.0},
     "share": {"%": 1.0},
     "volume": {"fL": 1.0},
-    "weight": {"pg": 1.0},
+    "weight": {"pg": 1.0, "fmol": G_PER_MMOL},
     "width": {"%": 1.0},
     "per_100": {"/100{WBCs}": 1.0},
 }
@@ -37,11 +46,11 @@ _SPELLINGS = {
     "red": {"1012/l": "10*12/L", "10e12/l": "10*12/L", "t/l": "10*12/L", "/pl": "10*12/L", "106/ul": "10*6/uL",
             "10e6/ul": "10*6/uL", "m/ul": "10*6/uL", "mio/ul": "10*6/uL", "106/mm3": "10*6/uL", "m/mm3": "10*6/uL",
             "/ul": "/uL"},
-    "mass": {"g/l": "g/L", "g/dl": "g/dL"},
+    "mass": {"g/l": "g/L", "g/dl": "g/dL", "mmol/l": "mmol/L"},
     "part": {"%": "%", "l/l": "L/L"},
     "share": {"%": "%"},
     "volume": {"fl": "fL", "um3": "fL", "u3": "fL"},
-    "weight": {"pg": "pg"},
+    "weight": {"pg": "pg", "fmol": "fmol"},
     "width": {"%": "%"},
     "per_100": {"/100wbc": "/100{WBCs}", "/100wbcs": "/100{WBCs}", "per100wbc": "/100{WBCs}", "%": "/100{WBCs}"},
 }  # fmt: skip
@@ -76,6 +85,11 @@ PARAMETERS = {
         *(Parameter(f"{code}#", f"{name}, absolute", "count") for code, name in _CELLS.items()),
     )
 }
+ALIASES = {
+    f"{name}{sign}": f"{code}{sign}"
+    for name, code in (("NEUT", "NEU"), ("LYMPH", "LYM"), ("MONO", "MON"), ("EO", "EOS"), ("BASO", "BAS"))
+    for sign in "%#"
+} | {"RDW-CV": "RDW"}
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,12 @@ class CbcValue:
     def as_dict(self) -> dict[str, str | float | None]:
         """Return JSON values."""
         return vars(self) | {}
+
+
+def known_code(code: str) -> str:
+    """Return the parameter that a usual code of an analyser means; "" where it means none."""
+    upper = code.strip().upper()
+    return upper if upper in PARAMETERS else ALIASES.get(upper, "")
 
 
 def unit_of(text: str, parameter: Parameter) -> str:

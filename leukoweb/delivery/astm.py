@@ -5,6 +5,11 @@ Notes
 The standard counts R-13 as the time of a result and H-12 as the processing id; the public messages of
 DIGI-UW/OpenELIS-Global-2 put the time into R-10 and a version into H-12. The time is taken from the first of R-13, R-12
 and R-10 that holds one, else from H-14 or H-13; a processing id of T, D or Q is refused, any other text is not read.
+
+Analysers of Sysmex (XP, XS, XN) leave O-3 empty and put rack^position^number^attribute into O-4, padded with blanks, or
+the same into O-3 when they answer an inquiry; the attribute is M, A, B or C. Their R-3 is ^^^^parameter^dilution, a
+suspicion has no value and the call A, and older ones leave the status R-9 to O-26: as in the messages of
+DIGI-UW/openelisglobal-plugins (SysmexXNLAnalyzer).
 """
 
 import re
@@ -18,6 +23,7 @@ from leukoweb.delivery.results_in import Observation, ResultGiven
 
 KINDS = "HPOCRLQMS"
 TEST_MESSAGES = {"T", "D", "Q"}
+ATTRIBUTES = {"M", "A", "B", "C"}  # how the number was read: by hand, counted on, barcode, host
 
 
 @dataclass(frozen=True)
@@ -118,11 +124,11 @@ def read_astm_results(raw: bytes, *, charset: str, zone: ZoneInfo) -> list[Resul
 def _result(
     header: Record, patient: Record | None, order: Record, below: Sequence[Record], zone: ZoneInfo
 ) -> ResultGiven:
-    number = order.get(3)
+    number = _number_of(order)
     if not number:
         raise MessageRefused("The order record names no specimen.", code="101", location="O-3")
     results = [record for record in below if record.kind == "R"]
-    observations = tuple(_observation(record) for record in results)
+    observations = tuple(_observation(record, order.get(26).upper()) for record in results)
     times = [record.get(place) for record in results for place in (13, 12, 10)] + [header.get(14), header.get(13)]
     born = _time(patient.get(8), zone) if patient else None
     return ResultGiven(
@@ -136,12 +142,22 @@ def _result(
     )
 
 
-def _observation(record: Record) -> Observation:
-    code = record.get(3, 4) or record.get(3)
+def _number_of(order: Record) -> str:
+    """The number of the specimen: a rack's number, which may come before it, is another specimen's."""
+    for field in (3, 4):
+        if order.get(field, 4) in ATTRIBUTES and (number := order.get(field, 3)):
+            return number
+    return order.get(3) or order.get(4)
+
+
+def _observation(record: Record, status: str) -> Observation:
+    code, name = record.get(3, 4) or record.get(3), record.get(3, 5)
+    if not code:  # the manufacturer's own code comes fifth, before its dilution
+        code, name = name, ""
     if not code:
         raise MessageRefused("A result has no code.", code="101", location="R-3")
     return Observation(
-        code, record.get(3, 5), record.get(4), record.whole(5), record.get(6), record.get(7), record.get(9).upper(),
+        code, name, record.get(4), record.whole(5), record.get(6), record.get(7), record.get(9).upper() or status,
         ("R-4", "R-5"),
     )  # fmt: skip
 

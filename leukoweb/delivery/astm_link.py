@@ -7,13 +7,15 @@ Notes
 Frames are numbered 1 to 7, 0, 1 ...; a frame ends with ETB where its text goes on in the next one, else with ETX. The
 checksum is the sum of the bytes after STX up to and with ETB or ETX, modulo 256, in two hexadecimal digits. A receiver
 waits 30 s for the next frame; a sender waits 15 s for an answer, 10 s after a NAK to ENQ, and gives a frame up after
-six attempts.
+six attempts. Where both sides send ENQ the analyser has priority: it waits 1 s and sends ENQ again, the other side
+answers it (Host Interface Manual of the cobas e 411, page 22: easymanua.ls/roche/cobas-e-411).
 """
 
 import asyncio
 import logging
 from asyncio import IncompleteReadError, LimitOverrunError, StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 
 from leukoweb.delivery.hl7 import MAX_BYTES
 from leukoweb.delivery.mllp import NotDelivered
@@ -21,10 +23,23 @@ from leukoweb.delivery.mllp import NotDelivered
 log = logging.getLogger(__name__)
 STX, ETX, EOT, ENQ, ACK, NAK, ETB = b"\x02", b"\x03", b"\x04", b"\x05", b"\x06", b"\x15", b"\x17"
 CR, LF = b"\r", b"\n"
-FRAME_LIMIT_S, ANSWER_LIMIT_S, BUSY_WAIT_S, ATTEMPTS = 30.0, 15.0, 10.0, 6
+ATTEMPTS = 6
 TEXT_BYTES = 240  # of one frame
 MOST_FRAME_BYTES = 64_000
 Take = Callable[[bytes], Awaitable[bool]]
+
+
+@dataclass(frozen=True)
+class Timers:
+    """How long each side waits, in seconds, as the standard has it."""
+
+    frame_s: float = 30.0  # a receiver, for the next frame
+    answer_s: float = 15.0  # a sender, for an answer
+    busy_s: float = 10.0  # a sender, after NAK to its ENQ
+    contention_s: float = 1.0  # an analyser that met the ENQ of the other side; it has priority
+
+
+STANDARD = Timers()
 
 
 def checksum(framed: bytes) -> bytes:
@@ -49,7 +64,7 @@ def opened(frame: bytes) -> tuple[int, bytes, bool] | None:
     """Return number, text and "ends its record" of the bytes between STX and LF; None where they are wrong."""
     if len(frame) < 6 or frame[-2:] != CR + LF or frame[-5:-4] not in (ETX, ETB) or not frame[:1].isdigit():
         return None
-    if checksum(frame[:-4]) != frame[-4:-2].upper():
+    if b"\x00" in frame or checksum(frame[:-4]) != frame[-4:-2].upper():  # a NUL more or less has the same sum
         return None
     return int(frame[:1]), frame[1:-5], frame[-5:-4] == ETX
 
@@ -60,7 +75,9 @@ def is_whole(text: bytes) -> bool:
     return last[:1] == b"L" and not last[1:2].isalnum()
 
 
-async def converse(reader: StreamReader, writer: StreamWriter, take: Take, *, idle_s: float) -> None:
+async def converse(
+    reader: StreamReader, writer: StreamWriter, take: Take, *, idle_s: float, timers: Timers = STANDARD
+) -> None:
     """Receive messages until the peer goes away; `take` says whether a message is stored.
 
     Raises
@@ -71,15 +88,15 @@ async def converse(reader: StreamReader, writer: StreamWriter, take: Take, *, id
     while True:
         if await asyncio.wait_for(reader.readexactly(1), idle_s) == ENQ:
             await _answer(writer, ACK)
-            await _receive(reader, writer, take)
+            await _receive(reader, writer, take, timers)
 
 
-async def _receive(reader: StreamReader, writer: StreamWriter, take: Take) -> None:
+async def _receive(reader: StreamReader, writer: StreamWriter, take: Take, timers: Timers) -> None:
     """Receive the frames of one session, from ENQ to EOT; what was cut before its terminator is handed over at EOT."""
     last, text = 0, b""
     while True:
         try:
-            sign = await asyncio.wait_for(reader.readexactly(1), FRAME_LIMIT_S)
+            sign = await asyncio.wait_for(reader.readexactly(1), timers.frame_s)
         except TimeoutError:
             log.warning("an analyser was silent within a session: %s bytes are dropped", len(text))
             return
@@ -92,7 +109,7 @@ async def _receive(reader: StreamReader, writer: StreamWriter, take: Take) -> No
             await _answer(writer, ACK)
         if sign != STX:
             continue
-        frame = opened(await _frame(reader))
+        frame = opened(await _frame(reader, timers))
         if frame is not None and last and frame[0] == last % 8:  # sent again, because our answer was lost
             await _answer(writer, ACK)
             continue
@@ -110,10 +127,10 @@ async def _receive(reader: StreamReader, writer: StreamWriter, take: Take) -> No
         await _answer(writer, ACK)
 
 
-async def _frame(reader: StreamReader) -> bytes:
+async def _frame(reader: StreamReader, timers: Timers) -> bytes:
     """The bytes up to LF; empty where none came in time or the frame is too long."""
     try:
-        return await asyncio.wait_for(reader.readuntil(LF), FRAME_LIMIT_S)
+        return await asyncio.wait_for(reader.readuntil(LF), timers.frame_s)
     except LimitOverrunError as error:
         await reader.readexactly(error.consumed)
     except TimeoutError:
@@ -126,7 +143,7 @@ async def _answer(writer: StreamWriter, sign: bytes) -> None:
     await writer.drain()
 
 
-async def send(host: str, port: int, text: bytes) -> int:
+async def send(host: str, port: int, text: bytes, *, timers: Timers = STANDARD) -> int:
     """Send one message as an analyser does; return how many frames went out.
 
     Raises
@@ -135,15 +152,15 @@ async def send(host: str, port: int, text: bytes) -> int:
         When the receiver is busy, silent, or refuses a frame six times.
     """
     try:
-        async with asyncio.timeout(ANSWER_LIMIT_S):
+        async with asyncio.timeout(timers.answer_s):
             reader, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError):
         raise NotDelivered("The receiver cannot be reached.") from None
     sent = 0
     try:
-        await _put(reader, writer, ENQ, wait_s=BUSY_WAIT_S)
+        await _put(reader, writer, ENQ, timers)
         for frame in frames(text):
-            await _put(reader, writer, frame)
+            await _put(reader, writer, frame, timers)
             sent += 1
         await _answer(writer, EOT)
     except (IncompleteReadError, ConnectionError):
@@ -153,14 +170,15 @@ async def send(host: str, port: int, text: bytes) -> int:
     return sent
 
 
-async def _put(reader: StreamReader, writer: StreamWriter, frame: bytes, *, wait_s: float = 0.0) -> None:
+async def _put(reader: StreamReader, writer: StreamWriter, frame: bytes, timers: Timers) -> None:
     for _ in range(ATTEMPTS):
         await _answer(writer, frame)
         try:
-            sign = await asyncio.wait_for(reader.readexactly(1), ANSWER_LIMIT_S)
+            sign = await asyncio.wait_for(reader.readexactly(1), timers.answer_s)
         except TimeoutError:
-            raise NotDelivered(f"No answer within {ANSWER_LIMIT_S:g} s.") from None
+            raise NotDelivered(f"No answer within {timers.answer_s:g} s.") from None
         if sign == ACK:
             return
-        await asyncio.sleep(wait_s)
+        if frame == ENQ:
+            await asyncio.sleep(timers.contention_s if sign == ENQ else timers.busy_s)
     raise NotDelivered(f"The receiver refused a frame {ATTEMPTS} times.")

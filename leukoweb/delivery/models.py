@@ -7,7 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from leukoweb.accounts.models import Laboratory, User
-from leukoweb.cases.cbc import PARAMETERS
+from leukoweb.cases.cbc import PARAMETERS, known_code
 from leukoweb.cases.models import Case
 from leukoweb.delivery.hl7 import CHARACTER_SETS
 from leukoweb.delivery.results_in import FLAG, IGNORE
@@ -95,7 +95,7 @@ class Interface(models.Model):
         """Return what a code of the sender means; "" where nobody has said it. Known parameters need no mapping."""
         if not self.takes_counts:
             return self.codes.get(code, "")
-        return self.codes.get(code) or (code.upper() if code.upper() in PARAMETERS else "")
+        return self.codes.get(code) or known_code(code)
 
 
 COUNTS = {Interface.Direction.CBC_HL7, Interface.Direction.CBC_ASTM, Interface.Direction.CBC_CSV}

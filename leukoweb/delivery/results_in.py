@@ -2,7 +2,8 @@
 
 References
 ----------
-HL7 table 0085 (observation result status): https://terminology.hl7.org, code system v2-0085.
+HL7 tables 0078 (abnormal flags) and 0085 (observation result status): https://terminology.hl7.org, code systems v2-0078
+and v2-0085.
 """
 
 import csv
@@ -22,6 +23,7 @@ FLAG, IGNORE = "flag", "ignore"
 FINAL, PRELIMINARY = {"F", "C"}, {"P", "R", "S", "I"}
 ABSENT = {"", "0", "F", "N", "NEG", "NEGATIVE", "FALSE", "NO"}
 PRESENT = {"1", "T", "A", "Y", "POS", "POSITIVE", "TRUE", "YES"}
+ABNORMAL = "A"  # table 0078; so Sysmex sends a suspicion that has no value of its own
 PICTURES = {"ED", "RP"}  # histograms and scattergrams: not kept
 POWER = re.compile(r"[x×]?\s*10\^\d")  # written with the component separator: the field as it came is the unit
 COLUMNS = ("specimen", "code", "value", "unit", "range", "flag", "status", "measured_at", "analyser")
@@ -213,9 +215,10 @@ def sort_observations(given: ResultGiven, meaning_of: Callable[[str], str]) -> S
         if not meaning:
             unknown[one.code] = one.name
         elif meaning == FLAG:
-            if one.value.upper() not in ABSENT:
+            is_called = not one.value and one.call.upper() == ABNORMAL
+            if one.value.upper() not in ABSENT or is_called:
                 words = one.name or one.code
-                remarks.append(words if one.value.upper() in PRESENT else f"{words}: {one.value}")
+                remarks.append(words if is_called or one.value.upper() in PRESENT else f"{words}: {one.value}")
         elif meaning in PARAMETERS:
             if meaning in values:
                 raise MessageRefused(f"{meaning} stands twice in one result.", code="102", location=one.place[0])
