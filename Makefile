@@ -5,7 +5,7 @@ DATA ?= data
 JOBS ?= 2
 RUN := .venv/bin/python
 
-.PHONY: run install test test-fast check check-python check-scripts docs lock bench backup restore vendor clean
+.PHONY: run install test test-fast check check-python check-scripts docs messages lock bench backup restore vendor clean
 
 run: .venv/installed
 	@exec $(RUN) -m leukoweb run --port $(PORT) --data "$(DATA)" $(if $(IMAGES),--images "$(IMAGES)")
@@ -36,6 +36,10 @@ check-scripts:
 # The documentation as a small site in `site/`.
 docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
+# Bring the .po and .mo files up to what the sources mark for translation: make messages LANGUAGE=fr begins a new language.
+messages: .venv/installed-dev
+	DJANGO_SETTINGS_MODULE=leukoweb.settings $(RUN) -m tests.catalogue $(LANGUAGE)
 
 # Write requirements.lock anew, from what the declared ranges give today in an environment of its own.
 lock:

@@ -13,7 +13,7 @@ from kombu import Queue
 
 from leukoweb import __version__
 from leukoweb.accounts.roles import ROLES
-from leukoweb.places import ASSETS, home
+from leukoweb.places import ASSETS, PACKAGE, home
 from leukoweb.processes import broker_socket
 
 VERSION = __version__
@@ -91,10 +91,12 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "leukoweb.bodies.limit_bodies",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "leukoweb.accounts.language.own_language",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -116,6 +118,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.i18n",
                 "csp.context_processors.nonce",
                 "leukoweb.accounts.context.product",
                 "leukoweb.delivery.context.undelivered_results",
@@ -396,7 +399,12 @@ if METRICS_DIR := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):  # where the web p
     Path(METRICS_DIR).mkdir(parents=True, exist_ok=True)
 
 # --- language, time, log ----------------------------------------------------------------------------------------
-LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # each by its own name
+LANGUAGE_CODE = env.str("LEUKOWEB_LANGUAGE", "en")  # of who has chosen none and whose browser asks for none of them
+if LANGUAGE_CODE not in dict(LANGUAGES):
+    raise ImproperlyConfigured(f"LEUKOWEB_LANGUAGE is {LANGUAGE_CODE}; there are {', '.join(dict(LANGUAGES))}.")
+LOCALE_PATHS = [PACKAGE / "locale"]
+FORMAT_MODULE_PATH = ["leukoweb.formats"]
 TIME_ZONE = env.str("LEUKOWEB_TIME_ZONE", "UTC")
 USE_TZ = True
 LOGGING = {

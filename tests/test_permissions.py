@@ -63,6 +63,8 @@ TABLE = {
     "openid_connect_callback": ("404", "404"),
     "invitation": (ALL, ALL),  # the token decides
     "statement": (PATHOLOGISTS, PATHOLOGISTS),
+    "language": (SIGNED_IN, SIGNED_IN),
+    "javascript_catalog": (ALL, "no"),  # the sentences of the scripts, no secret
     "session_state": (ALL, "no"),  # 0 seconds for who is signed out
     "session_stay": ("no", SIGNED_IN),
     # administration

@@ -3,7 +3,7 @@
 from allauth.account import views as allauth_views
 from django.urls import include, path
 
-from leukoweb.accounts import views, views_manage
+from leukoweb.accounts import language, views, views_manage
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -25,6 +25,8 @@ urlpatterns = [
     path("account/hospital/", include("allauth.socialaccount.providers.openid_connect.urls")),
     path("account/invitation/<str:uidb64>/<str:token>/", views.Invitation.as_view(), name="invitation"),
     path("account/statement/", views.statement, name="statement"),
+    path("account/language/", language.language, name="language"),
+    path("sentences.js", language.Sentences.as_view(), name="javascript_catalog"),
     path("account/session/", views.session_state, name="session_state"),
     path("account/session/stay/", views.session_stay, name="session_stay"),
     path("manage/users/", views_manage.user_list, name="user_list"),
