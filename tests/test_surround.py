@@ -61,6 +61,34 @@ def test_a_surround_of_any_colour_and_shape_takes_no_part_in_the_scale(field, na
         assert opening(name)[centres[:, 1], centres[:, 0]].all()
 
 
+BRIGHT = [
+    (40, 90, 255),
+    (0, 255, 255),
+    (0, 174, 239),
+    (150, 190, 240),
+    (0, 255, 0),
+    (255, 255, 0),
+    (255, 0, 255),
+    (255, 0, 0),
+]
+
+
+@pytest.mark.parametrize("name", ["round", "square", "one side"])
+@pytest.mark.parametrize("colour", BRIGHT)
+def test_a_bright_surround_of_any_colour_holds_no_nuclei_and_hides_none(field, name, colour):
+    """Blue is stained like a nucleus, and what is bright in green was taken for the glass."""
+    inside = opening(name)
+    alone = field.image.copy()
+    alone[~inside] = np.median(field.image.reshape(-1, 3), axis=0)
+    expected = find_nuclei(alone, 0.2)
+    picture = field.image.copy()
+    picture[~inside] = colour
+    nuclei = find_nuclei(without_surround(picture), 0.2)
+    centres = ((nuclei[:, :2] + nuclei[:, 2:]) / 2).astype(int)
+    assert inside[centres[:, 1], centres[:, 0]].all()
+    assert abs(len(nuclei) - len(expected)) <= 1
+
+
 def test_overexposed_glass_is_no_surround(field):
     bright = field.image.copy()
     bright[bright[..., 1] > np.quantile(bright[..., 1], 0.5)] = 255

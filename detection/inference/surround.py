@@ -12,6 +12,7 @@ SHADOW, SHADOW_SHARE = 110, 0.05  # the soft rim about it: how bright, and how w
 LEAST_SHARE = 0.01  # of the picture; less is a mark, a nucleus or dirt at its edge
 MOST_SHARE = 0.98  # more leaves no picture
 FLAT = 10  # grey levels within which a surround of one colour stays
+COLOURED = 80  # grey levels between the channels: no glass has so much colour, and it misleads the search for nuclei
 UNLIKE_GLASS = 12  # grey levels; paint of nearly the glass's colour changes nothing
 MOST_HOLLOW = 0.1  # of the surround's area: glass among cells reaches into them, about a field a surround does not
 LEAST_FIELD = 0.3  # of the picture; less is one cell on glass
@@ -24,7 +25,7 @@ def without_surround(pixels: np.ndarray, *, bright: bool = False) -> np.ndarray:
     ----------
     pixels : ndarray or memmap, shape (H, W, 3), uint8, RGB
     bright : bool
-        Whether a bright surround of one colour is painted too: it misleads the measure of red cells, but no detector.
+        Whether a bright surround of grey or white is painted too: it misleads the measure of red cells, but no detector.
 
     Returns
     -------
@@ -53,13 +54,14 @@ def _glass(seen: np.ndarray) -> np.ndarray:
 def flat_mask(picture: np.ndarray, *, bright: bool) -> np.ndarray:
     """Return where a picture (H, W, 3) uint8 is a surround of one colour about a convex field, as `surround_mask` does.
 
-    `bright=False` leaves surrounds that are as bright as glass may be.
+    `bright=False` leaves surrounds that are as bright and as pale as glass may be.
     """
     height, width = picture.shape[:2]
     smooth = cv2.medianBlur(picture, 5)
     mask = np.zeros((height, width), bool)
     for y, x in ((0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1)):
-        if mask[y, x] or (not bright and smooth[y, x].max() >= SHADOW):
+        is_like_glass = smooth[y, x].max() >= SHADOW and np.ptp(smooth[y, x]) < COLOURED
+        if mask[y, x] or (is_like_glass and not bright):
             continue
         alike = np.abs(smooth.astype(np.int16) - smooth[y, x]).max(2) <= FLAT
         _, labels = cv2.connectedComponents(alike.astype(np.uint8))
