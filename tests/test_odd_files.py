@@ -128,6 +128,17 @@ def cut_tiff_of_jpegs(**options):
     return name, content[:-700]
 
 
+def packed(compression, *, share=0.5, length=1500):
+    """A compressed TIFF of noise with a hole of zeros in its only strip."""
+    pixels = np.random.default_rng(6).integers(0, 255, (256, 256, 3), dtype=np.uint8)
+    return holed(tiff(pixels, compression=compression, rowsperstrip=256), share, length)
+
+
+def cut_tiff_of_jpegxr():
+    name, content = tiff(noise(), compression="jpegxr", rowsperstrip=96)
+    return name, content[:-700]
+
+
 def bmp_with_rows_from_below():
     """A BMP, whose lowest row comes first, with a cluster lost over two rows of which neither is lost whole."""
     name, content = pillow("BMP", smear(96, 900))
@@ -211,6 +222,17 @@ MADE = {
     ),
     "BMP with a lost cluster": (bmp_with_hole, READ, None, "exactly black"),
     "TIFF with a lost cluster": (lambda: holed(tiff(smear(256, 256)), length=8192), READ, None, "exactly black"),
+    "TIFF in JPEG 2000 with a lost cluster": (lambda: packed("jpeg2000"), READ, None, "lost a piece"),
+    "TIFF in WebP with a lost cluster": (lambda: packed("webp"), READ, None, "lost a piece"),
+    "TIFF in LZW with a lost cluster": (lambda: packed("lzw"), REFUSED, None, "damaged"),
+    "TIFF in PackBits with a lost cluster": (lambda: packed("packbits"), REFUSED, None, "damaged"),
+    "TIFF in JPEG XR with a lost cluster": (lambda: packed("jpegxr"), READ, None, "lost a piece"),
+    "TIFF in Zstandard with a lost cluster": (lambda: packed("zstd"), READ, None, "lost a piece"),
+    "TIFF in Deflate with one wrong byte": (lambda: packed("deflate", length=1), REFUSED, None, "damaged"),
+    "TIFF in JPEG XR that ends early": (cut_tiff_of_jpegxr, READ, None, "ends before its picture"),
+    "TIFF in LZW of one colour": (
+        lambda: tiff(np.where(smear(256, 256) > 230, 255, smear(256, 256)), compression="lzw"), READ, None, "",
+    ),
     "PNG with a hole": (lambda: holed(noise_png(), length=40), REFUSED, None, "damaged"),
     "JPEG of 2,000 scans": (lambda: scans(2000), REFUSED, None, "scans"),
     "progressive JPEG": (lambda: noise_jpeg(progressive=True), READ, None, ""),
@@ -248,6 +270,15 @@ MADE = {
     ),
     "ImageJ escaped Greek mu": (
         lambda: described("ImageJ=1.54\nunit=\\u03BCm\n", resolution=(10, 10), resolutionunit=1), READ, 0.1, "",
+    ),
+    "ImageJ with rows in another unit": (
+        lambda: described("ImageJ=1.54\nunit=um\nyunit=nm\n", resolution=(10, 0.01), resolutionunit=1), READ, 0.1, "",
+    ),
+    "ImageJ with rows of another size": (
+        lambda: described("ImageJ=1.54\nunit=um\nyunit=mm\n", resolution=(10, 10), resolutionunit=1), READ, None, "",
+    ),
+    "ImageJ with rows in an unknown unit": (
+        lambda: described("ImageJ=1.54\nunit=um\nyunit=rows\n", resolution=(10, 10), resolutionunit=1), READ, None, "",
     ),
     "ImageJ default of 1": (
         lambda: described("ImageJ=1.54\nunit=um\n", resolution=(1, 1), resolutionunit=1), READ, None, "",

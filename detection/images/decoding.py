@@ -11,7 +11,6 @@ import os
 import resource
 import sys
 import time
-import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -234,20 +233,14 @@ def finished(
 def _read_with_pillow(
     path: str, found: str, limits: Limits, folder: Path | None
 ) -> tuple[ImageFacts, np.ndarray | None]:
-    Image.MAX_IMAGE_PIXELS = limits.max_pixels
+    Image.MAX_IMAGE_PIXELS = None  # the header is enough for our own limits, after what no smaller picture would mend
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT_BYTES
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
     if found == "JPEG":
         jpeg.refuse_unread_kind(path)
-    try:
-        image: Image.Image = Image.open(path, formats=[found])
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageRefused(
-            f"The image has more than {limits.max_pixels / 1e6:.0f} megapixels: upload a smaller part of the slide."
-        ) from error
+    image: Image.Image = Image.open(path, formats=[found])
     width_px, height_px = image.size
-    refuse_by_pixels(width_px, height_px, limits)
     _refuse_by_depth(path, found, image.mode)
+    refuse_by_pixels(width_px, height_px, limits)
     um_per_px, orientation = scales.of_pillow(image), _orientation(image.getexif().get(ORIENTATION_TAG))
     said = []
     if found == "JPEG" and folder is None:

@@ -73,10 +73,11 @@ def of_tiff(page: tifffile.TiffPage, description: str) -> float | None:
         if stated is not None:
             return of_both(*stated)
     elif description.startswith("ImageJ="):
-        unit = re.search(r"^unit=(.+?)\s*$", description, re.MULTILINE)
-        um_per_unit = unit_of(unit[1]) if unit else None
-        if um_per_unit and x_per_unit > 0 and y_per_unit > 0:
-            return of_both(um_per_unit / x_per_unit, um_per_unit / y_per_unit)
+        units = dict(re.findall(r"^(unit|yunit)=(.+?)\s*$", description, re.MULTILINE))
+        um_per_unit = unit_of(units.get("unit", ""))
+        if um_per_unit and x_per_unit > 0 and y_per_unit > 0:  # `yunit` is written where it is not that of x
+            y_um_per_unit = (unit_of(units["yunit"]) or 0) if "yunit" in units else um_per_unit
+            return of_both(um_per_unit / x_per_unit, y_um_per_unit / y_per_unit)
     elif mpp := re.search(rf"\bMPP\s*=\s*({NUMBER})", description, re.IGNORECASE):
         return plausible(_number(mpp[1]))
     words = f"{description} {page.tags[51123].value if 51123 in page.tags else ''}"

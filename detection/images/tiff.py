@@ -4,6 +4,7 @@ Limits of size, the orientation and what the pixels tell are shared with the oth
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -30,6 +31,9 @@ REDUCED, MASK = 1, 4  # bits of NewSubfileType
 CFA, LINEAR_RAW = 32803, 34892  # PhotometricInterpretation of camera raw files
 DNG_VERSION_TAG = 50706
 UNCOMPRESSED, JPEG_COMPRESSION, APERIO_YCBCR = 1, 7, 33003
+# Deflate, LZMA, PNG, JPEG XL, LERC have checksums. Of the others no decoder tells damage, and none writes such a run.
+MAY_BE_DAMAGED = "The TIFF {}, and a part of the picture may be wrong: copy it again from the microscope."
+LOST_PIECE = re.compile(rb"\0{512}|\xff{512}")
 SAVE_AGAIN = "save it again with another program and upload that file."
 
 
@@ -59,11 +63,11 @@ def read_tiff(path: str, found: str, limits: Limits, folder: Path | None) -> tup
         _refuse_camera_raw(pages)
         page, said = _picture(pages)
         width_px, height_px = page.imagewidth, page.imagelength
-        refuse_by_pixels(width_px, height_px, limits)
         colours = _colour_pages(page, pages)
         for one in colours:
             _refuse_kind(one, is_colour=len(colours) == 3)
-            _mend_counts(one, os.stat(path).st_size)
+        refuse_by_pixels(width_px, height_px, limits)
+        said += [_mend_counts(one, os.stat(path).st_size) or _lost_piece(file, one) for one in colours][:1]
         facts = ImageFacts("TIFF", width_px, height_px, scales.of_tiff(page, pages[0].description or ""))
         pixels, survey = new_pixels(folder, height_px, width_px), Survey(height_px, width_px)
         if len(colours) == 3 or (page.planarconfig == 2 and page.samplesperpixel > 1):
@@ -148,14 +152,14 @@ def _refuse_kind(page: tifffile.TiffPage, *, is_colour: bool) -> None:
         raise ImageRefused(WITHOUT_COLOUR)
 
 
-def _mend_counts(page: tifffile.TiffPage, size: int) -> None:
-    """Set wrong lengths of strips right where that loses nothing: zeros, and a last one beyond the end of the file."""
+def _mend_counts(page: tifffile.TiffPage, size: int) -> str:
+    """Set wrong lengths of strips right: zeros, a last one beyond the end of the file; say where that loses some."""
     is_plain = int(page.compression) == UNCOMPRESSED
     samples = 1 if page.planarconfig == 2 else page.samplesperpixel
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     columns = page.tilewidth if page.is_tiled else page.imagewidth
     strips = -(-page.imagelength // rows)
-    counts = []
+    counts, said = [], ""
     for number, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts)):
         is_last = not page.is_tiled and number % strips == strips - 1
         needed = (page.imagelength - rows * (strips - 1) if is_last else rows) * columns * samples
@@ -163,11 +167,25 @@ def _mend_counts(page: tifffile.TiffPage, size: int) -> None:
             if not is_plain:
                 raise ImageRefused(f"The TIFF says that its strips have no length: {SAVE_AGAIN}")
             count = needed
+        if count > size - offset and not is_plain:
+            said = MAY_BE_DAMAGED.format("ends before its picture does")
         count = min(count, size - offset)
         if offset and (count <= 0 or (is_plain and count < needed)):
             raise ImageRefused(DAMAGED.format("TIFF"))
         counts.append(count)
     page.databytecounts = tuple(counts)
+    return said
+
+
+def _lost_piece(file: tifffile.TiffFile, page: tifffile.TiffPage) -> str:
+    """Say that a compressed strip or tile holds a run of equal bytes, as where a piece of the file was lost."""
+    if int(page.compression) in (UNCOMPRESSED, JPEG_COMPRESSION):  # seen in the pixels, told by the decoder
+        return ""
+    for offset, count in zip(page.dataoffsets, page.databytecounts):
+        file.filehandle.seek(offset)
+        if count and LOST_PIECE.search(file.filehandle.read(count)):
+            return MAY_BE_DAMAGED.format("has lost a piece (a run of zeros in compressed data)")
+    return ""
 
 
 def _read_planes(pages: list[tifffile.TiffPage], pixels: np.ndarray) -> None:

@@ -25,7 +25,7 @@ def without_surround(pixels: np.ndarray, *, bright: bool = False) -> np.ndarray:
     ----------
     pixels : ndarray or memmap, shape (H, W, 3), uint8, RGB
     bright : bool
-        Whether a bright surround of grey or white is painted too: it misleads the measure of red cells, but no detector.
+        Whether a bright grey or white surround is painted too: it misleads the measure of red cells, but no detector.
 
     Returns
     -------
