@@ -82,37 +82,8 @@ def confirm_everything(bench, press):
     expect(settled).to_have_text("All cells reviewed.")
 
 
-def test_smears_are_uploaded_read_reviewed_signed_and_printed(
-    page, live_server, worker, technologist, pathologist, smears, press
-):
-    worker.start()
-    sign_in(page, live_server, technologist)
-    register(page)
-    upload(page, smears)
-    expect(page.locator("#slide-progress")).to_contain_text(re.compile("Queued|Analysing"))
-    expect(page.locator("#slide")).to_be_visible(timeout=READING_LIMIT_MS)  # it follows without being loaded again
-    expect(page.locator("#preliminary")).to_be_visible()
-    case = Case.objects.get(accession_number="J-2026-1")
-    page.goto(f"{live_server.url}/cases/{case.pk}/")
-    expect(page.get_by_text("Preliminary, not reviewed.")).to_be_visible()
-    found = counts_of(page)
-    page.get_by_label(re.compile("Send although none of the")).check()
-    page.get_by_role("button", name="Send for sign-off").click()
-    page.locator(".dropdown-toggle").last.click()
-    page.get_by_role("button", name="Sign out").click()
-
-    sign_in(page, live_server, pathologist)
-    page.goto(f"{live_server.url}/cases/{case.pk}/review/")
-    was, to = ("NGS", "LYT") if found["NGS"] else ("LYT", "NGS")
-    page.locator(f".group[data-code={was}] .tile").first.click()
-    press(KEYS[to])
-    expect(page.locator(f".tally-row[data-code={was}] .tally-count")).to_have_text(str(found[was] - 1))
-    press("a", "ArrowRight", "e")
-    expect(page.locator(".tally-row[data-code=EOS] .tally-count")).to_have_text(str(found["EOS"] + 1))
-    confirm_everything(page, press)
-    expect(page.locator("#workbench")).not_to_have_class("workbench is-busy", timeout=60_000)  # everything is sent
-    assert Decision.objects.filter(decided_by=pathologist).count() >= sum(found.values())
-
+def sign(page, live_server, case, pathologist):
+    """Acknowledge what is urgent, write a comment and sign, as the pathologist does on the page of the report."""
     page.goto(f"{live_server.url}/cases/{case.pk}/sign/")
     acknowledge = page.get_by_role("button", name="Acknowledge")
     for left in reversed(range(acknowledge.count())):
@@ -127,6 +98,44 @@ def test_smears_are_uploaded_read_reviewed_signed_and_printed(
     expect(page).to_have_url(re.compile(r"/reports/\d+/$"))
     expect(page.get_by_text("Signed by Paul")).to_be_visible()
 
+
+def send_for_sign_off(page):
+    """Send the case whose page is open to the pathologist, then sign out."""
+    page.get_by_label(re.compile("Send although none of the")).check()
+    page.get_by_role("button", name="Send for sign-off").click()
+    page.locator(".dropdown-toggle").last.click()
+    page.get_by_role("button", name="Sign out").click()
+
+
+def test_smears_are_uploaded_read_reviewed_signed_and_printed(
+    page, live_server, worker, technologist, pathologist, smears, press
+):
+    worker.start()
+    sign_in(page, live_server, technologist)
+    register(page)
+    upload(page, smears)
+    expect(page.locator("#slide-progress")).to_contain_text(re.compile("Queued|Analysing"))
+    expect(page.locator("#slide")).to_be_visible(timeout=READING_LIMIT_MS)  # it follows without being loaded again
+    expect(page.locator("#preliminary")).to_be_visible()
+    case = Case.objects.get(accession_number="J-2026-1")
+    page.goto(f"{live_server.url}/cases/{case.pk}/")
+    expect(page.get_by_text("Preliminary, not reviewed.")).to_be_visible()
+    found = counts_of(page)
+    send_for_sign_off(page)
+
+    sign_in(page, live_server, pathologist)
+    page.goto(f"{live_server.url}/cases/{case.pk}/review/")
+    was, to = ("NGS", "LYT") if found["NGS"] else ("LYT", "NGS")
+    page.locator(f".group[data-code={was}] .tile").first.click()
+    press(KEYS[to])
+    expect(page.locator(f".tally-row[data-code={was}] .tally-count")).to_have_text(str(found[was] - 1))
+    press("a", "ArrowRight", "e")
+    expect(page.locator(".tally-row[data-code=EOS] .tally-count")).to_have_text(str(found["EOS"] + 1))
+    confirm_everything(page, press)
+    expect(page.locator("#workbench")).not_to_have_class("workbench is-busy", timeout=60_000)  # everything is sent
+    assert Decision.objects.filter(decided_by=pathologist).count() >= sum(found.values())
+
+    sign(page, live_server, case, pathologist)
     signed = {**found, was: found[was] - 1, to: found[to] + 1, "EOS": found["EOS"] + 1}
     assert counts_of(page) == signed
     report = Report.objects.get()
