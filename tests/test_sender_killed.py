@@ -26,6 +26,7 @@ SENDER = (
 
 @pytest.mark.services
 @pytest.mark.slow
+@pytest.mark.timeout(3_000)
 def test_a_killed_sender_loses_no_result_and_invents_none(
     transactional_db,
     interface,  # noqa: F811
@@ -46,10 +47,16 @@ def test_a_killed_sender_loses_no_result_and_invents_none(
             [sys.executable, "-c", SENDER], cwd=services.ROOT, env=environment, stdout=subprocess.PIPE
         )
         sender.stdout.read(1)
-        time.sleep(0.15 * (number + 1) / KILLS)
+        before = len(receiver.got)
+        if number % 2:  # as soon as the receiver has it, before the sender has read the acknowledgement
+            services.wait_until(lambda: len(receiver.got) > before, timeout_s=60, what="a result", every_s=0.001)  # noqa: B023
+        else:
+            time.sleep(0.3 * (number + 1) / KILLS)
         sender.send_signal(signal.SIGKILL)
         sender.wait()
         Message.objects.filter(state="queued").update(next_try_at=timezone.now())  # the wait after a claim is over
+    reached = Message.objects.exclude(state="acknowledged").count(), len(receiver.got)
+    print(f"\nsender killed {KILLS} times: {reached[1]} results received, {reached[0]} of those written still owed")
     while collect(interface):
         pass
     Message.objects.filter(state="queued").update(next_try_at=timezone.now())
