@@ -353,6 +353,7 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 MLLP_TLS_CERT = env.str("LEUKOWEB_MLLP_TLS_CERT", "")
 MLLP_TLS_KEY = env.str("LEUKOWEB_MLLP_TLS_KEY", "")
 MLLP_TLS_CA = env.str("LEUKOWEB_MLLP_TLS_CA", "")
+FHIR_TOKENS = env.dict("LEUKOWEB_FHIR_TOKENS", default={})  # host of a FHIR server to the bearer token for it
 
 # --- API --------------------------------------------------------------------------------------------------------
 TOKEN_MAX_DAYS = env.int("LEUKOWEB_TOKEN_MAX_DAYS", 90)

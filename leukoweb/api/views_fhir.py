@@ -1,6 +1,6 @@
 """FHIR R4 at `/fhir/`: read, search and order; thin views over the services of cases and what was signed.
 
-How a resource is written is in `fhir`. Every refusal is an OperationOutcome.
+How a resource is written is in `review.reports.fhir`. Every refusal is an OperationOutcome.
 """
 
 import base64
@@ -22,7 +22,6 @@ from rest_framework.views import APIView
 
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell
-from leukoweb.api import fhir
 from leukoweb.api.parsers import GuardedJson
 from leukoweb.api.views_cases import RoleView
 from leukoweb.audit.services import record, record_read
@@ -32,6 +31,7 @@ from leukoweb.cases.services import register_case
 from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.models import Report
+from leukoweb.review.reports import fhir
 
 MOST_ROWS, ROWS = 100, 50
 SEARCHED = ("_id", "_count", "_after", "patient", "identifier")

@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 from django.http import QueryDict
+from django.utils.translation import gettext_lazy as _
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.cases.cbc import PARAMETERS
@@ -32,14 +33,16 @@ class InterfaceForm(forms.ModelForm):
         assume_scheme="https",
         max_length=200,
         label="Address of these pages",
-        help_text="Such as https://leukoweb.hospital: for the code on the embedded PDF.",
+        help_text=_(
+            "Such as https://leukoweb.hospital: for the code on the embedded PDF and the system of FHIR identifiers."
+        ),
     )
 
     class Meta:
         model = Interface
         fields = [
-            "name", "direction", "is_active", "host", "port", "use_tls", "charset", "authority", "accession_from",
-            "codes", "embeds_pdf", "site",
+            "name", "direction", "is_active", "host", "port", "path", "use_tls", "charset", "authority",
+            "accession_from", "codes", "embeds_pdf", "site",
         ]  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,6 +68,8 @@ class InterfaceForm(forms.ModelForm):
         same = Interface.objects.filter(laboratory=self.instance.laboratory, name=cleaned.get("name"))
         if same.exclude(pk=self.instance.pk).exists():
             self.add_error("name", "There is an interface of this name already. Choose another name.")
+        if cleaned.get("direction") == Interface.Direction.FHIR_OUT and not cleaned.get("site"):
+            self.add_error("site", _("Results out by FHIR need this address: it is the system of their identifiers."))
         return cleaned
 
 

@@ -3,8 +3,9 @@
 import uuid
 
 from django.conf import settings
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.cases.cbc import PARAMETERS, known_code
@@ -14,6 +15,7 @@ from leukoweb.delivery.results_in import FLAG, IGNORE
 from leukoweb.review.models import Report
 
 FILM = "film"
+PATH = RegexValidator(r"\A/[A-Za-z0-9/._~-]*\Z", _("Write the path of an address, such as /fhir."))
 
 
 class Interface(models.Model):
@@ -25,6 +27,7 @@ class Interface(models.Model):
         CBC_ASTM = "cbc_astm", "Blood counts in (ASTM LIS2-A2 over TCP)"
         CBC_CSV = "cbc_csv", "Blood counts in (CSV files by page)"
         RESULTS_OUT = "results_out", "Results out (HL7 v2 over MLLP)"
+        FHIR_OUT = "fhir_out", _("Results out (FHIR R4 over HTTP)")
 
     class Accession(models.TextChoices):
         FILLER = "filler", "filler order number, else placer order number"
@@ -39,6 +42,10 @@ class Interface(models.Model):
         max_length=200, default="127.0.0.1", help_text="Address to listen on, or of the system that receives results."
     )
     port = models.PositiveIntegerField(validators=[MinValueValidator(1), MaxValueValidator(65535)])
+    path = models.CharField(
+        _("path of the FHIR server"), max_length=200, blank=True, default="/fhir", validators=[PATH],
+        help_text=_("Results out by FHIR: bundles are posted there."),
+    )  # fmt: skip
     use_tls = models.BooleanField("TLS", default=False)
     charset = models.CharField(
         "character set",
@@ -77,7 +84,7 @@ class Interface(models.Model):
     @property
     def is_hl7(self) -> bool:
         """Whether its messages are HL7 v2, each with an acknowledgement."""
-        return self.direction not in (self.Direction.CBC_ASTM, self.Direction.CBC_CSV)
+        return self.direction not in (self.Direction.CBC_ASTM, self.Direction.CBC_CSV, self.Direction.FHIR_OUT)
 
     @property
     def takes_counts(self) -> bool:
@@ -99,6 +106,7 @@ class Interface(models.Model):
 
 
 COUNTS = {Interface.Direction.CBC_HL7, Interface.Direction.CBC_ASTM, Interface.Direction.CBC_CSV}
+SENDING = (Interface.Direction.RESULTS_OUT, Interface.Direction.FHIR_OUT)
 LISTENING = (Interface.Direction.ORDERS_IN, Interface.Direction.CBC_HL7, Interface.Direction.CBC_ASTM)
 
 

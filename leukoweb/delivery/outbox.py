@@ -8,6 +8,7 @@ into a message; message and memory are written in one transaction.
 import hashlib
 import logging
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -17,6 +18,7 @@ from leukoweb.accounts.models import User
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
+from leukoweb.delivery.fhir_out import bundle_message, post, refusal_of
 from leukoweb.delivery.hl7 import MessageRefused, read
 from leukoweb.delivery.mllp import NotDelivered, deliver
 from leukoweb.delivery.models import Interface, Message
@@ -56,6 +58,8 @@ def _message_of(interface: Interface, event: Event) -> Message | None:
     if Case.objects.filter(pk=event.case_id, is_demonstration=True).exists():
         return None
     now = timezone.localtime()
+    if interface.direction == Interface.Direction.FHIR_OUT:
+        return _bundle_of(interface, event, now)
     given = {"zone_time": now, "authority": interface.authority}
     if event.action == SIGNED:
         report = Report.objects.select_related("case__laboratory", "case__patient").get(pk=event.object_id)
@@ -70,10 +74,24 @@ def _message_of(interface: Interface, event: Event) -> Message | None:
         report, case = None, Case.objects.select_related("laboratory", "patient").get(pk=event.case_id)
         control_id = f"X{event.pk}"
         raw = rejection_message(case, control_id=control_id, **given)
+    return _owed(interface, raw, now, control_id=control_id, kind="ORU^R01", case=case, report=report)
+
+
+def _bundle_of(interface: Interface, event: Event, now: datetime) -> Message:
+    """Write the FHIR transaction of an event: the same control ids as by HL7, for a person who compares them."""
+    case = Case.objects.with_state().select_related("patient").get(pk=event.case_id)
+    report = None if event.action == REJECTED else Report.objects.get(pk=event.object_id)
+    pdf = _pdf(report, interface.site) if report and interface.embeds_pdf and event.action == SIGNED else None
+    raw = bundle_message(case, report, interface=interface, pdf=pdf)
+    control_id = report.seal[:20] if report and event.action == SIGNED else f"{event.action[7:8].upper()}{event.pk}"
+    return _owed(interface, raw, now, control_id=control_id, kind="FHIR Bundle", case=case, report=report)
+
+
+def _owed(interface: Interface, raw: bytes, now: datetime, **facts: Any) -> Message:
     return Message(
-        interface=interface, is_incoming=False, control_id=control_id, kind="ORU^R01", raw=raw,
-        sha256=hashlib.sha256(raw).hexdigest(), state=Message.State.QUEUED, case=case, report=report,
-        next_try_at=now, given_up_at=now + GIVEN_UP_AFTER,
+        interface=interface, is_incoming=False, raw=raw,
+        sha256=hashlib.sha256(raw).hexdigest(), state=Message.State.QUEUED, next_try_at=now,
+        given_up_at=now + GIVEN_UP_AFTER, **facts,
     )  # fmt: skip
 
 
@@ -101,36 +119,43 @@ def send_due(interface: Interface) -> int:
             continue
         message = Message.objects.get(pk=pk)
         try:
-            answer = deliver(interface, bytes(message.raw))
+            send = deliver if interface.is_hl7 else post
+            answer = send(interface, bytes(message.raw))
         except NotDelivered as reason:
             _put_off(message, str(reason))
             return sent
-        sent += _settle(message, answer)
+        sent += _settle(interface, message, answer)
     return sent
 
 
-def _settle(message: Message, answer: bytes) -> bool:
+def _settle(interface: Interface, message: Message, answer: bytes) -> bool:
     """Store the answer; True where the receiver accepted the message."""
     message.answer = answer
+    sentence = _refusal_of(message, answer) if interface.is_hl7 else refusal_of(answer)
+    if sentence:
+        _put_off(message, sentence)
+        return False
+    message.state, message.sentence, message.done_at = Message.State.ACKNOWLEDGED, "", timezone.now()
+    message.attempts += 1
+    message.save()
+    return True
+
+
+def _refusal_of(message: Message, answer: bytes) -> str:
+    """Say why an answer is no acknowledgement of this HL7 message; "" where it is."""
     try:
         parsed = read(answer)
-        code, answered = parsed.first("MSA").get(1), parsed.first("MSA").get(2)
     except MessageRefused:
-        code, answered = "", ""
-    if code in ("AA", "CA") and answered == message.control_id:
-        message.state, message.sentence, message.done_at = Message.State.ACKNOWLEDGED, "", timezone.now()
-        message.attempts += 1
-        message.save()
-        return True
+        return "The answer is no acknowledgement."
+    code, answered = parsed.first("MSA").get(1), parsed.first("MSA").get(2)
     if not code:
-        sentence = "The answer is no acknowledgement."
-    elif answered != message.control_id:
-        sentence = "The acknowledgement is of another message."
-    else:
-        detail = parsed.first("ERR").get(8) or parsed.first("ERR").get(7) or parsed.first("MSA").get(3)
-        sentence = f"The receiver refused the message ({code}). {detail}".strip()
-    _put_off(message, sentence)
-    return False
+        return "The answer is no acknowledgement."
+    if answered != message.control_id:
+        return "The acknowledgement is of another message."
+    if code in ("AA", "CA"):
+        return ""
+    detail = parsed.first("ERR").get(8) or parsed.first("ERR").get(7) or parsed.first("MSA").get(3)
+    return f"The receiver refused the message ({code}). {detail}".strip()
 
 
 def _put_off(message: Message, sentence: str) -> None:

@@ -47,6 +47,7 @@ def save_interface(interface: Interface, *, by: User) -> Interface:
             "is_active",
             "host",
             "port",
+            "path",
             "use_tls",
             "charset",
             "accession_from",

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from leukoweb.delivery.models import Interface
+from leukoweb.delivery.models import SENDING, Interface
 from leukoweb.delivery.outbox import collect, send_due
 from leukoweb.delivery.services import settle_parked
 
@@ -11,6 +11,6 @@ from leukoweb.delivery.services import settle_parked
 def deliver_results() -> None:
     """Write and send what every active interface owes, and let parked blood counts join their cases."""
     settle_parked()
-    for interface in Interface.objects.filter(is_active=True, direction=Interface.Direction.RESULTS_OUT):
+    for interface in Interface.objects.filter(is_active=True, direction__in=SENDING):
         collect(interface)
         send_due(interface)
