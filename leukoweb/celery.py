@@ -6,8 +6,16 @@ from typing import Any
 
 from billiard.process import current_process
 from celery import Celery
-from celery.signals import beat_embedded_init, worker_process_init, worker_ready
+from celery.signals import (
+    beat_embedded_init,
+    before_task_publish,
+    task_postrun,
+    task_prerun,
+    worker_process_init,
+    worker_ready,
+)
 
+from leukoweb import requests
 from leukoweb.processes import end_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leukoweb.settings")
@@ -20,6 +28,10 @@ app.autodiscover_tasks(
         "leukoweb.ops",
     ]
 )  # fmt: skip
+
+before_task_publish.connect(requests.send_along)
+task_prerun.connect(requests.take_over)
+task_postrun.connect(requests.let_go)
 
 
 @worker_ready.connect

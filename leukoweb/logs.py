@@ -3,9 +3,13 @@
 It changes lines as they are written; deploy/nginx.conf does the same for the proxy.
 """
 
+import json
 import logging
 import re
+from datetime import UTC, datetime
 from types import TracebackType
+
+from leukoweb.requests import current_id
 
 # An accession number may hold slashes and blanks: everything behind it goes too.
 NUMBER = re.compile(r"(/api/v1/cases/)(?!id/[0-9]+/|find/|\s|$)[^\n]+")
@@ -36,3 +40,22 @@ class Line(logging.Formatter):
     def formatException(self, info: ExceptionInfo) -> str:  # noqa: N802 (the name is logging's)
         """Return the traceback; of a refused statement the type of the error stays."""
         return REFUSED_VALUES.sub(r"\1: (its values are left out)", super().formatException(info))
+
+
+class JsonLine(Line):
+    """Write each record as one JSON object, for programs that collect logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return time, level, logger, message, process, the id of the request, and a traceback where there is one."""
+        seen = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "process": record.process,
+        }
+        if request_id := current_id.get():
+            seen["request_id"] = request_id
+        if record.exc_info:
+            seen["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(seen, ensure_ascii=False)

@@ -36,6 +36,7 @@ def _kept_secret(folder: Path) -> str:
 # --- where things lie -------------------------------------------------------------------------------------------
 DATA_DIR = Path(env.str("LEUKOWEB_DATA_DIR", str(home() / "data"))).resolve()
 STORE_DIR = DATA_DIR / "store"
+LAST_BACKUP_FILE = DATA_DIR / "last-backup.json"
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "incoming"
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_HANDLERS = ["leukoweb.cases.streaming.StreamToOwnFolder"]
@@ -85,6 +86,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "leukoweb.requests.name_requests",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -157,6 +159,7 @@ UPLOAD_QUOTA_BYTES = env.int("LEUKOWEB_UPLOAD_QUOTA_MB", 8192) * 2**20  # unfini
 UPLOAD_KEEP = timedelta(hours=env.int("LEUKOWEB_UPLOAD_KEEP_HOURS", 24))  # then an unfinished upload is thrown away
 DEMO_PASSWORD = env.str("LEUKOWEB_DEMO_PASSWORD", "")
 METRICS_TOKEN = env.str("LEUKOWEB_METRICS_TOKEN", "")
+BACKUP_MAX_AGE = timedelta(hours=env.int("LEUKOWEB_BACKUP_MAX_AGE_H", 26))  # then `leukoweb doctor` complains
 DEVICE = env.str("LEUKOWEB_DEVICE", "auto")
 INFERENCE_BACKEND = env.str("LEUKOWEB_INFERENCE_BACKEND", "auto")
 
@@ -408,14 +411,18 @@ LOCALE_PATHS = [PACKAGE / "locale"]
 FORMAT_MODULE_PATH = ["leukoweb.formats"]
 TIME_ZONE = env.str("LEUKOWEB_TIME_ZONE", "UTC")
 USE_TZ = True
+LOG_FORMAT = env.str("LEUKOWEB_LOG_FORMAT", "line")
+if LOG_FORMAT not in ("line", "json"):
+    raise ImproperlyConfigured(f"LEUKOWEB_LOG_FORMAT is {LOG_FORMAT!r}; it can be line or json.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"()": "leukoweb.logs.Line", "format": "{asctime} {levelname} {name} {message}", "style": "{"}
+        "line": {"()": "leukoweb.logs.Line", "format": "{asctime} {levelname} {name} {message}", "style": "{"},
+        "json": {"()": "leukoweb.logs.JsonLine"},
     },
     "filters": {"numbers": {"()": "leukoweb.logs.HideNumbers"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["numbers"]}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["numbers"]}},
     "root": {"handlers": ["console"], "level": env.str("LEUKOWEB_LOG_LEVEL", "INFO")},
     # At DEBUG the template engine and the database print values of pages and queries, patients too: never.
     "loggers": {

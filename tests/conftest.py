@@ -57,6 +57,8 @@ def pytest_configure(config):
             config.stash[NOT_RUN].append("browser tests: no Chromium")
         if not shutil.which("node"):
             config.stash[NOT_RUN].append("tests of the pure scripts: no node on PATH")
+        if not shutil.which("promtool"):
+            config.stash[NOT_RUN].append("alert rules: no promtool on PATH")
     from django.conf import settings
 
     database = settings.DATABASES["default"]
@@ -86,13 +88,15 @@ def _choose_database(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Leave out the browser tests where there is no browser, and those of the scripts where there is no node."""
+    """Leave out the tests of browser, scripts and alert rules where their program is absent."""
     if not services.chromium():
         absent = [item for item in items if item.get_closest_marker("browser")]
         items[:] = [item for item in items if item not in absent]
         config.hook.pytest_deselected(items=absent)
-    if not shutil.which("node"):
-        absent = [item for item in items if item.get_closest_marker("node")]
+    for program in ("node", "promtool"):
+        if shutil.which(program):
+            continue
+        absent = [item for item in items if item.get_closest_marker(program)]
         items[:] = [item for item in items if item not in absent]
         config.hook.pytest_deselected(items=absent)
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def back_up(target: Path) -> Path:
     }
     (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     unfinished.rename(folder)
+    with suppress(OSError):  # the backup is whole; only its age stays unknown
+        settings.LAST_BACKUP_FILE.write_text(json.dumps({"made_at": timezone.now().isoformat()}))
     return folder
 
 

@@ -13,7 +13,7 @@ import redis.exceptions
 from celery import current_app
 from django.conf import settings
 from django.core.cache import cache
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.models import Sum
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
@@ -44,8 +44,11 @@ def look() -> list[Check]:
     database = database_check()
     checks = [database, broker_check(), worker_check(), disk_check(), pdf_check()]
     if database.state == "ok":
-        checks[1:1] = [guards_check()]
-        checks[4:4] = [queue_check(), detector_check(), results_check()]
+        try:
+            checks[1:1] = [guards_check(), queue_check(), detector_check(), results_check()]
+        except DatabaseError:  # it answers, but a table or a column is not there
+            words = "The tables are not those of this version: stop web and workers, then run leukoweb upgrade."
+            checks[0] = Check("database", "failed", words)
     return checks
 
 

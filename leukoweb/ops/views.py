@@ -2,17 +2,20 @@
 
 import os
 import secrets
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge, generate_latest, multiprocess
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
-from leukoweb.analysis.models import Run
-from leukoweb.ops.health import database_check, look, look_seldom
+from leukoweb.ops import figures
+from leukoweb.ops.doctor import installation_checks
+from leukoweb.ops.health import Check, database_check, look, look_seldom
 
 
 @require_safe
@@ -25,9 +28,17 @@ def health(request: HttpRequest) -> HttpResponse:
     worst = next(state for state in ("failed", "warning", "ok") if state in states)
     status = 503 if worst == "failed" else 200
     if may_read and "text/html" in request.headers.get("Accept", ""):
-        return render(request, "ops/health.html", {"checks": checks}, status=status)
+        return render(request, "ops/health.html", _page(checks), status=status)
     seen = {check.name: {"state": check.state} | ({"words": check.words} if may_read else {}) for check in checks}
     return JsonResponse({"state": worst, "checks": seen}, status=status)
+
+
+def _page(checks: list[Check]) -> dict[str, Any]:
+    """Give the page what is running, how it is installed, and the figures; the latter two only with a database."""
+    groups, shown = [(_("Services"), checks), (_("Installation"), installation_checks())], []
+    if all(check.state != "failed" for check in checks if check.name == "database"):
+        shown = figures.in_words()
+    return {"groups": groups, "figures": shown, "version": settings.VERSION}
 
 
 @require_safe
@@ -57,15 +68,4 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         web = CollectorRegistry()
         multiprocess.MultiProcessCollector(web)
-    return HttpResponse(generate_latest(web) + generate_latest(_queue()), content_type=CONTENT_TYPE_LATEST)
-
-
-def _queue() -> CollectorRegistry:
-    """Count the runs that wait and those at work, now."""
-    registry = CollectorRegistry()
-    runs = Gauge("leukoweb_runs", "Runs by state and precedence", ["state", "priority"], registry=registry)
-    for state in (Run.State.QUEUED, Run.State.RUNNING):
-        for is_stat in (True, False):
-            count = Run.objects.filter(state=state, is_stat=is_stat).count()
-            runs.labels(str(state), "stat" if is_stat else "routine").set(count)
-    return registry
+    return HttpResponse(generate_latest(web) + generate_latest(figures.registry()), content_type=CONTENT_TYPE_LATEST)
