@@ -342,6 +342,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=SWEEP_EVERY_S),
         "options": {"expires": SWEEP_EVERY_S},
     },
+    "criticals": {
+        "task": "leukoweb.review.tasks.escalate_criticals",
+        "schedule": timedelta(seconds=30),
+        "options": {"expires": 30, "priority": 0},
+    },
     "audit-head": {"task": "leukoweb.audit.tasks.keep_head", **HOURLY},
     "sessions": {"task": "leukoweb.accounts.tasks.clear_sessions", **HOURLY},
     "results": {
@@ -357,6 +362,14 @@ MLLP_TLS_CERT = env.str("LEUKOWEB_MLLP_TLS_CERT", "")
 MLLP_TLS_KEY = env.str("LEUKOWEB_MLLP_TLS_KEY", "")
 MLLP_TLS_CA = env.str("LEUKOWEB_MLLP_TLS_CA", "")
 FHIR_TOKENS = env.dict("LEUKOWEB_FHIR_TOKENS", default={})  # host of a FHIR server to the bearer token for it
+
+# --- notices of critical results --------------------------------------------------------------------------------
+IS_MAIL_ON = bool(EMAIL_URL := env.str("LEUKOWEB_EMAIL_URL", ""))  # such as smtp+tls://user:password@mail.hospital:587
+if IS_MAIL_ON:
+    vars().update(env.email_url_config(EMAIL_URL))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("LEUKOWEB_EMAIL_FROM", "leukoweb@localhost")
+WEBHOOK_SECRET = env.str("LEUKOWEB_WEBHOOK_SECRET", "")
 
 # --- API --------------------------------------------------------------------------------------------------------
 TOKEN_MAX_DAYS = env.int("LEUKOWEB_TOKEN_MAX_DAYS", 90)

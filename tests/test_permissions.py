@@ -94,6 +94,7 @@ TABLE = {
     "detector_compare": (ADMINS, ADMINS),
     "calibration_switch": ("no", ADMINS),
     "policy_edit": (ADMINS, ADMINS),
+    "critical_policy_edit": (ADMINS, ADMINS),
     "phrase_list": (ADMINS, ADMINS),
     "phrase_delete": ("no", ADMINS),
     # cases and slides
@@ -146,6 +147,11 @@ TABLE = {
     "reference_settle": ("no", SIGNER_OWN),
     # reports
     "flag_acknowledge": ("no", OWN),
+    "critical_list": (READERS, "no"),
+    "critical_csv": (READERS, "no"),
+    "critical_receipt": ("no", OWN),
+    "critical_call": ("no", OWN),
+    "critical_close": ("no", OWN),
     "case_hand_over": ("no", OWN),
     "case_take_back": ("no", OWN),
     "case_return": ("no", SIGNER_OWN),
@@ -189,6 +195,7 @@ TABLE = {
     "api_report": (OWN, "no"),
     "api_report_pdf": (OWN, "no"),
     "api_report_pdf_below": (OWN, "no"),
+    "api_criticals": (READERS, "no"),
     "api_slide": (OWN, "no"),
     "api_slide_scale": ("no", OWN),
     "api_slide_stop": ("no", OWN),
@@ -219,6 +226,7 @@ OBJECTS = [
     ("fhir/<slug:kind>/<slug:key>", lambda c: {"kind": "DiagnosticReport", "key": c.case.pk}),
     ("fhir/<path", lambda c: {"rest": "Patient/1/_history/1"}),
     ("fhir/", lambda c: {"kind": "ServiceRequest"}),
+    ("criticals/", lambda c: {"pk": c.critical.pk}),
     ("interfaces/", lambda c: {"pk": c.interface.pk}),
     ("messages/", lambda c: {"pk": c.message.pk}),
     ("account/hospital/oidc/", lambda c: {"provider_id": "hospital"}),
@@ -271,12 +279,15 @@ def cast(laboratory, technologist, pathologist, admin, outsider, make_case, make
     from leukoweb.delivery.models import Interface
     from leukoweb.delivery.services import receive, save_interface
     from leukoweb.review.models import Phrase, Report
+    from leukoweb.review.urgency import keep_flags
 
     c = Cast()
     c.people = {"technologist": technologist, "pathologist": pathologist, "admin": admin, "outsider": outsider}
     c.newcomer = User.objects.create_user("newcomer", laboratory=laboratory)
     c.case = make_case()
     c.slide = make_slide(c.case, {"NGS": 3, "MYO": 1})
+    keep_flags(c.case)
+    c.critical = c.case.criticals.get()
     c.image = c.slide.images.get()
     c.detector = c.slide.runs.get().detector
     c.calibration = c.detector.calibrations.create(

@@ -12,6 +12,7 @@ PERMISSIONS = {
     "upload_slide": {TECHNOLOGIST, PATHOLOGIST},
     "relabel_cell": {TECHNOLOGIST, PATHOLOGIST},
     "hand_over": {TECHNOLOGIST, PATHOLOGIST},
+    "tell_critical": {TECHNOLOGIST, PATHOLOGIST},
     "sign_report": {PATHOLOGIST},
     "open_in_emergency": {PATHOLOGIST},
     "manage_accounts": {ADMIN},

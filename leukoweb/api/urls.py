@@ -5,7 +5,7 @@ from django.urls.converters import StringConverter
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
 
-from leukoweb.api import views_cases, views_cells, views_fhir, views_pages
+from leukoweb.api import views_cases, views_cells, views_criticals, views_fhir, views_pages
 
 
 class AccessionNumber(StringConverter):
@@ -59,6 +59,7 @@ urlpatterns = [
         name="api_report_pdf",
     ),
     path("api/v1/cases/<accession:accession_number>/", views_cases.CaseDetail.as_view(), name="api_case"),
+    path("api/v1/criticals/", views_criticals.CriticalList.as_view(), name="api_criticals"),
     path("api/v1/slides/<int:pk>/", views_cases.SlideDetail.as_view(), name="api_slide"),
     path("api/v1/slides/<int:pk>/scale/", views_cases.SlideScale.as_view(), name="api_slide_scale"),
     path("api/v1/slides/<int:pk>/stop/", views_cases.SlideStop.as_view(), name="api_slide_stop"),

@@ -52,6 +52,8 @@ def store_blood_count(case: Case, count: BloodCount, *, by: User) -> CbcResult:
         if case.state not in CLOSED and result.is_final:
             changes |= _take_wbc(case, result, count, earlier)
         result.save()
+        if case.state not in CLOSED:
+            Case.objects.filter(pk=case.pk).forget_flags()  # a value of the run may be critical
         record("cbc.receive", actor=by, obj=result, case=case, changes=changes)
     return result
 
@@ -80,6 +82,5 @@ def _take_wbc(case: Case, result: CbcResult, count: BloodCount, earlier: list[Cb
             )
         return {}
     case.wbc, case.wbc_unit, case.wbc_at, case.wbc_source = value, wbc.unit, result.measured_at, result.analyser
-    case.flag_level, case.flags = None, []
-    case.save(update_fields=["wbc", "wbc_unit", "wbc_at", "wbc_source", "flag_level", "flags"])
+    case.save(update_fields=["wbc", "wbc_unit", "wbc_at", "wbc_source"])
     return {"wbc": [str(before) if before is not None else None, f"{value} {wbc.unit}"]}

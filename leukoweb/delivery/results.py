@@ -13,6 +13,7 @@ from datetime import datetime
 
 from leukoweb.cases.models import Case
 from leukoweb.delivery.hl7 import escape, field, segment, stamp
+from leukoweb.review.criticals.part import critical_codes, sentence_of
 from leukoweb.review.models import Report, Withdrawal
 from leukoweb.review.reports.figures import PANEL, sent_figures
 from leukoweb.review.reports.parts import Content, PatientPart, SignaturePart
@@ -128,6 +129,7 @@ def _notes(content: Content, status: str) -> list[str]:
         texts.insert(0, f"Corrected report: {content['report']['amendment_reason']}")
     if content["product"]["is_research_use"]:
         texts.append("Research use, not a medical device.")
+    texts += [sentence_of(critical) for critical in content.get("criticals", [])]
     return [segment("NTE", {1: str(n), 3: field(text)}) for n, text in enumerate(texts, 1)]
 
 
@@ -149,13 +151,14 @@ def _obx(number: int, seen: dict, content: Content, status: str) -> str:
         return segment("OBX", common | {2: "ED", 3: field(*PDF), 5: data})
     if "text" in seen:
         return segment("OBX", common | {2: "TX", 3: field(*COMMENT), 5: field(seen["text"])})
+    codes = critical_codes(content.get("criticals", []))
     low, high = ((seen["range"] or {}).get(end) for end in ("low", "high"))
     limits = f"{_number(low)}-{_number(high)}" if low is not None and high is not None else ""
     if not limits and (low is not None or high is not None):
         limits = f">={_number(low)}" if low is not None else f"<={_number(high)}"
     return segment("OBX", common | {
         2: "NM", 3: field(*_code(seen)), 5: _number(seen["value"]), 6: field(*seen["unit"], "UCUM"), 7: escape(limits),
-        8: CALLS.get(seen["call"], "") if seen["range"] else "",
+        8: codes.get(seen["key"]) or (CALLS.get(seen["call"], "") if seen["range"] else ""),
     })  # fmt: skip
 
 

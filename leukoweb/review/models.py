@@ -10,6 +10,7 @@ from django.db.models.functions import Coalesce, NullIf
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case
+from leukoweb.review.criticals import models as criticals  # noqa: F401  a model is found from here
 
 MOST_PHRASE = 2_000
 

@@ -1,7 +1,8 @@
-"""What the worker does for the worklist: it works out flags that a change has made unknown."""
+"""What the worker does for review: flags that a change has made unknown, and critical results that nobody was told."""
 
 from celery import shared_task
 
+from leukoweb.review.criticals.escalation import escalate, send_notices
 from leukoweb.review.urgency import work_out_flags
 
 
@@ -9,3 +10,10 @@ from leukoweb.review.urgency import work_out_flags
 def store_flags() -> None:
     """Store the flags of open cases whose cells, WBC or policy have changed; harmless when it runs twice."""
     work_out_flags()
+
+
+@shared_task
+def escalate_criticals() -> None:
+    """Tell the next person of each open critical result, and send the notices that are due; harmless to repeat."""
+    escalate()
+    send_notices()

@@ -7,7 +7,7 @@ until then by whoever reads them, so that no urgent case is ever missed.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from django.db import transaction
@@ -18,6 +18,8 @@ from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case
 from leukoweb.review.counting.flag_rules import NOTE, REVIEW, URGENT
 from leukoweb.review.counting.flags import Flag
+from leukoweb.review.criticals.detection import keep_criticals
+from leukoweb.review.criticals.models import Critical
 from leukoweb.review.models import Acknowledgement, Decision, Report, with_labels
 from leukoweb.review.services import CaseCount, count_cases, verification_of_count
 
@@ -47,15 +49,22 @@ def open_cases() -> QuerySet[Case]:
     return Case.objects.filter(rejected_at=None).filter(~Exists(is_signed) | Exists(is_amending))
 
 
-def flags_now(cases: Iterable[Case]) -> dict[int, Stored]:
+def flags_now(cases: Iterable[Case], counts: Mapping[int, CaseCount] | None = None) -> dict[int, Stored]:
     """Work out what is stored of cases from their cells, in a fixed number of queries."""
     cases = list(cases)
+    counts = count_cases(cases) if counts is None else counts
     receipts = Acknowledgement.objects.filter(case__in=cases, receipt=Acknowledgement.Receipt.PATHOLOGIST)
     seen = set(receipts.values_list("case", "flag"))
     faces = faces_of(cases)
+    criticals: dict[int, list[str]] = {}
+    for case, title in Critical.objects.filter(case__in=cases).open().values_list("case", "title"):
+        criticals.setdefault(case, []).append(title)
     return {
-        pk: Stored(*_level_of([(flag, (pk, flag.key) in seen) for flag in count.flags]), _glance_of(count, faces[pk]))
-        for pk, count in count_cases(cases).items()
+        pk: Stored(
+            *_level_of([(flag, (pk, flag.key) in seen) for flag in count.flags], criticals.get(pk, [])),
+            _glance_of(count, faces[pk]),
+        )
+        for pk, count in counts.items()
     }
 
 
@@ -94,21 +103,34 @@ def _glance_of(count: CaseCount, faces: list[list[Any]]) -> dict[str, Any]:
     }
 
 
-def _level_of(flags: list[tuple[Flag, bool]]) -> tuple[int, list[dict[str, Any]]]:
-    """Return the highest level; an urgent flag that a pathologist has seen still asks for review, and no more."""
-    kept = [
+def _level_of(flags: list[tuple[Flag, bool]], criticals: list[str]) -> tuple[int, list[dict[str, Any]]]:
+    """Return the highest level; an urgent flag that a pathologist has seen still asks for review, and no more.
+
+    A critical result keeps the case urgent until it is closed.
+    """
+    kept: list[dict[str, Any]] = [
+        {"key": "critical", "title": f"Critical: {title}", "urgency": URGENT, "is_open": True, "is_machine_only": False}
+        for title in criticals
+    ]
+    kept += [
         {"key": flag.key, "title": flag.title, "urgency": flag.urgency, "is_open": flag.is_urgent and not is_seen,
          "is_machine_only": flag.is_machine_only}
         for flag, is_seen in flags
     ]  # fmt: skip
     levels = [LEVELS[REVIEW if flag.is_urgent and is_seen else flag.urgency] for flag, is_seen in flags]
+    levels += [LEVELS[URGENT] for _ in criticals]
     return max(levels, default=0), kept
 
 
 def keep_flags(*cases: Case) -> None:
-    """Store the flags of cases as they are now; call it last before the audit, while the cases are locked."""
+    """Store the flags of cases as they are now, and what became critical of open ones (S12).
+
+    Call it last before the audit, while the cases are locked.
+    """
     rows = Case.objects.select_related("patient").in_bulk([case.pk for case in cases])
-    for pk, (level, flags, glance) in flags_now(rows.values()).items():
+    counts = count_cases(rows.values())
+    keep_criticals(open_cases().filter(pk__in=rows).select_related("patient"), counts)
+    for pk, (level, flags, glance) in flags_now(rows.values(), counts).items():
         Case.objects.filter(pk=pk).update(flag_level=level, flags=flags, glance=glance)
 
 

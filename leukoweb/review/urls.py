@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from leukoweb.review.views import atlas, cases, cells, detectors, policies, reference, reports, workbench, worklist
+from leukoweb.review.views import (
+    atlas,
+    cases,
+    cells,
+    criticals,
+    detectors,
+    policies,
+    reference,
+    reports,
+    workbench,
+    worklist,
+)
 
 urlpatterns = [
     path("worklist/", worklist.worklist, name="worklist"),
@@ -33,6 +44,12 @@ urlpatterns = [
     path("reports/<int:pk>/policies/", reports.report_policies, name="report_policies"),
     path("reports/verify/", reports.report_verify, name="report_verify"),
     path("manage/policy/", policies.policy_edit, name="policy_edit"),
+    path("manage/criticals/", criticals.critical_policy_edit, name="critical_policy_edit"),
+    path("criticals/", criticals.critical_list, name="critical_list"),
+    path("criticals/criticals.csv", criticals.critical_csv, name="critical_csv"),
+    path("criticals/<int:pk>/receipt/", criticals.critical_receipt, name="critical_receipt"),
+    path("criticals/<int:pk>/call/", criticals.critical_call, name="critical_call"),
+    path("criticals/<int:pk>/close/", criticals.critical_close, name="critical_close"),
     path("manage/phrases/", policies.phrase_list, name="phrase_list"),
     path("manage/phrases/<int:pk>/delete/", policies.phrase_delete, name="phrase_delete"),
     path("cases/<int:pk>/review/", workbench.workbench, name="workbench"),

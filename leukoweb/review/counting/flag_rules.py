@@ -125,6 +125,11 @@ OLD_LIMITS = {
 }
 
 
+def units_of(item: str) -> tuple[str, ...]:
+    """Return the units in which an item is limited."""
+    return _UNITS_OF.get(item, ("cells", "%", "10*9/L"))
+
+
 def defaults() -> list[dict[str, Any]]:
     """Return a fresh copy of the table that a laboratory starts from."""
     return [dict(row) for row in DEFAULTS]
@@ -171,7 +176,7 @@ def _problem_of_row(row: dict[str, Any]) -> str:
             return f"the {name} must be one of {', '.join(known)}."
     if row["sex"] not in ("any", "F", "M"):
         return "the sex must be any, F or M."
-    units = _UNITS_OF.get(row["item"], ("cells", "%", "10*9/L"))
+    units = units_of(row["item"])
     if row["unit"] not in units:
         return f"{ITEMS[row['item']][1]} are limited in {' or '.join(units)}."
     limit = row["limit"]

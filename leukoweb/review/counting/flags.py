@@ -14,7 +14,7 @@ from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, NOTE, REVIEW
 from leukoweb.review.counting.words import cells, per_cent, printed
 
 LATER_STAGES = ("MYB", "MMZ", "NGB")
-_HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 _UNCONFIRMED = "Suspected by the detector, not confirmed by a person."
 
 
@@ -102,13 +102,22 @@ def _flag_of(rule: Mapping[str, Any], d: Differential, lya_meaning: str) -> Flag
         return None
     codes = _codes_of(rule["item"], d)
     value = _value_of(rule, d, codes, lya_meaning)
-    if value is None or not _HOLDS[rule["comparison"]](value, rule["limit"]):
+    if value is None or not HOLDS[rule["comparison"]](value, rule["limit"]):
         return None
     sentence = _sentence_of(rule, d, codes, value)
     if d.age is None and rule["age_from"] != "0d":
         sentence += " The age is not known: judged as an adult."
     bench, report = (" ".join(part for part in (sentence, rule[kind].strip()) if part) for kind in ("bench", "report"))
     return Flag(rule["key"], rule["title"], bench, report, rule["severity"], _present(d, codes) or codes)
+
+
+def figure_of(limit: Mapping[str, str], d: Differential, lya_meaning: str) -> tuple[float | None, tuple[str, ...]]:
+    """Return the figure of an `item` in a `unit`, None where there is none, and the types of its cells.
+
+    Before: the differential is not empty.
+    """
+    codes = _codes_of(limit["item"], d)
+    return _value_of(limit, d, codes, lya_meaning), _present(d, codes) or codes
 
 
 def _codes_of(item: str, d: Differential) -> tuple[str, ...]:
@@ -187,17 +196,18 @@ def _maturation_gap(d: Differential) -> Iterator[Flag]:
 
 def _marked(flag: Flag, d: Differential, confirmed: Mapping[str, int] | None) -> Flag:
     """Say so where no person has confirmed a cell of the flag."""
-    if confirmed is None or not _is_machine_only(flag, d, confirmed):
+    if confirmed is None or not is_machine_only(flag.codes, d, confirmed):
         return flag
     return Flag(flag.key, flag.title, f"{flag.bench} {_UNCONFIRMED}", f"{flag.report} {_UNCONFIRMED}", flag.urgency,
                 flag.codes, is_machine_only=True)  # fmt: skip
 
 
-def _is_machine_only(flag: Flag, d: Differential, confirmed: Mapping[str, int]) -> bool:
-    if not flag.codes:  # the analyser's figure
+def is_machine_only(codes: tuple[str, ...], d: Differential, confirmed: Mapping[str, int]) -> bool:
+    """Say whether no person has confirmed a cell of these types, or of any type where there is none of them."""
+    if not codes:  # the analyser's figure
         return False
-    if _present(d, flag.codes):
-        return not any(confirmed.get(code) for code in flag.codes)
+    if _present(d, codes):
+        return not any(confirmed.get(code) for code in codes)
     return not any(confirmed.values())  # none of a type: what was labelled are the others
 
 

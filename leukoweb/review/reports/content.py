@@ -19,6 +19,7 @@ from leukoweb.review.counting.ages import Age
 from leukoweb.review.counting.differential import Differential
 from leukoweb.review.counting.flags import Flag
 from leukoweb.review.counting.loinc import loinc_of
+from leukoweb.review.criticals.part import criticals_part
 from leukoweb.review.models import Acknowledgement, Decision, HandOver, Report
 from leukoweb.review.reports.changes import changes_between
 from leukoweb.review.reports.parts import (
@@ -93,6 +94,8 @@ def content_of(report: Report) -> Content:
     }
     if runs := cbc_runs(case):
         content["cbc"] = {**runs[0], "runs": len(runs)}
+    if criticals := criticals_part(case):
+        content["criticals"] = criticals
     if attributions := _attributions(case):
         content["attributions"] = attributions
     content["amendment"] = _amendment(report, content)

@@ -1,23 +1,30 @@
-"""Whether the database itself refuses to change or delete a signed report; seals are left to seal.py.
+"""Whether the database itself refuses to change or delete what was signed and told; seals are left to seal.py.
 
-A draft may be changed, and may become signed; after that the row stays as it is, whoever holds the connection.
-The triggers are written in migrations/0004_report_guard.py.
+A draft may be changed, and may become signed; after that the row stays as it is, whoever holds the connection. Critical
+results and their log stay as they were written. The triggers are in migrations/0004_report_guard.py and
+0013_critical_guard.py.
 """
 
 from django.db import connection
 
+GUARDED = ("review_report", "review_critical", "review_criticalentry")
+
 
 def guard_is_set() -> bool:
-    """Say whether all triggers of the table are there and enabled."""
+    """Say whether all triggers of the tables are there and enabled."""
+    return all(_is_guarded(table) for table in GUARDED)
+
+
+def _is_guarded(table: str) -> bool:
     if connection.vendor == "postgresql":
         wanted = 1
         query = (
-            "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'review_report'::regclass "
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = %s::regclass "
             "AND NOT tgisinternal AND tgenabled IN ('O', 'A')"
         )
     else:
         wanted = 2
-        query = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'review_report'"
+        query = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s"
     with connection.cursor() as cursor:
-        cursor.execute(query)
+        cursor.execute(query, [table])
         return cursor.fetchone()[0] == wanted

@@ -22,7 +22,9 @@ def general_problems() -> list[str]:
     """Return what is wrong with the audit, the guard and the reports that are gone, in sentences."""
     problems = []
     if not guard.guard_is_set():
-        problems.append("The database's guard of signed reports is not there: somebody dropped its triggers.")
+        problems.append(
+            "The database's guard of signed reports and critical results is not there: somebody dropped its triggers."
+        )
     if broken := first_broken(Event.objects.order_by("id").iterator(chunk_size=500)):
         problems.append(f"The audit is broken at event {broken[0]}: {broken[1]}.")
     there = set(Report.objects.values_list("pk", flat=True))

@@ -128,6 +128,42 @@ class FlagPart(TypedDict):
     acknowledged_at: str | None
 
 
+class CallPart(TypedDict):
+    """One attempt to tell somebody a critical result."""
+
+    to: str
+    role: str
+    how: str
+    reached: bool
+    read_back: bool
+    at: str | None
+    minutes: int
+    by: str
+
+
+class CriticalPart(TypedDict):
+    """A critical result with the value as it was detected, who saw it, who was told, and how it ended.
+
+    `code` is the one of HL7 table 0078; `figure` is the key of the figure that carries it in a message, "" for none.
+    """
+
+    title: str
+    sentence: str
+    limit: str
+    source: str
+    code: str
+    figure: str
+    codes: list[str]
+    policy_version: int
+    detected_at: str | None
+    bench_receipt: ReceiptPart
+    pathologist_receipt: ReceiptPart
+    calls: list[CallPart]
+    closed: ReceiptPart
+    reason: str
+    no_longer: str
+
+
 class PreviousPart(TypedDict):
     """The person's last signed differential."""
 
@@ -298,5 +334,6 @@ class Content(TypedDict):
     reference: ReferencePart | None
     amendment: NotRequired[AmendmentPart | None]
     attributions: NotRequired[list[str]]  # where pictures are not the laboratory's own
+    criticals: NotRequired[list[CriticalPart]]  # where a value was critical
     cbc: NotRequired[CbcPart]  # where an analyser sent one
     signature: NotRequired[SignaturePart]  # once it is signed

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.lockout import confirm_password
@@ -20,9 +21,10 @@ from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import reasons_to_look
+from leukoweb.review.criticals.calls import receipts_with_flag
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports.content import content_of, signature_of
-from leukoweb.review.reports.parts import CellPart, Content, Verification
+from leukoweb.review.reports.parts import CellPart, Content, CriticalPart, FlagPart, Verification
 from leukoweb.review.reports.seal import FIRST, digest, seal_of
 from leukoweb.review.reports.verification import is_reviewed
 from leukoweb.review.services import count_case, verification_of_count
@@ -118,6 +120,7 @@ def gates_of(report: Report, content: Content | None = None) -> list[Gate]:
     unidentified, waiting = counts.get("UNI", 0), _must_look(case)
     unseen = [flag for flag in content["flags"] if flag["urgency"] == "urgent" and not flag["acknowledged_at"]]
     is_limited, lya = content["differential"]["is_limited"], counts.get("LYA", 0)
+    unread_criticals = [c["title"] for c in content.get("criticals", []) if not _is_seen(c, unseen)]
     total, has_comment = content["differential"]["total"], bool(content["report"]["comment"].strip())
     must_look = f"{len(waiting)} cells need review (blasts, unvalidated types, low confidence)."
     verification = content["verification"]
@@ -135,6 +138,9 @@ def gates_of(report: Report, content: Content | None = None) -> list[Gate]:
               f"Only {total} leukocytes were counted: a limited count needs a comment."),
         _gate("urgent_flags", not unseen, "A pathologist has acknowledged every urgent flag.",
               f"A pathologist must acknowledge: {', '.join(flag['title'] for flag in unseen)}."),
+        _gate("criticals", not unread_criticals, gettext("A pathologist has acknowledged every critical result."),
+              gettext("A pathologist must acknowledge the critical result: %(titles)s.")
+              % {"titles": ", ".join(unread_criticals)}),
         _gate("lya_meaning", not lya or bool(content["report"]["lya_meaning"]),
               "Atypical lymphocytes are classified." if lya else "No atypical lymphocyte was counted.",
               "Classify the atypical lymphocytes as variant or abnormal."),
@@ -151,6 +157,17 @@ def gates_of(report: Report, content: Content | None = None) -> list[Gate]:
         gates.append(_gate("reference", not left, "Every disagreement of the reference count is settled.",
                            f"{left} disagreements of the reference count are not settled."))  # fmt: skip
     return sorted(gates, key=lambda gate: gate.is_met)
+
+
+def _is_seen(critical: CriticalPart, unseen: list[FlagPart]) -> bool:
+    """Say whether a pathologist has seen a critical result, or will with one of the flags that are not seen yet.
+
+    A closed one needs nobody.
+    """
+    codes, closed = set(critical["codes"]), critical["closed"]["at"] or critical["no_longer"]
+    return bool(
+        closed or critical["pathologist_receipt"]["at"] or (codes and any(codes <= set(f["codes"]) for f in unseen))
+    )
 
 
 def _verified_words(verification: Verification) -> tuple[str, str]:
@@ -265,7 +282,8 @@ def acknowledge_flag(case: Case, flag: str, *, by: User) -> Acknowledgement:
         raise Refused("Your role cannot acknowledge flags.", code="not_allowed")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
-        if flag not in {f.key for f in count_case(case).flags if f.is_urgent}:
+        flags = {f.key: f for f in count_case(case).flags if f.is_urgent}
+        if flag not in flags:
             raise Refused("This flag is no longer raised. Load the page again.", code="wrong_state")
         kinds = Acknowledgement.Receipt
         receipt = kinds.PATHOLOGIST if by.can("sign_report") else kinds.BENCH
@@ -273,6 +291,7 @@ def acknowledge_flag(case: Case, flag: str, *, by: User) -> Acknowledgement:
             case=case, flag=flag, receipt=receipt, defaults={"acknowledged_by": by}
         )
         if is_new:
+            receipts_with_flag(case, flags[flag].codes, by=by)
             keep_flags(case)
             record("flag.acknowledge", actor=by, obj=case, case=case, changes={"flag": flag, "receipt": str(receipt)})
     return seen

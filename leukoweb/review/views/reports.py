@@ -20,6 +20,7 @@ from leukoweb.cases.models import Case
 from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.table import lines_of
+from leukoweb.review.criticals.models import Critical
 from leukoweb.review.models import Policy, Report
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import content_of
@@ -84,6 +85,7 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
             **page_of(report, content),
             "case": case,
             "gates": gates,
+            "criticals": Critical.objects.filter(case=case).with_log(),
             "is_ready": all(gate.is_met for gate in gates),
             "meanings": signing.meanings_of(content),
             "phrases": phrases_for(case.laboratory, content),

@@ -18,6 +18,7 @@ from leukoweb.cases.models import Case
 from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.assignments import assign_case
+from leukoweb.review.criticals.models import Critical
 from leukoweb.review.models import Assignment
 from leukoweb.review.services import count_case
 from leukoweb.review.urgency import faces_of
@@ -73,6 +74,7 @@ def _shown(request: HttpRequest) -> dict[str, Any]:
         "here_url": _address(tab, chips),
         "search": search,
         "pressing": lines.pressing,
+        "open_criticals": Critical.objects.visible_to(user).open().count(),
         "waiting": lines.waiting,
         "oldest_stat": lines.oldest_stat,
         "signed_today": len(lines.signed),

@@ -1,0 +1,1 @@
+"""Critical results: which values must be told at once, who saw them, who was told, and when they were closed."""

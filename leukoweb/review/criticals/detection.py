@@ -1,0 +1,134 @@
+"""Make a critical result of every new critical fact of a case, and end those whose fact is gone; nobody is told here.
+
+It runs where the flags of a case are stored (urgency.py), with the case locked: running twice changes nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from leukoweb.accounts.models import Laboratory
+from leukoweb.audit.models import Event
+from leukoweb.audit.services import record
+from leukoweb.cases.models import Case, CbcResult
+from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalPolicy
+from leukoweb.review.criticals.rules import Fact, defaults, facts_of
+from leukoweb.review.models import Decision, Report
+from leukoweb.review.services import CaseCount, age_of
+
+# What else than a decision on a cell changes a figure, where the audit says so.
+CHANGES = ("case.edit", "patient.edit", "slide.set_aside", "slide.include", "slide.reread", "cbc.receive", "run.done")
+
+
+def current_critical_policy(laboratory: Laboratory | int) -> CriticalPolicy | None:
+    """Return the laboratory's newest rules of critical results, or None while it uses the defaults."""
+    return CriticalPolicy.objects.filter(laboratory=laboratory).order_by("-version").first()
+
+
+def facts_now(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> dict[int, tuple[int, list[Fact]]]:
+    """Return of each case the version of the laboratory's rules and the facts that are critical now."""
+    cases = list(cases)
+    policies = {key: current_critical_policy(key) for key in {case.laboratory_id for case in cases}}
+    keys = [case.pk for case in cases]
+    cbc: dict[int, list[dict[str, Any]]] = {}
+    for result in CbcResult.objects.filter(case__in=keys):  # the one that is reported comes first
+        cbc.setdefault(result.case_id, result.values)
+    meanings = dict(
+        Report.objects.filter(case__in=keys).order_by("version").values_list("case_id", "lya_meaning")
+    )  # fmt: skip
+    found = {}
+    for case in cases:
+        policy, count = policies[case.laboratory_id], counts[case.pk]
+        found[case.pk] = (
+            policy.version if policy else 0,
+            facts_of(
+                policy.rules if policy else defaults(),
+                count.differential,
+                count.flags,
+                confirmed=count.confirmed,
+                lya_meaning=meanings.get(case.pk, ""),
+                cbc=cbc.get(case.pk, []),
+                age=age_of(case),
+            ),
+        )
+    return found
+
+
+def keep_criticals(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> None:
+    """Store what became critical, and what no longer is. Before: the cases are open and locked."""
+    cases = list(cases)
+    last: dict[tuple[int, str], Critical] = {}
+    for critical in Critical.objects.filter(case__in=[case.pk for case in cases]).with_log().order_by("number"):
+        last[critical.case_id, critical.key] = critical
+    facts = facts_now(cases, counts)
+    for case in cases:
+        _settle(case, *facts[case.pk], {key: c for (pk, key), c in last.items() if pk == case.pk})
+
+
+def _settle(case: Case, version: int, facts: list[Fact], last: Mapping[str, Critical]) -> None:
+    for fact in facts:
+        known = last.get(fact.key)
+        if (known and known.no_longer is None) or _was_told_before(case, fact):
+            continue
+        critical = Critical.objects.create(
+            case=case, key=fact.key, number=known.number + 1 if known else 1, title=fact.title, fact=fact.as_dict(),
+            policy_version=version,
+        )  # fmt: skip
+        record("critical.detect", obj=critical, case=case, changes={"title": fact.title, "value": fact.sentence})
+    here = {fact.key for fact in facts}
+    for key, critical in last.items():
+        if key not in here and critical.no_longer is None:
+            change = _change_since(critical, version)
+            CriticalEntry.objects.create(critical=critical, kind=CriticalEntry.Kind.NO_LONGER, change=change)
+            record("critical.no_longer", obj=critical, case=case, changes={"title": critical.title, **change})
+
+
+def _was_told_before(case: Case, fact: Fact) -> bool:
+    """Say whether the same was critical in another case of the person within the days of the rule."""
+    if not fact.first_only_days:
+        return False
+    since = timezone.now() - timedelta(days=fact.first_only_days)
+    gone = CriticalEntry.objects.filter(critical=OuterRef("pk"), kind=CriticalEntry.Kind.NO_LONGER)
+    earlier = Critical.objects.filter(
+        key=fact.key, case__patient=case.patient_id, detected_at__gte=since, case__rejected_at=None,
+        case__is_demonstration=case.is_demonstration,
+    ).exclude(case=case)  # fmt: skip
+    return earlier.filter(~Exists(gone)).exists()
+
+
+def _change_since(critical: Critical, version: int) -> dict[str, Any]:
+    """Return what made a value no longer critical: the rules, else the newest decision on a cell or event since."""
+    if version != critical.policy_version:
+        return {"what": "critical_policy", "version": version}
+    event = Event.objects.filter(case_id=critical.case_id, action__in=CHANGES, at__gte=critical.detected_at).last()
+    decision = (
+        Decision.objects.filter(cell__run__slide__case=critical.case_id, decided_at__gte=critical.detected_at)
+        .select_related("decided_by")
+        .order_by("-pk")
+        .first()
+    )
+    if decision and (event is None or decision.decided_at > event.at):
+        return {
+            "what": "decision", "decision": decision.pk, "cell": decision.cell_id, "from": decision.from_code,
+            "to": decision.to_code, "by": decision.decided_by.printed_name,
+        }  # fmt: skip
+    if event:
+        return {"what": event.action, "event": event.pk, "by": event.actor_name}
+    return {"what": "policy"}
+
+
+def end_rejected() -> int:
+    """End the open critical results of specimens that were rejected since; return how many."""
+    ended = CriticalEntry.objects.filter(critical=OuterRef("pk"), kind__in=CriticalEntry.ENDS)
+    found = Critical.objects.filter(~Exists(ended), case__rejected_at__isnull=False).select_related("case")
+    for critical in found:
+        change = {"what": "case.reject", "by": str(critical.case.rejected_by or "")}
+        _entry, is_new = CriticalEntry.objects.get_or_create(
+            critical=critical, kind=CriticalEntry.Kind.NO_LONGER, defaults={"change": change}
+        )
+        if is_new:
+            record("critical.no_longer", obj=critical, case=critical.case, changes={"title": critical.title, **change})
+    return len(found)

@@ -1,0 +1,84 @@
+"""Write the next version of a laboratory's rules of critical results; earlier versions stay."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from leukoweb.accounts.models import Laboratory, User
+from leukoweb.audit.services import record
+from leukoweb.cases.models import Case
+from leukoweb.refusals import Refused
+from leukoweb.review.criticals.detection import current_critical_policy
+from leukoweb.review.criticals.models import CriticalPolicy
+from leukoweb.review.criticals.rules import defaults, problem_of
+from leukoweb.review.services import current_policy, rules_of
+
+START: dict[str, Any] = {"minutes": 30, "people": [], "webhook": ""}
+MOST_PEOPLE = 20
+
+
+def values_of(policy: CriticalPolicy | None) -> dict[str, Any]:
+    """Return what a version says, or the defaults: limits, minutes, people, webhook."""
+    if policy is None:
+        return {"rules": defaults(), **START}
+    return {"rules": policy.rules, "minutes": policy.minutes, "people": policy.people, "webhook": policy.webhook}
+
+
+def save_critical_policy(
+    laboratory: Laboratory,
+    *,
+    rules: list[dict[str, Any]],
+    minutes: int,
+    people: list[str],
+    webhook: str,
+    reason: str,
+    by: User,
+) -> CriticalPolicy:
+    """Put limits and escalation in force as the laboratory's next version."""
+    new = {"rules": rules, "minutes": minutes, "people": people, "webhook": webhook}
+    reason, before = reason.strip(), values_of(current_critical_policy(laboratory))
+    problems = {
+        "rules": problem_of(rules, rules_of(current_policy(laboratory)).flag_rules),
+        "minutes": "" if 1 <= minutes <= 1440 else _("Enter a whole number from 1 to 1440."),
+        "people": _problem_of_people(people, laboratory),
+        "webhook": _problem_of_webhook(webhook),
+        "reason": "" if 0 < len(reason) <= 1000 else _("Enter the reason, at most 1,000 characters."),
+    }
+    if problems := {name: problem for name, problem in problems.items() if problem}:
+        raise Refused(" ".join(problems.values()), fields=problems)
+    if new == before:
+        raise Refused(_("Nothing was changed, so no new version was made."))
+    with transaction.atomic():
+        Laboratory.objects.select_for_update(no_key=True).get(pk=laboratory.pk)
+        last = current_critical_policy(laboratory)
+        policy = CriticalPolicy.objects.create(
+            laboratory=laboratory, version=last.version + 1 if last else 1, reason=reason, created_by=by, **new
+        )
+        Case.objects.filter(laboratory=laboratory).forget_flags()
+        changed = {name: [before[name], new[name]] for name in new if before[name] != new[name]}
+        record("critical.policy", actor=by, obj=policy, laboratory=laboratory,
+               changes={"version": policy.version, "reason": reason, **changed})  # fmt: skip
+    return policy
+
+
+def _problem_of_people(people: list[str], laboratory: Laboratory) -> str:
+    if len(people) > MOST_PEOPLE or len(set(people)) < len(people):
+        return _("List at most %(most)d people, each once.") % {"most": MOST_PEOPLE}
+    known = User.objects.filter(laboratory=laboratory, is_active=True, username__in=people)
+    readers = {user.username for user in known if user.can("tell_critical")}
+    if unknown := [name for name in people if name not in readers]:
+        return _("%(name)s is no active technologist or pathologist of this laboratory.") % {"name": unknown[0]}
+    return ""
+
+
+def _problem_of_webhook(webhook: str) -> str:
+    if not webhook:
+        return ""
+    try:
+        parts = urlsplit(webhook)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and len(webhook) <= 500
+    except ValueError:
+        is_right = False
+    return "" if is_right and not parts.username else _("Write the address as https://server/path, without a password.")

@@ -1,0 +1,250 @@
+"""Which values are critical, as a table that a laboratory edits, and which facts of a count meet it; it stores nothing.
+
+A row limits a figure of the film, a value of the blood count, or names a flag. Every row names its source.
+
+References
+----------
+South Tees Hospitals NHS Foundation Trust, southtees.nhs.uk/services/pathology/haematology-lab/
+classification-critical-results: neutrophils, platelets, haemoglobin.
+Hakimi laboratory, hakimilab.com/hematology: blasts (first time or relapse only), acute promyelocytic leukaemia, WBC.
+Codes of HL7 table 0078: https://terminology.hl7.org/CodeSystem/v2-0078.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from leukoweb.cases.cbc import PARAMETERS
+from leukoweb.cases.cbc import UNITS as CBC_UNITS
+from leukoweb.review.counting.ages import FROM_BIRTH, Age, days_of, is_bound, is_within
+from leukoweb.review.counting.differential import Differential
+from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, PATTERNS, UNITS, units_of
+from leukoweb.review.counting.flags import HOLDS, Flag, figure_of, is_machine_only
+from leukoweb.review.counting.words import printed
+
+FLAG, FILM, CBC = "flag", "film", "cbc"
+# HL7 table 0078 and what each code means there.
+CODES = {"AA": "critical abnormal", "HH": "critical high", "LL": "critical low"}
+FIELDS = ("key", "title", "subject", "comparison", "limit", "age_from", "age_under", "first_only_days", "code",
+          "source")  # fmt: skip
+MOST_RULES, MOST_DAYS = 100, 3650
+_SOUTH_TEES = "South Tees Hospitals NHS, classification of critical results"
+_HAKIMI = "hakimilab.com/hematology"
+_DAYS = "; the days are a starting value of this product"
+
+
+def _row(
+    key: str, title: str, subject: str, comparison: str, limit: float, code: str, source: str, days: int = 0
+) -> dict[str, Any]:
+    return {
+        "key": key, "title": title, "subject": subject, "comparison": comparison, "limit": limit,
+        "age_from": FROM_BIRTH, "age_under": None, "first_only_days": days, "code": code, "source": source,
+    }  # fmt: skip
+
+
+DEFAULTS: list[dict[str, Any]] = [
+    _row("blasts", "Blasts", "film.blasts.cells", ">=", 1, "AA",
+         f"{_HAKIMI}: blasts on the smear, first time or relapse only{_DAYS}", 30),
+    _row("possible_apl", "Possible APL", "flag.possible_apl", ">=", 1, "AA", f"{_HAKIMI}: morphology findings"),
+    _row("neutrophils_low", "Neutropenia", "film.neutrophils.10*9/L", "<", 0.5, "LL",
+         f"{_SOUTH_TEES}: new patients{_DAYS}", 30),
+    _row("platelets_low", "Platelets low", "cbc.PLT", "<", 20, "LL", f"{_SOUTH_TEES}: new patients{_DAYS}", 30),
+    _row("haemoglobin_low", "Haemoglobin low", "cbc.HGB", "<", 75, "LL", _SOUTH_TEES),
+    _row("wbc_high", "White blood cells high", "cbc.WBC", ">=", 100, "HH", f"{_HAKIMI}: upper alert{_DAYS}", 30),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A value that meets a row of the table: what is kept of it as it was when it was detected.
+
+    `figure` is the key of the figure of a result message that carries the code, "" for none; `codes` are the types of
+    the cells.
+    """
+
+    key: str
+    title: str
+    sentence: str
+    limit: str
+    value: float | None
+    unit: str
+    code: str
+    source: str
+    figure: str
+    codes: tuple[str, ...]
+    is_machine_only: bool
+    first_only_days: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self) | {"codes": list(self.codes)}
+
+
+def defaults() -> list[dict[str, Any]]:
+    """Return a fresh copy of the table that a laboratory starts from."""
+    return [dict(row) for row in DEFAULTS]
+
+
+def subjects(flag_rules: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what can be critical, subject to words: the flags of a laboratory, figures of the film, blood counts."""
+    flags = {f"{FLAG}.{key}": _("Flag: %(name)s") % {"name": key.replace("_", " ")} for key in PATTERNS}
+    flags |= {f"{FLAG}.{row['key']}": _("Flag: %(name)s") % {"name": row["key"].replace("_", " ")}
+              for row in flag_rules}  # fmt: skip
+    film = {
+        f"{FILM}.{item}.{unit}": _("Film: %(name)s (%(unit)s)") % {"name": many, "unit": UNITS[unit]}
+        for item, (_one, many, _codes) in ITEMS.items()
+        for unit in units_of(item)
+    }
+    cbc = {
+        f"{CBC}.{key}": _("Blood count: %(name)s (%(unit)s)") % {"name": p.name, "unit": next(iter(CBC_UNITS[p.kind]))}
+        for key, p in PARAMETERS.items()
+    }
+    return flags | film | cbc
+
+
+def facts_of(
+    rows: list[dict[str, Any]],
+    differential: Differential,
+    flags: list[Flag],
+    *,
+    confirmed: Mapping[str, int],
+    lya_meaning: str,
+    cbc: list[dict[str, Any]],
+    age: Age | None,
+) -> list[Fact]:
+    """Return the critical facts of a case, in the order of the table.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The laboratory's table, checked.
+    differential, flags : Differential, list of Flag
+        Of the cells as they are labelled now.
+    confirmed : mapping of str to int
+        Cells by label that a person decided on.
+    lya_meaning : str
+        "abnormal" where the reader calls the atypical lymphocytes abnormal.
+    cbc : list of dict
+        The values of the reported blood count (cases/cbc.py); empty where there is none.
+    age : Age or None
+
+    Returns
+    -------
+    list of Fact
+        A row of certain ages is left out where the age is not known, unless it has no upper age: judged as an adult.
+    """
+    raised = {flag.key: flag for flag in flags}
+    values = {value["key"]: value for value in cbc}
+    found = []
+    for row in rows:
+        if not _is_of_age(row, age):
+            continue
+        kind, _dot, subject = row["subject"].partition(".")
+        if kind == FLAG:
+            fact = _of_flag(row, raised.get(subject))
+        elif kind == FILM:
+            fact = _of_film(row, subject, differential, confirmed, lya_meaning)
+        else:
+            fact = _of_cbc(row, values.get(subject))
+        if fact:
+            found.append(fact)
+    return found
+
+
+def _is_of_age(row: Mapping[str, Any], age: Age | None) -> bool:
+    return row["age_under"] is None if age is None else is_within(age, row["age_from"], row["age_under"])
+
+
+def _fact(row: Mapping[str, Any], sentence: str, value: float | None, unit: str, **more: Any) -> Fact:
+    limit = f"{COMPARISONS[row['comparison']]} {row['limit']:g}" if value is not None else ""
+    return Fact(
+        key=row["key"], title=row["title"], sentence=sentence, limit=limit, value=value, unit=unit, code=row["code"],
+        source=row["source"], first_only_days=row["first_only_days"],
+        **{"figure": "", "codes": (), "is_machine_only": False, **more},
+    )  # fmt: skip
+
+
+def _of_flag(row: Mapping[str, Any], flag: Flag | None) -> Fact | None:
+    if flag is None:
+        return None
+    return _fact(row, flag.report, None, "", codes=flag.codes, is_machine_only=flag.is_machine_only)
+
+
+def _of_film(
+    row: Mapping[str, Any], subject: str, d: Differential, confirmed: Mapping[str, int], lya_meaning: str
+) -> Fact | None:
+    if d.is_empty:
+        return None
+    item, _dot, unit = subject.partition(".")
+    value, codes = figure_of({"item": item, "unit": unit}, d, lya_meaning)
+    if value is None or not HOLDS[row["comparison"]](value, row["limit"]):
+        return None
+    amount = f"{value:g}" if unit == "cells" else printed(value, 2)
+    sentence = f"{ITEMS[item][1][0].upper()}{ITEMS[item][1][1:]}: {amount} {UNITS[unit]}."
+    if unit == "cells":
+        sentence = f"{sentence[:-1]} of {d.total} leukocytes."
+    figure = "" if item in ("WBC", "left_shift") else item.removesuffix("_abnormal")
+    if figure and unit == "10*9/L":
+        figure += "#"
+    return _fact(row, sentence, round(value, 3), unit, figure=figure, codes=codes,
+                 is_machine_only=is_machine_only(codes, d, confirmed))  # fmt: skip
+
+
+def _of_cbc(row: Mapping[str, Any], value: Mapping[str, Any] | None) -> Fact | None:
+    if value is None or value["amount"] is None:
+        return None
+    # "<10" and ">900" are bounds: they meet a limit only on their own side of it.
+    if value["note"] == ("more than this" if row["comparison"][0] == "<" else "less than this"):
+        return None
+    if not HOLDS[row["comparison"]](value["amount"], row["limit"]):
+        return None
+    parameter = PARAMETERS[value["key"]]
+    unit = next(iter(CBC_UNITS[parameter.kind]))
+    sentence = f"{parameter.name}: {value['sent']} {value['unit']} (analyser)."
+    return _fact(row, sentence, value["amount"], unit)
+
+
+def problem_of(rows: object, flag_rules: list[dict[str, Any]]) -> str:
+    """Return in a sentence what is wrong with a table, or ""."""
+    if not isinstance(rows, list) or len(rows) > MOST_RULES:
+        return _("At most %(most)d critical limits are possible.") % {"most": MOST_RULES}
+    known = subjects(flag_rules)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or set(row) != set(FIELDS):
+            return _("Critical limit %(number)d must have these fields: %(fields)s.") % {
+                "number": number, "fields": ", ".join(FIELDS)
+            }  # fmt: skip
+        problem = _problem_of_row(row, known)
+        if not problem and row["key"] in [other["key"] for other in rows[: number - 1]]:
+            problem = _("the id %(key)s is used twice.") % {"key": row["key"]}
+        if problem:
+            return _("Critical limit %(number)d (%(title)s): %(problem)s") % {
+                "number": number, "title": row["title"] or row["key"], "problem": problem
+            }  # fmt: skip
+    return ""
+
+
+def _problem_of_row(row: dict[str, Any], known: Mapping[str, str]) -> str:
+    for name, most in (("key", 40), ("title", 60), ("source", 300)):
+        if not isinstance(row[name], str) or not 0 < len(row[name].strip()) <= most:
+            return _("fill in the %(name)s, at most %(most)d characters.") % {"name": name, "most": most}
+    if not row["key"].replace("_", "").isalnum() or not row["key"].isascii():
+        return _("the id must be of letters, digits and underscores.")
+    if row["subject"] not in known:
+        return _("choose what is limited; a flag that was removed cannot be critical.")
+    if row["comparison"] not in COMPARISONS or row["code"] not in CODES:
+        return _("choose the comparison and one of the codes %(codes)s.") % {"codes": ", ".join(CODES)}
+    limit, days = row["limit"], row["first_only_days"]
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 100_000:
+        return _("the limit must be a number from 0 to 100,000.")
+    if row["comparison"] == ">=" and limit == 0:
+        return _("at or above 0 is always met.")
+    if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MOST_DAYS:
+        return _("the days must be a whole number from 0 (every time) to %(most)d.") % {"most": MOST_DAYS}
+    if not is_bound(row["age_from"]) or not (row["age_under"] is None or is_bound(row["age_under"])):
+        return _("write ages as 3d, 6m or 2y.")
+    if days_of(row["age_under"]) <= days_of(row["age_from"]):
+        return _("the ages are empty: “under” must be above “from”.")
+    return ""

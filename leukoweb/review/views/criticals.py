@@ -1,0 +1,132 @@
+"""The page of critical results, what is done with one, and the laboratory's rules of what is critical."""
+
+import csv
+import io
+from collections.abc import Callable
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from leukoweb.accounts.access import requires
+from leukoweb.answers import BYTE_ORDER_MARK, FORMULA
+from leukoweb.audit.services import record
+from leukoweb.refusals import Refused
+from leukoweb.review import services
+from leukoweb.review.criticals.calls import close_critical, give_receipt, record_call
+from leukoweb.review.criticals.detection import current_critical_policy
+from leukoweb.review.criticals.figures import CSV_HEAD, WITHIN_MIN, criticals_between, csv_row, told_of
+from leukoweb.review.criticals.models import Critical, CriticalPolicy
+from leukoweb.review.criticals.policies import save_critical_policy, values_of
+from leukoweb.review.forms import lines_of
+from leukoweb.review.forms_criticals import CallForm, CriticalPolicyForm, CriticalRuleFormSet, PeriodForm
+
+MOST = 500
+
+
+@requires("read_cases")
+@require_GET
+def critical_list(request: HttpRequest) -> HttpResponse:
+    """The open critical results, and how fast those of a period were told."""
+    form = PeriodForm(request.GET)
+    found = []
+    if form.is_valid():
+        found = criticals_between(request.user, form.cleaned_data["first"], form.cleaned_data["last"])
+    waiting = Critical.objects.visible_to(request.user).open().select_related("case__patient").with_log()
+    shown = {
+        "form": form,
+        "open": waiting.order_by("detected_at")[:MOST],
+        "told": told_of(found),
+        "found": found[:MOST],
+        "within_min": WITHIN_MIN,
+        "query": request.GET.urlencode(),
+        "address": request.path,
+    }
+    return render(request, "review/critical_list.html", shown)
+
+
+@requires("read_cases")
+@require_GET
+def critical_csv(request: HttpRequest) -> HttpResponse:
+    """The results of a period as a file, one line each, without names of patients."""
+    form = PeriodForm(request.GET)
+    if not form.is_valid():
+        return redirect("critical_list")
+    found = criticals_between(request.user, form.cleaned_data["first"], form.cleaned_data["last"])
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(CSV_HEAD)
+    for critical in found:
+        writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(FORMULA) else v for v in csv_row(critical)])
+    record("critical.export", actor=request.user, changes={"lines": len(found)})
+    answer = HttpResponse(BYTE_ORDER_MARK + out.getvalue(), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = 'attachment; filename="critical-results.csv"'
+    return answer
+
+
+@requires("relabel_cell")
+@require_POST
+def critical_receipt(request: HttpRequest, pk: int) -> HttpResponse:
+    """Write that this reader saw a critical result."""
+    return _do(request, pk, lambda critical: give_receipt(critical, by=request.user), _("Acknowledged."))
+
+
+@requires("tell_critical")
+@require_POST
+def critical_call(request: HttpRequest, pk: int) -> HttpResponse:
+    """Write down a call."""
+
+    def act(critical: Critical) -> object:
+        form = CallForm(request.POST)
+        if not form.is_valid():
+            raise Refused(" ".join(f"{form.fields[name].label}: {' '.join(e)}" for name, e in form.errors.items()))
+        return record_call(critical, by=request.user, **form.call())
+
+    return _do(request, pk, act, _("The call is recorded."))
+
+
+@requires("tell_critical")
+@require_POST
+def critical_close(request: HttpRequest, pk: int) -> HttpResponse:
+    """Close a critical result."""
+    reason = request.POST.get("reason", "")
+    return _do(request, pk, lambda critical: close_critical(critical, by=request.user, reason=reason), _("Closed."))
+
+
+def _do(request: HttpRequest, pk: int, act: Callable[[Critical], object], done: str) -> HttpResponse:
+    """Do something to a critical result, say what was done, and go back to the page that asked."""
+    critical = get_object_or_404(Critical.objects.visible_to(request.user), pk=pk)
+    try:
+        act(critical)
+        messages.success(request, done)
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", critical.case_id)
+
+
+@requires("manage_policies")
+@require_http_methods(["GET", "POST"])
+def critical_policy_edit(request: HttpRequest) -> HttpResponse:
+    """The rules of critical results in force, to be followed by the next version."""
+    laboratory = request.user.laboratory
+    policy = current_critical_policy(laboratory)
+    now = values_of(policy)
+    form = CriticalPolicyForm(request.POST or None, initial={**now, "people": "\n".join(now["people"])})
+    flag_rules = services.rules_of(services.current_policy(laboratory)).flag_rules
+    limits = CriticalRuleFormSet(
+        request.POST or None, initial=now["rules"], prefix="limits", form_kwargs={"flag_rules": flag_rules}
+    )
+    if request.method == "POST" and form.is_valid() and limits.is_valid():
+        try:
+            new = save_critical_policy(laboratory, rules=lines_of(limits), by=request.user, **form.cleaned_data)
+        except Refused as refused:
+            for name, sentence in (refused.fields or {"": str(refused)}).items():
+                form.add_error(name if name in form.fields else None, sentence)
+        else:
+            messages.success(request, _("Version %(version)d is active.") % {"version": new.version})
+            return redirect("critical_policy_edit")
+    versions = CriticalPolicy.objects.filter(laboratory=laboratory).select_related("created_by")
+    shown = {"form": form, "limits": limits, "policy": policy, "versions": versions}
+    return render(request, "review/critical_policy_edit.html", shown)
