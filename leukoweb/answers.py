@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+from django.utils.translation import gettext_lazy
 
 from leukoweb.places import DISK_FULL_ERRORS
 from leukoweb.refusals import Refused
@@ -23,13 +24,19 @@ RETRY_AFTER_S = 5
 BYTE_ORDER_MARK = "\ufeff"  # of a CSV file: without it Excel reads umlauts as two letters
 # What a spreadsheet takes for the beginning of a formula, in full width too.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-NOT_FOUND = "There is nothing at this address, or it belongs to another laboratory."
-NOT_ALLOWED = "Your role does not allow this."
-UNREADABLE = "The request could not be read."
-TOO_LARGE = "The request is too large: send the images as files of a multipart request, at most 100 at once."
-FAULT = "A fault of the server; nothing was half-saved. Try again, and tell the administrator the time if it repeats."
-NO_ROOM = "The server has no room on its disk. Nothing was half-saved: tell the administrator, then try again."
-AWAY = "The database does not answer at the moment. Nothing was changed; try again in a few seconds."
+NOT_FOUND = gettext_lazy("There is nothing at this address, or it belongs to another laboratory.")
+NOT_ALLOWED = gettext_lazy("Your role does not allow this.")
+UNREADABLE = gettext_lazy("The request could not be read.")
+TOO_LARGE = gettext_lazy(
+    "The request is too large: send the images as files of a multipart request, at most 100 at once."
+)
+FAULT = gettext_lazy(
+    "A fault of the server; nothing was half-saved. Try again, and tell the administrator the time if it repeats."
+)
+NO_ROOM = gettext_lazy(
+    "The server has no room on its disk. Nothing was half-saved: tell the administrator, then try again."
+)
+AWAY = gettext_lazy("The database does not answer at the moment. Nothing was changed; try again in a few seconds.")
 
 
 def as_json(refused: Refused) -> dict:

@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable, Iterator
 
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.utils.translation import gettext
 
 from leukoweb.answers import answer_of
+from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 
 MOST_JSON_BYTES = 2**20
@@ -22,20 +24,29 @@ LARGEST_KEY = 2**63 - 1  # what a row's key can be, in both databases
 def json_of(raw: bytes, *, most_bytes: int = MOST_JSON_BYTES) -> object:
     """Return the value of a JSON text; refuse one that is broken, large or deep, or holds what no row can keep."""
     if len(raw) > most_bytes:
-        raise Refused(f"The JSON is larger than {most_bytes / 2**20:g} MiB: send less at once.", code="too_large")
+        raise Refused(
+            gettext("The JSON is larger than %(number)s MiB: send less at once.")
+            % {"number": number(most_bytes / 2**20, "g")},
+            code="too_large",
+        )
     try:
         value = json.loads(raw.decode(), parse_int=_whole, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
-        raise _unreadable(f"it is nested deeper than {MOST_DEPTH} levels") from None
+        raise _unreadable(
+            gettext("it is nested deeper than %(most_depth)s levels") % {"most_depth": MOST_DEPTH}
+        ) from None
     except UnicodeDecodeError:
-        raise _unreadable("it is not UTF-8") from None
+        raise _unreadable(gettext("it is not UTF-8")) from None
     except json.JSONDecodeError as error:
-        raise _unreadable(f"{error.msg[:1].lower()}{error.msg[1:]}, at line {error.lineno}") from None
+        raise _unreadable(
+            gettext("%(lower)s%(msg)s, at line %(lineno)s")
+            % {"lower": error.msg[:1].lower(), "msg": error.msg[1:], "lineno": error.lineno}
+        ) from None
     for part, depth in _parts(value):
         if depth > MOST_DEPTH:
-            raise _unreadable(f"it is nested deeper than {MOST_DEPTH} levels")
+            raise _unreadable(gettext("it is nested deeper than %(most_depth)s levels") % {"most_depth": MOST_DEPTH})
         if isinstance(part, str) and not is_storable(part):
-            raise _unreadable("a text holds a NUL character or half of a surrogate pair")
+            raise _unreadable(gettext("a text holds a NUL character or half of a surrogate pair"))
     return value
 
 
@@ -61,9 +72,9 @@ class GuardRequests:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         query = request.META.get("QUERY_STRING", "")
         if len(query) > MOST_QUERY_BYTES:
-            return answer_of(request, Refused("The address is too long.", code="too_large", status=414))
+            return answer_of(request, Refused(gettext("The address is too long."), code="too_large", status=414))
         if not all(map(is_storable, _texts(request.GET))):
-            return answer_of(request, Refused("The address contains an invalid character.", code="unreadable"))
+            return answer_of(request, Refused(gettext("The address contains an invalid character."), code="unreadable"))
         return self.get_response(request)
 
     def process_view(
@@ -75,7 +86,9 @@ class GuardRequests:
                 raise Http404
         is_form = request.content_type == "application/x-www-form-urlencoded" or hasattr(request, "_post")
         if is_form and not all(map(is_storable, _texts(request.POST))):
-            return answer_of(request, Refused("The form contains an invalid character (NUL).", code="unreadable"))
+            return answer_of(
+                request, Refused(gettext("The form contains an invalid character (NUL)."), code="unreadable")
+            )
         return None
 
 
@@ -101,16 +114,16 @@ def _parts(value: object) -> Iterator[tuple[object, int]]:
 
 def _whole(text: str) -> int:
     if len(text) > 20 or abs(int(text)) > LARGEST_KEY:
-        raise _unreadable("a number has more than 64 bits")
+        raise _unreadable(gettext("a number has more than 64 bits"))
     return int(text)
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise _unreadable(f"{text[:20]} is no number that can be kept")
+        raise _unreadable(gettext("%(text)s is no number that can be kept") % {"text": text[:20]})
     return number
 
 
 def _unreadable(why: str) -> Refused:
-    return Refused(f"The request could not be read as JSON: {why}.", code="unreadable")
+    return Refused(gettext("The request could not be read as JSON: %(why)s.") % {"why": why}, code="unreadable")

@@ -116,6 +116,7 @@ TEMPLATES = [
         "DIRS": [ASSETS / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "builtins": ["leukoweb.sentences"],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
@@ -125,7 +126,7 @@ TEMPLATES = [
                 "leukoweb.accounts.context.product",
                 "leukoweb.delivery.context.undelivered_results",
                 "leukoweb.ops.context.demonstration",
-            ]
+            ],
         },
     }
 ]

@@ -50,8 +50,9 @@ def _sources(domain: str) -> Iterator[tuple[Path, str, str]]:
 
 def found(domain: str) -> Iterator[Found]:
     """Give every message that is marked in the sources of a domain: its text, file, line, comments and context."""
+    options = {"parse_template_string": True} if domain == "djangojs" else None
     for path, method, text in _sources(domain):
-        lines = extract(method, io.BytesIO(text.encode()), KEYWORDS, comment_tags=["Translators:"])
+        lines = extract(method, io.BytesIO(text.encode()), KEYWORDS, comment_tags=["Translators:"], options=options)
         for line, message, comments, context in lines:
             yield message, str(path.relative_to(ROOT)), line, comments, context
 
@@ -60,7 +61,7 @@ def collected(domain: str) -> Catalog:
     """Return the catalogue of what the sources mark, without translations."""
     catalog = Catalog(domain=domain, project="LeukoWeb", charset="utf-8")
     for message, name, _line, comments, context in found(domain):
-        flags = ["python-format"] if re.search(r"%\(\w+\)[sd]", str(message)) else []
+        flags = ["python-format"] if domain == "django" and re.search(r"%\(\w+\)[sd]", str(message)) else []
         catalog.add(message, locations=[(name, None)], auto_comments=comments, context=context, flags=flags)
     return catalog
 

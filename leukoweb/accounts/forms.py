@@ -7,6 +7,8 @@ from typing import Any
 
 from django import forms
 from django.db.models import Q, QuerySet
+from django.utils.text import format_lazy
+from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.roles import ROLES
@@ -27,15 +29,15 @@ class AccountForm(forms.ModelForm):
         for name in ("first_name", "last_name", "laboratory"):
             self.fields[name].required = True
         self.fields["laboratory"].queryset = Laboratory.objects.filter(is_active=True)
-        self.fields["username"].help_text = "Letters, digits and @ . + - _ only."
-        self.fields["first_name"].help_text = "Shown on reports."
+        self.fields["username"].help_text = gettext("Letters, digits and @ . + - _ only.")
+        self.fields["first_name"].help_text = gettext("Shown on reports.")
         if self.instance.pk:
             del self.fields["username"]  # it stands in records
 
     def clean_username(self) -> str:
         username = self.cleaned_data["username"]
         if User.objects.filter(username__iexact=username).exists():
-            raise forms.ValidationError("There is an account of that name already.")
+            raise forms.ValidationError(gettext("There is an account of that name already."))
         return username
 
 
@@ -49,14 +51,21 @@ class LaboratoryForm(forms.ModelForm):
 class UserFilter(forms.Form):
     """What the list of accounts is narrowed to."""
 
-    name = forms.CharField(required=False, max_length=150, label="Name")
-    role = forms.ChoiceField(required=False, choices=[("", "Any role"), *ROLES.items()])
-    laboratory = forms.ModelChoiceField(Laboratory.objects.all(), required=False, empty_label="Any laboratory")
+    name = forms.CharField(required=False, max_length=150, label=gettext_lazy("Name"))
+    role = forms.ChoiceField(required=False, choices=[("", gettext_lazy("Any role")), *ROLES.items()])
+    laboratory = forms.ModelChoiceField(
+        Laboratory.objects.all(), required=False, empty_label=gettext_lazy("Any laboratory")
+    )
     state = forms.ChoiceField(
         required=False,
-        choices=[("", "Any state"), ("active", "Active"), ("inactive", "Deactivated"), ("locked", "Locked"),
-                 ("invited", "Invited, not yet in")],
-    )  # fmt: skip
+        choices=[
+            ("", gettext_lazy("Any state")),
+            ("active", gettext_lazy("Active")),
+            ("inactive", gettext_lazy("Deactivated")),
+            ("locked", gettext_lazy("Locked")),
+            ("invited", gettext_lazy("Invited, not yet in")),
+        ],
+    )
 
     def narrow(self, users: QuerySet[User], locked_names: Iterable[str]) -> QuerySet[User]:
         """Return the users that fit; `locked_names` are spelled as lockout.name_of spells them."""
@@ -82,16 +91,19 @@ class UserFilter(forms.Form):
 class ImportForm(forms.Form):
     """A list of accounts as CSV."""
 
-    file = forms.FileField(label="CSV file", help_text=f"First line: {','.join(COLUMNS)}. UTF-8, at most 1 MB.")
+    file = forms.FileField(
+        label=gettext_lazy("CSV file"),
+        help_text=format_lazy(gettext_lazy("First line: {columns}. UTF-8, at most 1 MB."), columns=",".join(COLUMNS)),
+    )
 
     def clean_file(self) -> str:
         file = self.cleaned_data["file"]
         if file.size > 2**20:
-            raise forms.ValidationError("The file is larger than 1 MB: split it.")
+            raise forms.ValidationError(gettext("The file is larger than 1 MB: split it."))
         try:
             return file.read().decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise forms.ValidationError("The file is not UTF-8 text: save it as CSV in UTF-8.") from None
+            raise forms.ValidationError(gettext("The file is not UTF-8 text: save it as CSV in UTF-8.")) from None
 
 
 def read_accounts(text: str) -> list[tuple[int, str, AccountForm | None, list[str]]]:

@@ -14,6 +14,7 @@ from django.contrib.auth.signals import user_login_failed
 from django.db.models import Max, Sum
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import ngettext
 
 from leukoweb.accounts.models import User
 from leukoweb.refusals import Refused
@@ -79,10 +80,14 @@ def _locks_of(usernames: list[str] | None) -> dict[str, list[tuple[str | None, d
 def lock_sentence(until: datetime) -> str:
     """What a locked-out person reads; the same for names that do not exist."""
     minutes = max(1, round((until - timezone.now()).total_seconds() / 60))
-    return (
-        f"Too many failed sign-ins: this account is locked for {minutes} more minute{'s' if minutes != 1 else ''}. "
-        "Wait, or ask an administrator to unlock it."
+    said = ngettext(
+        "Too many failed sign-ins: this account is locked for %(count)s more minute. "
+        "Wait, or ask an administrator to unlock it.",
+        "Too many failed sign-ins: this account is locked for %(count)s more minutes. "
+        "Wait, or ask an administrator to unlock it.",
+        minutes,
     )
+    return said % {"count": minutes}
 
 
 def unlock(username: str) -> bool:

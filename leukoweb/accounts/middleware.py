@@ -10,6 +10,7 @@ from django.shortcuts import redirect, resolve_url
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.accounts.models import User
 from leukoweb.accounts.second_factor import has_second_factor
@@ -18,7 +19,7 @@ from leukoweb.refusals import Refused
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 SEEN_AT = "seen_at"
-SIGNED_OUT = "You were signed out because nothing happened for a while. Sign in again."
+SIGNED_OUT = gettext_lazy("You were signed out because nothing happened for a while. Sign in again.")
 EMERGENCY = "emergency"  # {case id: when the access ends}: in this session only, and for reading only
 # The page marks what nobody asked for (idle.js does it for every htmx request without an event of a person).
 POLL_HEADER = "X-LeukoWeb-Poll"
@@ -96,12 +97,20 @@ class AccountGates:
         if name in self.ALWAYS_OPEN or not request.user.is_authenticated:
             return None
         if request.user.must_change_password:
-            return None if name in self.PASSWORD else _duty(request, "password_change", "Change your password first.")
+            return (
+                None
+                if name in self.PASSWORD
+                else _duty(request, "password_change", gettext("Change your password first."))
+            )
         if request.user.role in settings.SECOND_FACTOR_ROLES and not has_second_factor(request.user):
             own = name.startswith(("mfa_", "account_reauthenticate"))
-            return None if own else _duty(request, "mfa_index", "Your role needs a second factor: set one up first.")
+            return (
+                None
+                if own
+                else _duty(request, "mfa_index", gettext("Your role needs a second factor: set one up first."))
+            )
         if name == "case_sign" and request.user.statement_accepted_at is None and request.user.can("sign_report"):
-            return _duty(request, "statement", "Read and accept the statement of responsibility first.")
+            return _duty(request, "statement", gettext("Read and accept the statement of responsibility first."))
         return None
 
 

@@ -2,6 +2,7 @@
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.utils.translation import gettext_lazy
 
 from leukoweb.accounts.roles import ROLES, TECHNOLOGIST, allows
 
@@ -15,7 +16,7 @@ class Laboratory(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        verbose_name_plural = "laboratories"
+        verbose_name_plural = gettext_lazy("laboratories")
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -55,8 +56,8 @@ class Reset(models.Model):
     """A password or second factor that administrators reset: asked by one and, for who signs, confirmed by another."""
 
     class Kind(models.TextChoices):
-        PASSWORD = "password", "password"
-        SECOND_FACTOR = "second_factor", "second factor"
+        PASSWORD = "password", gettext_lazy("password")
+        SECOND_FACTOR = "second_factor", gettext_lazy("second factor")
 
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="resets")
     kind = models.CharField(max_length=15, choices=Kind)
@@ -84,4 +85,4 @@ class EmergencyAccess(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        verbose_name_plural = "emergency accesses"
+        verbose_name_plural = gettext_lazy("emergency accesses")

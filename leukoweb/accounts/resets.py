@@ -59,7 +59,9 @@ def note_of_reset(user: User, at: datetime) -> str:
         return ""
     people = dict.fromkeys(person.printed_name for person in (last.asked_by, last.done_by) if person)
     who = " and ".join(people) or "the operator of the server"
-    return f"The signer's {last.get_kind_display()} was reset on {timezone.localtime(last.done_at):%Y-%m-%d} by {who}."
+    return (
+        f"The signer's {last.kind.replace('_', ' ')} was reset on {timezone.localtime(last.done_at):%Y-%m-%d} by {who}."
+    )
 
 
 def _needs_two(user: User) -> bool:

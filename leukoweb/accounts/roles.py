@@ -3,8 +3,14 @@
 A role is a column on the user, so there is no second place where a right could be given.
 """
 
+from django.utils.translation import gettext_lazy
+
 TECHNOLOGIST, PATHOLOGIST, ADMIN = "technologist", "pathologist", "admin"
-ROLES = {TECHNOLOGIST: "Technologist", PATHOLOGIST: "Pathologist", ADMIN: "Administrator"}
+ROLES = {
+    TECHNOLOGIST: gettext_lazy("Technologist"),
+    PATHOLOGIST: gettext_lazy("Pathologist"),
+    ADMIN: gettext_lazy("Administrator"),
+}
 
 PERMISSIONS = {
     "read_cases": {TECHNOLOGIST, PATHOLOGIST},

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
+from django.utils.translation import gettext
 
 from leukoweb.accounts import lockout
 from leukoweb.accounts.models import EmergencyAccess, Laboratory, User
@@ -27,7 +28,11 @@ def invite(*users: User, by: User) -> None:
         _lock_administrators()  # two who invite the same name at once: the second finds it taken
         for user in users:
             if User.objects.filter(username__iexact=user.username).exists():
-                raise Refused(f"There is already an account named “{user.username}”.", "username", code="taken")
+                raise Refused(
+                    gettext("There is already an account named “%(username)s”.") % {"username": user.username},
+                    "username",
+                    code="taken",
+                )
             user.set_unusable_password()
             user.save()
         for user in users:  # events last: they hold the chain until the end
@@ -136,7 +141,7 @@ def save_laboratory(laboratory: Laboratory, *, by: User, changed: list[str]) -> 
     with transaction.atomic():
         _lock_administrators()
         if Laboratory.objects.filter(name=laboratory.name).exclude(pk=laboratory.pk).exists():
-            raise Refused("A laboratory with this name already exists.", "name", code="taken")
+            raise Refused(gettext("A laboratory with this name already exists."), "name", code="taken")
         action = "laboratory.change" if laboratory.pk else "laboratory.create"
         laboratory.save()
         changes = {name: _said(getattr(laboratory, name)) for name in changed}
@@ -175,7 +180,7 @@ def _refuse_last_administrator(user: User) -> None:
     others = User.objects.filter(role=ADMIN, is_active=True).exclude(pk=user.pk)
     if user.role == ADMIN and user.is_active and not others.exists():
         raise Refused(
-            "This is the last active administrator. Give another account this role first.", code="wrong_state"
+            gettext("This is the last active administrator. Give another account this role first."), code="wrong_state"
         )
 
 

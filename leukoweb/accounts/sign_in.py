@@ -16,6 +16,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.shortcuts import redirect
+from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.accounts.lockout import address_of, lock_sentence, locked_until, name_of
 from leukoweb.accounts.models import User
@@ -55,7 +56,7 @@ class PasswordForm(ChangePasswordForm):
     def clean(self) -> dict:
         cleaned = super().clean()
         if cleaned.get("password1") and self.user.check_password(cleaned["password1"]):
-            self.add_error("password1", "This is the password you have now: choose another one.")
+            self.add_error("password1", gettext("This is the password you have now: choose another one."))
         return cleaned
 
 
@@ -63,8 +64,10 @@ class AccountAdapter(DefaultAccountAdapter):
     """Accounts are made by administrators, and a new password ends the duty to change it."""
 
     error_messages = DefaultAccountAdapter.error_messages | {
-        "username_password_mismatch": "User name or password is wrong.",
-        "too_many_login_attempts": "Too many failed sign-ins from here. Wait ten minutes, then try again.",
+        "username_password_mismatch": gettext_lazy("User name or password is wrong."),
+        "too_many_login_attempts": gettext_lazy(
+            "Too many failed sign-ins from here. Wait ten minutes, then try again."
+        ),
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -101,7 +104,7 @@ class HospitalAdapter(DefaultSocialAccountAdapter):
         extra_context: dict | None = None,
     ) -> None:
         record("sign_in.refused", changes={"by": "identity provider", "why": type(exception).__name__})
-        messages.error(request, "Your hospital's sign-in did not work. Try again, or sign in with a password.")
+        messages.error(request, gettext("Your hospital's sign-in did not work. Try again, or sign in with a password."))
         raise ImmediateHttpResponse(redirect("sign_in"))
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
@@ -115,7 +118,10 @@ class HospitalAdapter(DefaultSocialAccountAdapter):
             record("sign_in.refused", changes={"by": "identity provider", "why": "no account here"})
             messages.error(
                 request,
-                "Your hospital sign-in worked, but you have no account here. Ask an administrator for an invitation.",
+                gettext(
+                    "Your hospital sign-in worked, but you have no account here. "
+                    "Ask an administrator for an invitation."
+                ),
             )
             raise ImmediateHttpResponse(redirect("sign_in"))
         sociallogin.connect(request, user)

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -29,7 +30,9 @@ def home(request: HttpRequest) -> HttpResponse:
 @login_required
 def no_password(request: HttpRequest) -> HttpResponse:
     """Whoever signs in through the hospital alone has no password here; an administrator gives one."""
-    messages.info(request, "Your account has no password here. Ask an administrator to reset it if you need one.")
+    messages.info(
+        request, gettext("Your account has no password here. Ask an administrator to reset it if you need one.")
+    )
     return redirect("home")
 
 
@@ -40,7 +43,7 @@ def session_end(request: HttpRequest, pk: int) -> HttpResponse:
     session = get_object_or_404(UserSession, pk=pk, user=request.user)
     session.end()
     record("session.end", actor=request.user, obj=request.user)
-    messages.success(request, "That session is signed out.")
+    messages.success(request, gettext("That session is signed out."))
     return redirect("usersessions_list")
 
 
@@ -52,7 +55,7 @@ class Invitation(PasswordResetConfirmView):
 
     def form_valid(self, form: Form) -> HttpResponse:
         services.choose_password(self.user, form.cleaned_data["new_password1"])
-        messages.success(self.request, "Your password is set. You can sign in now.")
+        messages.success(self.request, gettext("Your password is set. You can sign in now."))
         self.request.session.pop("_password_reset_token", None)
         return redirect(self.success_url)
 
@@ -80,6 +83,6 @@ def session_state(request: HttpRequest) -> HttpResponse:
 def session_stay(request: HttpRequest) -> HttpResponse:
     """The person pressed *stay*."""
     if not request.user.is_authenticated:
-        return answer_of(request, Refused("You are signed out.", code="not_signed_in"))
+        return answer_of(request, Refused(gettext("You are signed out."), code="not_signed_in"))
     note_activity(request)
     return JsonResponse({"seconds_left": seconds_left(request)})

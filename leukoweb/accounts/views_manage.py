@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -21,7 +22,7 @@ from leukoweb.answers import back_with
 from leukoweb.audit.models import Event
 from leukoweb.refusals import Refused
 
-ASKED = (
+ASKED = gettext_lazy(
     "Asked. The account signs or administers, so another administrator must confirm it within a day, on this page. "
     "Where there is no other one: `leukoweb reset_account NAME` on the server."
 )
@@ -66,7 +67,7 @@ def user_detail(request: HttpRequest, pk: int) -> HttpResponse:
     form = AccountForm(request.POST or None, instance=User.objects.get(pk=pk))
     if request.method == "POST" and form.is_valid():
         if _done(request, services.change_account, person, form.cleaned_data):
-            messages.success(request, "Saved.")
+            messages.success(request, gettext("Saved."))
         return redirect("user_detail", pk)
     history = Event.objects.filter(object_type="accounts.user", object_id=str(pk)).order_by("-id")
     return render(
@@ -90,7 +91,7 @@ def user_invitation(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a new one-time address for somebody who never came in."""
     person = get_object_or_404(User, pk=pk, is_active=True)
     if person.has_usable_password() or person.last_login:
-        messages.error(request, "This account has already been used. Reset its password instead.")
+        messages.error(request, gettext("This account has already been used. Reset its password instead."))
         return redirect("user_detail", pk)
     return _shown_once(request, person, invitation=services.invitation_path(person))
 
@@ -102,7 +103,9 @@ def user_active(request: HttpRequest, pk: int) -> HttpResponse:
     person = get_object_or_404(User, pk=pk)
     is_active = request.POST.get("active") == "yes"
     if _done(request, services.set_active, person, is_active):
-        messages.success(request, "The account is active again." if is_active else "The account is deactivated.")
+        messages.success(
+            request, gettext("The account is active again.") if is_active else gettext("The account is deactivated.")
+        )
     return redirect("user_detail", pk)
 
 
@@ -133,7 +136,7 @@ def user_reset_factor(request: HttpRequest, pk: int) -> HttpResponse:
     if done is None:
         messages.info(request, ASKED)
     else:
-        messages.success(request, "Second factor removed. The user can set up a new one.")
+        messages.success(request, gettext("Second factor removed. The user can set up a new one."))
     return redirect("user_detail", pk)
 
 
@@ -142,7 +145,7 @@ def user_reset_factor(request: HttpRequest, pk: int) -> HttpResponse:
 def user_unlock(request: HttpRequest, pk: int) -> HttpResponse:
     """Lift the lock of failed sign-ins."""
     if _done(request, services.unlock, get_object_or_404(User, pk=pk)):
-        messages.success(request, "The account is unlocked.")
+        messages.success(request, gettext("The account is unlocked."))
     return redirect("user_detail", pk)
 
 
@@ -151,7 +154,7 @@ def user_unlock(request: HttpRequest, pk: int) -> HttpResponse:
 def user_end_sessions(request: HttpRequest, pk: int) -> HttpResponse:
     """Sign an account out everywhere."""
     if _done(request, services.end_sessions, get_object_or_404(User, pk=pk)):
-        messages.success(request, "Signed out everywhere.")
+        messages.success(request, gettext("Signed out everywhere."))
     return redirect("user_detail", pk)
 
 
@@ -213,7 +216,7 @@ def laboratory_edit(request: HttpRequest, pk: int | None = None) -> HttpResponse
         except Refused as refused:
             form.add_error(refused.field, str(refused))
         else:
-            messages.success(request, "Saved.")
+            messages.success(request, gettext("Saved."))
             return redirect("laboratory_list")
     return render(request, "accounts/laboratory_edit.html", {"form": form, "laboratory": laboratory})
 
@@ -239,9 +242,9 @@ def emergency_follow_up(request: HttpRequest, pk: int) -> HttpResponse:
     finding = request.POST.get("finding", "").strip()
     if finding:
         services.follow_up(access, finding=finding[:4000], by=request.user)
-        messages.success(request, "Followed up.")
+        messages.success(request, gettext("Followed up."))
     else:
-        messages.error(request, "Enter a finding: was the access justified?")
+        messages.error(request, gettext("Enter a finding: was the access justified?"))
     return redirect("emergency_list")
 
 

@@ -8,6 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from django.utils.translation import gettext
 from PIL import Image
 
 from detection.images import TILE_PX
@@ -79,6 +80,6 @@ def _write(picture: Image.Image, path: Path) -> None:
         if error.errno not in DISK_FULL_ERRORS:
             raise
         raise Refused(
-            "The server has no room to make this picture: tell the administrator, then load the page again.",
+            gettext("The server has no room to make this picture: tell the administrator, then load the page again."),
             code="no_room",
         ) from error

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy, ngettext
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -31,8 +32,8 @@ JUST_CLAIMED_S = 2  # between its claim and its mark a run looks as if it were l
 PACE_OF_RUNS = 20  # newest ones, from which the pace is taken
 FIRST_PACE_S = 2.0  # for a megapixel, before any run ended: two cores without a card
 BROKER_PATIENCE_S = 1  # of a page: the row is the truth, and the sweep sends what the broker did not take
-TOO_LONG = "The analysis took longer than allowed. Try again when the worker is less busy."
-NO_ROOM = (
+TOO_LONG = gettext_lazy("The analysis took longer than allowed. Try again when the worker is less busy.")
+NO_ROOM = gettext_lazy(
     "The server has no room on its disk. Nothing is wrong with the images: the analysis starts by itself when there is "
     "room. Tell the administrator."
 )
@@ -80,18 +81,23 @@ def reread_slide(slide: Slide, *, by: User, um_per_px: float | None = None, leav
         open_case(slide.case)
         former = Run.objects.select_for_update(no_key=True).get(slide=slide, is_shadow=False)
         if former.state in (Run.State.QUEUED, Run.State.RUNNING):
-            raise Refused("The analysis of this slide is not finished. Try again when it is.", code="wrong_state")
+            raise Refused(
+                gettext("The analysis of this slide is not finished. Try again when it is."), code="wrong_state"
+            )
         labelled = count_labelled(former)
         if labelled and not leave_labels:
             raise Refused(
-                f"Cells of this slide are labelled already ({labelled}), and a new analysis does not carry them "
-                "over. To go on, tick the box on the page, or send leave_labels by the API.",
+                gettext(
+                    "Cells of this slide are labelled already (%(labelled)s), and a new analysis does not "
+                    "carry them over. To go on, tick the box on the page, or send leave_labels by the API."
+                )
+                % {"labelled": labelled},
                 "leave_labels",
                 code="wrong_state",
             )
         if slide.images.filter(expired_at__isnull=False).exists():
             raise Refused(
-                "The images of this slide have expired by the laboratory's rule and cannot be read again.",
+                gettext("The images of this slide have expired by the laboratory's rule and cannot be read again."),
                 code="wrong_state",
             )
         changes = {"former_run": former.pk} | ({"labels_left": labelled} if labelled else {})
@@ -324,13 +330,19 @@ def progress_sentence(run: Run) -> str:
     """Say how far an analysis is that has not ended, and how long it will take."""
     if run.state == Run.State.QUEUED:
         before = runs_before(run)
-        place = f"{before} slide{'' if before == 1 else 's'} before it" if before else "next in line"
-        return f"queued among the long analyses, {place}." if run.is_long else f"queued, {place}."
+        place = gettext("next in line")
+        if before:
+            place = ngettext("%(count)s slide before it", "%(count)s slides before it", before) % {"count": before}
+        said = gettext("queued among the long analyses, %(place)s.") if run.is_long else gettext("queued, %(place)s.")
+        return said % {"place": place}
     left = run.seconds_left
     if left is None:
-        return "analysing."
+        return gettext("analysing.")
     time_left = f"{left} s" if left < 90 else f"{round(left / 60)} min"
-    return f"analysing, {round(100 * run.progress)}% done, about {time_left} left."
+    return gettext("analysing, %(percent)s%% done, about %(time_left)s left.") % {
+        "percent": round(100 * run.progress),
+        "time_left": time_left,
+    }
 
 
 def seconds_for(megapixels: float) -> float:

@@ -5,12 +5,14 @@ A slide set aside is counted in no figure and named on the report; its files and
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Slide
 from leukoweb.cases.services import MOST_REASON, open_case
+from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 
 
@@ -18,15 +20,20 @@ def set_slide_aside(slide: Slide, *, by: User, reason: str) -> None:
     """Leave a slide out of its case. Before: its analysis failed, the case is open. After: no figure counts it."""
     reason = reason.strip()
     if not reason or len(reason) > MOST_REASON:
-        raise Refused(f"Enter why the slide is set aside, in at most {MOST_REASON:,} characters: it is printed on the "
-                      "report.", "reason")  # fmt: skip
+        raise Refused(
+            gettext(
+                "Enter why the slide is set aside, in at most %(most_reason)s characters: it is printed on the report."
+            )
+            % {"most_reason": number(MOST_REASON, ",")},
+            "reason",
+        )
     with transaction.atomic():
         open_case(slide.case)
         slide = Slide.objects.select_related("case").get(pk=slide.pk)
         if slide.set_aside_at:
-            raise Refused("This slide is already set aside.", code="wrong_state")
+            raise Refused(gettext("This slide is already set aside."), code="wrong_state")
         if not Run.objects.filter(slide=slide, is_shadow=False, state=Run.State.FAILED).exists():
-            raise Refused("Only a slide whose analysis failed can be set aside.", code="wrong_state")
+            raise Refused(gettext("Only a slide whose analysis failed can be set aside."), code="wrong_state")
         leave_out(slide, by=by, reason=reason)
 
 
@@ -44,7 +51,7 @@ def include_slide(slide: Slide, *, by: User) -> None:
         open_case(slide.case)
         slide = Slide.objects.select_related("case").get(pk=slide.pk)
         if not slide.set_aside_at:
-            raise Refused("This slide is not set aside.", code="wrong_state")
+            raise Refused(gettext("This slide is not set aside."), code="wrong_state")
         reason = slide.set_aside_reason
         slide.set_aside_at, slide.set_aside_by, slide.set_aside_reason = None, None, ""
         slide.save(update_fields=["set_aside_at", "set_aside_by", "set_aside_reason"])

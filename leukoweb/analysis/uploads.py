@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from django.core.files import File
 from django.db import transaction
+from django.utils.translation import gettext_lazy
 
 from leukoweb.accounts.models import User
 from leukoweb.analysis.services import submit_slide
@@ -15,9 +16,13 @@ from leukoweb.places import DISK_FULL_ERRORS
 from leukoweb.refusals import Refused
 
 CLOSED = {
-    REJECTED: "The specimen of this case was rejected: register a new case for the new specimen.",
-    SIGNED: "The report of this case is signed: a pathologist must open an amendment before images can be added.",
-    WITHDRAWN: "The report of this case is withdrawn: a pathologist must open an amendment before images can be added.",
+    REJECTED: gettext_lazy("The specimen of this case was rejected: register a new case for the new specimen."),
+    SIGNED: gettext_lazy(
+        "The report of this case is signed: a pathologist must open an amendment before images can be added."
+    ),
+    WITHDRAWN: gettext_lazy(
+        "The report of this case is withdrawn: a pathologist must open an amendment before images can be added."
+    ),
 }
 
 

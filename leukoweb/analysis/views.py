@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.db.models import OuterRef, Subquery
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
@@ -20,6 +21,7 @@ from leukoweb.audit.services import record
 from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import Slide, SlideImage
 from leukoweb.cases.store import original_path, tiles_folder
+from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 
 CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "TIFF": "image/tiff"}
@@ -81,7 +83,7 @@ def slide_retry(request: HttpRequest, pk: int) -> HttpResponse:
     """Queue a failed analysis again."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
     if services.retry_run(_counted_run(slide), by=request.user):
-        messages.info(request, "The slide is queued for analysis again.")
+        messages.info(request, gettext("The slide is queued for analysis again."))
     return redirect("slide_detail", pk=pk)
 
 
@@ -91,7 +93,7 @@ def slide_stop(request: HttpRequest, pk: int) -> HttpResponse:
     """Stop an analysis that waits or works."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user), pk=pk)
     if services.stop_run(_counted_run(slide), by=request.user):
-        messages.info(request, "Analysis stopped.")
+        messages.info(request, gettext("Analysis stopped."))
     return redirect("slide_detail", pk=pk)
 
 
@@ -102,7 +104,7 @@ def slide_set_aside(request: HttpRequest, pk: int) -> HttpResponse:
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
     try:
         set_slide_aside(slide, by=request.user, reason=request.POST.get("reason", ""))
-        messages.success(request, f"{slide} is set aside; the report names it.")
+        messages.success(request, gettext("%(slide)s is set aside; the report names it.") % {"slide": slide})
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("case_detail", slide.case_id)
@@ -115,7 +117,7 @@ def slide_include(request: HttpRequest, pk: int) -> HttpResponse:
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
     try:
         include_slide(slide, by=request.user)
-        messages.success(request, f"{slide} is part of the case again.")
+        messages.success(request, gettext("%(slide)s is part of the case again.") % {"slide": slide})
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("case_detail", slide.case_id)
@@ -129,12 +131,16 @@ def slide_scale(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         um_per_px = plausible_um_per_px(request.POST.get("um_per_px", ""))
         if um_per_px is None:
-            messages.error(request, "Enter the scale in micrometres per pixel, such as 0.1.")
+            messages.error(request, gettext("Enter the scale in micrometres per pixel, such as 0.1."))
         else:
             services.reread_slide(
                 slide, um_per_px=um_per_px, by=request.user, leave_labels="leave_labels" in request.POST
             )
-            messages.info(request, f"The slide is queued again at {um_per_px:g} µm per pixel.")
+            messages.info(
+                request,
+                gettext("The slide is queued again at %(um_per_px)s µm per pixel.")
+                % {"um_per_px": number(um_per_px, "g")},
+            )
     except (ValueError, Refused) as refused:
         messages.error(request, str(refused))
     return redirect("slide_detail", pk=pk)
@@ -148,7 +154,7 @@ def slide_reread(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         services.reread_slide(slide, by=request.user, leave_labels="leave_labels" in request.POST)
         messages.info(
-            request, "The slide is queued for the active detector. Its former cells are kept but not counted."
+            request, gettext("The slide is queued for the active detector. Its former cells are kept but not counted.")
         )
     except Refused as refused:
         messages.error(request, str(refused))

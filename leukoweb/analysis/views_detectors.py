@@ -9,6 +9,7 @@ from pathlib import Path
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from detection.card import Card, TypeCard
@@ -62,11 +63,15 @@ def detector_activate(request: HttpRequest, pk: int) -> HttpResponse:
     if not 0 < len(reason) <= MOST_REASON:
         messages.error(
             request,
-            "Nothing was changed: enter a reason of at most 1,000 characters.",
+            gettext("Nothing was changed: enter a reason of at most 1,000 characters."),
         )
     else:
         activate_detector(detector, by=request.user, reason=reason)
-        messages.success(request, f"New slides are read by {detector} from now on. Finished runs keep their version.")
+        messages.success(
+            request,
+            gettext("New slides are read by %(detector)s from now on. Finished runs keep their version.")
+            % {"detector": detector},
+        )
     return redirect("detector_detail", pk=pk)
 
 
@@ -77,11 +82,20 @@ def calibration_switch(request: HttpRequest, pk: int) -> HttpResponse:
     site = get_object_or_404(SiteCalibration.objects.select_related("laboratory", "detector"), pk=pk)
     reason = request.POST.get("reason", "").strip()
     if not 0 < len(reason) <= MOST_REASON:
-        messages.error(request, "Nothing was changed: enter a reason of at most 1,000 characters, then switch again.")
+        messages.error(
+            request, gettext("Nothing was changed: enter a reason of at most 1,000 characters, then switch again.")
+        )
     else:
         switch_calibration(site, is_active=not site.is_active, by=request.user, reason=reason)
-        verb = "no longer read with" if site.is_active else "read with"
-        messages.success(request, f"New slides of {site.laboratory} are {verb} this calibration.")
+        said = (
+            gettext("New slides of %(laboratory)s are no longer read with this calibration.")
+            if site.is_active
+            else gettext("New slides of %(laboratory)s are read with this calibration.")
+        )
+        messages.success(
+            request,
+            said % {"laboratory": site.laboratory},
+        )
     return redirect("detector_detail", pk=site.detector_id)
 
 

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.http import require_http_methods
 
 from leukoweb.accounts.access import requires
@@ -19,10 +20,10 @@ from leukoweb.cases.models import Case, PartialUpload, Slide, SlideImage
 from leukoweb.cases.tus import check_whole, forget, landed_of
 from leukoweb.refusals import Refused
 
-KEPT = (
+KEPT = gettext_lazy(
     "The server could not store this file now. It is kept and need not be sent again: press “Upload the slide” later."
 )
-NOT_WHOLE = "This file has not come whole, or it was thrown away after a day: upload it again."
+NOT_WHOLE = gettext_lazy("This file has not come whole, or it was thrown away after a day: upload it again.")
 
 
 class NotYetChecked(Exception):
@@ -37,13 +38,16 @@ class SlideForm(forms.Form):
     """What is said about a slide besides its images."""
 
     label = forms.CharField(
-        max_length=60, required=False, label="Name of the slide", help_text="Such as “1” or “feathered edge”."
+        max_length=60,
+        required=False,
+        label=gettext_lazy("Name of the slide"),
+        help_text=gettext_lazy("Such as “1” or “feathered edge”."),
     )
     um_per_px = forms.CharField(
         max_length=20,
         required=False,
-        label="Scale in µm per pixel",
-        help_text="Optional (0.02–1). If blank, read from the file or estimated from red cells.",
+        label=gettext_lazy("Scale in µm per pixel"),
+        help_text=gettext_lazy("Optional (0.02–1). If blank, read from the file or estimated from red cells."),
         widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
     uploads = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -61,8 +65,11 @@ class SlideForm(forms.Form):
         keys = [field.clean(key) for key in self.cleaned_data["uploads"].split()]
         if len(keys) > settings.MOST_IMAGES:
             raise ValidationError(
-                f"{len(keys)} files were chosen and a slide takes at most {settings.MOST_IMAGES}: "
-                "remove some and upload them as another slide."
+                gettext(
+                    "%(count)s files were chosen and a slide takes at most %(most_images)s: remove some and "
+                    "upload them as another slide."
+                )
+                % {"count": len(keys), "most_images": settings.MOST_IMAGES}
             )
         return keys
 
@@ -84,12 +91,15 @@ def slide_upload(request: HttpRequest, pk: int) -> HttpResponse:
         except NotYetChecked as part:
             return JsonResponse({"checked": part.checked, "of": part.of}, status=202)
         else:
-            problem = "" if slide or refused else "No file came: choose the pictures of one slide."
+            problem = "" if slide or refused else gettext("No file came: choose the pictures of one slide.")
     count = SlideImage.objects.filter(slide=slide).count() if slide else 0
     if request.method == "POST" and "application/json" in request.headers.get("Accept", ""):
         return _as_json(form, slide, count, refused, problem)
     if slide and not refused:
-        messages.success(request, f"{count} of {count} images stored. The slide is queued for analysis.")
+        messages.success(
+            request,
+            gettext("%(count)s of %(count)s images stored. The slide is queued for analysis.") % {"count": count},
+        )
         return redirect("slide_detail", slide.pk)
     unfinished = list(PartialUpload.objects.unfinished_of(request.user))
     context = {

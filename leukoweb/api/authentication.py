@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
@@ -24,13 +25,15 @@ class TokenAuthentication(BaseAuthentication):
             return None
         token = ApiToken.objects.select_related("user__laboratory").filter(digest=digest_of(secret.strip())).first()
         if token is None or not token.is_alive or not token.user.is_active:
-            raise AuthenticationFailed("This token is wrong, expired or revoked: get a new one at /api/v1/token/.")
+            raise AuthenticationFailed(
+                gettext("This token is wrong, expired or revoked: get a new one at /api/v1/token/.")
+            )
         if duty := duty_of(token.user):
             raise Refused(duty, code="account_duty")
         view = request.parser_context.get("view")
         may_send = request.method in READING or getattr(view, "is_open_to_reading_tokens", False)
         if token.scope == ApiToken.Scope.READ and not may_send:
-            raise Refused("This token may only read: get one with the scope “write”.", code="read_only_token")
+            raise Refused(gettext("This token may only read: get one with the scope “write”."), code="read_only_token")
         now = timezone.now()
         if token.last_used_at is None or now - token.last_used_at > LAST_USED_EVERY:
             ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)

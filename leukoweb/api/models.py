@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 PREFIX = "lw_"
 LAST_USED_EVERY = timedelta(minutes=5)
@@ -16,8 +17,8 @@ class ApiToken(models.Model):
     """A key that lets a program act as a person, within a scope, until it expires."""
 
     class Scope(models.TextChoices):
-        READ = "read", "read only"
-        WRITE = "write", "read and write"
+        READ = "read", gettext_lazy("read only")
+        WRITE = "write", gettext_lazy("read and write")
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=60, blank=True)

@@ -7,6 +7,7 @@ from django.contrib.auth import authenticate
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
+from django.utils.translation import gettext
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.pagination import PageNumberPagination
@@ -88,9 +89,9 @@ class TokenDoor(APIView):
             raise Refused(lock_sentence(until), code="locked_out")
         user = authenticate(request._request, username=asked["username"], password=asked["password"])
         if user is None:
-            raise Refused("User name or password is wrong.", code="wrong_password")
+            raise Refused(gettext("User name or password is wrong."), code="wrong_password")
         if has_second_factor(user) and not check_code(user, asked.get("code", ""), request=request._request):
-            raise Refused("Send `code`: the current code of your authenticator app.", code="wrong_password")
+            raise Refused(gettext("Send `code`: the current code of your authenticator app."), code="wrong_password")
         if duty := duty_of(user):
             raise Refused(duty, code="account_duty")
         wanted = {name: asked[name] for name in ("name", "scope", "days") if name in asked}
@@ -105,7 +106,7 @@ class TokenEnd(APIView):
     def post(self, request: Request) -> Response:
         """Revoke the token that this request carries."""
         if not isinstance(request.auth, ApiToken):
-            raise Refused("This request carries no token: sign out on the page instead.")
+            raise Refused(gettext("This request carries no token: sign out on the page instead."))
         revoke_token(request.auth, by=request.user)
         return Response(status=204)
 
@@ -190,7 +191,7 @@ class SlideUpload(RoleView):
         stopped = getattr(request._request, "stopped_files", [])
         asked = _checked(forms.SlideRequest, request.data, partial=True)
         if not files and not stopped:
-            raise Refused("No file was received: send the pictures as multipart field “images”.", "images")
+            raise Refused(gettext("No file was received: send the pictures as multipart field “images”."), "images")
         try:
             um_per_px = plausible_um_per_px(asked.get("um_per_px"))
         except ValueError as implausible:
@@ -200,7 +201,7 @@ class SlideUpload(RoleView):
         )
         errors = [{"name": one.name, "error": one.sentence, "position": one.position} for one in refused]
         if slide is None:
-            none = Refused("No files were accepted.", code="nothing_taken")
+            none = Refused(gettext("No files were accepted."), code="nothing_taken")
             return Response(as_json(none) | {"errors": errors}, status=none.status)
         shown = slide_json(slide)
         return Response(shown | {"stored": len(shown["images"]), "errors": errors}, status=201)
@@ -243,7 +244,7 @@ class SlideStop(RoleView):
         """Stop the analysis of a slide, whether it waits or works."""
         slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
         if not stop_run(Run.objects.get(slide=slide, is_shadow=False), by=request.user):
-            raise Refused("The analysis has already ended.", code="wrong_state")
+            raise Refused(gettext("The analysis has already ended."), code="wrong_state")
         return Response(slide_json(slide))
 
 
@@ -255,7 +256,7 @@ class SlideRetry(RoleView):
         """Queue an analysis again that failed or was stopped."""
         slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
         if not retry_run(Run.objects.get(slide=slide, is_shadow=False), by=request.user):
-            raise Refused("The analysis has not failed: there is nothing to try again.", code="wrong_state")
+            raise Refused(gettext("The analysis has not failed: there is nothing to try again."), code="wrong_state")
         return Response(slide_json(slide))
 
 
@@ -321,5 +322,8 @@ def _checked(form: type[BaseSerializer], given: Any, *, partial: bool = False) -
 
 def _one_of(value: str, known: Iterable[str], name: str) -> str:
     if value not in known:
-        raise Refused(f"There is no such {name}: choose one of {', '.join(known)}.", name)
+        raise Refused(
+            gettext("There is no such %(name)s: choose one of %(names)s.") % {"name": name, "names": ", ".join(known)},
+            name,
+        )
     return value

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -84,7 +85,9 @@ class CaseDifferential(RoleView):
         """The differential of a case as its cells are labelled now, by the laboratory's policy."""
         case = visible_case(request, **case)
         if case.rejected_at:
-            raise Refused("The specimen of this case was rejected: there is no differential.", code="case_closed")
+            raise Refused(
+                gettext("The specimen of this case was rejected: there is no differential."), code="case_closed"
+            )
         record_read(request, case, case)
         return Response(forms.DifferentialSerializer(_differential(case)).data)
 

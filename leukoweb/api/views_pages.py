@@ -6,6 +6,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -17,13 +18,20 @@ from leukoweb.api.services import give_token, revoke_token
 class TokenForm(forms.Form):
     """What a new token is for, what it may do and how long it lives."""
 
-    name = forms.CharField(max_length=60, label="What is it for?", help_text="Such as “analyser room script”.")
-    scope = forms.ChoiceField(choices=ApiToken.Scope.choices, initial=ApiToken.Scope.READ, label="It may")
+    name = forms.CharField(
+        max_length=60, label=gettext_lazy("What is it for?"), help_text=gettext_lazy("Such as “analyser room script”.")
+    )
+    scope = forms.ChoiceField(choices=ApiToken.Scope.choices, initial=ApiToken.Scope.READ, label=gettext_lazy("It may"))
     days = forms.TypedChoiceField(
-        choices=[(1, "1 day"), (7, "7 days"), (30, "30 days"), (90, "90 days")],
+        choices=[
+            (1, gettext_lazy("1 day")),
+            (7, gettext_lazy("7 days")),
+            (30, gettext_lazy("30 days")),
+            (90, gettext_lazy("90 days")),
+        ],
         coerce=int,
         initial=30,
-        label="It expires in",
+        label=gettext_lazy("It expires in"),
     )
 
 
@@ -47,7 +55,7 @@ def token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
     """End one of one's own tokens."""
     token = get_object_or_404(ApiToken, pk=pk, user=request.user)
     revoke_token(token, by=request.user)
-    messages.success(request, "The token is revoked. Programs that used it are signed out.")
+    messages.success(request, gettext("The token is revoked. Programs that used it are signed out."))
     return redirect("token_list")
 
 
@@ -66,5 +74,5 @@ def any_token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
     """End somebody's token."""
     token = get_object_or_404(ApiToken.objects.select_related("user"), pk=pk)
     revoke_token(token, by=request.user)
-    messages.success(request, f"The token of {token.user.username} is revoked.")
+    messages.success(request, gettext("The token of %(username)s is revoked.") % {"username": token.user.username})
     return redirect("all_tokens")

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
 from leukoweb.accounts.access import requires
@@ -29,14 +30,23 @@ class EventFilter(forms.Form):
     """What the list is narrowed to; a value that makes no sense narrows nothing."""
 
     actor = forms.ModelChoiceField(
-        get_user_model().objects.none(), required=False, label="Person", empty_label="Anybody"
+        get_user_model().objects.none(),
+        required=False,
+        label=gettext_lazy("Person"),
+        empty_label=gettext_lazy("Anybody"),
     )
     action = forms.ChoiceField(required=False)
-    case = forms.IntegerField(required=False, min_value=1, max_value=2**62, label="Case id")
+    case = forms.IntegerField(required=False, min_value=1, max_value=2**62, label=gettext_lazy("Case id"))
     since = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
     until = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
     reads = forms.ChoiceField(
-        required=False, label="Show", choices=[("", "Everything"), ("changes", "Changes only"), ("reads", "Reads only")]
+        required=False,
+        label=gettext_lazy("Show"),
+        choices=[
+            ("", gettext_lazy("Everything")),
+            ("changes", gettext_lazy("Changes only")),
+            ("reads", gettext_lazy("Reads only")),
+        ],
     )
 
     def __init__(self, query: QueryDict) -> None:

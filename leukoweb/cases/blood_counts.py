@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
@@ -60,9 +61,9 @@ def store_blood_count(case: Case, count: BloodCount, *, by: User) -> CbcResult:
 
 def _refuse_times(case: Case, measured_at: datetime | None) -> None:
     if measured_at and measured_at > timezone.now() + CLOCKS_DIFFER:
-        raise Refused("The blood count was measured in the future: compare the clocks.", "measured_at")
+        raise Refused(gettext("The blood count was measured in the future: compare the clocks."), "measured_at")
     if measured_at and case.collected_at and measured_at < case.collected_at:
-        raise Refused("The blood count was measured before the specimen was collected.", "measured_at")
+        raise Refused(gettext("The blood count was measured before the specimen was collected."), "measured_at")
 
 
 def _take_wbc(case: Case, result: CbcResult, count: BloodCount, earlier: list[CbcResult]) -> dict[str, list]:

@@ -22,6 +22,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from django.utils.translation import gettext, gettext_noop
+
 from leukoweb.cases.wbc import GIGA_PER_L, refusal_of
 from leukoweb.cases.wbc import unit_of as count_unit_of
 from leukoweb.refusals import Refused
@@ -65,22 +67,29 @@ class Parameter:
     kind: str
 
 
-_CELLS = {"NEU": "Neutrophils", "LYM": "Lymphocytes", "MXD": "Mixed cells", "MON": "Monocytes", "EOS": "Eosinophils",
-          "BAS": "Basophils", "IG": "Immature granulocytes"}  # fmt: skip
+_CELLS = {
+    "NEU": gettext_noop("Neutrophils"),
+    "LYM": gettext_noop("Lymphocytes"),
+    "MXD": gettext_noop("Mixed cells"),
+    "MON": gettext_noop("Monocytes"),
+    "EOS": gettext_noop("Eosinophils"),
+    "BAS": gettext_noop("Basophils"),
+    "IG": gettext_noop("Immature granulocytes"),
+}
 PARAMETERS = {
     parameter.key: parameter
     for parameter in (
-        Parameter("WBC", "White blood cells", "count"),
-        Parameter("RBC", "Red blood cells", "red"),
-        Parameter("HGB", "Haemoglobin", "mass"),
-        Parameter("HCT", "Haematocrit", "part"),
-        Parameter("MCV", "Mean cell volume", "volume"),
-        Parameter("MCH", "Mean cell haemoglobin", "weight"),
-        Parameter("MCHC", "Mean cell haemoglobin concentration", "mass"),
-        Parameter("RDW", "Red cell distribution width", "width"),
-        Parameter("PLT", "Platelets", "count"),
-        Parameter("MPV", "Mean platelet volume", "volume"),
-        Parameter("NRBC", "Nucleated red cells", "per_100"),
+        Parameter("WBC", gettext_noop("White blood cells"), "count"),
+        Parameter("RBC", gettext_noop("Red blood cells"), "red"),
+        Parameter("HGB", gettext_noop("Haemoglobin"), "mass"),
+        Parameter("HCT", gettext_noop("Haematocrit"), "part"),
+        Parameter("MCV", gettext_noop("Mean cell volume"), "volume"),
+        Parameter("MCH", gettext_noop("Mean cell haemoglobin"), "weight"),
+        Parameter("MCHC", gettext_noop("Mean cell haemoglobin concentration"), "mass"),
+        Parameter("RDW", gettext_noop("Red cell distribution width"), "width"),
+        Parameter("PLT", gettext_noop("Platelets"), "count"),
+        Parameter("MPV", gettext_noop("Mean platelet volume"), "volume"),
+        Parameter("NRBC", gettext_noop("Nucleated red cells"), "per_100"),
         *(Parameter(f"{code}%", name, "share") for code, name in _CELLS.items()),
         *(Parameter(f"{code}#", f"{name}, absolute", "count") for code, name in _CELLS.items()),
     )
@@ -155,14 +164,21 @@ def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = ""
     if number[:1] in "<>":
         number, note = number[1:].strip(), f"{'less' if number[0] == '<' else 'more'} than this"
     if not re.fullmatch(r"[+-]?\d{1,9}(?:[.,]\d{1,6})?", number):
-        raise Refused(f"{parameter.name}: “{text[:40]}” is no value of an analyser.", "value")
+        raise Refused(
+            gettext("%(name)s: “%(text)s” is no value of an analyser.") % {"name": parameter.name, "text": text[:40]},
+            "value",
+        )
     value = float(number.replace(",", "."))
     if not unit.strip():
-        raise Refused(f"{parameter.name}: the unit is missing, and none is assumed.", "unit")
+        raise Refused(gettext("%(name)s: the unit is missing, and none is assumed.") % {"name": parameter.name}, "unit")
     known = unit_of(unit, parameter)
     if not known:
         units = ", ".join(UNITS[parameter.kind])
-        raise Refused(f"{parameter.name}: “{unit[:40]}” is no unit of it; use one of {units}.", "unit")
+        raise Refused(
+            gettext("%(name)s: “%(unit)s” is no unit of it; use one of %(units)s.")
+            % {"name": parameter.name, "unit": unit[:40], "units": units},
+            "unit",
+        )
     if sentence := _impossible(parameter, value, known):
         raise Refused(sentence, "value")
     amount = value * UNITS[parameter.kind][known]

@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.http import require_http_methods
 
 from leukoweb.accounts.access import requires
@@ -23,11 +24,11 @@ from leukoweb.cases.models import Case
 class EmergencyForm(forms.Form):
     """Which case, and why."""
 
-    laboratory = forms.ModelChoiceField(Laboratory.objects.none(), empty_label="Choose")
+    laboratory = forms.ModelChoiceField(Laboratory.objects.none(), empty_label=gettext_lazy("Choose"))
     accession_number = forms.CharField(max_length=64, widget=forms.TextInput(attrs={"autocomplete": "off"}))
     reason = forms.CharField(
         min_length=15, max_length=2000, widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="Who is in danger, and why it cannot wait for the other laboratory.",
+        help_text=gettext_lazy("Who is in danger, and why it cannot wait for the other laboratory."),
     )  # fmt: skip
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
@@ -47,13 +48,15 @@ def emergency_open(request: HttpRequest) -> HttpResponse:
         ).first()
         if case is None:
             record("emergency.refused", actor=request.user, laboratory=asked["laboratory"])
-            form.add_error("accession_number", "That laboratory has no case of this number. The try is recorded.")
+            form.add_error(
+                "accession_number", gettext("That laboratory has no case of this number. The try is recorded.")
+            )
         else:
             with transaction.atomic():
                 access = note_emergency(case.pk, case.laboratory, reason=asked["reason"], by=request.user)
                 record("emergency.open", actor=request.user, obj=access, case=case, changes={"reason": asked["reason"]})
             opened = request.session.get(EMERGENCY, {})
             request.session[EMERGENCY] = {**opened, str(case.pk): access.ends_at.timestamp()}
-            messages.warning(request, "Opened for reading, for four hours. Administrators were alerted.")
+            messages.warning(request, gettext("Opened for reading, for four hours. Administrators were alerted."))
             return redirect("case_detail", case.pk)
     return render(request, "cases/emergency.html", {"form": form})

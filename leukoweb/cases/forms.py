@@ -5,15 +5,16 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.cases.models import REJECTIONS, STATES, Case, Patient
 from leukoweb.cases.services import CASE_FIELDS, CLOCKS_DIFFER
 
 SORTS = {
-    "-received": "Received, newest first",
-    "received": "Received, oldest first",
-    "accession": "Accession number",
-    "patient": "Patient's name",
+    "-received": gettext_lazy("Received, newest first"),
+    "received": gettext_lazy("Received, oldest first"),
+    "accession": gettext_lazy("Accession number"),
+    "patient": gettext_lazy("Patient's name"),
 }
 
 
@@ -46,7 +47,9 @@ class LocalMoment(forms.DateTimeField):
         zone = timezone.get_current_timezone()
         moments = [stated.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
         if moments[0].astimezone(UTC).astimezone(zone).replace(tzinfo=None) != stated:
-            raise forms.ValidationError("The clocks went forward over this hour: it does not exist. Check the time.")
+            raise forms.ValidationError(
+                gettext("The clocks went forward over this hour: it does not exist. Check the time.")
+            )
         if self.near is None:  # not yet known: nothing that is entered lies in the future
             over = [moment for moment in moments if moment.astimezone(UTC) <= timezone.now() + CLOCKS_DIFFER]
             return max(over, default=moments[0], key=lambda moment: moment.astimezone(UTC))
@@ -66,7 +69,7 @@ class Day(forms.DateInput):
 class PatientForm(forms.ModelForm):
     """The patient's fields; the name may stay empty where the MRN is known."""
 
-    name = Patient._meta.get_field("name").formfield(required=False, help_text="As on the request form.")
+    name = Patient._meta.get_field("name").formfield(required=False, help_text=gettext_lazy("As on the request form."))
 
     class Meta:
         model = Patient
@@ -132,12 +135,19 @@ class HoldForm(forms.Form):
 class RejectForm(forms.Form):
     """Why a specimen cannot be used."""
 
-    code = forms.ChoiceField(choices=[("", "Another reason"), *REJECTIONS.items()], required=False, label="Reason")
+    code = forms.ChoiceField(
+        choices=[
+            ("", gettext_lazy("Another reason")),
+            *((code, gettext_lazy(name)) for code, name in REJECTIONS.items()),
+        ],
+        required=False,
+        label=gettext_lazy("Reason"),
+    )
     reason = forms.CharField(
         max_length=1000,
-        label="In words",
+        label=gettext_lazy("In words"),
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="Such as “label and request form disagree”. Printed on the report of the rejection.",
+        help_text=gettext_lazy("Such as “label and request form disagree”. Printed on the report of the rejection."),
     )
 
 
@@ -154,14 +164,14 @@ class Plain(forms.Form):
 class CaseFilter(Plain):
     """What the list of cases shows; nothing in it names a patient, so it may stand in the address."""
 
-    state = forms.ChoiceField(choices=[("", "Any state"), *STATES.items()], required=False)
-    priority = forms.ChoiceField(choices=[("", "Any priority"), *Case.Priority.choices], required=False)
-    received_from = forms.DateField(required=False, widget=Day, label="Received from")
-    received_to = forms.DateField(required=False, widget=Day, label="to")
+    state = forms.ChoiceField(choices=[("", gettext_lazy("Any state")), *STATES.items()], required=False)
+    priority = forms.ChoiceField(choices=[("", gettext_lazy("Any priority")), *Case.Priority.choices], required=False)
+    received_from = forms.DateField(required=False, widget=Day, label=gettext_lazy("Received from"))
+    received_to = forms.DateField(required=False, widget=Day, label=gettext_lazy("to"))
     sort = forms.ChoiceField(choices=list(SORTS.items()), required=False)
 
 
 class SearchForm(Plain):
     """Names and numbers of patients: sent by POST and kept in the session, never in an address."""
 
-    search = forms.CharField(max_length=100, required=False, label="Accession number, MRN or name")
+    search = forms.CharField(max_length=100, required=False, label=gettext_lazy("Accession number, MRN or name"))

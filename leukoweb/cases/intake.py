@@ -16,6 +16,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.files import File
+from django.utils.translation import gettext_lazy
 
 from detection.images import UM_PER_PX_RANGE, ImageFacts, ImageRefused, Limits, check_images
 from leukoweb.cases.models import SlideImage
@@ -23,22 +24,24 @@ from leukoweb.cases.store import decoding_place, has_room_for
 from leukoweb.places import DISK_FULL_ERRORS
 
 NAME_LENGTH = 120
-DISK_FULL = (
+DISK_FULL = gettext_lazy(
     "The server has no room for this file and nothing of it was stored: tell the administrator, then upload it again."
 )
-IN_THIS_CASE = "Duplicate: this picture is already in this case."
-DEMONSTRATION = (
+IN_THIS_CASE = gettext_lazy("Duplicate: this picture is already in this case.")
+DEMONSTRATION = gettext_lazy(
     "This picture belongs to a demonstration case and shows no blood of this patient: choose a picture of the "
     "patient's smear."
 )
-NOT_REACHED = "There was no time to check this file with so many others: upload it again, with fewer files at once."
+NOT_REACHED = gettext_lazy(
+    "There was no time to check this file with so many others: upload it again, with fewer files at once."
+)
 NOTHING_WRONG = {DISK_FULL, NOT_REACHED}  # with the file: what came of it in pieces is kept
 ONLY_AN_INDEX = {".mrxs", ".vsi", ".vms", ".vmu", ".ndpis"}
-INDEX_ALONE = (
+INDEX_ALONE = gettext_lazy(
     "This file is only the index or preview of a slide whose picture is in a folder beside it: "
     "export the fields as TIFF, PNG or JPEG and upload those."
 )
-TWICE = "The same picture was chosen twice in this upload: it was taken once."
+TWICE = gettext_lazy("The same picture was chosen twice in this upload: it was taken once.")
 
 
 @dataclass(frozen=True)

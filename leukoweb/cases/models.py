@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models import Case as FirstOf
 from django.db.models import Exists, OuterRef, Value, When
 from django.utils import timezone
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.cases.identity import name_key
@@ -22,34 +23,34 @@ FAILED, RUNNING, QUEUED = "failed", "running", "queued"
 TO_REVIEW, TO_SIGN, SIGNED, AMENDING = "to_review", "to_sign", "signed", "amending"
 WITHDRAWN = "withdrawn"
 STATES = {
-    ORDERED: "Ordered, no slide yet",
-    REGISTERED: "Registered, no slide yet",
-    QUEUED: "Queued for analysis",
-    RUNNING: "Analysing",
-    FAILED: "Analysis failed",
-    TO_REVIEW: "To review",
-    TO_SIGN: "To sign",
-    SIGNED: "Signed",
-    AMENDING: "Amendment open",
-    WITHDRAWN: "Report withdrawn",
-    REJECTED: "Specimen rejected",
+    ORDERED: gettext_lazy("Ordered, no slide yet"),
+    REGISTERED: gettext_lazy("Registered, no slide yet"),
+    QUEUED: gettext_lazy("Queued for analysis"),
+    RUNNING: gettext_lazy("Analysing"),
+    FAILED: gettext_lazy("Analysis failed"),
+    TO_REVIEW: gettext_lazy("To review"),
+    TO_SIGN: gettext_lazy("To sign"),
+    SIGNED: gettext_lazy("Signed"),
+    AMENDING: gettext_lazy("Amendment open"),
+    WITHDRAWN: gettext_lazy("Report withdrawn"),
+    REJECTED: gettext_lazy("Specimen rejected"),
 }
 # Why a specimen is rejected: HL7 table 0490, https://terminology.hl7.org/CodeSystem/v2-0490 (CC0).
 REJECTIONS = {
-    "RC": "Clotting",
-    "RH": "Hemolysis",
-    "QS": "Quantity not sufficient",
-    "RM": "Labeling",
-    "RI": "Identification problem",
-    "RA": "Missing patient ID number",
-    "RE": "Missing patient name",
-    "RS": "Name misspelling",
-    "RD": "Missing collection date",
-    "RP": "Missing phlebotomist ID",
-    "RB": "Broken container",
-    "RN": "Contamination",
-    "RR": "Improper storage",
-    "EX": "Expired",
+    "RC": gettext_noop("Clotting"),
+    "RH": gettext_noop("Hemolysis"),
+    "QS": gettext_noop("Quantity not sufficient"),
+    "RM": gettext_noop("Labeling"),
+    "RI": gettext_noop("Identification problem"),
+    "RA": gettext_noop("Missing patient ID number"),
+    "RE": gettext_noop("Missing patient name"),
+    "RS": gettext_noop("Name misspelling"),
+    "RD": gettext_noop("Missing collection date"),
+    "RP": gettext_noop("Missing phlebotomist ID"),
+    "RB": gettext_noop("Broken container"),
+    "RN": gettext_noop("Contamination"),
+    "RR": gettext_noop("Improper storage"),
+    "EX": gettext_noop("Expired"),
 }
 REJECTION_SYSTEM = "http://terminology.hl7.org/CodeSystem/v2-0490"
 NUMBER = RegexValidator(
@@ -66,12 +67,12 @@ class Patient(models.Model):
     """A person whose blood was taken."""
 
     class Sex(models.TextChoices):
-        FEMALE = "F", "female"
-        MALE = "M", "male"
-        UNKNOWN = "U", "unknown"
+        FEMALE = "F", gettext_lazy("female")
+        MALE = "M", gettext_lazy("male")
+        UNKNOWN = "U", gettext_lazy("unknown")
 
     laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="patients")
-    mrn = models.CharField("medical record number", max_length=64, validators=[ONE_LINE])
+    mrn = models.CharField(gettext_lazy("medical record number"), max_length=64, validators=[ONE_LINE])
     name = models.CharField(max_length=200, validators=[ONE_LINE])
     sex = models.CharField(max_length=1, choices=Sex, default=Sex.UNKNOWN)
     birth_date = models.DateField(null=True, blank=True)
@@ -163,8 +164,8 @@ class Case(models.Model):
     """One specimen of one patient, under the laboratory's accession number."""
 
     class Priority(models.TextChoices):
-        ROUTINE = "routine", "routine"
-        STAT = "stat", "STAT"
+        ROUTINE = "routine", gettext_lazy("routine")
+        STAT = "stat", gettext_lazy("STAT")
 
     class WbcUnit(models.TextChoices):
         GIGA_PER_L = "10*9/L", "10⁹/L"
@@ -188,11 +189,16 @@ class Case(models.Model):
     specimen_type = models.CharField(max_length=100, blank=True, validators=[ONE_LINE])
     collector = models.CharField(max_length=200, blank=True, validators=[ONE_LINE])
     wbc = models.DecimalField(
-        "analyser WBC", max_digits=12, decimal_places=3, null=True, blank=True, validators=[MinValueValidator(0)]
+        gettext_lazy("analyser WBC"),
+        max_digits=12,
+        decimal_places=3,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
     )
     wbc_unit = models.CharField(max_length=10, choices=WbcUnit, blank=True)
     wbc_at = models.DateTimeField(null=True, blank=True)
-    wbc_source = models.CharField("analyser", max_length=100, blank=True, validators=[ONE_LINE])
+    wbc_source = models.CharField(gettext_lazy("analyser"), max_length=100, blank=True, validators=[ONE_LINE])
     rejected_at = models.DateTimeField(null=True, blank=True)
     rejected_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
@@ -204,7 +210,9 @@ class Case(models.Model):
     )
     flags = models.JSONField(default=list, editable=False, help_text="Key, title, urgency of each flag; if open.")
     glance = models.JSONField(default=dict, editable=False, help_text="Of its cells, for the worklist: see urgency.py.")
-    held_at = models.DateTimeField("legal hold", null=True, blank=True, help_text="While set, nothing of it expires.")
+    held_at = models.DateTimeField(
+        gettext_lazy("legal hold"), null=True, blank=True, help_text="While set, nothing of it expires."
+    )
     hold_reason = models.TextField(blank=True, max_length=1000)
     is_demonstration = models.BooleanField(
         default=False, editable=False, help_text="No patient: its cells and pictures never serve another case."

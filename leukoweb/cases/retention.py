@@ -10,6 +10,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
@@ -69,7 +70,7 @@ def remove_unused_originals(hashes: Iterable[str]) -> list[str]:
 def _change_hold(case: Case, action: str, at: datetime | None, by: User, reason: str) -> None:
     reason = reason.strip()
     if not reason:
-        raise Refused("Write the reason: it is kept in the case's history.", "reason")
+        raise Refused(gettext("Write the reason: it is kept in the case's history."), "reason")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         case.held_at, case.hold_reason = at, reason if at else ""

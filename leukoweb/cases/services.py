@@ -6,18 +6,22 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.audit.services import record
 from leukoweb.cases.identity import clean_name, clean_number, name_key
 from leukoweb.cases.models import REJECTED, REJECTIONS, SIGNED, WITHDRAWN, Case, Patient
 from leukoweb.cases.wbc import refusal_of
+from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 
 CLOSED = {
-    REJECTED: "The specimen of this case was rejected: the case stays as it is.",
-    SIGNED: "The report of this case is signed: a pathologist must open an amendment to change the case.",
-    WITHDRAWN: "The report of this case is withdrawn: a pathologist must open an amendment to change the case.",
+    REJECTED: gettext_lazy("The specimen of this case was rejected: the case stays as it is."),
+    SIGNED: gettext_lazy("The report of this case is signed: a pathologist must open an amendment to change the case."),
+    WITHDRAWN: gettext_lazy(
+        "The report of this case is withdrawn: a pathologist must open an amendment to change the case."
+    ),
 }
 MOST_REASON = 1000
 CLOCKS_DIFFER = timedelta(minutes=10)
@@ -91,17 +95,25 @@ def reject_case(case: Case, *, by: User, reason: str, code: str = "") -> None:
     """
     reason = reason.strip()
     if not reason:
-        raise Refused("Enter why the specimen is rejected: the reason is printed on the rejection report.", "reason")
+        raise Refused(
+            gettext("Enter why the specimen is rejected: the reason is printed on the rejection report."), "reason"
+        )
     if len(reason) > MOST_REASON:
-        raise Refused(f"Write the reason in at most {MOST_REASON:,} characters.", "reason")
+        raise Refused(
+            gettext("Write the reason in at most %(most_reason)s characters.")
+            % {"most_reason": number(MOST_REASON, ",")},
+            "reason",
+        )
     if code and code not in REJECTIONS:
-        raise Refused("Choose one of the listed reasons.", "code")
+        raise Refused(gettext("Choose one of the listed reasons."), "code")
     with transaction.atomic():
         case = open_case(case)
         if Case.objects.reported().filter(pk=case.pk).exists():
             raise Refused(
-                "This case has a signed report: its specimen is never rejected. Sign the amendment, or withdraw the "
-                "report with a reason.",
+                gettext(
+                    "This case has a signed report: its specimen is never rejected. Sign the amendment, or withdraw "
+                    "the report with a reason."
+                ),
                 code="wrong_state",
             )
         case.rejected_at, case.rejected_by = timezone.now(), by
@@ -114,7 +126,7 @@ def _cleaned(mrn: str, patient: dict, case: dict) -> tuple[str, dict, dict]:
     """Return numbers and name as they are kept, whoever sends them."""
     mrn = clean_number(mrn)
     if not mrn:
-        raise Refused("Enter the patient's medical record number: it holds no visible character.", "mrn")
+        raise Refused(gettext("Enter the patient's medical record number: it holds no visible character."), "mrn")
     if patient.get("name"):
         patient = patient | {"name": clean_name(patient["name"])}
     if "accession_number" in case:
@@ -131,8 +143,12 @@ def _refuse_other_case(laboratory: Laboratory, accession_number: str, *, except_
         others = others.exclude(pk=except_for.pk)
     if other := others.first():
         raise Refused(
-            f"The accession number {other.accession_number} is already registered, and {accession_number} differs from "
-            "it in capital letters only: open that case, or check the scanner's caps lock.",
+            gettext(
+                "The accession number %(accession_number)s is already registered, and "
+                "%(accession_number_2)s differs from it in capital letters only: open that case, or check "
+                "the scanner's caps lock."
+            )
+            % {"accession_number": other.accession_number, "accession_number_2": accession_number},
             "accession_number",
             code="taken",
         )
@@ -142,7 +158,9 @@ def _refuse_born_after(birth_date: date | None, case: dict) -> None:
     """Refuse a specimen that was taken before its patient was born."""
     for name in ("collected_at", "received_at"):
         if birth_date and case.get(name) and timezone.localdate(case[name]) < birth_date:
-            raise Refused("The patient was born after this specimen: check birth date and times.", "birth_date")
+            raise Refused(
+                gettext("The patient was born after this specimen: check birth date and times."), "birth_date"
+            )
 
 
 def _refuse_contradictions(case: Mapping[str, Any], patient: Mapping[str, Any]) -> None:
@@ -151,21 +169,31 @@ def _refuse_contradictions(case: Mapping[str, Any], patient: Mapping[str, Any]) 
     times = {name: case.get(name) for name in ("collected_at", "received_at", "wbc_at")}
     for name, at in times.items():
         if at and at > now + CLOCKS_DIFFER:
-            raise Refused("This time lies in the future: check the date.", name)
+            raise Refused(gettext("This time lies in the future: check the date."), name)
         if at and at.year < OLDEST_YEAR:
-            raise Refused(f"This time lies before {OLDEST_YEAR}: check the year.", name)
+            raise Refused(
+                gettext("This time lies before %(oldest_year)s: check the year.") % {"oldest_year": OLDEST_YEAR}, name
+            )
     if times["collected_at"] and times["collected_at"] > (times["received_at"] or now):
-        raise Refused("The specimen cannot be collected after it was received: check both times.", "collected_at")
+        raise Refused(
+            gettext("The specimen cannot be collected after it was received: check both times."), "collected_at"
+        )
     if patient.get("birth_date") and patient["birth_date"] > timezone.localdate():
-        raise Refused("The birth date lies in the future: check the date.", "birth_date")
+        raise Refused(gettext("The birth date lies in the future: check the date."), "birth_date")
     if patient.get("birth_date") and timezone.localdate().year - patient["birth_date"].year > MOST_YEARS:
-        raise Refused(f"The birth date lies more than {MOST_YEARS} years back: check the year.", "birth_date")
+        raise Refused(
+            gettext("The birth date lies more than %(most_years)s years back: check the year.")
+            % {"most_years": MOST_YEARS},
+            "birth_date",
+        )
     if case.get("wbc") is not None and not case.get("wbc_unit"):
-        raise Refused("Give the unit of the analyser's WBC: 10*9/L, 10*3/uL or /uL.", "wbc_unit")
+        raise Refused(gettext("Give the unit of the analyser's WBC: 10*9/L, 10*3/uL or /uL."), "wbc_unit")
     if case.get("wbc") is not None and (sentence := refusal_of(case["wbc"], case["wbc_unit"])):
         raise Refused(sentence, "wbc")
     if times["wbc_at"] and times["collected_at"] and times["wbc_at"] < times["collected_at"]:
-        raise Refused("The WBC cannot be measured before the specimen was collected: check both times.", "wbc_at")
+        raise Refused(
+            gettext("The WBC cannot be measured before the specimen was collected: check both times."), "wbc_at"
+        )
 
 
 def open_case(case: Case) -> Case:
@@ -183,22 +211,28 @@ def _patient_of(laboratory: Laboratory, mrn: str, fields: dict, *, by: User, eve
     patient = known.filter(mrn=mrn).first() or known.filter(mrn__iexact=mrn).first()
     if patient is None:
         if "name" not in given:
-            raise Refused("This MRN is not on file: enter the patient's name as well.", "name")
+            raise Refused(gettext("This MRN is not on file: enter the patient's name as well."), "name")
         patient, is_new = Patient.objects.get_or_create(laboratory=laboratory, mrn=mrn, defaults=given)
         if is_new:
             events.append(("patient.register", patient, by, None, _as_text({"mrn": mrn, **given})))
             return patient
     if "name" in given and name_key(given["name"]) != name_key(patient.name):
         raise Refused(
-            "This MRN belongs to a patient with another name: compare both with the request form. "
-            "To correct a name, edit one of that patient's cases.",
+            gettext(
+                "This MRN belongs to a patient with another name: compare both with the request form. "
+                "To correct a name, edit one of that patient's cases."
+            ),
             "name",
         )
     if patient.birth_date and given.get("birth_date", patient.birth_date) != patient.birth_date:
-        raise Refused("This MRN belongs to a patient with another birth date: compare both with the request form.",
-                          "birth_date")  # fmt: skip
+        raise Refused(
+            gettext("This MRN belongs to a patient with another birth date: compare both with the request form."),
+            "birth_date",
+        )
     if patient.sex != Patient.Sex.UNKNOWN and given.get("sex", "U") not in ("U", patient.sex):
-        raise Refused("This MRN belongs to a patient of another sex: compare both with the request form.", "sex")
+        raise Refused(
+            gettext("This MRN belongs to a patient of another sex: compare both with the request form."), "sex"
+        )
     unknown = {"birth_date": patient.birth_date is None, "sex": patient.sex == Patient.Sex.UNKNOWN}
     _correct_patient(
         patient, {name: given[name] for name, is_open in unknown.items() if is_open and name in given},

@@ -12,12 +12,14 @@ from typing import Any, BinaryIO
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile
+from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.cases.intake import DISK_FULL, RefusedFile, clean_name
 from leukoweb.cases.store import has_room_for
+from leukoweb.numbers import number
 from leukoweb.places import DISK_FULL_ERRORS
 
-SMALLER = "upload a smaller part of the slide or save it with compression."
+SMALLER = gettext_lazy("upload a smaller part of the slide or save it with compression.")
 
 
 class ReceivedFile(UploadedFile):
@@ -58,7 +60,10 @@ class StreamToOwnFolder(FileUploadHandler):
         super().new_file(*args, **kwargs)
         self.position += 1
         if self.position >= settings.MOST_IMAGES:
-            self._stop(f"A slide takes at most {settings.MOST_IMAGES} images: upload this one with another slide.")
+            self._stop(
+                gettext("A slide takes at most %(most_images)s images: upload this one with another slide.")
+                % {"most_images": settings.MOST_IMAGES}
+            )
         self.path = settings.FILE_UPLOAD_TEMP_DIR / f"form-{uuid.uuid4().hex}"
         try:
             settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
@@ -70,7 +75,10 @@ class StreamToOwnFolder(FileUploadHandler):
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         if start + len(raw_data) > settings.MAX_IMAGE_BYTES:
-            self._stop(f"The file is larger than the limit of {settings.MAX_IMAGE_BYTES / 2**20:.0f} MiB: {SMALLER}")
+            self._stop(
+                gettext("The file is larger than the limit of %(number)s MiB: %(smaller)s")
+                % {"number": number(settings.MAX_IMAGE_BYTES / 2**20, ".0f"), "smaller": SMALLER}
+            )
         # Asked once for every 64 MiB: other uploads may be filling the same disk.
         if start % (1 << 26) == 0 and not has_room_for(len(raw_data)):
             self._stop(DISK_FULL)

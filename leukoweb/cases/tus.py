@@ -25,6 +25,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import http_date
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from detection.images import ImageFacts, ImageRefused
@@ -106,7 +107,11 @@ def uploads_discard(request: HttpRequest) -> HttpResponse:
     uploads = list(PartialUpload.objects.unfinished_of(request.user).filter(pk__in=keys))
     for upload in uploads:
         forget(upload)
-    messages.success(request, f"{len(uploads)} unfinished upload{'' if len(uploads) == 1 else 's'} discarded.")
+    messages.success(
+        request,
+        ngettext("%(count)s unfinished upload discarded.", "%(count)s unfinished uploads discarded.", len(uploads))
+        % {"count": len(uploads)},
+    )
     return redirect("slide_upload", case.pk)
 
 

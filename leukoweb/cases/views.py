@@ -4,6 +4,7 @@ from django.contrib import messages
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
@@ -67,7 +68,7 @@ def case_register(request: HttpRequest) -> HttpResponse:
         except Refused as refused:
             _show(refused, patient, case)
         else:
-            messages.success(request, f"Case {new} is registered. Upload its slides now.")
+            messages.success(request, gettext("Case %(new)s is registered. Upload its slides now.") % {"new": new})
             return redirect("slide_upload" if request.user.can("upload_slide") else "case_detail", new.pk)
     return render(request, "cases/case_form.html", {"patient": patient, "form": case})
 
@@ -102,7 +103,7 @@ def case_edit(request: HttpRequest, pk: int) -> HttpResponse:
         except Refused as refused:
             _show(refused, patient_form, form)
         else:
-            messages.success(request, "Changes saved. Old and new values are in the history of the case.")
+            messages.success(request, gettext("Changes saved. Old and new values are in the history of the case."))
             return redirect("case_detail", case.pk)
     elif request.method == "GET":
         record_read(request, case, case)
@@ -121,7 +122,7 @@ def case_reject(request: HttpRequest, pk: int) -> HttpResponse:
         except Refused as refused:
             form.add_error(None, str(refused))
         else:
-            messages.success(request, "Specimen rejected. The case has a rejection report.")
+            messages.success(request, gettext("Specimen rejected. The case has a rejection report."))
             return redirect("case_detail", case.pk)
     return render(request, "cases/case_reject.html", {"case": case, "form": form})
 
@@ -135,7 +136,9 @@ def case_hold(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         change = lift_hold if case.held_at else set_hold
         change(case, by=request.user, reason=form.cleaned_data["reason"])
-        messages.success(request, "The legal hold is lifted." if case.held_at else "The case is under legal hold.")
+        messages.success(
+            request, gettext("The legal hold is lifted.") if case.held_at else gettext("The case is under legal hold.")
+        )
         return redirect("case_detail", case.pk)
     return render(request, "cases/case_hold.html", {"case": case, "form": form})
 

@@ -5,12 +5,14 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 from django.http import QueryDict
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.cases.cbc import PARAMETERS
 from leukoweb.delivery.models import FILM, Interface, Message
 from leukoweb.delivery.results_in import FLAG, IGNORE
+from leukoweb.numbers import number
+from leukoweb.sentences import translated
 
 MOST_FILE_BYTES = 2**20
 
@@ -21,19 +23,21 @@ class InterfaceForm(forms.ModelForm):
     codes = forms.CharField(
         required=False,
         max_length=20_000,
-        label="Codes",
+        label=gettext_lazy("Codes"),
         widget=forms.Textarea(attrs={"rows": 5}),
-        help_text="One a line: the sender's code, a blank, what it means here. Orders: “FILM film”, “CBC ignore”. "
-        "Blood counts: “RDW-CV RDW”, “Blasts? flag”, “GLU ignore”; WBC, RBC, HGB and their like are known. Messages "
-        "with other codes are held.",
+        help_text=gettext_lazy(
+            "One a line: the sender's code, a blank, what it means here. Orders: “FILM film”, “CBC ignore”. "
+            "Blood counts: “RDW-CV RDW”, “Blasts? flag”, “GLU ignore”; WBC, RBC, HGB and their like are known. "
+            "Messages with other codes are held."
+        ),
     )
 
     site = forms.URLField(
         required=False,
         assume_scheme="https",
         max_length=200,
-        label="Address of these pages",
-        help_text=_(
+        label=gettext_lazy("Address of these pages"),
+        help_text=gettext_lazy(
             "Such as https://leukoweb.hospital: for the code on the embedded PDF and the system of FHIR identifiers."
         ),
     )
@@ -58,7 +62,10 @@ class InterfaceForm(forms.ModelForm):
             code, _, meaning = line.strip().rpartition(" ")
             meanings = Interface(direction=self.cleaned_data.get("direction", "")).meanings
             if not code or meaning not in meanings:
-                raise forms.ValidationError(f"“{line.strip()}”: write the code, a space, and {' or '.join(meanings)}.")
+                raise forms.ValidationError(
+                    gettext("“%(strip)s”: write the code, a space, and %(names)s.")
+                    % {"strip": line.strip(), "names": " or ".join(meanings)}
+                )
             codes[code.strip()] = meaning
         return codes
 
@@ -67,9 +74,11 @@ class InterfaceForm(forms.ModelForm):
         cleaned = super().clean()
         same = Interface.objects.filter(laboratory=self.instance.laboratory, name=cleaned.get("name"))
         if same.exclude(pk=self.instance.pk).exists():
-            self.add_error("name", "There is an interface of this name already. Choose another name.")
+            self.add_error("name", gettext("There is an interface of this name already. Choose another name."))
         if cleaned.get("direction") == Interface.Direction.FHIR_OUT and not cleaned.get("site"):
-            self.add_error("site", _("Results out by FHIR need this address: it is the system of their identifiers."))
+            self.add_error(
+                "site", gettext_lazy("Results out by FHIR need this address: it is the system of their identifiers.")
+            )
         return cleaned
 
 
@@ -82,21 +91,23 @@ class CodesForm(forms.Form):
         waiting = Message.objects.filter(interface=interface, state=Message.State.HELD).exclude(unknown_codes={})
         for codes in waiting.values_list("unknown_codes", flat=True):
             self.codes |= codes
-        choices = [("", "not yet"), *((meaning, _words(meaning)) for meaning in interface.meanings)]
-        for number, (code, name) in enumerate(sorted(self.codes.items())):
+        choices = [("", gettext("not yet")), *((meaning, _words(meaning)) for meaning in interface.meanings)]
+        for place, (code, name) in enumerate(sorted(self.codes.items())):
             label = f"{code} ({name})" if name and name != code else code
-            self.fields[f"code{number}"] = forms.ChoiceField(choices=choices, required=False, label=label)
+            self.fields[f"code{place}"] = forms.ChoiceField(choices=choices, required=False, label=label)
 
     def chosen(self) -> dict[str, str]:
         """Return the codes that were given a meaning."""
-        given = (self.cleaned_data[f"code{number}"] for number in range(len(self.codes)))
+        given = (self.cleaned_data[f"code{place}"] for place in range(len(self.codes)))
         return {code: meaning for code, meaning in zip(sorted(self.codes), given) if meaning}
 
 
 def _words(meaning: str) -> str:
     if meaning in PARAMETERS:
-        return f"{meaning}, {PARAMETERS[meaning].name}"
-    return {FLAG: "a flag of the analyser", IGNORE: "ignore it", FILM: "a blood film"}[meaning]
+        return f"{meaning}, {translated(PARAMETERS[meaning].name)}"
+    return {FLAG: gettext("a flag of the analyser"), IGNORE: gettext("ignore it"), FILM: gettext("a blood film")}[
+        meaning
+    ]
 
 
 class CountsForm(forms.Form):
@@ -104,8 +115,10 @@ class CountsForm(forms.Form):
 
     interface = forms.ModelChoiceField(Interface.objects.none(), empty_label=None)
     file = forms.FileField(
-        label="CSV file",
-        help_text="Columns: specimen, code, value, unit; also range, flag, status, measured_at, analyser.",
+        label=gettext_lazy("CSV file"),
+        help_text=gettext_lazy(
+            "Columns: specimen, code, value, unit; also range, flag, status, measured_at, analyser."
+        ),
     )
 
     def __init__(self, *args: Any, laboratory: Laboratory) -> None:
@@ -118,15 +131,20 @@ class CountsForm(forms.Form):
         """Return the bytes of the file; one that is too large is refused."""
         file = self.cleaned_data["file"]
         if file.size > MOST_FILE_BYTES:
-            raise forms.ValidationError(f"The file is larger than {MOST_FILE_BYTES / 2**20:g} MiB: send it in parts.")
+            raise forms.ValidationError(
+                gettext("The file is larger than %(number)s MiB: send it in parts.")
+                % {"number": number(MOST_FILE_BYTES / 2**20, "g")}
+            )
         return file.read()
 
 
 class MessageFilter(forms.Form):
     """What the list of messages is narrowed to."""
 
-    interface = forms.ModelChoiceField(Interface.objects.none(), required=False, empty_label="Any interface")
-    state = forms.ChoiceField(choices=[("", "Any state"), *Message.State.choices], required=False)
+    interface = forms.ModelChoiceField(
+        Interface.objects.none(), required=False, empty_label=gettext_lazy("Any interface")
+    )
+    state = forms.ChoiceField(choices=[("", gettext_lazy("Any state")), *Message.State.choices], required=False)
 
     def __init__(self, query: QueryDict | None, user: User) -> None:
         super().__init__(query)

@@ -5,7 +5,7 @@ import uuid
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_lazy
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.cases.cbc import PARAMETERS, known_code
@@ -15,64 +15,80 @@ from leukoweb.delivery.results_in import FLAG, IGNORE
 from leukoweb.review.models import Report
 
 FILM = "film"
-PATH = RegexValidator(r"\A/[A-Za-z0-9/._~-]*\Z", _("Write the path of an address, such as /fhir."))
+PATH = RegexValidator(r"\A/[A-Za-z0-9/._~-]*\Z", gettext_lazy("Write the path of an address, such as /fhir."))
 
 
 class Interface(models.Model):
     """One connection of a laboratory: orders or blood counts that come in, or results that go out."""
 
     class Direction(models.TextChoices):
-        ORDERS_IN = "orders_in", "Orders in (HL7 v2 over MLLP)"
-        CBC_HL7 = "cbc_hl7", "Blood counts in (HL7 v2 over MLLP)"
-        CBC_ASTM = "cbc_astm", "Blood counts in (ASTM LIS2-A2 over TCP)"
-        CBC_CSV = "cbc_csv", "Blood counts in (CSV files by page)"
-        RESULTS_OUT = "results_out", "Results out (HL7 v2 over MLLP)"
-        FHIR_OUT = "fhir_out", _("Results out (FHIR R4 over HTTP)")
+        ORDERS_IN = "orders_in", gettext_lazy("Orders in (HL7 v2 over MLLP)")
+        CBC_HL7 = "cbc_hl7", gettext_lazy("Blood counts in (HL7 v2 over MLLP)")
+        CBC_ASTM = "cbc_astm", gettext_lazy("Blood counts in (ASTM LIS2-A2 over TCP)")
+        CBC_CSV = "cbc_csv", gettext_lazy("Blood counts in (CSV files by page)")
+        RESULTS_OUT = "results_out", gettext_lazy("Results out (HL7 v2 over MLLP)")
+        FHIR_OUT = "fhir_out", gettext_lazy("Results out (FHIR R4 over HTTP)")
 
     class Accession(models.TextChoices):
-        FILLER = "filler", "filler order number, else placer order number"
-        PLACER = "placer", "placer order number"
-        SPECIMEN = "specimen", "specimen number (SPM-2)"
+        FILLER = "filler", gettext_lazy("filler order number, else placer order number")
+        PLACER = "placer", gettext_lazy("placer order number")
+        SPECIMEN = "specimen", gettext_lazy("specimen number (SPM-2)")
 
     laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="interfaces")
     name = models.CharField(max_length=100)
     direction = models.CharField(max_length=20, choices=Direction)
-    is_active = models.BooleanField("active", default=False)
+    is_active = models.BooleanField(gettext_lazy("active"), default=False)
     host = models.CharField(
-        max_length=200, default="127.0.0.1", help_text="Address to listen on, or of the system that receives results."
+        max_length=200,
+        default="127.0.0.1",
+        help_text=gettext_lazy("Address to listen on, or of the system that receives results."),
     )
     port = models.PositiveIntegerField(validators=[MinValueValidator(1), MaxValueValidator(65535)])
     path = models.CharField(
-        _("path of the FHIR server"), max_length=200, blank=True, default="/fhir", validators=[PATH],
-        help_text=_("Results out by FHIR: bundles are posted there."),
+        gettext_lazy("path of the FHIR server"), max_length=200, blank=True, default="/fhir", validators=[PATH],
+        help_text=gettext_lazy("Results out by FHIR: bundles are posted there."),
     )  # fmt: skip
-    use_tls = models.BooleanField("TLS", default=False)
+    use_tls = models.BooleanField(gettext_lazy("TLS"), default=False)
     charset = models.CharField(
-        "character set",
+        gettext_lazy("character set"),
         max_length=20,
         default="utf-8",
         choices=sorted({(value, key) for key, value in CHARACTER_SETS.items() if key != "UTF-8"}),
-        help_text="Where a message names none in MSH-18.",
+        help_text=gettext_lazy("Where a message names none in MSH-18."),
     )
     authority = models.CharField(
-        "assigning authority", max_length=100, blank=True, help_text="PID-3.4 of the MRN. Empty: the first number."
+        gettext_lazy("assigning authority"),
+        max_length=100,
+        blank=True,
+        help_text=gettext_lazy("PID-3.4 of the MRN. Empty: the first number."),
     )
     accession_from = models.CharField(
-        "accession number from", max_length=10, choices=Accession, default=Accession.FILLER
+        gettext_lazy("accession number from"), max_length=10, choices=Accession, default=Accession.FILLER
     )
     codes = models.JSONField(
-        default=dict, blank=True, help_text="The sender's code to what it means here; other codes are held."
+        default=dict,
+        blank=True,
+        help_text=gettext_lazy("The sender's code to what it means here; other codes are held."),
     )
     embeds_pdf = models.BooleanField(
-        "embed the report as PDF", default=False, help_text="Results out: the last OBX of every report, as Base64."
+        gettext_lazy("embed the report as PDF"),
+        default=False,
+        help_text=gettext_lazy("Results out: the last OBX of every report, as Base64."),
     )
     site = models.URLField(
-        "address of these pages", blank=True, help_text="Such as https://leukoweb.hospital: for the code on that PDF."
+        gettext_lazy("address of these pages"),
+        blank=True,
+        help_text=gettext_lazy("Such as https://leukoweb.hospital: for the code on that PDF."),
     )
     acts_as = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", help_text="Account in the audit trail."
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text=gettext_lazy("Account in the audit trail."),
     )
-    last_event = models.BigIntegerField(default=0, editable=False, help_text="Last audit event turned into a result.")
+    last_event = models.BigIntegerField(
+        default=0, editable=False, help_text=gettext_lazy("Last audit event turned into a result.")
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["laboratory", "name"], name="interface_name_once")]
@@ -120,28 +136,32 @@ class Message(models.Model):
     """One message as it came or goes; its bytes are stored before they are read and never change."""
 
     class State(models.TextChoices):
-        RECEIVED = "received", "Received"
-        APPLIED = "applied", "Applied"
-        HELD = "held", "Held for a person"
-        PARKED = "parked", "Waits for its case"
-        REFUSED = "refused", "Refused"
-        REPEATED = "repeated", "Repeated"
-        DISMISSED = "dismissed", "Dismissed"
-        QUEUED = "queued", "To be sent"
-        ACKNOWLEDGED = "acknowledged", "Acknowledged"
-        DEAD = "dead", "Not delivered"
+        RECEIVED = "received", gettext_lazy("Received")
+        APPLIED = "applied", gettext_lazy("Applied")
+        HELD = "held", gettext_lazy("Held for a person")
+        PARKED = "parked", gettext_lazy("Waits for its case")
+        REFUSED = "refused", gettext_lazy("Refused")
+        REPEATED = "repeated", gettext_lazy("Repeated")
+        DISMISSED = "dismissed", gettext_lazy("Dismissed")
+        QUEUED = "queued", gettext_lazy("To be sent")
+        ACKNOWLEDGED = "acknowledged", gettext_lazy("Acknowledged")
+        DEAD = "dead", gettext_lazy("Not delivered")
 
     interface = models.ForeignKey(Interface, on_delete=models.PROTECT, related_name="messages")
     is_incoming = models.BooleanField()
     control_id = models.CharField(max_length=200, blank=True, db_index=True)
-    kind = models.CharField(max_length=20, blank=True, help_text="Message type and event.")
+    kind = models.CharField(max_length=20, blank=True, help_text=gettext_lazy("Message type and event."))
     raw = models.BinaryField()
     sha256 = models.CharField(max_length=64, db_index=True)
     peer = models.CharField(max_length=100, blank=True)
     state = models.CharField(max_length=20, choices=State)
-    unknown_codes = models.JSONField(default=dict, help_text="Codes that nobody has mapped yet, with their names.")
-    sentence = models.TextField(blank=True, help_text="Why it was held, refused or not delivered.")
-    answer = models.BinaryField(default=bytes, help_text="The acknowledgement, as it was sent or received.")
+    unknown_codes = models.JSONField(
+        default=dict, help_text=gettext_lazy("Codes that nobody has mapped yet, with their names.")
+    )
+    sentence = models.TextField(blank=True, help_text=gettext_lazy("Why it was held, refused or not delivered."))
+    answer = models.BinaryField(
+        default=bytes, help_text=gettext_lazy("The acknowledgement, as it was sent or received.")
+    )
     case = models.ForeignKey(Case, on_delete=models.PROTECT, null=True, blank=True, related_name="messages")
     report = models.ForeignKey(Report, on_delete=models.PROTECT, null=True, blank=True, related_name="messages")
     attempts = models.PositiveIntegerField(default=0)

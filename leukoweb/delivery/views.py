@@ -4,6 +4,7 @@ from django.contrib import messages as notices
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from leukoweb.accounts.access import requires
@@ -37,7 +38,7 @@ def interface_edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     form = InterfaceForm(request.POST or None, instance=found)
     if request.method == "POST" and form.is_valid():
         services.save_interface(form.instance, by=request.user)
-        notices.success(request, "The interface is saved.")
+        notices.success(request, gettext("The interface is saved."))
         return redirect("interface_list")
     return render(request, "delivery/interface_edit.html", {"form": form, "interface": found})
 
@@ -50,7 +51,11 @@ def interface_codes(request: HttpRequest, pk: int) -> HttpResponse:
     form = CodesForm(request.POST or None, interface)
     if request.method == "POST" and form.is_valid():
         settled = services.save_codes(interface, form.chosen(), by=request.user)
-        notices.success(request, f"Saved; {settled} held message{'' if settled == 1 else 's'} went on.")
+        notices.success(
+            request,
+            ngettext("Saved; %(count)s held message went on.", "Saved; %(count)s held messages went on.", settled)
+            % {"count": settled},
+        )
         return redirect("interface_codes", interface.pk)
     return render(request, "delivery/interface_codes.html", {"form": form, "interface": interface})
 
@@ -110,7 +115,7 @@ def message_replay(request: HttpRequest, pk: int) -> HttpResponse:
     """Apply a held message after its cause was removed."""
     message = services.replay(_message(request, pk), by=request.user)
     if message.state == Message.State.APPLIED:
-        notices.success(request, "The message was applied.")
+        notices.success(request, gettext("The message was applied."))
     else:
         notices.warning(request, message.sentence)
     return redirect("message_detail", message.pk)
@@ -123,9 +128,9 @@ def message_dismiss(request: HttpRequest, pk: int) -> HttpResponse:
     message, form = _message(request, pk), DismissForm(request.POST)
     if form.is_valid():
         services.dismiss(message, by=request.user, reason=form.cleaned_data["reason"])
-        notices.success(request, "The message was dismissed.")
+        notices.success(request, gettext("The message was dismissed."))
     else:
-        notices.error(request, "Write why the message is dismissed.")
+        notices.error(request, gettext("Write why the message is dismissed."))
     return redirect("message_detail", message.pk)
 
 
@@ -135,7 +140,7 @@ def message_send(request: HttpRequest, pk: int) -> HttpResponse:
     """Send a result again that was not delivered."""
     message = _message(request, pk)
     send_again(message, by=request.user)
-    notices.success(request, "The message will be sent within seconds.")
+    notices.success(request, gettext("The message will be sent within seconds."))
     return redirect("message_detail", message.pk)
 
 

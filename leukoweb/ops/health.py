@@ -16,12 +16,14 @@ from django.core.cache import cache
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.models import Sum
 from django.utils import timezone
+from django.utils.translation import gettext
 from kombu.exceptions import OperationalError as BrokerError
 
 from leukoweb.analysis.models import DetectorVersion, Run
 from leukoweb.analysis.services import seconds_for
 from leukoweb.audit import chain
 from leukoweb.delivery.outbox import undelivered
+from leukoweb.numbers import number
 from leukoweb.review.reports import guard
 from leukoweb.review.reports.fonts import can_be_asked, missing_scripts
 
@@ -69,8 +71,8 @@ def database_check() -> Check:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except (OperationalError, InterfaceError):
-        return Check("database", "failed", "The database does not answer: nothing can be read or stored.")
-    return Check("database", "ok", f"{connection.display_name} answers.")
+        return Check("database", "failed", gettext("The database does not answer: nothing can be read or stored."))
+    return Check("database", "ok", gettext("%(display_name)s answers.") % {"display_name": connection.display_name})
 
 
 def guards_check() -> Check:
@@ -79,7 +81,7 @@ def guards_check() -> Check:
     if lost := [name for name, is_set in guards.items() if not is_set()]:
         words = f"The triggers that keep {' and '.join(lost)} unchanged are missing or off: somebody removed them."
         return Check("append-only", "failed", words)
-    return Check("append-only", "ok", "The database refuses to change events of the audit and signed reports.")
+    return Check("append-only", "ok", gettext("The database refuses to change events of the audit and signed reports."))
 
 
 def _broker() -> Any:
@@ -94,7 +96,7 @@ def broker_check() -> Check:
     except (BrokerError, OSError, redis.exceptions.RedisError):
         words = "The broker does not answer: uploads are kept and wait, and are sent once it is back."
         return Check("broker", "failed", words)
-    return Check("broker", "ok", "The broker answers.")
+    return Check("broker", "ok", gettext("The broker answers."))
 
 
 def worker_check() -> Check:
@@ -103,17 +105,27 @@ def worker_check() -> Check:
         with _broker() as broker:
             answers = current_app.control.inspect(timeout=1.0, connection=broker).active_queues() or {}
     except (BrokerError, OSError, redis.exceptions.RedisError):
-        return Check("worker", "failed", "No worker can be asked while the broker is away.")
+        return Check("worker", "failed", gettext("No worker can be asked while the broker is away."))
     if not answers:
-        return Check("worker", "failed", "No worker answers: slides wait until one is started.")
+        return Check("worker", "failed", gettext("No worker answers: slides wait until one is started."))
     taken = {queue["name"] for queues in answers.values() for queue in queues}
     work = {"celery": "the sweep", settings.RUNS_QUEUE: "slides", settings.LONG_RUNS_QUEUE: "long analyses"}
     if left := [what for name, what in work.items() if name not in taken]:
-        return Check("worker", "failed", f"No worker that answers takes {' and '.join(left)}: start that worker again.")
+        return Check(
+            "worker",
+            "failed",
+            gettext("No worker that answers takes %(names)s: start that worker again.") % {"names": " and ".join(left)},
+        )
     if len(answers) < settings.WORKERS:
         words = f"{len(answers)} of {settings.WORKERS} workers answer: slides take longer until the others are started."
         return Check("worker", "warning", words)
-    return Check("worker", "ok", "A worker answers." if len(answers) == 1 else f"{len(answers)} workers answer.")
+    return Check(
+        "worker",
+        "ok",
+        gettext("A worker answers.")
+        if len(answers) == 1
+        else gettext("%(count)s workers answer.") % {"count": len(answers)},
+    )
 
 
 def results_check() -> Check:
@@ -121,7 +133,7 @@ def results_check() -> Check:
     if owed:
         words = f"{owed} results of signed or rejected cases are not delivered: see Messages."
         return Check("results", "warning", words)
-    return Check("results", "ok", "Every result that is due was acknowledged.")
+    return Check("results", "ok", gettext("Every result that is due was acknowledged."))
 
 
 def queue_check() -> Check:
@@ -129,28 +141,50 @@ def queue_check() -> Check:
     waiting, running = runs.filter(state=Run.State.QUEUED), runs.filter(state=Run.State.RUNNING)
     words = f"{waiting.count()} slides wait, {running.count()} at work."
     if running.filter(seen_at__lt=now - 2 * timedelta(seconds=settings.RUN_SILENT_LIMIT_S)).exists():
-        return Check("queue", "warning", f"{words} One is read by a worker that fell silent: look at the workers.")
+        return Check(
+            "queue",
+            "warning",
+            gettext("%(words)s One is read by a worker that fell silent: look at the workers.") % {"words": words},
+        )
     for is_stat, patience in ((True, STAT_PATIENCE), (False, QUEUE_PATIENCE)):
         if waiting.filter(is_stat=is_stat, queued_at__lt=now - patience).exists():
             late = f"{words} {'A STAT slide' if is_stat else 'One'} waits longer than {patience.seconds // 60} minutes"
-            return Check("queue", "warning", f"{late}: look at the workers.")
+            return Check("queue", "warning", gettext("%(late)s: look at the workers.") % {"late": late})
     ahead_s = seconds_for(waiting.filter(is_long=False).aggregate(all=Sum("megapixels"))["all"] or 0) / settings.WORKERS
     if ahead_s > QUEUE_PATIENCE.total_seconds():
-        return Check("queue", "warning", f"{words} At the pace so far they take {ahead_s / 60:.0f} minutes.")
+        return Check(
+            "queue",
+            "warning",
+            gettext("%(words)s At the pace so far they take %(number)s minutes.")
+            % {"words": words, "number": number(ahead_s / 60, ".0f")},
+        )
     return Check("queue", "ok", words)
 
 
 def detector_check() -> Check:
     version = DetectorVersion.objects.filter(is_active=True).first()
     if version is None:
-        return Check("detector", "warning", "No detector is active yet: the shipped one is taken at the first slide.")
+        return Check(
+            "detector", "warning", gettext("No detector is active yet: the shipped one is taken at the first slide.")
+        )
     weights = version.weights
     if not weights.is_file():
-        return Check("detector", "failed", f"The weights of {version} are not in their place.")
+        return Check(
+            "detector", "failed", gettext("The weights of %(version)s are not in their place.") % {"version": version}
+        )
     found = weights.stat()
     if _digest_of(weights, found.st_mtime_ns, found.st_size) != version.sha256:
-        return Check("detector", "failed", f"The weights of {version} have been changed: their SHA-256 is another one.")
-    return Check("detector", "ok", f"{version}, SHA-256 {version.sha256[:12]}…")
+        return Check(
+            "detector",
+            "failed",
+            gettext("The weights of %(version)s have been changed: their SHA-256 is another one.")
+            % {"version": version},
+        )
+    return Check(
+        "detector",
+        "ok",
+        gettext("%(version)s, SHA-256 %(sha256)s…") % {"version": version, "sha256": version.sha256[:12]},
+    )
 
 
 @lru_cache(maxsize=8)
@@ -164,7 +198,9 @@ def disk_check() -> Check:
     free = shutil.disk_usage(settings.DATA_DIR).free
     words = f"{free / 2**30:.0f} GiB are free for images."
     if free < settings.DISK_RESERVE_BYTES:
-        return Check("disk", "failed", f"{words} Uploads are refused until some space is freed.")
+        return Check(
+            "disk", "failed", gettext("%(words)s Uploads are refused until some space is freed.") % {"words": words}
+        )
     return Check("disk", "warning" if free < FREE_DISK_WARNING_BYTES else "ok", words)
 
 
@@ -175,8 +211,8 @@ def pdf_check() -> Check:
         words = "Pango is missing: reports can be printed from the browser, not made as PDF. Install libpangoft2-1.0-0."
         return Check("PDF", "warning", words)
     if not can_be_asked():
-        return Check("PDF", "warning", "fc-list is missing, so fonts cannot be checked. Install fontconfig.")
+        return Check("PDF", "warning", gettext("fc-list is missing, so fonts cannot be checked. Install fontconfig."))
     if missing := missing_scripts():
         words = f"No font draws {', '.join(missing)}: such names are missing in a PDF, which then says so. Install "
-        return Check("PDF", "warning", f"{words}fonts-noto-core and fonts-noto-cjk.")
-    return Check("PDF", "ok", "Reports can be made as PDF, with names in every script.")
+        return Check("PDF", "warning", gettext("%(words)sfonts-noto-core and fonts-noto-cjk.") % {"words": words})
+    return Check("PDF", "ok", gettext("Reports can be made as PDF, with names in every script."))

@@ -5,6 +5,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -32,6 +33,9 @@ def demonstration_enter(request: HttpRequest, role: str) -> HttpResponse:
     form = SignInForm({"username": role, "password": password}, request=request)
     if not form.is_valid():
         why = " ".join(form.non_field_errors())
-        messages.error(request, f"This demo account was not signed in: {why} Its password may have been changed.")
+        messages.error(
+            request,
+            gettext("This demo account was not signed in: %(why)s Its password may have been changed.") % {"why": why},
+        )
         return redirect("sign_in")
     return form.login(request, redirect_url=reverse("home"))

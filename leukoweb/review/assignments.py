@@ -1,6 +1,7 @@
 """Who works on a case: assigned, taken over or released by any reader of the laboratory, each recorded."""
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
@@ -18,9 +19,9 @@ def assign_case(case: Case, *, to: User | None, by: User) -> User | None:
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if case.state in CLOSED:
-            raise Refused("This case is closed: there is nothing to assign.", code="case_closed")
+            raise Refused(gettext("This case is closed: there is nothing to assign."), code="case_closed")
         if to is not None and (to.laboratory_id != case.laboratory_id or not to.can("relabel_cell")):
-            raise Refused("Only a reader of this laboratory can be assigned.", "reader")
+            raise Refused(gettext("Only a reader of this laboratory can be assigned."), "reader")
         before = Assignment.objects.filter(case=case).select_related("reader").first()
         had = before.reader if before else None
         if had == to:

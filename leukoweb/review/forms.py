@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.utils.text import slugify
+from django.utils.translation import gettext, gettext_lazy
 
 from detection.cell_types import BY_CODE
 from leukoweb.refusals import Refused
@@ -24,44 +25,53 @@ from leukoweb.review.models import Phrase
 class RulesForm(forms.Form):
     """The rules of counting and flagging, with the reason of the change."""
 
-    bands = forms.ChoiceField(choices=list(BANDS.items()), label="Band neutrophils")
+    bands = forms.ChoiceField(choices=list(BANDS.items()), label=gettext_lazy("Band neutrophils"))
     corrects_wbc = forms.BooleanField(
         required=False,
-        label="Correct the WBC for erythroblasts",
-        help_text="Switch it off where the analyser corrects its count already.",
+        label=gettext_lazy("Correct the WBC for erythroblasts"),
+        help_text=gettext_lazy("Switch it off where the analyser corrects its count already."),
     )
-    nrbc_correction_from = forms.FloatField(label="Correct from (erythroblasts per 100 WBC)")
-    minimum_count = forms.IntegerField(label="Minimum cells for a full differential")
-    decimals = forms.IntegerField(label="Decimals of percentages", help_text="0 gives whole percent.")
+    nrbc_correction_from = forms.FloatField(label=gettext_lazy("Correct from (erythroblasts per 100 WBC)"))
+    minimum_count = forms.IntegerField(label=gettext_lazy("Minimum cells for a full differential"))
+    decimals = forms.IntegerField(
+        label=gettext_lazy("Decimals of percentages"), help_text=gettext_lazy("0 gives whole percent.")
+    )
     least_verified = forms.FloatField(
         required=False,
-        label="Counted cells that a person verifies before a signature (%)",
-        help_text="100 unless your laboratory has decided otherwise; both numbers are then printed on every report.",
+        label=gettext_lazy("Counted cells that a person verifies before a signature (%)"),
+        help_text=gettext_lazy(
+            "100 unless your laboratory has decided otherwise; both numbers are then printed on every report."
+        ),
     )
     practical_more_cells = forms.IntegerField(
-        label="Most further cells that are practical to count", help_text="Beyond it: “not practical”."
+        label=gettext_lazy("Most further cells that are practical to count"),
+        help_text=gettext_lazy("Beyond it: “not practical”."),
     )
-    wbc_hours = forms.FloatField(label="Warn if the WBC is measured later than (hours)")
-    wbc_hours_source = forms.CharField(max_length=500, label="Source of these hours")
+    wbc_hours = forms.FloatField(label=gettext_lazy("Warn if the WBC is measured later than (hours)"))
+    wbc_hours_source = forms.CharField(max_length=500, label=gettext_lazy("Source of these hours"))
     film_wbc_per_mm2 = forms.FloatField(
-        label="WBC (10⁹/L) for one leukocyte per mm² of film",
-        help_text="Compares film and analyser. Depends on how films are made here; 0 switches it off.",
+        label=gettext_lazy("WBC (10⁹/L) for one leukocyte per mm² of film"),
+        help_text=gettext_lazy("Compares film and analyser. Depends on how films are made here; 0 switches it off."),
     )
-    film_tolerance = forms.FloatField(label="Film and analyser contradict each other beyond (times)")
-    film_source = forms.CharField(max_length=500, label="Source of the comparison of film and analyser")
-    apl_bilobed = forms.IntegerField(label="Possible APL: bilobed promyelocytes from")
-    apl_promyelocytes = forms.IntegerField(label="Possible APL: promyelocytes from")
-    apl_share = forms.FloatField(label="Possible APL: share of promyelocytes in promyelocytes and blasts from (%)")
+    film_tolerance = forms.FloatField(label=gettext_lazy("Film and analyser contradict each other beyond (times)"))
+    film_source = forms.CharField(max_length=500, label=gettext_lazy("Source of the comparison of film and analyser"))
+    apl_bilobed = forms.IntegerField(label=gettext_lazy("Possible APL: bilobed promyelocytes from"))
+    apl_promyelocytes = forms.IntegerField(label=gettext_lazy("Possible APL: promyelocytes from"))
+    apl_share = forms.FloatField(
+        label=gettext_lazy("Possible APL: share of promyelocytes in promyelocytes and blasts from (%)")
+    )
     apl_maturation = forms.FloatField(
-        label="Possible APL: complete maturation from",
-        help_text="Myelocytes, metamyelocytes and bands for each promyelocyte. Then a left shift, not APL.",
+        label=gettext_lazy("Possible APL: complete maturation from"),
+        help_text=gettext_lazy(
+            "Myelocytes, metamyelocytes and bands for each promyelocyte. Then a left shift, not APL."
+        ),
     )
-    apl_source = forms.CharField(max_length=500, label="Source of the limits of possible APL")
+    apl_source = forms.CharField(max_length=500, label=gettext_lazy("Source of the limits of possible APL"))
     reason = forms.CharField(
         max_length=1000,
         widget=forms.Textarea(attrs={"rows": 2}),
-        label="Reason for change",
-        help_text="Kept with the version.",
+        label=gettext_lazy("Reason for change"),
+        help_text=gettext_lazy("Kept with the version."),
     )
 
     def rules_with(self, ranges: list[dict[str, Any]], flag_rules: list[dict[str, Any]]) -> Rules | None:
@@ -99,33 +109,47 @@ class RangeForm(Line):
     """One reference range."""
 
     key = forms.ChoiceField(
-        choices=[(key, _key_name(key)) for key in RANGE_KEYS], label="Type or group", initial=RANGE_KEYS[0]
+        choices=[(key, _key_name(key)) for key in RANGE_KEYS],
+        label=gettext_lazy("Type or group"),
+        initial=RANGE_KEYS[0],
     )
-    unit = forms.ChoiceField(choices=[(unit, unit) for unit in RANGE_UNITS], label="Unit", initial=RANGE_UNITS[0])
-    low = forms.FloatField(required=False, min_value=0, label="From")
-    high = forms.FloatField(required=False, min_value=0, label="To")
-    sex = forms.ChoiceField(choices=[("any", "any"), ("F", "female"), ("M", "male")], label="Sex", initial="any")
-    age_from = forms.CharField(max_length=6, initial="0d", label="Age from")
-    age_under = forms.CharField(max_length=6, required=False, label="Age under")
-    source = forms.CharField(max_length=200, label="Source")
+    unit = forms.ChoiceField(
+        choices=[(unit, unit) for unit in RANGE_UNITS], label=gettext_lazy("Unit"), initial=RANGE_UNITS[0]
+    )
+    low = forms.FloatField(required=False, min_value=0, label=gettext_lazy("From"))
+    high = forms.FloatField(required=False, min_value=0, label=gettext_lazy("To"))
+    sex = forms.ChoiceField(
+        choices=[("any", gettext_lazy("any")), ("F", gettext_lazy("female")), ("M", gettext_lazy("male"))],
+        label=gettext_lazy("Sex"),
+        initial="any",
+    )
+    age_from = forms.CharField(max_length=6, initial="0d", label=gettext_lazy("Age from"))
+    age_under = forms.CharField(max_length=6, required=False, label=gettext_lazy("Age under"))
+    source = forms.CharField(max_length=200, label=gettext_lazy("Source"))
 
 
 class FlagRuleForm(Line):
     """One limit that raises a flag."""
 
-    key = forms.CharField(max_length=40, required=False, label="Id")
-    title = forms.CharField(max_length=60, label="Flag")
-    item = forms.ChoiceField(choices=[(key, many) for key, (_, many, _) in ITEMS.items()], label="Of", initial="blasts")
-    comparison = forms.ChoiceField(choices=list(COMPARISONS.items()), label="When", initial=">=")
-    limit = forms.FloatField(min_value=0, label="Limit")
-    unit = forms.ChoiceField(choices=list(UNITS.items()), label="Unit", initial="cells")
-    sex = forms.ChoiceField(choices=[("any", "any"), ("F", "female"), ("M", "male")], label="Sex", initial="any")
-    age_from = forms.CharField(max_length=6, initial="0d", label="Age from")
-    age_under = forms.CharField(max_length=6, required=False, label="Age under")
-    severity = forms.ChoiceField(choices=list(SEVERITIES.items()), label="Severity", initial="urgent")
-    bench = forms.CharField(max_length=300, required=False, label="Add on screen")
-    report = forms.CharField(max_length=300, required=False, label="Add on the report")
-    source = forms.CharField(max_length=300, label="Source")
+    key = forms.CharField(max_length=40, required=False, label=gettext_lazy("Id"))
+    title = forms.CharField(max_length=60, label=gettext_lazy("Flag"))
+    item = forms.ChoiceField(
+        choices=[(key, many) for key, (_, many, _) in ITEMS.items()], label=gettext_lazy("Of"), initial="blasts"
+    )
+    comparison = forms.ChoiceField(choices=list(COMPARISONS.items()), label=gettext_lazy("When"), initial=">=")
+    limit = forms.FloatField(min_value=0, label=gettext_lazy("Limit"))
+    unit = forms.ChoiceField(choices=list(UNITS.items()), label=gettext_lazy("Unit"), initial="cells")
+    sex = forms.ChoiceField(
+        choices=[("any", gettext_lazy("any")), ("F", gettext_lazy("female")), ("M", gettext_lazy("male"))],
+        label=gettext_lazy("Sex"),
+        initial="any",
+    )
+    age_from = forms.CharField(max_length=6, initial="0d", label=gettext_lazy("Age from"))
+    age_under = forms.CharField(max_length=6, required=False, label=gettext_lazy("Age under"))
+    severity = forms.ChoiceField(choices=list(SEVERITIES.items()), label=gettext_lazy("Severity"), initial="urgent")
+    bench = forms.CharField(max_length=300, required=False, label=gettext_lazy("Add on screen"))
+    report = forms.CharField(max_length=300, required=False, label=gettext_lazy("Add on the report"))
+    source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
 
     def clean(self) -> dict[str, Any]:
         """Name a new line after its flag and limit."""
@@ -174,5 +198,8 @@ class PhraseForm(forms.ModelForm):
         """Refuse a place that no figure belongs to."""
         unknown = unknown_places(self.cleaned_data["text"])
         if unknown:
-            raise forms.ValidationError(f"There is no figure for {{{unknown[0]}}}. Use one of the places named below.")
+            raise forms.ValidationError(
+                gettext("There is no figure for {%(unknown)s}. Use one of the places named below.")
+                % {"unknown": unknown[0]}
+            )
         return self.cleaned_data["text"]

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import OuterRef, Subquery, Value
 from django.db.models.functions import Coalesce, NullIf
+from django.utils.translation import gettext_lazy
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.analysis.models import Cell
@@ -79,7 +80,7 @@ class Policy(models.Model):
 
     class Meta:
         ordering = ["-version"]
-        verbose_name_plural = "policies"
+        verbose_name_plural = gettext_lazy("policies")
         constraints = [models.UniqueConstraint(fields=["laboratory", "version"], name="policy_version_once")]
 
 
@@ -106,8 +107,8 @@ class Acknowledgement(models.Model):
     """A reader's receipt for an urgent flag of a case; the urgency ends only with a pathologist's."""
 
     class Receipt(models.TextChoices):
-        BENCH = "bench", "bench"
-        PATHOLOGIST = "pathologist", "pathologist"
+        BENCH = "bench", gettext_lazy("bench")
+        PATHOLOGIST = "pathologist", gettext_lazy("pathologist")
 
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="acknowledgements")
     flag = models.CharField(max_length=40)
@@ -136,15 +137,17 @@ class Report(models.Model):
     """A version of a case's report: DRAFT -> SIGNED; a signed one is never changed, only amended."""
 
     class State(models.TextChoices):
-        DRAFT = "draft", "draft"
-        SIGNED = "signed", "signed"
+        DRAFT = "draft", gettext_lazy("draft")
+        SIGNED = "signed", gettext_lazy("signed")
 
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="reports")
     version = models.PositiveIntegerField(default=1)
     state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
     comment = models.TextField(blank=True)
     lya_meaning = models.CharField(
-        max_length=10, blank=True, choices=[("variant", "variant"), ("abnormal", "abnormal")]
+        max_length=10,
+        blank=True,
+        choices=[("variant", gettext_lazy("variant")), ("abnormal", gettext_lazy("abnormal"))],
     )
     smudge_as_lymphocytes = models.BooleanField(default=False, help_text="For this report only, with a reason (C5).")
     smudge_reason = models.TextField(blank=True)

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Count, F, FloatField, Min, Q, Sum
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.models import Laboratory, User
@@ -267,7 +268,7 @@ def save_phrase(phrase: Phrase, *, by: User) -> None:
     with transaction.atomic():
         Laboratory.objects.select_for_update(no_key=True).get(pk=phrase.laboratory_id)
         if Phrase.objects.filter(laboratory=phrase.laboratory_id, name=phrase.name).exclude(pk=phrase.pk).exists():
-            raise Refused("A phrase with this name already exists. Choose another name.", "name", code="taken")
+            raise Refused(gettext("A phrase with this name already exists. Choose another name."), "name", code="taken")
         phrase.save()
         record("phrase.save", actor=by, obj=phrase, changes={"name": phrase.name, "text": phrase.text})
 

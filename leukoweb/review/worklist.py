@@ -12,6 +12,7 @@ from django.db.models import Case as FirstOf
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import TruncDate
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from leukoweb.accounts.models import User
 from leukoweb.cases.lists import found
@@ -24,15 +25,15 @@ WEEK = 7
 URGENT = LEVELS["urgent"]
 OPEN, MINE, RETURNED, ANALYSING, NO_SLIDE = "open", "mine", "returned", "analysing", "no_slide"
 TABS = {
-    OPEN: "All open",
-    MINE: "Mine",
-    TO_SIGN: "To sign",
-    TO_REVIEW: "To review",
-    RETURNED: "Returned",
-    FAILED: "Action needed",
-    ANALYSING: "Analysing",
-    NO_SLIDE: "No slide yet",
-    SIGNED: "Signed today",
+    OPEN: gettext_lazy("All open"),
+    MINE: gettext_lazy("Mine"),
+    TO_SIGN: gettext_lazy("To sign"),
+    TO_REVIEW: gettext_lazy("To review"),
+    RETURNED: gettext_lazy("Returned"),
+    FAILED: gettext_lazy("Action needed"),
+    ANALYSING: gettext_lazy("Analysing"),
+    NO_SLIDE: gettext_lazy("No slide yet"),
+    SIGNED: gettext_lazy("Signed today"),
 }
 _TAB_OF = {
     AMENDING: TO_SIGN, TO_SIGN: TO_SIGN, TO_REVIEW: TO_REVIEW, FAILED: FAILED, QUEUED: ANALYSING, RUNNING: ANALYSING,

@@ -1,6 +1,8 @@
 // Draws boxes of cells, rings of nuclei, a draft and the scale bar on the canvas above a field.
 // It knows pixels of the screen; it knows no viewer and no decision.
 
+import { gettext } from "./words.js";
+
 /** @typedef {import("./types.js").Cell} Cell */
 /** @typedef {import("./types.js").CellType} CellType */
 /** @typedef {{ x: number, y: number, w: number, h: number }} Place on the screen */
@@ -105,7 +107,7 @@ export function drawRuler(pen, { x, y, w, h }, text) {
 export function drawScaleBar(pen, pxPerUm, height) {
   pen.font = "600 12px system-ui, sans-serif";
   if (!pxPerUm) {
-    const text = "scale unknown";
+    const text = gettext("scale unknown");
     pen.fillStyle = LIGHT;
     pen.fillRect(8, height - 28, pen.measureText(text).width + 12, 20);
     pen.fillStyle = DARK;

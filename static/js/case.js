@@ -1,6 +1,7 @@
 // The case page: draws the differential as bars with their intervals, and copies the table; it computes no figure.
 import { copyFrom } from "./copy.js";
 import { readJson } from "./page.js";
+import { decimal } from "./words.js";
 
 /** @typedef {{ code: string, name: string, percent: number, low: number | null, high: number | null, color: string }} Bar */
 
@@ -17,7 +18,7 @@ function axisEnd(bars) {
 
 /** @param {Bar} bar */
 function words({ percent, low, high }) {
-  return low === null || high === null ? `${percent}%` : `${percent}% (${low.toFixed(1)} – ${high.toFixed(1)})`;
+  return low === null || high === null ? `${decimal(percent)}%` : `${decimal(percent)}% (${decimal(low, 1)} – ${decimal(high, 1)})`;
 }
 
 const whiskers = {

@@ -1,6 +1,7 @@
 // The dialog that shows two readers' labels of the same cells, and lets this one choose; it decides nothing by itself.
 
 import { make } from "./page.js";
+import { gettext, interpolate } from "./words.js";
 
 /**
  * @param {HTMLDialogElement} dialog
@@ -17,18 +18,18 @@ export function showCollision(dialog, desk, types, { sentence, cells, ids, code 
         "li",
         {},
         make("img", { src: desk.crop(cell.id), alt: "", width: 88, height: 88 }),
-        make("span", {}, make("strong", {}, cell.by || "Another reader"), `: ${types.name(cell.code)}`),
-        make("span", {}, make("strong", {}, "You"), code ? `: ${types.name(code)}` : ": the same as before"),
+        make("span", {}, make("strong", {}, cell.by || gettext("Another reader")), `: ${types.name(cell.code)}`),
+        make("span", {}, make("strong", {}, gettext("You")), code ? `: ${types.name(code)}` : gettext(": the same as before")),
       ),
     ),
   );
   const again = part("again");
   again.hidden = code === null || !ids.length;
-  again.textContent = code ? `Change to ${types.name(code)}` : "";
+  again.textContent = code ? interpolate(gettext("Change to %(name)s"), { name: types.name(code) }) : "";
   again.onclick = () => {
     dialog.close();
     desk.decide(ids, code);
   };
-  part("keep").textContent = cells.length === 1 ? `Keep ${types.name(cells[0].code)}` : "Keep";
+  part("keep").textContent = cells.length === 1 ? interpolate(gettext("Keep %(name)s"), { name: types.name(cells[0].code) }) : gettext("Keep");
   dialog.showModal();
 }

@@ -5,6 +5,7 @@ import { Census } from "./census.js";
 import { csrfToken } from "./csrf.js";
 import { Order } from "./order.js";
 import { Pending } from "./pending.js";
+import { gettext, interpolate, ngettext } from "./words.js";
 
 /** @typedef {import("./types.js").Act} Act */
 /** @typedef {import("./types.js").Box} Box */
@@ -150,11 +151,11 @@ export class Desk extends EventTarget {
 
   /** Take back this reader's last step; returns how to take that back while it is not sent. */
   undo() {
-    return this.#turnBack("undo", "Undone");
+    return this.#turnBack("undo", gettext("Undone"));
   }
 
   redo() {
-    return this.#turnBack("redo", "Done again");
+    return this.#turnBack("redo", gettext("Done again"));
   }
 
   /** Wait until every decision is stored. */
@@ -182,7 +183,7 @@ export class Desk extends EventTarget {
       if (outcome.state === "nothing") this.#say("told", { sentence: outcome.sentence });
       if (outcome.state !== "saved") return;
       this.select(outcome.cells);
-      const many = outcome.cells.length === 1 ? "one cell" : `${outcome.cells.length} cells`;
+      const many = interpolate(ngettext("one cell", "%(count)s cells", outcome.cells.length), { count: outcome.cells.length });
       this.#say("told", { sentence: `${word}: ${many}.` });
     });
     return () => {
@@ -348,17 +349,17 @@ export class Desk extends EventTarget {
       credentials: "same-origin",
       keepalive: Boolean(text) && /** @type {string} */ (text).length < KEPT_ALIVE_BYTES,
     }).catch(() => {
-      throw new Unreachable("Connection lost.");
+      throw new Unreachable(gettext("Connection lost."));
     });
     const isJson = answer.headers.get("Content-Type")?.includes("json");
     if (answer.ok && isJson) return answer.json();
     // A page that refuses instead of JSON: the browser's token is gone with its session.
     if (answer.status === 401 || answer.redirected || (answer.status === 403 && !isJson)) {
-      throw new Unreachable("You were signed out. Sign in again in another tab.", { cause: "signed out" });
+      throw new Unreachable(gettext("You were signed out. Sign in again in another tab."), { cause: "signed out" });
     }
-    if (answer.status >= 500 || answer.status === 429) throw new Unreachable("The server did not answer.");
+    if (answer.status >= 500 || answer.status === 429) throw new Unreachable(gettext("The server did not answer."));
     const content = isJson ? await answer.json() : {};
-    throw new Refused(content.detail ?? "The server could not do that. Nothing was changed; load the page again.");
+    throw new Refused(content.detail ?? gettext("The server could not do that. Nothing was changed; load the page again."));
   }
 
   /**

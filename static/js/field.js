@@ -3,6 +3,7 @@
 
 import { drawBox, drawDraft, drawNucleus, drawRuler, drawScaleBar } from "./boxes.js";
 import { cellAt, lengthUm, uncovered } from "./places.js";
+import { decimal, gettext, interpolate } from "./words.js";
 
 /** @typedef {import("./types.js").Box} Box */
 /** @typedef {import("./types.js").Cell} Cell */
@@ -83,7 +84,7 @@ export class Field extends EventTarget {
     host.addEventListener("pointerleave", () => this.#hover(null));
     this.canvas.addEventListener("pointerdown", (event) => this.#startLine(event));
     this.viewer.canvas.setAttribute("role", "application");
-    this.viewer.canvas.setAttribute("aria-label", "Field of the smear; the cells are listed in the gallery");
+    this.viewer.canvas.setAttribute("aria-label", gettext("Field of the smear; the cells are listed in the gallery"));
   }
 
   /**
@@ -285,7 +286,7 @@ export class Field extends EventTarget {
       if (this.draft) drawDraft(pen, place(this.draft));
     }
     const { umPerPx } = this;
-    if (this.ruler && umPerPx) drawRuler(pen, place(this.ruler), `${lengthUm(this.ruler, umPerPx).toFixed(1)} µm`);
+    if (this.ruler && umPerPx) drawRuler(pen, place(this.ruler), `${decimal(lengthUm(this.ruler, umPerPx), 1)} µm`);
     drawScaleBar(pen, umPerPx ? scale / umPerPx : null, height);
   }
 
@@ -370,7 +371,7 @@ export class Field extends EventTarget {
     this.viewer.canvas.classList.toggle("is-on-cell", Boolean(cell));
     if (!cell) return;
     const name = this.types.get(cell.code).label;
-    const score = cell.score === null ? "added by a reader" : `score ${cell.score.toFixed(2)}`;
+    const score = cell.score === null ? gettext("added by a reader") : interpolate(gettext("score %(score)s"), { score: decimal(cell.score, 2) });
     this.tip.textContent = `${name} · ${score}${cell.look.length ? ` · ${cell.look.join(", ")}` : ""}`;
     this.tip.style.left = `${Math.max(Math.min(position.x + 14, frame.width - this.tip.offsetWidth - 4), 0)}px`;
     this.tip.style.top = `${Math.min(position.y + 16, frame.height - 30)}px`;

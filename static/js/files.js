@@ -1,10 +1,12 @@
 // What the upload page says and checks of a file before it is sent. Pure but for reading and hashing.
 
+import { decimal, gettext, interpolate } from "./words.js";
+
 /** @param {number} bytes */
 export function size(bytes) {
-  if (bytes < 1024) return `${bytes} bytes`;
+  if (bytes < 1024) return interpolate(gettext("%(bytes)s bytes"), { bytes });
   const mib = bytes / 2 ** 20;
-  return mib < 1 ? `${Math.round(bytes / 1024)} KiB` : `${mib < 10 ? mib.toFixed(1) : Math.round(mib)} MiB`;
+  return mib < 1 ? `${Math.round(bytes / 1024)} KiB` : `${mib < 10 ? decimal(mib, 1) : Math.round(mib)} MiB`;
 }
 
 /**
@@ -14,9 +16,9 @@ export function size(bytes) {
  * @param {number} maxBytes
  */
 export function problemOf(file, isFolder, maxBytes) {
-  if (isFolder) return "This is a folder: open it and choose the pictures inside.";
-  if (file.size > maxBytes) return `The file is larger than the limit of ${size(maxBytes)}.`;
-  return file.size === 0 ? "The file is empty: copy it again from the microscope." : "";
+  if (isFolder) return gettext("This is a folder: open it and choose the pictures inside.");
+  if (file.size > maxBytes) return interpolate(gettext("The file is larger than the limit of %(size)s."), { size: size(maxBytes) });
+  return file.size === 0 ? gettext("The file is empty: copy it again from the microscope.") : "";
 }
 
 /** @param {File} file */

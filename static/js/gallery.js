@@ -8,6 +8,7 @@ import { around, make } from "./page.js";
 import { Pictures } from "./pictures.js";
 import { Seen } from "./seen.js";
 import { sorted } from "./sorting.js";
+import { decimal, evidenceWords, gettext, interpolate } from "./words.js";
 
 /** @typedef {import("./types.js").Cell} Cell */
 /** @typedef {import("./types.js").CellType} CellType */
@@ -272,7 +273,7 @@ export class Gallery extends EventTarget {
       const level = this.desk.evidence[group.code]?.level;
       const isWeak = level === "weak" || level === "none";
       group.evidence.className = isWeak ? `evidence evidence-${level}` : "";
-      group.evidence.textContent = isWeak ? `${level} evidence` : "";
+      group.evidence.textContent = isWeak ? evidenceWords(level) : "";
     }
   }
 
@@ -312,10 +313,10 @@ export class Gallery extends EventTarget {
     tile.classList.toggle("is-decided", cell.decided);
     tile.classList.toggle("is-changed", cell.decided && cell.said !== cell.code);
     const [, score, mark] = tile.children;
-    score.textContent = cell.added ? "added" : cell.score === null ? "" : cell.score.toFixed(2).replace(/^0/, "");
+    score.textContent = cell.added ? gettext("added") : cell.score === null ? "" : decimal(cell.score, 2).replace(/^0/, "");
     const was = cell.said ? this.types.get(cell.said).short : "+";
     mark.textContent = cell.decided ? (cell.said === cell.code ? "✓" : `✓ ${was}→`) : cell.look.length ? "!" : "";
-    const place = `cell ${this.desk.numbers.get(cell.id)} of ${this.desk.cells.size}`;
+    const place = interpolate(gettext("cell %(number)s of %(all)s"), { number: this.desk.numbers.get(cell.id), all: this.desk.cells.size });
     tile.title = describe(cell, this.types);
     tile.setAttribute("aria-label", `${place}, ${tile.title}`);
     tile.setAttribute("aria-selected", String(this.desk.selected.has(cell.id)));
@@ -369,7 +370,7 @@ export class Gallery extends EventTarget {
     const { all, open } = this.census.count(code);
     group.section.hidden = all === 0;
     group.count.textContent = String(all);
-    group.open.textContent = open ? `${open} to review` : "all reviewed";
+    group.open.textContent = open ? interpolate(gettext("%(open)s to review"), { open }) : gettext("all reviewed");
     group.open.classList.toggle("is-done", open === 0);
   }
 
@@ -468,10 +469,10 @@ function idOf(tile) {
  */
 export function describe(cell, types) {
   const parts = [types.get(cell.code).label];
-  if (cell.added) parts.push("added by a reader");
-  else if (cell.score !== null) parts.push(`score ${cell.score.toFixed(2)}`);
-  if (cell.said && cell.said !== cell.code) parts.push(`detector: ${types.name(cell.said)}`);
-  parts.push(cell.decided ? (cell.by ? `reviewed by ${cell.by}` : "reviewed") : "not reviewed");
-  if (cell.look.length) parts.push(`needs review: ${cell.look.join(", ")}`);
+  if (cell.added) parts.push(gettext("added by a reader"));
+  else if (cell.score !== null) parts.push(interpolate(gettext("score %(score)s"), { score: decimal(cell.score, 2) }));
+  if (cell.said && cell.said !== cell.code) parts.push(interpolate(gettext("detector: %(name)s"), { name: types.name(cell.said) }));
+  parts.push(cell.decided ? (cell.by ? interpolate(gettext("reviewed by %(by)s"), { by: cell.by }) : gettext("reviewed")) : gettext("not reviewed"));
+  if (cell.look.length) parts.push(interpolate(gettext("needs review: %(reasons)s"), { reasons: cell.look.join(", ") }));
   return parts.join(", ");
 }

@@ -1,6 +1,7 @@
 // What the mouse does in the gallery: choose by click and by a frame, drag cells onto a type.
 
 import { around, make } from "./page.js";
+import { interpolate, ngettext } from "./words.js";
 
 /** @typedef {import("./gallery.js").Gallery} Gallery */
 
@@ -51,7 +52,7 @@ function startDrag(gallery, event) {
   const ids = [...gallery.desk.selected];
   event.dataTransfer.effectAllowed = "move";
   event.dataTransfer.setData(CELLS, JSON.stringify(ids));
-  const ghost = make("div", { className: "drag-ghost" }, ids.length === 1 ? "1 cell" : `${ids.length} cells`);
+  const ghost = make("div", { className: "drag-ghost" }, interpolate(ngettext("%(count)s cell", "%(count)s cells", ids.length), { count: ids.length }));
   document.body.append(ghost);
   event.dataTransfer.setDragImage(ghost, 12, 12);
   setTimeout(() => ghost.remove());

@@ -3,6 +3,7 @@
 
 import { make } from "./page.js";
 import { sideAround, zoomOnCell } from "./places.js";
+import { decimal, evidenceWords, gettext, interpolate, withinSentence } from "./words.js";
 
 const STOOD_MS = 150; // a cell is decided only after its picture was on the screen for so long
 const SEEN_PART = 0.6; // of the picture must be within the window for that
@@ -76,14 +77,14 @@ export class Inspector {
     const type = this.types.get(cell.code);
     p.code.dataset.code = cell.code;
     p.code.style.backgroundColor = type.color;
-    p.name.textContent = number > 1 ? `${type.label} · ${number} cells selected` : type.label;
+    p.name.textContent = number > 1 ? interpolate(gettext("%(label)s · %(number)s cells selected"), { label: type.label, number }) : type.label;
     p.chances.replaceChildren(...this.#chances(cell));
     p.score.textContent = this.#facts(cell, image).join(" · ");
-    const said = cell.said && cell.said !== cell.code ? ` (detector: ${this.types.name(cell.said)})` : "";
-    p.said.textContent = cell.decided ? `${cell.by || "You"}: ${type.label.toLowerCase()}${said}` : "Not reviewed";
+    const said = cell.said && cell.said !== cell.code ? interpolate(gettext(" (detector: %(name)s)"), { name: this.types.name(cell.said) }) : "";
+    p.said.textContent = cell.decided ? `${cell.by || gettext("You")}: ${withinSentence(type.label)}${said}` : gettext("Not reviewed");
     p.said.classList.toggle("is-decided", cell.decided);
     p.look.hidden = !cell.look.length;
-    p.look.textContent = cell.look.length ? `Needs review: ${cell.look.join(", ")}.` : "";
+    p.look.textContent = cell.look.length ? interpolate(gettext("Needs review: %(reasons)s."), { reasons: cell.look.join(", ") }) : "";
     this.#card(cell);
     this.#showReferences(cell.code);
   }
@@ -112,7 +113,7 @@ export class Inspector {
   /** @param {number} id */
   #picture(id) {
     const picture = new Image();
-    picture.alt = "The chosen cell with its neighbours";
+    picture.alt = gettext("The chosen cell with its neighbours");
     picture.src = this.desk.around(id);
     return picture;
   }
@@ -188,8 +189,8 @@ export class Inspector {
   #facts(cell, image) {
     const [x1, y1, x2, y2] = cell.box;
     const facts = [];
-    if (cell.added) facts.push("added by a reader");
-    else if (!cell.chances.length && cell.score !== null) facts.push(`score ${cell.score.toFixed(2)}`);
+    if (cell.added) facts.push(gettext("added by a reader"));
+    else if (!cell.chances.length && cell.score !== null) facts.push(interpolate(gettext("score %(score)s"), { score: decimal(cell.score, 2) }));
     facts.push(image.um_per_px && !image.is_scale_assumed ? `${(((x2 - x1 + y2 - y1) / 2) * image.um_per_px).toFixed(1)} µm` : "scale unknown, no size");
     facts.push(`${image.slide}, ${image.name}`);
     return facts;
@@ -202,7 +203,7 @@ export class Inspector {
     return cell.chances.map(([code, chance], index) => {
       const type = this.types.get(code);
       const key = String(index + 1);
-      const button = make("button", { type: "button", className: "cell-chance", dataset: { code }, title: `${type.label}: the detector gives it ${Math.round(100 * chance)}%` }, `${type.short} ${Math.round(100 * chance)}%`);
+      const button = make("button", { type: "button", className: "cell-chance", dataset: { code }, title: interpolate(gettext("%(label)s: the detector gives it %(percent)s%"), { label: type.label, percent: Math.round(100 * chance) }) }, `${type.short} ${Math.round(100 * chance)}%`);
       button.style.setProperty("--type", type.color);
       button.disabled = !this.canChange;
       if (this.canChange && !this.types.ofKey(key)) button.append(make("kbd", {}, key));
@@ -215,26 +216,26 @@ export class Inspector {
   #card(cell) {
     const card = this.desk.evidence[cell.said];
     if (!card) {
-      this.parts["card-head"].textContent = cell.said ? "The detector has no figures for this type." : "Added by a reader: no opinion of the detector.";
+      this.parts["card-head"].textContent = cell.said ? gettext("The detector has no figures for this type.") : gettext("Added by a reader: no opinion of the detector.");
       this.parts.card.replaceChildren();
       return;
     }
     this.parts["card-head"].replaceChildren(
-      `Detector: ${this.types.name(cell.said)} `,
-      make("span", { className: `evidence evidence-${card.level}` }, `${card.level} evidence`),
+      interpolate(gettext("Detector: %(name)s "), { name: this.types.name(cell.said) }),
+      make("span", { className: `evidence evidence-${card.level}` }, evidenceWords(card.level)),
     );
-    const lines = [make("p", {}, `Trained on ${card.n_train ?? 0}.`)];
+    const lines = [make("p", {}, interpolate(gettext("Trained on %(n_train)s."), { n_train: card.n_train ?? 0 }))];
     for (const test of card.tests) {
       const figures = figuresOf(test);
       if (figures.length) lines.push(make("p", {}, `${test.name}: ${figures.join(" · ")}`));
     }
-    if (!card.tests.length) lines.push(make("p", {}, "Never tested on this type."));
+    if (!card.tests.length) lines.push(make("p", {}, gettext("Never tested on this type.")));
     this.parts.card.replaceChildren(...lines);
   }
 
   /** @param {string} code */
   async #showReferences(code) {
-    this.parts["refs-title"].textContent = `${this.types.get(code).label}: atlas and signed cells`;
+    this.parts["refs-title"].textContent = interpolate(gettext("%(label)s: atlas and signed cells"), { label: this.types.get(code).label });
     if (!this.references.has(code)) {
       this.references.set(code, null);
       const answer = await fetch(this.desk.urls.references.replace("/CODE.", `/${code}.`), {
@@ -247,8 +248,8 @@ export class Inspector {
     if (!pictures || this.shown === null || this.desk.get(this.shown)?.code !== code) return;
     this.parts.references.replaceChildren(
       ...(pictures.length
-        ? pictures.map((src) => make("img", { src, alt: `Reference: ${this.types.get(code).label}`, width: 52, height: 52 }))
-        : [make("p", { className: "refs-none" }, "None yet.")]),
+        ? pictures.map((src) => make("img", { src, alt: interpolate(gettext("Reference: %(label)s"), { label: this.types.get(code).label }), width: 52, height: 52 }))
+        : [make("p", { className: "refs-none" }, gettext("None yet."))]),
     );
   }
 }
@@ -260,10 +261,10 @@ export class Inspector {
  */
 function figuresOf(test) {
   const figures = [];
-  if (test.right !== undefined) figures.push(`${test.right}/${test.of} right (95% ${test.low}–${test.high}%)`);
-  for (const [name, share] of /** @type {[string, number[] | undefined][]} */ ([["precision", test.precision], ["recall", test.recall]])) {
+  if (test.right !== undefined) figures.push(interpolate(gettext("%(right)s/%(of)s right (95% %(low)s–%(high)s%)"), { right: test.right, of: test.of, low: test.low, high: test.high }));
+  for (const [name, share] of /** @type {[string, number[] | undefined][]} */ ([[gettext("precision"), test.precision], [gettext("recall"), test.recall]])) {
     if (share) figures.push(`${name} ${share[0]}% (95% ${share[1]}–${share[2]}%)`);
   }
-  if (test.ap50 !== null) figures.push(`AP ${test.ap50.toFixed(2)}, n ${test.n}`);
+  if (test.ap50 !== null) figures.push(`AP ${decimal(test.ap50, 2)}, n ${test.n}`);
   return figures;
 }

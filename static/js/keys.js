@@ -2,6 +2,7 @@
 
 import { csrfToken } from "./csrf.js";
 import { make } from "./page.js";
+import { gettext, interpolate } from "./words.js";
 
 /**
  * @param {HTMLDialogElement} dialog
@@ -57,9 +58,9 @@ export function keysDialog(dialog, opener, page, onChange) {
  */
 export function problemWith(keys, taken) {
   const chosen = Object.values(keys);
-  if (chosen.some((key) => !/^[a-z0-9]$/.test(key))) return "A key is one letter or digit.";
+  if (chosen.some((key) => !/^[a-z0-9]$/.test(key))) return gettext("A key is one letter or digit.");
   const needed = chosen.find((key) => taken[key]);
-  if (needed) return `The workbench needs ${needed.toUpperCase()} itself (${taken[needed]}).`;
+  if (needed) return interpolate(gettext("The workbench needs %(key)s itself (%(use)s)."), { key: needed.toUpperCase(), use: taken[needed] });
   const twice = chosen.find((key, index) => chosen.indexOf(key) !== index);
-  return twice ? `${twice.toUpperCase()} is the key of two types.` : "";
+  return twice ? interpolate(gettext("%(key)s is the key of two types."), { key: twice.toUpperCase() }) : "";
 }

@@ -1,6 +1,8 @@
 // Brightness and contrast of the pictures of cells, kept while this browser tab is open: how they are shown, never what
 // is stored.
 
+import { gettext } from "./words.js";
+
 const KEPT_AS = "cell-light";
 
 /** @typedef {Record<string, string>} Light name of a slider to its value in percent */
@@ -23,7 +25,7 @@ export function adjustLight(root, menu, opener) {
     root.classList.toggle("is-adjusted", isAdjusted);
     opener.classList.toggle("btn-primary", isAdjusted);
     opener.classList.toggle("btn-outline-secondary", !isAdjusted);
-    opener.title = isAdjusted ? "Brightness or contrast is changed" : "Brightness and contrast";
+    opener.title = isAdjusted ? gettext("Brightness or contrast is changed") : gettext("Brightness and contrast");
     sessionStorage.setItem(KEPT_AS, JSON.stringify(Object.fromEntries(sliders.map(({ name, value }) => [name, value]))));
   }
 

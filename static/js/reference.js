@@ -3,6 +3,7 @@
 
 import { listenToKeys, SCAN_GAP_MS } from "./keyboard.js";
 import { openScanned } from "./scanned.js";
+import { gettext } from "./words.js";
 
 const STOOD_MS = 150;
 
@@ -24,7 +25,7 @@ function tell(sentence, isRefusal = false) {
 
 picture.decode().then(
   () => setTimeout(() => buttons.forEach((button) => (button.disabled = false)), STOOD_MS),
-  () => tell("The picture of this cell could not be loaded. Load the page again.", true),
+  () => tell(gettext("The picture of this cell could not be loaded. Load the page again."), true),
 );
 form.addEventListener("submit", (event) => {
   if (isSent) event.preventDefault();

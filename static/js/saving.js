@@ -1,7 +1,9 @@
 // The chip that says whether every decision is stored, and the guard that lets nobody leave before.
 // It knows the queue's state; it does not know what a decision is.
 
-const WORDS = { saved: "Saved", offline: "Offline", "signed out": "Signed out" };
+import { gettext, interpolate } from "./words.js";
+
+const WORDS = { saved: gettext("Saved"), offline: gettext("Offline"), "signed out": gettext("Signed out") };
 
 /**
  * @param {import("./desk.js").Desk} desk
@@ -13,9 +15,9 @@ export function guardQueue(desk, chip, tell) {
 
   desk.addEventListener("saving", () => {
     const { state, waiting } = desk;
-    chip.textContent = state === "saving" ? `Saving ${waiting}…` : waiting ? `${WORDS[state]}, ${waiting} not saved` : WORDS[state];
+    chip.textContent = state === "saving" ? interpolate(gettext("Saving %(waiting)s…"), { waiting }) : waiting ? interpolate(gettext("%(state)s, %(waiting)s not saved"), { state: WORDS[state], waiting }) : WORDS[state];
     chip.className = `saving is-${state.replace(" ", "-")}`;
-    if (state === "signed out") tell("You were signed out. Sign in again in another tab: your decisions are kept here.", true);
+    if (state === "signed out") tell(gettext("You were signed out. Sign in again in another tab: your decisions are kept here."), true);
   });
 
   // A link or a form waits until the queue is empty, then goes on by itself.
@@ -23,7 +25,7 @@ export function guardQueue(desk, chip, tell) {
   async function waitThen(leave) {
     if (isLeaving) return;
     isLeaving = true;
-    tell(desk.state === "saving" ? `Saving ${desk.waiting}…` : "Not saved yet: waiting for the connection.", desk.state !== "saving");
+    tell(desk.state === "saving" ? interpolate(gettext("Saving %(waiting)s…"), { waiting: desk.waiting }) : gettext("Not saved yet: waiting for the connection."), desk.state !== "saving");
     await desk.settled();
     isLeaving = false;
     leave();

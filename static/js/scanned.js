@@ -2,6 +2,7 @@
 // The text goes to the server in the body of a request, never in an address.
 
 import { csrfToken } from "./csrf.js";
+import { gettext, interpolate } from "./words.js";
 
 /**
  * @param {string} text
@@ -10,7 +11,7 @@ import { csrfToken } from "./csrf.js";
  * @param {(sentence: string, isRefusal?: boolean) => void} tell
  */
 export async function openScanned(text, url, dialog, tell) {
-  tell(`Scanned ${text}. No cell was changed.`);
+  tell(interpolate(gettext("Scanned %(text)s. No cell was changed."), { text }));
   const answer = await fetch(url, {
     method: "POST",
     headers: { Accept: "application/json", "X-CSRFToken": csrfToken() },
@@ -18,7 +19,7 @@ export async function openScanned(text, url, dialog, tell) {
   }).catch(() => null);
   const found = answer?.ok ? await answer.json() : null;
   if (!found?.url) {
-    tell(found?.sentence ?? `Scanned ${text}: the server did not answer. No cell was changed.`, true);
+    tell(found?.sentence ?? interpolate(gettext("Scanned %(text)s: the server did not answer. No cell was changed."), { text }), true);
     return;
   }
   const link = /** @type {HTMLAnchorElement} */ (dialog.querySelector("a"));

@@ -6,6 +6,7 @@ import { describe } from "./gallery.js";
 import { Hints } from "./hints.js";
 import { around, make } from "./page.js";
 import { sorted } from "./sorting.js";
+import { decimal, gettext, interpolate, ngettext } from "./words.js";
 
 /** @typedef {import("./types.js").Cell} Cell */
 
@@ -98,17 +99,17 @@ export class Sheet {
     this.out.clear();
     if (out.length) this.desk.select(out.slice(0, 1));
     else this.desk.select([...this.desk.selected], this.desk.current); // and scroll to it
-    if (out.length) this.tell(`${out.length} taken out: review ${out.length === 1 ? "it" : "them"} one by one.`);
+    if (out.length) this.tell(interpolate(ngettext("%(count)s taken out: review it one by one.", "%(count)s taken out: review them one by one.", out.length), { count: out.length }));
   }
 
   /** Confirm the cells of the sheet that were not taken out; returns how to take that back. */
   confirm() {
     const ids = this.#open();
     const early = ids.filter((id) => !this.#stood(id, LOOK_MS)).length;
-    if (early) return void this.tell(`${early} of ${ids.length} cells have not been on the screen for ${LOOK_MS / 1000} s yet.`);
+    if (early) return void this.tell(interpolate(gettext("%(early)s of %(count)s cells have not been on the screen for %(seconds)s s yet."), { early, count: ids.length, seconds: decimal(LOOK_MS / 1000) }));
     if (!ids.length) return void this.#next();
     const retract = this.desk.decide(ids, null);
-    this.tell(`${ids.length} confirmed: ${this.types.name(this.code)}.`, false, { name: "Undo", run: () => this.desk.undo() });
+    this.tell(interpolate(gettext("%(count)s confirmed: %(name)s."), { count: ids.length, name: this.types.name(this.code) }), false, { name: gettext("Undo"), run: () => this.desk.undo() });
     this.#next();
     return retract;
   }
@@ -118,8 +119,8 @@ export class Sheet {
    * @param {string} code
    */
   give(code) {
-    if (this.current === null || !this.#open().includes(this.current)) return void this.tell("Choose an open cell of the sheet first.");
-    if (!this.#stood(this.current, STOOD_MS)) return void this.tell("Loading the picture…");
+    if (this.current === null || !this.#open().includes(this.current)) return void this.tell(gettext("Choose an open cell of the sheet first."));
+    if (!this.#stood(this.current, STOOD_MS)) return void this.tell(gettext("Loading the picture…"));
     return this.desk.decide([this.current], code);
   }
 
@@ -151,7 +152,7 @@ export class Sheet {
   }
 
   #next() {
-    if (!this.open(this.code)) this.tell("No more sheets: the cells left are reviewed one by one.");
+    if (!this.open(this.code)) this.tell(gettext("No more sheets: the cells left are reviewed one by one."));
   }
 
   /** The cells of the sheet that one key would confirm. */
@@ -174,7 +175,7 @@ export class Sheet {
   /** @param {Cell} cell */
   #tile(cell) {
     const picture = make("img", { alt: "", draggable: false, src: this.desk.crop(cell.id) });
-    const out = make("span", { className: "sheet-out", "aria-hidden": "true", title: "Take out (X)" }, "×");
+    const out = make("span", { className: "sheet-out", "aria-hidden": "true", title: gettext("Take out (X)") }, "×");
     const tile = make("div", { className: "sheet-cell", role: "option", tabIndex: -1, dataset: { id: cell.id } }, picture, out, make("span", { className: "sheet-type" }));
     picture.decode().then(() => {
       this.dwell.load(tile, performance.now());
@@ -214,12 +215,12 @@ export class Sheet {
       const isOut = this.out.has(id);
       tile.classList.toggle("is-out", isOut);
       tile.classList.toggle("is-decided", cell.decided);
-      tile.querySelector(".sheet-type")?.replaceChildren(cell.decided ? `✓ ${this.types.get(cell.code).short}` : isOut ? "Taken out" : "");
-      tile.setAttribute("aria-label", `cell ${this.desk.numbers.get(id)} of ${this.desk.cells.size}, ${describe(cell, this.types)}${isOut ? ", taken out" : ""}`);
+      tile.querySelector(".sheet-type")?.replaceChildren(cell.decided ? `✓ ${this.types.get(cell.code).short}` : isOut ? gettext("Taken out") : "");
+      tile.setAttribute("aria-label", `${interpolate(gettext("cell %(number)s of %(all)s"), { number: this.desk.numbers.get(id), all: this.desk.cells.size })}, ${describe(cell, this.types)}${isOut ? gettext(", taken out") : ""}`);
     }
     const { open } = this.desk.census.count(this.code);
     this.#part("sheet-title").textContent = this.types.get(this.code).label;
-    this.#part("sheet-left").textContent = `${open} to review`;
+    this.#part("sheet-left").textContent = interpolate(gettext("%(open)s to review"), { open });
     this.#showReady();
   }
 
@@ -230,7 +231,7 @@ export class Sheet {
     const ready = ids.filter((id) => this.#stood(id, LOOK_MS)).length;
     const isReady = ready === ids.length;
     this.#part("sheet-confirm").disabled = !isReady;
-    this.#part("sheet-confirm-label").textContent = !ids.length ? "Next sheet" : isReady ? `Confirm ${ids.length} ${this.types.get(this.code).short}` : `Looked at ${ready} of ${ids.length}`;
+    this.#part("sheet-confirm-label").textContent = !ids.length ? gettext("Next sheet") : isReady ? interpolate(gettext("Confirm %(count)s %(type)s"), { count: ids.length, type: this.types.get(this.code).short }) : interpolate(gettext("Looked at %(ready)s of %(count)s"), { ready, count: ids.length });
     if (!isReady) this.timer = setTimeout(() => this.#showReady(), 100);
   }
 

@@ -2,6 +2,7 @@
 // What may be signed is the server's business.
 
 import { around, byId } from "./page.js";
+import { gettext, interpolate } from "./words.js";
 
 const AFTER_MS = 1200; // without typing, the draft is saved
 
@@ -36,11 +37,11 @@ async function send() {
   const content = isJson ? await answer?.json() : {};
   if (answer?.ok && content.saved_at) {
     saved = body.toString();
-    state.textContent = `Saved ${content.saved_at}`;
+    state.textContent = interpolate(gettext("Saved %(saved_at)s"), { saved_at: content.saved_at });
     return;
   }
   isRefused = Boolean(content.detail);
-  state.textContent = `Not saved: ${content.detail ?? "the server did not answer. It is tried again."}`;
+  state.textContent = interpolate(gettext("Not saved: %(reason)s"), { reason: content.detail ?? gettext("the server did not answer. It is tried again.") });
   if (!isRefused) soon(5 * AFTER_MS);
 }
 

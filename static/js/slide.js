@@ -7,8 +7,8 @@ import { listenToKeys } from "./keyboard.js";
 import { guardQueue } from "./saving.js";
 import { openScanned } from "./scanned.js";
 import { lookingKeys, Views } from "./views.js";
+import { gettext, interpolate, ngettext } from "./words.js";
 
-const UNDO_SENTENCE = "The workbench can undo it.";
 
 /** @type {Views | null} */
 let views = null;
@@ -57,10 +57,10 @@ function start(root) {
   function showMissed() {
     const total = shown.missed();
     part("nuclei").hidden = !total;
-    const place = field.nucleus >= 0 ? ` Shown: ${field.nucleus + 1} of ${field.nuclei.length}.` : "";
-    const elsewhere = desk.images.size > 1 ? ` (${field.nuclei.length} on this image)` : "";
-    part("nuclei-text").textContent = `${total} possible missed ${total === 1 ? "cell" : "cells"}${elsewhere}.${place}`;
-    part("nucleus-next").textContent = field.nucleus >= 0 ? "Next" : "Review";
+    const place = field.nucleus >= 0 ? interpolate(gettext(" Shown: %(place)s of %(count)s."), { place: field.nucleus + 1, count: field.nuclei.length }) : "";
+    const elsewhere = desk.images.size > 1 ? interpolate(gettext(" (%(count)s on this image)"), { count: field.nuclei.length }) : "";
+    part("nuclei-text").textContent = `${interpolate(ngettext("%(count)s possible missed cell", "%(count)s possible missed cells", total), { count: total })}${elsewhere}.${place}`;
+    part("nucleus-next").textContent = field.nucleus >= 0 ? gettext("Next") : gettext("Review");
     part("nucleus-previous").hidden = field.nucleus < 0;
     if (part("nucleus-add")) part("nucleus-add").hidden = field.nucleus < 0;
   }
@@ -70,17 +70,17 @@ function start(root) {
     const { total, is_limited: isLimited, sentences, cells, undecided } = desk.summary;
     part("limits").hidden = !isLimited && total > 0;
     part("limits").textContent = sentences[0] ?? "";
-    part("count").textContent = `${total} ${total === 1 ? "leukocyte" : "leukocytes"} counted`;
+    part("count").textContent = interpolate(ngettext("%(count)s leukocyte counted", "%(count)s leukocytes counted", total), { count: total });
     const mark = document.getElementById("preliminary");
     if (!mark) return;
     mark.hidden = cells > 0 && undecided === 0;
-    if (undecided < cells) mark.textContent = "preliminary, not all cells reviewed";
+    if (undecided < cells) mark.textContent = gettext("preliminary, not all cells reviewed");
   }
 
   async function addMissed() {
     const code = part("nucleus-type").value;
     if (!field.image || !(await desk.add(field.image.id, shown.missedBox(), code))) return;
-    shown.tell(`Added: ${types.name(code)}. ${UNDO_SENTENCE}`);
+    shown.tell(interpolate(gettext("Added: %(name)s. The workbench can undo it."), { name: types.name(code) }));
     field.nucleus -= 1;
     if (field.nuclei.length) shown.stepMissed(1, showMissed);
     else field.showNucleus(-1);
@@ -92,7 +92,7 @@ function start(root) {
       ...[...desk.images.values()].map((image) => {
         const cells = desk.cellsOn(image.id);
         const missed = uncovered(image, cells).length;
-        return make("option", { value: String(image.id) }, `${image.name}, ${cells.length} ${cells.length === 1 ? "cell" : "cells"}${missed ? `, ${missed} possible missed` : ""}`);
+        return make("option", { value: String(image.id) }, `${image.name}, ${interpolate(ngettext("%(count)s cell", "%(count)s cells", cells.length), { count: cells.length })}${missed ? interpolate(gettext(", %(missed)s possible missed"), { missed }) : ""}`);
       }),
     );
     showToggles();

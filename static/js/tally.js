@@ -3,6 +3,7 @@
 
 import { acceptDrops } from "./gallery_mouse.js";
 import { make } from "./page.js";
+import { decimal, gettext, interpolate } from "./words.js";
 
 /** @typedef {import("./types.js").Row} Row */
 /** @typedef {import("./types.js").Flag} Flag */
@@ -41,7 +42,7 @@ export class Tally {
     this.#part("total").textContent = String(summary.total);
     const mark = this.#part("preliminary");
     mark.hidden = summary.cells > 0 && summary.undecided === 0;
-    mark.textContent = summary.undecided < summary.cells ? "Preliminary, not all reviewed" : "Preliminary, not reviewed";
+    mark.textContent = summary.undecided < summary.cells ? gettext("Preliminary, not all reviewed") : gettext("Preliminary, not reviewed");
     this.#part("flags").replaceChildren(...summary.flags.map((flag) => this.#flag(flag)));
     this.#part("sentences").replaceChildren(...summary.sentences.map((sentence) => make("li", {}, sentence)));
     this.#countHere();
@@ -55,7 +56,7 @@ export class Tally {
     const value = isPer100 ? figures.per_100 : figures.percent;
     line.percent.textContent = value === null || !figures.count ? "" : figures.text;
     line.call.textContent = figures.call === "high" ? "▲" : figures.call === "low" ? "▼" : "";
-    line.call.title = figures.call ? `${figures.call}${figures.certain ? "" : ", but the interval does not settle it"}` : "";
+    line.call.title = figures.call ? `${figures.call_words ?? figures.call}${figures.certain ? "" : gettext(", but the interval does not settle it")}` : "";
     line.call.classList.toggle("is-uncertain", !figures.certain);
     const [fill, span] = /** @type {HTMLElement[]} */ ([...line.bar.children]);
     fill.style.width = `${Math.min(figures.percent ?? 0, 100)}%`;
@@ -66,7 +67,7 @@ export class Tally {
       span.style.left = `${interval.low}%`;
       span.style.width = `${interval.high - interval.low}%`;
     }
-    const words = interval ? `, 95% interval ${interval.low.toFixed(1)} to ${interval.high.toFixed(1)}%` : "";
+    const words = interval ? interpolate(gettext(", 95% interval %(low)s to %(high)s%"), { low: decimal(interval.low, 1), high: decimal(interval.high, 1) }) : "";
     const share = value === null ? "" : `, ${line.percent.textContent}`;
     line.row.title = `${this.types.get(figures.code).label}: ${figures.count}${share}${words}`;
     line.row.setAttribute("aria-label", line.row.title);
@@ -76,7 +77,7 @@ export class Tally {
   #flag(flag) {
     const button = make(
       "button",
-      { type: "button", className: `tally-flag tally-flag-${flag.urgency}`, title: "Select the cells that caused it" },
+      { type: "button", className: `tally-flag tally-flag-${flag.urgency}`, title: gettext("Select the cells that caused it") },
       make("strong", {}, flag.title),
       make("span", {}, ` ${flag.sentence}`),
     );

@@ -1,5 +1,6 @@
 // The two-minute tour: a dialog of steps, offered once in a browser and dismissed for good; it asks the server nothing.
 import { byId } from "./page.js";
+import { gettext, interpolate } from "./words.js";
 
 const SEEN = "tour-seen";
 /** @type {HTMLDialogElement} */
@@ -18,9 +19,9 @@ function show(step) {
   steps.forEach((section, number) => {
     section.hidden = number !== current;
   });
-  place.textContent = `Step ${current + 1} of ${steps.length}`;
+  place.textContent = interpolate(gettext("Step %(step)s of %(all)s"), { step: current + 1, all: steps.length });
   back.disabled = current === 0;
-  next.textContent = current === steps.length - 1 ? "Done" : "Next";
+  next.textContent = current === steps.length - 1 ? gettext("Done") : gettext("Next");
 }
 
 function forgetOffer() {

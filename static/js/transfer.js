@@ -4,6 +4,7 @@
 import { csrfToken } from "./csrf.js";
 import { digest, isReadable, size } from "./files.js";
 import { byId } from "./page.js";
+import { gettext, interpolate } from "./words.js";
 
 /** @typedef {"waiting" | "sending" | "paused" | "broken" | "here" | "refused"} State */
 
@@ -57,9 +58,9 @@ export class Transfer {
     this.removeButton = part(".remove");
     part(".name").textContent = file.name;
     part(".size").textContent = size(file.size);
-    this.bar.setAttribute("aria-label", `Progress of ${file.name}`);
-    this.removeButton.setAttribute("aria-label", `Remove ${file.name}`);
-    this.#namePause("Pause");
+    this.bar.setAttribute("aria-label", interpolate(gettext("Progress of %(name)s"), { name: file.name }));
+    this.removeButton.setAttribute("aria-label", interpolate(gettext("Remove %(name)s"), { name: file.name }));
+    this.#namePause(gettext("Pause"));
     this.pauseButton.addEventListener("click", () => (["sending", "waiting"].includes(this.state) ? this.pause() : this.resume()));
   }
 
@@ -88,7 +89,7 @@ export class Transfer {
       removeFingerprintOnSuccess: true,
       onProgress: (/** @type {number} */ sent, /** @type {number} */ total) => {
         this.bar.value = sent / total;
-        this.sentence.textContent = `${size(sent)} of ${size(total)}`;
+        this.sentence.textContent = interpolate(gettext("%(sent)s of %(total)s"), { sent: size(sent), total: size(total) });
       },
       onUploadUrlAvailable: () => underWay.add(this.upload.url),
       onSuccess: () => this.#arrived(),
@@ -105,15 +106,15 @@ export class Transfer {
 
   async pause() {
     this.state = "paused";
-    this.#namePause("Resume");
+    this.#namePause(gettext("Resume"));
     await this.upload?.abort();
-    this.sentence.textContent = `Paused at ${Math.round(this.bar.value * 100)}%.`;
+    this.sentence.textContent = interpolate(gettext("Paused at %(percent)s%."), { percent: Math.round(this.bar.value * 100) });
     this.onChange("");
   }
 
   resume() {
     this.state = "waiting";
-    this.#namePause("Pause");
+    this.#namePause(gettext("Pause"));
     this.sentence.textContent = "Waiting.";
     this.onChange("");
   }
@@ -147,7 +148,7 @@ export class Transfer {
     this.state = "here";
     this.bar.value = 1;
     this.line.classList.add("is-here");
-    this.sentence.textContent = "Uploaded, ready to submit.";
+    this.sentence.textContent = gettext("Uploaded, ready to submit.");
     this.pauseButton.hidden = true;
     this.onChange("");
   }
@@ -156,18 +157,18 @@ export class Transfer {
   async #broke(error) {
     const answer = error.originalResponse;
     const status = answer ? answer.getStatus() : 0;
-    if (REFUSED_BY_STATUS.includes(status)) return this.refuse(answer.getBody() || "The server refused this file.");
+    if (REFUSED_BY_STATUS.includes(status)) return this.refuse(answer.getBody() || gettext("The server refused this file."));
     if (!answer && !(await isReadable(this.file))) {
       this.upload.abort(true).catch(() => {});
-      return this.refuse("The file was changed, moved or removed while it was sent: choose it again.");
+      return this.refuse(gettext("The file was changed, moved or removed while it was sent: choose it again."));
     }
     this.state = "broken";
-    this.#namePause("Resume");
+    this.#namePause(gettext("Resume"));
     this.sentence.textContent =
       status === 401 || status === 403
-        ? "You were signed out: sign in again in another tab, then select Resume."
-        : "Connection lost. Your upload is safe; select Resume when you are back online.";
-    this.onChange(`${this.file.name}: connection lost.`);
+        ? gettext("You were signed out: sign in again in another tab, then select Resume.")
+        : gettext("Connection lost. Your upload is safe; select Resume when you are back online.");
+    this.onChange(interpolate(gettext("%(name)s: connection lost."), { name: this.file.name }));
   }
 
   /** @param {string} word */

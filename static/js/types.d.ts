@@ -62,6 +62,7 @@ export interface Row {
   high: number | null;
   per_100: number | null;
   call: string;
+  call_words?: string;
   certain: boolean;
 }
 

@@ -5,6 +5,7 @@ import { csrfToken } from "./csrf.js";
 import { problemOf } from "./files.js";
 import { byId, make, readJson } from "./page.js";
 import { Transfer } from "./transfer.js";
+import { gettext, interpolate, ngettext } from "./words.js";
 
 const AT_ONCE = 4;
 
@@ -64,7 +65,7 @@ class UploadPage {
     this.show("");
     const { max_files: most, max_bytes: maxBytes, endpoint, case: number } = this.settings;
     if (files.length > most - this.wanted().length) {
-      this.show(`${files.length} files were chosen and a slide takes at most ${most}: choose fewer and upload the others as another slide. Nothing was added.`);
+      this.show(interpolate(gettext("%(count)s files were chosen and a slide takes at most %(most)s: choose fewer and upload the others as another slide. Nothing was added."), { count: files.length, most }));
       return;
     }
     files.forEach((file, place) => {
@@ -75,7 +76,7 @@ class UploadPage {
       const problem = problemOf(file, areFolders[place] ?? false, maxBytes);
       if (problem) row.refuse(problem);
     });
-    this.say(`${files.length} file${files.length === 1 ? "" : "s"} chosen.`);
+    this.say(interpolate(ngettext("%(count)s file chosen.", "%(count)s files chosen.", files.length), { count: files.length }));
     this.pump();
   }
 
@@ -105,7 +106,7 @@ class UploadPage {
       row.begin();
       free -= 1;
     }
-    this.total(this.rows.size ? `${this.arrived().length} of ${this.wanted().length} files uploaded.` : "");
+    this.total(this.rows.size ? interpolate(gettext("%(arrived)s of %(wanted)s files uploaded."), { arrived: this.arrived().length, wanted: this.wanted().length }) : "");
   }
 
   /** @param {Transfer} row */
@@ -117,7 +118,7 @@ class UploadPage {
   }
 
   finish() {
-    if (!this.wanted().length) return this.show("Choose the pictures of one slide first.");
+    if (!this.wanted().length) return this.show(gettext("Choose the pictures of one slide first."));
     this.isAsked = true;
     byId("send").disabled = true;
     this.proceed();
@@ -134,7 +135,7 @@ class UploadPage {
     const ready = this.arrived();
     if (!ready.length) return this.unlock();
     this.isAsked = false;
-    this.total(`Checking ${ready.length} files.`);
+    this.total(interpolate(gettext("Checking %(count)s files."), { count: ready.length }));
     const fields = new FormData(this.form);
     fields.set("csrfmiddlewaretoken", csrfToken());
     fields.delete("images");
@@ -143,16 +144,16 @@ class UploadPage {
       let answer = await this.send(fields);
       while (answer.status === 202) {
         const part = await answer.json();
-        this.total(`${part.checked} of ${part.of} files checked.`);
+        this.total(interpolate(gettext("%(checked)s of %(of)s files checked."), { checked: part.checked, of: part.of }));
         answer = await this.send(fields);
       }
       if (!answer.headers.get("Content-Type")?.includes("json")) throw new Error(`status ${answer.status}`);
       const told = await answer.json();
       if (answer.ok) return this.settle(told, ready);
-      this.show(`${told.detail} Your files are kept: press “Upload the slide” again.`);
+      this.show(interpolate(gettext("%(detail)s Your files are kept: press “Upload the slide” again."), { detail: told.detail }));
       this.unlock();
     } catch {
-      this.show("The server did not answer. Your files are safe: press “Upload the slide” again.");
+      this.show(gettext("The server did not answer. Your files are safe: press “Upload the slide” again."));
       this.unlock();
     }
   }
@@ -188,8 +189,8 @@ class UploadPage {
       row.line.remove();
     }
     this.pump();
-    if (!answer.slide) return this.show("No files were accepted.");
-    this.show(`Slide created: ${answer.stored} of ${total} images stored, ${total - answer.stored} not accepted.`, answer.slide);
+    if (!answer.slide) return this.show(gettext("No files were accepted."));
+    this.show(interpolate(gettext("Slide created: %(stored)s of %(total)s images stored, %(refused)s not accepted."), { stored: answer.stored, total, refused: total - answer.stored }), answer.slide);
   }
 
   /**
@@ -203,7 +204,7 @@ class UploadPage {
     problem.classList.toggle("alert-warning", Boolean(address));
     problem.replaceChildren(sentence);
     if (!address) return;
-    const link = make("a", { href: address, className: "alert-link" }, "Go to the slide");
+    const link = make("a", { href: address, className: "alert-link" }, gettext("Go to the slide"));
     problem.append(" ", link);
     link.focus();
   }

@@ -14,3 +14,23 @@ export const ngettext = catalogue.ngettext ?? ((/** @type {string} */ one, /** @
  * @param {Record<string, unknown>} values
  */
 export const interpolate = (sentence, values) => sentence.replace(/%\((\w+)\)s/g, (_, name) => String(values[name]));
+
+const language = globalThis.document?.documentElement.lang || "en";
+
+/**
+ * Write a number as the language of the page does; without `places` with as many as it has.
+ * @param {number} value
+ * @param {number} [places]
+ */
+export const decimal = (value, places) =>
+  new Intl.NumberFormat(language, { useGrouping: false, minimumFractionDigits: places ?? 0, maximumFractionDigits: places ?? 20 }).format(value);
+
+/**
+ * Write a name within a sentence: English has it in small letters, languages with capital nouns keep it.
+ * @param {string} name
+ */
+export const withinSentence = (name) => (language.startsWith("en") ? name.toLowerCase() : name);
+
+/** @param {string} level what a detector's evidence on a type is */
+export const evidenceWords = (level) =>
+  ({ none: gettext("none evidence"), weak: gettext("weak evidence"), fair: gettext("fair evidence"), good: gettext("good evidence") })[level] ?? level;

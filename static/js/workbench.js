@@ -14,6 +14,7 @@ import { openScanned } from "./scanned.js";
 import { Sheet, sheetKeys } from "./sheet.js";
 import { Tally } from "./tally.js";
 import { lookingKeys, Views } from "./views.js";
+import { gettext, interpolate, ngettext } from "./words.js";
 
 /** @typedef {import("./keyboard.js").Action} Action */
 
@@ -46,7 +47,7 @@ function showProgress() {
   part("done").textContent = `${decided} of ${cells} reviewed`;
   part("bar").value = decided;
   part("bar").max = Math.max(cells, 1);
-  part("looks").textContent = look ? `${look} to review singly` : "none to review singly";
+  part("looks").textContent = look ? interpolate(gettext("%(look)s to review singly"), { look }) : gettext("none to review singly");
   part("looks").classList.toggle("is-done", !look);
   part("next").disabled = !look;
   const isReady = cells > 0 && decided === cells;
@@ -62,9 +63,9 @@ function showProgress() {
  */
 function whatIsOpen(all, done, look) {
   if (!all) return "";
-  if (done === all) return "All cells reviewed.";
-  if (desk.summary?.settled) return "Remaining cells cannot change the result.";
-  return look ? "Sorted by impact on the result." : "Unreviewed cells could still change the result.";
+  if (done === all) return gettext("All cells reviewed.");
+  if (desk.summary?.settled) return gettext("Remaining cells cannot change the result.");
+  return look ? gettext("Sorted by impact on the result.") : gettext("Unreviewed cells could still change the result.");
 }
 
 function showPageButton() {
@@ -72,10 +73,10 @@ function showPageButton() {
   const seen = gallery.seenPage();
   part("confirm-page").disabled = !seen || seen.isEarly;
   part("confirm-page-label").textContent = !seen
-    ? "Nothing to confirm"
+    ? gettext("Nothing to confirm")
     : seen.isEarly
-      ? "Loading…"
-      : `Confirm ${seen.ids.length} ${types.get(seen.code).short}`;
+      ? gettext("Loading…")
+      : interpolate(gettext("Confirm %(count)s %(type)s"), { count: seen.ids.length, type: types.get(seen.code).short });
   part("confirm-page").dataset.code = seen?.code ?? "";
 }
 
@@ -89,7 +90,7 @@ function showPressed() {
 // --- decisions --------------------------------------------------------------------------------------------------------
 
 function refuseClosed() {
-  tell("This case is closed: its cells are read-only.", true);
+  tell(gettext("This case is closed: its cells are read-only."), true);
 }
 
 /**
@@ -98,16 +99,16 @@ function refuseClosed() {
  * @param {boolean} isInGallery the reader sees the tiles, not the large picture
  */
 function unseen(ids, isInGallery) {
-  if (!ids.length) return "Choose a cell first: an arrow key, N, or a click.";
+  if (!ids.length) return gettext("Choose a cell first: an arrow key, N, or a click.");
   if (ids.length === 1 && !isInGallery) {
     if (inspector.stood(ids[0])) return "";
-    if (!inspector.isInWindow) return "Scroll to the picture of the cell first.";
-    if (!inspector.hasFailed) return "Loading the picture…";
+    if (!inspector.isInWindow) return gettext("Scroll to the picture of the cell first.");
+    if (!inspector.hasFailed) return gettext("Loading the picture…");
     inspector.retry();
-    return "The picture of this cell could not be loaded; loading it again. A cell is not decided unseen.";
+    return gettext("The picture of this cell could not be loaded; loading it again. A cell is not decided unseen.");
   }
   const missing = ids.filter((id) => !gallery.hasShown(id)).length;
-  return missing ? `${missing} of ${ids.length} cells have not been on the screen yet: scroll to them first.` : "";
+  return missing ? interpolate(gettext("%(missing)s of %(count)s cells have not been on the screen yet: scroll to them first."), { missing, count: ids.length }) : "";
 }
 
 /**
@@ -148,7 +149,7 @@ function confirmPage() {
   if (!canChange) return void refuseClosed();
   const seen = gallery.seenPage();
   if (!seen) {
-    if (!gallery.showNextPage()) tell(desk.order.count ? "The cells left are reviewed one by one: press N." : "Nothing to confirm.");
+    if (!gallery.showNextPage()) tell(desk.order.count ? gettext("The cells left are reviewed one by one: press N.") : gettext("Nothing to confirm."));
     return undefined;
   }
   if (seen.isEarly) return void tell("Loading…");
@@ -161,7 +162,7 @@ function confirmPage() {
 /** @param {1 | -1} direction */
 function step(direction) {
   if (sheet.isOn) sheet.close();
-  if (!desk.order.count) return tell("All cells that need a single review are reviewed.");
+  if (!desk.order.count) return tell(gettext("All cells that need a single review are reviewed."));
   return views.goTo(desk.order.beside(desk.current, direction));
 }
 
@@ -170,7 +171,7 @@ function step(direction) {
 /** @param {number[] | null} box */
 function startAdding(box = null) {
   if (!canChange) return void refuseClosed();
-  if (!field.image) return void tell("Choose an image first.");
+  if (!field.image) return void tell(gettext("Choose an image first."));
   panes.needField();
   stopMeasuring();
   field.startDraft(box);
@@ -207,10 +208,10 @@ async function add(code) {
 function nextMissed(direction) {
   if (views.missed()) panes.needField();
   const isThere = views.stepMissed(direction, () => {
-    tell(`Possible missed cell ${field.nucleus + 1} of ${field.nuclei.length}. Press its type’s key to add it, Esc to leave.`);
+    tell(interpolate(gettext("Possible missed cell %(place)s of %(count)s. Press its type’s key to add it, Esc to leave."), { place: field.nucleus + 1, count: field.nuclei.length }));
     startAdding(views.missedBox());
   });
-  if (!isThere) tell("No possible missed cells.");
+  if (!isThere) tell(gettext("No possible missed cells."));
   return isThere ? stopAdding : undefined;
 }
 
@@ -222,21 +223,21 @@ function nextMissed(direction) {
  */
 function giveBest(place) {
   const cell = desk.selected.size === 1 ? desk.get(desk.current) : undefined;
-  if (field.isDrawing) return void tell("Press the key of its type."); // that cell is not the chosen one
-  if (!cell) return void tell("Choose one cell first.");
+  if (field.isDrawing) return void tell(gettext("Press the key of its type.")); // that cell is not the chosen one
+  if (!cell) return void tell(gettext("Choose one cell first."));
   const chance = cell.chances[place];
-  if (!chance) return void tell("The detector named no such type for this cell.");
+  if (!chance) return void tell(gettext("The detector named no such type for this cell."));
   return decide([cell.id], chance[0]);
 }
 
 function toggleMeasuring() {
   if (field.isMeasuring) return stopMeasuring();
-  if (!field.umPerPx) return void tell("The scale of this image is unknown: nothing can be measured on it.");
+  if (!field.umPerPx) return void tell(gettext("The scale of this image is unknown: nothing can be measured on it."));
   panes.needField();
   if (field.isDrawing) stopAdding();
   field.measure(true);
   part("measure").setAttribute("aria-pressed", "true");
-  tell("Draw a line with the mouse to measure it. Esc ends.");
+  tell(gettext("Draw a line with the mouse to measure it. Esc ends."));
   return stopMeasuring;
 }
 
@@ -254,7 +255,7 @@ function stopMeasuring() {
 
 function openSheet() {
   if (!canChange) return refuseClosed();
-  if (!sheet.open(desk.get(desk.current)?.code)) tell(desk.order.count ? "The cells left are reviewed one by one: press N." : "Nothing to confirm.");
+  if (!sheet.open(desk.get(desk.current)?.code)) tell(desk.order.count ? gettext("The cells left are reviewed one by one: press N.") : gettext("Nothing to confirm."));
 }
 
 /**
@@ -326,7 +327,7 @@ const moveDraft = {
 const DRAWING = {
   ...Object.fromEntries(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"].flatMap((key) => [[key, moveDraft], [`Shift+${key}`, moveDraft]])),
   Escape: { run: stopAdding },
-  Enter: { run: () => tell("Press the key of its type.") },
+  Enter: { run: () => tell(gettext("Press the key of its type.")) },
 };
 
 listenToKeys(
@@ -344,7 +345,7 @@ listenToKeys(
 // --- the page ---------------------------------------------------------------------------------------------------------
 
 function fillPalette() {
-  const confirm = make("button", { type: "button", className: "type-key type-key-confirm", title: "Confirm the chosen cell as it is" }, "Confirm", make("kbd", {}, "⏎"));
+  const confirm = make("button", { type: "button", className: "type-key type-key-confirm", title: gettext("Confirm the chosen cell as it is") }, gettext("Confirm"), make("kbd", {}, "⏎"));
   confirm.disabled = !canChange;
   confirm.addEventListener("click", () => decide([...desk.selected], null));
   part("palette").replaceChildren(
@@ -372,7 +373,7 @@ function nameImages() {
     if (!image) continue;
     const cells = desk.cellsOn(image.id);
     const missed = uncovered(image, cells).length;
-    option.textContent = `${image.slide}, ${image.name} (${cells.length} ${cells.length === 1 ? "cell" : "cells"}${missed ? `, ${missed} possible missed` : ""})`;
+    option.textContent = `${image.slide}, ${image.name} (${interpolate(ngettext("%(count)s cell", "%(count)s cells", cells.length), { count: cells.length })}${missed ? interpolate(gettext(", %(missed)s possible missed"), { missed }) : ""})`;
   }
 }
 
@@ -381,7 +382,7 @@ function fillImages() {
   part("image").replaceChildren(...[...desk.images.keys()].map((id) => make("option", { value: String(id) })));
   nameImages();
   part("where").replaceChildren(
-    make("option", { value: "" }, many ? "All slides" : "Whole slide"),
+    make("option", { value: "" }, many ? gettext("All slides") : gettext("Whole slide")),
     ...(many ? [...desk.images.values()].map((image) => make("option", { value: String(image.id) }, `${image.slide}, ${image.name}`)) : []),
   );
 }
@@ -443,7 +444,7 @@ gallery.addEventListener("dropped", (event) => {
   const { ids, code } = /** @type {CustomEvent} */ (event).detail;
   decide(ids, code, true);
 });
-field.addEventListener("drawn", () => tell("Now press the key of its type, or draw again."));
+field.addEventListener("drawn", () => tell(gettext("Now press the key of its type, or draw again.")));
 field.addEventListener("measured", (event) => tell(`${/** @type {CustomEvent} */ (event).detail.um.toFixed(1)} µm`));
 part("next").addEventListener("click", () => step(1));
 part("confirm-page").addEventListener("click", confirmPage);

@@ -4,6 +4,7 @@ import { csrfToken } from "./csrf.js";
 import { listenToKeys, SCAN_GAP_MS } from "./keyboard.js";
 import { notify, offerNotices } from "./notices.js";
 import { around, byId } from "./page.js";
+import { gettext, interpolate, ngettext } from "./words.js";
 import { keepLive } from "./worklist_live.js";
 import { preview } from "./worklist_preview.js";
 
@@ -79,7 +80,7 @@ function tell(sentence, back = null) {
 }
 
 const refresh = keepLive((keys) => {
-  const sentence = `${keys.length} new STAT or urgent ${keys.length === 1 ? "case" : "cases"}`;
+  const sentence = interpolate(ngettext("%(count)s new STAT or urgent case", "%(count)s new STAT or urgent cases", keys.length), { count: keys.length });
   tell(sentence);
   notify(sentence);
 }, keepChosen);
@@ -101,7 +102,7 @@ async function post(url, reader) {
  */
 async function assign(url, reader) {
   const { isDone, said } = await post(url, reader);
-  if (!isDone) return tell(said?.detail ?? "The server did not answer. Nothing was changed.");
+  if (!isDone) return tell(said?.detail ?? gettext("The server did not answer. Nothing was changed."));
   tell(said.sentence, reader === undefined ? () => assign(url, String(said.had ?? "")) : null);
   return refresh();
 }
@@ -109,7 +110,7 @@ async function assign(url, reader) {
 function sign() {
   const address = chosenRow()?.dataset.sign;
   if (address) location.assign(address);
-  else tell(chosen ? "This case is not ready to sign." : "Choose a case first: J or K.");
+  else tell(chosen ? gettext("This case is not ready to sign.") : gettext("Choose a case first: J or K."));
 }
 
 async function assignMarked() {
@@ -121,7 +122,7 @@ async function assignMarked() {
     if (isDone) before.push([url, String(said.had ?? "")]);
   }
   marked.clear();
-  const sentence = `${before.length} of ${all.length} marked cases are assigned to you.`;
+  const sentence = interpolate(gettext("%(assigned)s of %(all)s marked cases are assigned to you."), { assigned: before.length, all: all.length });
   tell(sentence, before.length ? async () => {
     for (const [url, had] of before) await post(url, had);
     tell("Undone");
@@ -132,17 +133,17 @@ async function assignMarked() {
 
 function markChosen() {
   const row = chosenRow();
-  if (!row?.querySelector("[data-assign]")) return tell("Choose an open case first: J or K.");
+  if (!row?.querySelector("[data-assign]")) return tell(gettext("Choose an open case first: J or K."));
   if (!marked.delete(row.id)) marked.add(row.id);
   showMarked();
-  tell(marked.size ? `Marked: ${marked.size}. A assigns them to you.` : "No case is marked.");
+  tell(marked.size ? interpolate(gettext("Marked: %(count)s. A assigns them to you."), { count: marked.size }) : gettext("No case is marked."));
 }
 
 function assignChosen() {
   if (marked.size) return assignMarked();
   const button = chosenRow()?.querySelector("[data-assign]");
   if (button instanceof HTMLElement) assign(button.dataset.assign ?? "");
-  else tell("Choose an open case first: J or K.");
+  else tell(gettext("Choose an open case first: J or K."));
 }
 
 /**

@@ -4,6 +4,7 @@ Each is read here and nowhere else; what may be decided is the business of decis
 """
 
 from django.http import HttpRequest
+from django.utils.translation import gettext, gettext_lazy
 from rest_framework import serializers
 
 from leukoweb.given import LARGEST_KEY, json_of
@@ -24,7 +25,7 @@ class Asked(serializers.Serializer):
     cells = serializers.DictField(
         child=serializers.IntegerField(min_value=0, max_value=LARGEST_KEY, allow_null=True),
         required=False,
-        help_text="The key of each cell, and the last decision that was shown with it (0: none).",
+        help_text=gettext_lazy("The key of each cell, and the last decision that was shown with it (0: none)."),
     )
     image = serializers.IntegerField(required=False, min_value=1, max_value=LARGEST_KEY)
     box = serializers.ListField(
@@ -34,7 +35,7 @@ class Asked(serializers.Serializer):
     def validate_cells(self, cells: dict[str, int | None]) -> dict[int, int | None]:
         """Read the keys of the cells as numbers."""
         if not all(key.isascii() and key.isdigit() and int(key) <= LARGEST_KEY for key in cells):
-            raise serializers.ValidationError("A key of a cell is a number.")
+            raise serializers.ValidationError(gettext("A key of a cell is a number."))
         return {int(key): seen for key, seen in cells.items()}
 
 
@@ -50,10 +51,12 @@ class DecisionRequest(serializers.Serializer):
     code = serializers.ChoiceField(LABELS, help_text="A type, UNI (unidentified) or NOT (not a cell).")
     reason = serializers.CharField(required=False, allow_blank=True, max_length=2000)
     seen_decision = serializers.IntegerField(
-        required=False, min_value=0, max_value=LARGEST_KEY,
+        required=False,
+        min_value=0,
+        max_value=LARGEST_KEY,
         help_text="The last decision you saw (0: none); refused with 409 when another one was made since. Left out, "
         "only a cell that nobody else decided on is labelled.",
-    )  # fmt: skip
+    )
 
 
 class PresenceRequest(serializers.Serializer):

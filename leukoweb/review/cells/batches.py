@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.utils.translation import gettext
+
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case, SlideImage
@@ -77,10 +79,10 @@ def _make(case: Case, asked: dict, last: dict[int, int], by: User) -> list[Decis
         return _add(case, asked, by)
     seen = asked.get("cells")
     if not seen:
-        raise Refused("No cell was selected.")
+        raise Refused(gettext("No cell was selected."))
     cells = list(Cell.objects.counted().filter(run__slide__case=case, pk__in=seen))
     if len(cells) != len(seen):
-        raise Refused("A chosen cell is not part of this case any more. Load the page again.")
+        raise Refused(gettext("A chosen cell is not part of this case any more. Load the page again."))
     seen = {key: last.get(key, value) for key, value in seen.items()}
     return decisions.relabel_cells(
         cells,
@@ -95,8 +97,8 @@ def _make(case: Case, asked: dict, last: dict[int, int], by: User) -> list[Decis
 def _add(case: Case, asked: dict, by: User) -> list[Decision]:
     image = SlideImage.objects.filter(slide__case=case, pk=asked.get("image")).select_related("slide").first()
     if image is None:
-        raise Refused("The image of the new cell is not part of this case. Load the page again.")
+        raise Refused(gettext("The image of the new cell is not part of this case. Load the page again."))
     if "box" not in asked:
-        raise Refused("The box of the new cell is not four numbers. Draw it again.")
+        raise Refused(gettext("The box of the new cell is not four numbers. Draw it again."))
     cell = decisions.add_cell(image, xyxy=asked["box"], code=asked.get("code") or "", by=by, step=asked["key"])
     return list(Decision.objects.filter(cell=cell, step=asked["key"]))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext, gettext_lazy
 
 from detection.cell_types import CODES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.accounts.models import User
@@ -23,12 +24,14 @@ from leukoweb.review.urgency import keep_flags
 
 LABELS = (*CODES, UNIDENTIFIED, NOT_A_CELL)
 CLOSED = {
-    SIGNED: "This case is signed: its cells stay as they are. Open an amendment to change them.",
-    WITHDRAWN: "The report of this case is withdrawn: its cells stay as they are. Open an amendment to change them.",
-    REJECTED: "This specimen was rejected: its cells are not reviewed.",
+    SIGNED: gettext_lazy("This case is signed: its cells stay as they are. Open an amendment to change them."),
+    WITHDRAWN: gettext_lazy(
+        "The report of this case is withdrawn: its cells stay as they are. Open an amendment to change them."
+    ),
+    REJECTED: gettext_lazy("This specimen was rejected: its cells are not reviewed."),
 }
 LEAST_BOX_PX = 6
-NOT_COUNTED = (
+NOT_COUNTED = gettext_lazy(
     "A chosen cell is no longer counted: its slide was read again or set aside. Load the cells of the case again."
 )
 
@@ -92,7 +95,9 @@ def relabel_cells(
     Before: the case is not signed. After: one Decision for each cell.
     """
     if to is not None and to not in LABELS:
-        raise Refused(f"“{to}” is no cell type. Choose one of {', '.join(LABELS)}.")
+        raise Refused(
+            gettext("“%(to)s” is no cell type. Choose one of %(names)s.") % {"to": to, "names": ", ".join(LABELS)}
+        )
     with transaction.atomic():
         case = _open_case(cells)
         if made := _made(step, by, case):
@@ -102,7 +107,7 @@ def relabel_cells(
             raise Refused(NOT_COUNTED, code="wrong_state")
         _refuse_collision(labelled, seen)
         if any(not (to or cell.code) for cell in labelled):
-            raise Refused("A cell without a label cannot be confirmed. Give it a type.")
+            raise Refused(gettext("A cell without a label cannot be confirmed. Give it a type."))
         _refuse_unseen(labelled, to, case)
         step = step or uuid.uuid4()
         decisions = [
@@ -118,21 +123,25 @@ def add_cell(image: SlideImage, *, xyxy: Iterable[float], code: str, by: User, s
     Before: the image's analysis is done. After: a Cell with `added_by` and its first Decision.
     """
     if code not in LABELS:
-        raise Refused(f"“{code}” is no cell type. Choose one of {', '.join(LABELS)}.")
+        raise Refused(
+            gettext("“%(code)s” is no cell type. Choose one of %(names)s.") % {"code": code, "names": ", ".join(LABELS)}
+        )
     x1, y1, x2, y2 = (float(value) for value in xyxy)
     x1, x2 = max(min(x1, x2), 0.0), min(max(x1, x2), float(image.width_px))
     y1, y2 = max(min(y1, y2), 0.0), min(max(y1, y2), float(image.height_px))
     if not (x2 - x1 >= LEAST_BOX_PX and y2 - y1 >= LEAST_BOX_PX):
-        raise Refused("The box is too small or lies outside of the image. Draw it around the whole cell.")
+        raise Refused(gettext("The box is too small or lies outside of the image. Draw it around the whole cell."))
     with transaction.atomic():
         case = _lock(image.slide.case_id)
         if made := _made(step, by, case):
             return made[0].cell
         run = Run.objects.filter(slide=image.slide, is_shadow=False, state=Run.State.DONE).first()
         if not Slide.objects.filter(pk=image.slide_id, set_aside_at=None).exists():
-            raise Refused("This slide is set aside: take it back into the case first.", code="wrong_state")
+            raise Refused(gettext("This slide is set aside: take it back into the case first."), code="wrong_state")
         if run is None:
-            raise Refused("The analysis of this slide is not finished. Add the cell when it is.", code="wrong_state")
+            raise Refused(
+                gettext("The analysis of this slide is not finished. Add the cell when it is."), code="wrong_state"
+            )
         cell = Cell.objects.create(run=run, image=image, x1=x1, y1=y1, x2=x2, y2=y2, added_by=by)
         Decision.objects.create(cell=cell, to_code=code, decided_by=by, step=step or uuid.uuid4())
         keep_flags(case)
@@ -247,19 +256,28 @@ def _refuse_unseen(labelled: Sequence[Cell], to: str | None, case: Case) -> None
     changed = [cell for cell in labelled if to not in (None, cell.code)]
     most = max(CLOSE_PAGE, min((together(cell, evidence) for cell in changed), default=PAGE))
     if len(changed) > most:
-        raise Refused(f"At most {most} of these cells are given a type at once, so that each is really seen.")
+        raise Refused(
+            gettext("At most %(most)s of these cells are given a type at once, so that each is really seen.")
+            % {"most": most}
+        )
     confirmed = [cell for cell in labelled if not cell.decided_code and to in (None, cell.code)]
     if len(confirmed) < 2:
         return
     if len({cell.code for cell in confirmed}) > 1:
-        raise Refused("Cells are confirmed together only when they are of one type.")
+        raise Refused(gettext("Cells are confirmed together only when they are of one type."))
     most = min(together(cell, evidence) for cell in confirmed)
     if most == 1:
         raise Refused(
-            "Some of these cells have a low score, or their type has too little evidence: confirm each of them alone."
+            gettext(
+                "Some of these cells have a low score, or their type has too little evidence: "
+                "confirm each of them alone."
+            )
         )
     if len(confirmed) > most:
-        raise Refused(f"At most {most} of these cells are confirmed at once, so that each is really seen.")
+        raise Refused(
+            gettext("At most %(most)s of these cells are confirmed at once, so that each is really seen.")
+            % {"most": most}
+        )
 
 
 def _open_case(cells: Iterable[Cell]) -> Case:
@@ -267,7 +285,7 @@ def _open_case(cells: Iterable[Cell]) -> Case:
     keys = [getattr(cell, "pk", cell) for cell in cells]
     cases = set(Cell.objects.filter(pk__in=keys).values_list("run__slide__case_id", flat=True))
     if len(cases) != 1:
-        raise Refused("Choose cells of one case.")
+        raise Refused(gettext("Choose cells of one case."))
     return _lock(cases.pop())
 
 

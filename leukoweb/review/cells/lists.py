@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_noop
 
 from detection.card import Card, TypeCard
 from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
@@ -20,10 +21,11 @@ from leukoweb.review.counting.attention import (
     together,
 )
 from leukoweb.review.counting.differential import Row, clopper_pearson
-from leukoweb.review.counting.flags import flags_of
+from leukoweb.review.counting.flags import Flag, flags_of
 from leukoweb.review.counting.words import printed
 from leukoweb.review.models import Decision
 from leukoweb.review.services import count_case
+from leukoweb.sentences import translated
 
 # One key for each type; a reader may change them (user.preferences["cell_keys"]).
 DEFAULT_KEYS = {
@@ -32,16 +34,35 @@ DEFAULT_KEYS = {
     UNIDENTIFIED: "q", NOT_A_CELL: "x",
 }  # fmt: skip
 TAKEN_KEYS = {
-    "n": "next", "j": "jump", "u": "undo", "z": "centre", "a": "add a cell", "c": "nuclei", "w": "to the report",
-}  # fmt: skip
+    "n": gettext_noop("next"),
+    "j": gettext_noop("jump"),
+    "u": gettext_noop("undo"),
+    "z": gettext_noop("centre"),
+    "a": gettext_noop("add a cell"),
+    "c": gettext_noop("nuclei"),
+    "w": gettext_noop("to the report"),
+}
 
 
 def types_for(user: User) -> list[dict]:
     """Every label that a reader can give, in the order of the pages: by maturation, with its colour and key."""
     keys = {**DEFAULT_KEYS, **user.preferences.get("cell_keys", {})}
-    by_code = {t.code: {"code": t.code, "label": t.label, "short": t.short, "color": t.color} for t in CELL_TYPES}
-    by_code[UNIDENTIFIED] = {"code": UNIDENTIFIED, "label": "Unidentified", "short": "Unident.", "color": "#b45309"}
-    by_code[NOT_A_CELL] = {"code": NOT_A_CELL, "label": "Not a cell", "short": "No cell", "color": "#57534e"}
+    by_code = {
+        t.code: {"code": t.code, "label": translated(t.label), "short": translated(t.short), "color": t.color}
+        for t in CELL_TYPES
+    }
+    by_code[UNIDENTIFIED] = {
+        "code": UNIDENTIFIED,
+        "label": translated("Unidentified"),
+        "short": translated("Unident."),
+        "color": "#b45309",
+    }
+    by_code[NOT_A_CELL] = {
+        "code": NOT_A_CELL,
+        "label": translated("Not a cell"),
+        "short": translated("No cell"),
+        "color": "#57534e",
+    }
     return [{**by_code[code], "key": keys[code]} for code in DEFAULT_KEYS]
 
 
@@ -59,7 +80,7 @@ def images_of(slides: Iterable[Slide]) -> list[dict]:
                 "id": image.pk,
                 "slide": str(image.slide),
                 "slide_id": image.slide_id,
-                "name": f"image {image.position + 1}",
+                "name": gettext("image %(number)s") % {"number": image.position + 1},
                 "width": image.width_px,
                 "height": image.height_px,
                 "tiles": tile.removesuffix("0/0_0.jpg"),
@@ -97,7 +118,7 @@ def cells_for_json(cells: Iterable[Cell], evidence: Evidence) -> list[dict]:
                 "by": str(readers[by]) if by else "",
                 "at": at.isoformat() if at else "",
                 "added": cell.added_by_id is not None,
-                "look": reasons_to_look(cell, evidence),
+                "look": [translated(reason) for reason in reasons_to_look(cell, evidence)],
                 "together": together(cell, evidence),
             }
         )
@@ -131,13 +152,19 @@ def summary_of(case: Case, cells: Iterable[Cell], evidence: Evidence) -> dict:
         "settled": is_settled(counts, undecided, calls),
         "rows": [_row(row, d.rules.decimals) for row in (*d.rows, d.unidentified)],
         "blasts": _row(d["blasts"], d.rules.decimals),
-        "flags": [flag.as_dict() for flag in now.flags],
-        "sentences": [said.bench for said in (*now.sentences, *now.wbc_warnings) if said.bench]
+        "flags": [_told(flag) for flag in now.flags],
+        "sentences": [translated(said.bench) for said in (*now.sentences, *now.wbc_warnings) if said.bench]
         if d.total or not waiting
         else [],
         "analysing": waiting,
         "is_limited": d.is_limited,
     }
+
+
+def _told(flag: Flag) -> dict:
+    """Return a flag as the pages show it, in the active language."""
+    told = flag.as_dict()
+    return told | {name: translated(told[name]) for name in ("title", "sentence")}
 
 
 def analysing(case: Case) -> list[str]:
@@ -151,11 +178,14 @@ def _row(row: Row, decimals: int) -> dict:
         "code": row.key,
         "count": row.count,
         "percent": row.percent,
-        "text": f"{printed(row.per_100, 1)}/100" if row.per_100 is not None else f"{printed(row.percent, decimals)}%",
+        "text": f"{translated(printed(row.per_100, 1))}/100"
+        if row.per_100 is not None
+        else f"{translated(printed(row.percent, decimals))}%",
         "low": row.low,
         "high": row.high,
         "per_100": row.per_100,
         "call": row.call,
+        "call_words": translated(row.call),
         "certain": row.is_call_certain,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
 from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.lockout import confirm_password
@@ -18,6 +18,7 @@ from leukoweb.accounts.second_factor import check_code, has_second_factor
 from leukoweb.analysis.models import Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN, WITHDRAWN, Case
+from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import reasons_to_look
@@ -30,16 +31,17 @@ from leukoweb.review.reports.verification import is_reviewed
 from leukoweb.review.services import count_case, verification_of_count
 from leukoweb.review.studies.reference import unread
 from leukoweb.review.urgency import keep_flags
+from leukoweb.sentences import translated
 
-MEANINGS = ("Review and approval", "Responsibility for the reported results")
+MEANINGS = (gettext_noop("Review and approval"), gettext_noop("Responsibility for the reported results"))
 CLOSED = {
-    SIGNED: "This case is signed. Open an amendment to change its report.",
-    WITHDRAWN: "The report of this case is withdrawn. Open an amendment to write the next version.",
-    REJECTED: "This specimen was rejected: there is nothing to report.",
+    SIGNED: gettext_lazy("This case is signed. Open an amendment to change its report."),
+    WITHDRAWN: gettext_lazy("The report of this case is withdrawn. Open an amendment to write the next version."),
+    REJECTED: gettext_lazy("This specimen was rejected: there is nothing to report."),
 }
 MOST_COMMENT, MOST_REASON = 10_000, 1_000
 # Where the policy lets cells pass that no person verified, nobody signs for their review.
-MEANINGS_WITHOUT_REVIEW = ("Approval", "Responsibility for the reported results")
+MEANINGS_WITHOUT_REVIEW = (gettext_noop("Approval"), MEANINGS[1])
 
 _SEEN = ("patient", "specimen", "cbc", "counts", "differential", "policies", "detectors", "images", "cells")
 
@@ -94,7 +96,7 @@ def edit_draft(
         report = Report.objects.get(pk=report.pk)
         if report.state == Report.State.SIGNED:
             raise Refused(
-                "This report is signed and stays as it is. Open an amendment to change it.", code="case_closed"
+                gettext("This report is signed and stays as it is. Open an amendment to change it."), code="case_closed"
             )
         changed = {n: [getattr(report, n), v] for n, v in changes.items() if v is not None and v != getattr(report, n)}
         for name, (_, value) in changed.items():
@@ -122,40 +124,100 @@ def gates_of(report: Report, content: Content | None = None) -> list[Gate]:
     is_limited, lya = content["differential"]["is_limited"], counts.get("LYA", 0)
     unread_criticals = [c["title"] for c in content.get("criticals", []) if not _is_seen(c, unseen)]
     total, has_comment = content["differential"]["total"], bool(content["report"]["comment"].strip())
-    must_look = f"{len(waiting)} cells need review (blasts, unvalidated types, low confidence)."
+    must_look = gettext("%(count)s cells need review (blasts, unvalidated types, low confidence).") % {
+        "count": len(waiting)
+    }
     verification = content["verification"]
     gates = [
-        _gate("runs", bool(runs) and not open_runs, "The detector has finished every slide.",
-              f"{len(open_runs)} of {len(runs)} slides are not analysed." if runs else "No slide was uploaded."),
-        _gate("unidentified", not unidentified, "No cell is unidentified.",
-              f"{unidentified} unidentified cells need a type.", ("UNI",)),
-        _gate("must_look", not waiting, "Every cell that must be looked at was looked at.", must_look,
-              tuple(sorted({cell["code"] for cell in cells if cell["id"] in waiting}))),
-        _gate("verified", verification["verified"] >= verification["needed"], *_verified_words(verification),
-              _codes_to_verify(cells)),
-        _gate("limited_count", has_comment or not is_limited,
-              "The count is limited, and a comment says so." if is_limited else "Enough leukocytes were counted.",
-              f"Only {total} leukocytes were counted: a limited count needs a comment."),
-        _gate("urgent_flags", not unseen, "A pathologist has acknowledged every urgent flag.",
-              f"A pathologist must acknowledge: {', '.join(flag['title'] for flag in unseen)}."),
-        _gate("criticals", not unread_criticals, gettext("A pathologist has acknowledged every critical result."),
-              gettext("A pathologist must acknowledge the critical result: %(titles)s.")
-              % {"titles": ", ".join(unread_criticals)}),
-        _gate("lya_meaning", not lya or bool(content["report"]["lya_meaning"]),
-              "Atypical lymphocytes are classified." if lya else "No atypical lymphocyte was counted.",
-              "Classify the atypical lymphocytes as variant or abnormal."),
-    ]  # fmt: skip
+        _gate(
+            "runs",
+            bool(runs) and not open_runs,
+            gettext("The detector has finished every slide."),
+            gettext("%(count)s of %(count_2)s slides are not analysed.")
+            % {"count": len(open_runs), "count_2": len(runs)}
+            if runs
+            else gettext("No slide was uploaded."),
+        ),
+        _gate(
+            "unidentified",
+            not unidentified,
+            gettext("No cell is unidentified."),
+            gettext("%(unidentified)s unidentified cells need a type.") % {"unidentified": unidentified},
+            ("UNI",),
+        ),
+        _gate(
+            "must_look",
+            not waiting,
+            gettext("Every cell that must be looked at was looked at."),
+            must_look,
+            tuple(sorted({cell["code"] for cell in cells if cell["id"] in waiting})),
+        ),
+        _gate(
+            "verified",
+            verification["verified"] >= verification["needed"],
+            *_verified_words(verification),
+            _codes_to_verify(cells),
+        ),
+        _gate(
+            "limited_count",
+            has_comment or not is_limited,
+            gettext("The count is limited, and a comment says so.")
+            if is_limited
+            else gettext("Enough leukocytes were counted."),
+            gettext("Only %(total)s leukocytes were counted: a limited count needs a comment.") % {"total": total},
+        ),
+        _gate(
+            "urgent_flags",
+            not unseen,
+            gettext("A pathologist has acknowledged every urgent flag."),
+            gettext("A pathologist must acknowledge: %(names)s.")
+            % {"names": ", ".join(translated(flag["title"]) for flag in unseen)},
+        ),
+        _gate(
+            "criticals",
+            not unread_criticals,
+            gettext("A pathologist has acknowledged every critical result."),
+            gettext("A pathologist must acknowledge the critical result: %(titles)s.")
+            % {"titles": ", ".join(translated(title) for title in unread_criticals)},
+        ),
+        _gate(
+            "lya_meaning",
+            not lya or bool(content["report"]["lya_meaning"]),
+            gettext("Atypical lymphocytes are classified.") if lya else gettext("No atypical lymphocyte was counted."),
+            gettext("Classify the atypical lymphocytes as variant or abnormal."),
+        ),
+    ]
     if left := unread(case):
-        gates.append(Gate("reference_unfinished", f"The reference count is not finished: {left} cells are to be read. "
-                          "Finish it, or a pathologist cancels it with a reason.", False))  # fmt: skip
+        gates.append(
+            Gate(
+                "reference_unfinished",
+                gettext(
+                    "The reference count is not finished: %(left)s cells are to be read. Finish it, "
+                    "or a pathologist cancels it with a reason."
+                )
+                % {"left": left},
+                False,
+            )
+        )
     if content["report"]["smudge_as_lymphocytes"]:
-        gates.append(_gate("smudge_reason", bool(content["report"]["smudge_reason"].strip()),
-                           "The reason for counting smudge cells as lymphocytes is given.",
-                           "Give the reason for counting smudge cells as lymphocytes."))  # fmt: skip
+        gates.append(
+            _gate(
+                "smudge_reason",
+                bool(content["report"]["smudge_reason"].strip()),
+                gettext("The reason for counting smudge cells as lymphocytes is given."),
+                gettext("Give the reason for counting smudge cells as lymphocytes."),
+            )
+        )
     if content["reference"]:
         left = content["reference"]["open"]
-        gates.append(_gate("reference", not left, "Every disagreement of the reference count is settled.",
-                           f"{left} disagreements of the reference count are not settled."))  # fmt: skip
+        gates.append(
+            _gate(
+                "reference",
+                not left,
+                gettext("Every disagreement of the reference count is settled."),
+                gettext("%(left)s disagreements of the reference count are not settled.") % {"left": left},
+            )
+        )
     return sorted(gates, key=lambda gate: gate.is_met)
 
 
@@ -173,10 +235,17 @@ def _is_seen(critical: CriticalPart, unseen: list[FlagPart]) -> bool:
 def _verified_words(verification: Verification) -> tuple[str, str]:
     """The gate in words: met, and unmet."""
     counted, verified, needed = verification["counted"], verification["verified"], verification["needed"]
-    words = f"{verified} of {counted} counted cells verified"
+    values = {"verified": verified, "counted": counted, "needed": needed, "left": needed - verified}
     if needed < counted:
-        words += f"; your laboratory's rules ask for {needed}"
-    return f"{words}.", f"{words}: {needed - verified} more to verify."
+        met = gettext("%(verified)s of %(counted)s counted cells verified; your laboratory's rules ask for %(needed)s.")
+        unmet = gettext(
+            "%(verified)s of %(counted)s counted cells verified; your laboratory's rules ask for %(needed)s: "
+            "%(left)s more to verify."
+        )
+    else:
+        met = gettext("%(verified)s of %(counted)s counted cells verified.")
+        unmet = gettext("%(verified)s of %(counted)s counted cells verified: %(left)s more to verify.")
+    return met % values, unmet % values
 
 
 def _codes_to_verify(cells: list[CellPart]) -> tuple[str, ...]:
@@ -204,7 +273,11 @@ def checked_reason(reason: str, ask: str) -> str:
 def within(text: str, most: int, field: str) -> str:
     """Return a text that is not longer than allowed; what is refused is kept nowhere."""
     if len(text) > most:
-        raise Refused(f"The {field} has {len(text):,} characters: write at most {most:,}.", field)
+        raise Refused(
+            gettext("The %(field)s has %(count)s characters: write at most %(most)s.")
+            % {"field": field, "count": number(len(text), ","), "most": number(most, ",")},
+            field,
+        )
     return text
 
 
@@ -220,16 +293,19 @@ def hand_over(case: Case, *, by: User, is_confirmed: bool = False) -> Verificati
     With no cell verified the sender must confirm it, so that nothing unseen passes silently.
     """
     if not by.can("hand_over"):
-        raise Refused("Your role cannot send cases for sign-off.", code="not_allowed")
+        raise Refused(gettext("Your role cannot send cases for sign-off."), code="not_allowed")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if case.state != TO_REVIEW:
-            raise Refused("Only a case in review can be sent for sign-off.", code="wrong_state")
+            raise Refused(gettext("Only a case in review can be sent for sign-off."), code="wrong_state")
         cells = verification_of_count(count_case(case))
         if cells["counted"] and not cells["verified"] and not is_confirmed:
             raise Refused(
-                f"None of the {cells['counted']} cells is verified: nobody has reviewed this case. Review it first, or "
-                "confirm that you send it as it is.",
+                gettext(
+                    "None of the %(counted)s cells is verified: nobody has reviewed this case. Review it "
+                    "first, or confirm that you send it as it is."
+                )
+                % {"counted": cells["counted"]},
                 code="wrong_state",
             )
         HandOver.objects.create(case=case, handed_over_by=by)
@@ -244,10 +320,12 @@ def take_back(case: Case, *, by: User) -> HandOver:
         case = Case.objects.locked(case.pk)
         handed = HandOver.objects.filter(case=case, returned_at=None).first()
         if case.state != TO_SIGN or handed is None:
-            raise Refused("This case was not sent for sign-off: there is nothing to recall.", code="wrong_state")
+            raise Refused(
+                gettext("This case was not sent for sign-off: there is nothing to recall."), code="wrong_state"
+            )
         if handed.handed_over_by_id != by.pk:
             raise Refused(
-                "Only the sender can recall a case; a pathologist can return it.",
+                gettext("Only the sender can recall a case; a pathologist can return it."),
                 code="not_allowed",
             )
         handed.returned_by, handed.returned_at, handed.return_reason = by, timezone.now(), "Taken back by the sender."
@@ -259,12 +337,12 @@ def take_back(case: Case, *, by: User) -> HandOver:
 def return_case(case: Case, *, by: User, reason: str) -> HandOver:
     """Give a case back to whoever handed it over. Before: TO_SIGN. After: TO_REVIEW, the reason is kept."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist can return a case.", code="not_allowed")
-    reason = checked_reason(reason, "Enter what the technologist needs to do.")
+        raise Refused(gettext("Only a pathologist can return a case."), code="not_allowed")
+    reason = checked_reason(reason, gettext("Enter what the technologist needs to do."))
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if case.state != TO_SIGN:
-            raise Refused("Only a case that was sent for sign-off can be returned.", code="wrong_state")
+            raise Refused(gettext("Only a case that was sent for sign-off can be returned."), code="wrong_state")
         handed = HandOver.objects.get(case=case, returned_at=None)
         handed.returned_by, handed.returned_at, handed.return_reason = by, timezone.now(), reason
         handed.save()
@@ -279,12 +357,11 @@ def acknowledge_flag(case: Case, flag: str, *, by: User) -> Acknowledgement:
     Only the pathologist's ends the urgency and is asked for before a signature.
     """
     if not by.can("relabel_cell"):
-        raise Refused("Your role cannot acknowledge flags.", code="not_allowed")
+        raise Refused(gettext("Your role cannot acknowledge flags."), code="not_allowed")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
-        flags = {f.key: f for f in count_case(case).flags if f.is_urgent}
-        if flag not in flags:
-            raise Refused("This flag is no longer raised. Load the page again.", code="wrong_state")
+        if flag not in {f.key for f in count_case(case).flags if f.is_urgent}:
+            raise Refused(gettext("This flag is no longer raised. Load the page again."), code="wrong_state")
         kinds = Acknowledgement.Receipt
         receipt = kinds.PATHOLOGIST if by.can("sign_report") else kinds.BENCH
         seen, is_new = Acknowledgement.objects.get_or_create(
@@ -314,30 +391,30 @@ def sign_report(
     Before: DRAFT, all gates met, `by` may sign. After: SIGNED for ever, sealed.
     """
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist can sign.", code="not_allowed")
+        raise Refused(gettext("Only a pathologist can sign."), code="not_allowed")
     _confirm_signer(by, password, username, code)
     with transaction.atomic():
         # The laboratory's row is the lock of its chain: two signatures at once never get the same predecessor.
         laboratory = Laboratory.objects.select_for_update(no_key=True).get(pk=report.case.laboratory_id)
         case = Case.objects.locked(report.case_id)
         if case.laboratory_id != by.laboratory_id:
-            raise Refused("This case belongs to another laboratory.")
+            raise Refused(gettext("This case belongs to another laboratory."))
         report = Report.objects.select_related("case__patient", "case__laboratory", "amends").get(pk=report.pk)
         if report.state == Report.State.SIGNED:
-            raise Refused("This report is already signed.", code="wrong_state")
+            raise Refused(gettext("This report is already signed."), code="wrong_state")
         if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
-            raise Refused("This case is not ready to be signed: check its slides.", code="wrong_state")
+            raise Refused(gettext("This case is not ready to be signed: check its slides."), code="wrong_state")
         content = content_of(report)
         if seen is not None and seen != fingerprint(content):
             raise Refused(
-                "The case changed since this page was shown to you. Nothing was signed; read it again.",
+                gettext("The case changed since this page was shown to you. Nothing was signed; read it again."),
                 code="changed_since",
             )
         if meaning not in meanings_of(content):
-            raise Refused("Choose the meaning of your signature.")
+            raise Refused(gettext("Choose the meaning of your signature."))
         unmet = [gate.sentence for gate in gates_of(report, content) if not gate.is_met]
         if unmet:
-            raise Refused("Nothing was signed. " + " ".join(unmet), code="wrong_state")
+            raise Refused(gettext("Nothing was signed. ") + " ".join(unmet), code="wrong_state")
         last = (
             Report.objects.filter(case__laboratory=laboratory, state=Report.State.SIGNED).order_by("-sequence").first()
         )
@@ -357,15 +434,19 @@ def sign_report(
 def amend_report(report: Report, *, by: User, reason: str) -> Report:
     """Open the next version of a signed report; the signed one stays readable for ever (S9)."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist can amend a report.", code="not_allowed")
-    reason = checked_reason(reason, "Write why the report must be amended; the reason is printed on the new version.")
+        raise Refused(gettext("Only a pathologist can amend a report."), code="not_allowed")
+    reason = checked_reason(
+        reason, gettext("Write why the report must be amended; the reason is printed on the new version.")
+    )
     with transaction.atomic():
         case = Case.objects.locked(report.case_id)
         report = Report.objects.get(pk=report.pk)
         if report.state != Report.State.SIGNED:
-            raise Refused("This report is not signed yet: edit the draft.", code="wrong_state")
+            raise Refused(gettext("This report is not signed yet: edit the draft."), code="wrong_state")
         if Report.objects.filter(case=case, version__gt=report.version).exists():
-            raise Refused("There is already a newer version of this report. Amend that one.", code="wrong_state")
+            raise Refused(
+                gettext("There is already a newer version of this report. Amend that one."), code="wrong_state"
+            )
         new = Report.objects.create(
             case=case, version=report.version + 1, amends=report, amendment_reason=reason, created_by=by,
             comment=report.comment, lya_meaning=report.lya_meaning, pictures=report.pictures,
@@ -380,12 +461,12 @@ def amend_report(report: Report, *, by: User, reason: str) -> Report:
 def _confirm_signer(by: User, password: str, username: str | None, code: str) -> None:
     """Refuse anybody but the person who is signed in; outside of the transaction, so that a failure is counted (S6)."""
     if username is not None and username.strip() != by.username:
-        raise Refused("This is not your user name: nobody can sign for another person.")
+        raise Refused(gettext("This is not your user name: nobody can sign for another person."))
     if not confirm_password(by, password):
-        raise Refused("The password is wrong. Nothing was signed.", code="wrong_password")
+        raise Refused(gettext("The password is wrong. Nothing was signed."), code="wrong_password")
     if username is not None and has_second_factor(by) and not check_code(by, code):
         raise Refused(
-            "The code of your authenticator app is wrong or was used already. Nothing was signed.",
+            gettext("The code of your authenticator app is wrong or was used already. Nothing was signed."),
             code="wrong_password",
         )
 

@@ -6,6 +6,7 @@ Both ask for a reason and are audited; a signed report itself is never changed.
 import uuid
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.lockout import confirm_password
@@ -25,18 +26,20 @@ from leukoweb.review.reports.signing import checked_reason
 def withdraw_report(report: Report, *, by: User, password: str, reason: str) -> Withdrawal:
     """Say of a signed report that it no longer holds. Before: it is in force. After: the case is WITHDRAWN."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist can withdraw a report.", code="not_allowed")
-    reason = checked_reason(reason, "Write why the report is withdrawn; the reason is printed on it.")
+        raise Refused(gettext("Only a pathologist can withdraw a report."), code="not_allowed")
+    reason = checked_reason(reason, gettext("Write why the report is withdrawn; the reason is printed on it."))
     if not confirm_password(by, password):
-        raise Refused("The password is wrong. Nothing was withdrawn.", code="wrong_password")
+        raise Refused(gettext("The password is wrong. Nothing was withdrawn."), code="wrong_password")
     with transaction.atomic():
         case = Case.objects.locked(report.case_id)
         report = Report.objects.get(pk=report.pk)
         newest = Report.objects.filter(case=case).order_by("-version").first()
         if case.state != SIGNED or report.pk != newest.pk:
             raise Refused(
-                "Only the signed report that is in force is withdrawn: there is a newer version, an open amendment or "
-                "an earlier withdrawal.",
+                gettext(
+                    "Only the signed report that is in force is withdrawn: there is a newer version, an open amendment "
+                    "or an earlier withdrawal."
+                ),
                 code="wrong_state",
             )
         withdrawal = Withdrawal.objects.create(report=report, reason=reason, withdrawn_by=by)
@@ -52,13 +55,13 @@ def cancel_amendment(draft: Report, *, by: User, reason: str) -> Report:
     was signed, slides that came since are set aside, the draft is gone and its words are in the audit.
     """
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist can withdraw an amendment.", code="not_allowed")
-    reason = checked_reason(reason, "Write why the amendment is withdrawn; the reason is kept in the audit.")
+        raise Refused(gettext("Only a pathologist can withdraw an amendment."), code="not_allowed")
+    reason = checked_reason(reason, gettext("Write why the amendment is withdrawn; the reason is kept in the audit."))
     with transaction.atomic():
         case = Case.objects.locked(draft.case_id)
         draft = Report.objects.select_related("amends").filter(pk=draft.pk, state=Report.State.DRAFT).first()
         if case.state != AMENDING or draft is None or draft.amends is None:
-            raise Refused("There is no open amendment to withdraw.", code="wrong_state")
+            raise Refused(gettext("There is no open amendment to withdraw."), code="wrong_state")
         signed = draft.amends
         _refuse_changed_case(case, signed)
         _put_slides_back(case, signed, by=by, reason=reason)
@@ -79,8 +82,11 @@ def _refuse_changed_case(case: Case, signed: Report) -> None:
         for name, what in names.items():
             if name in signed.content[section] and signed.content[section][name] != now[section].get(name):
                 raise Refused(
-                    f"{what} was changed since version {signed.version} was signed: change it back first, or sign the "
-                    "amendment.",
+                    gettext(
+                        "%(what)s was changed since version %(version)s was signed: change it back first, or sign "
+                        "the amendment."
+                    )
+                    % {"what": what, "version": signed.version},
                     code="wrong_state",
                 )
 
@@ -90,7 +96,7 @@ def _put_slides_back(case: Case, signed: Report, *, by: User, reason: str) -> No
     signed_slides = {image["slide"] for image in signed.content["images"]}
     counted = Slide.objects.filter(case=case, set_aside_at=None)
     if signed_slides - set(counted.values_list("pk", flat=True)):
-        raise Refused("A slide of the signed report is set aside: include it in the case first.",
+        raise Refused(gettext("A slide of the signed report is set aside: include it in the case first."),
                       code="wrong_state")  # fmt: skip
     for slide in counted.exclude(pk__in=signed_slides).select_related("case"):
         leave_out(slide, by=by, reason=f"Amendment withdrawn: {reason}"[:1000])
@@ -101,7 +107,9 @@ def _put_labels_back(case: Case, signed: Report, *, by: User) -> list[list]:
     was = {cell["id"]: cell for cell in signed.content["cells"]}
     now = list(current_cells(case))
     if set(was) - {cell.pk for cell in now}:
-        raise Refused("A slide was read again since the signature: sign the amendment instead.", code="wrong_state")
+        raise Refused(
+            gettext("A slide was read again since the signature: sign the amendment instead."), code="wrong_state"
+        )
     step, decisions = uuid.uuid4(), []
     for cell in now:
         to = _signed_label(was.get(cell.pk))

@@ -8,6 +8,7 @@ import numpy as np
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
+from django.utils.translation import gettext
 from PIL import Image
 
 from detection.cell_types import CODES
@@ -26,18 +27,20 @@ MOST_BYTES = 20 * 2**20
 def add_picture(file: UploadedFile, *, code: str, caption: str, source: str, by: User) -> AtlasPicture:
     """Read an uploaded picture in the limited child process and keep a small JPEG of it."""
     if code not in CODES:
-        raise Refused("Choose the type that the picture shows.")
+        raise Refused(gettext("Choose the type that the picture shows."))
     if not source.strip():
-        raise Refused("Enter the source of the picture and its licence.")
+        raise Refused(gettext("Enter the source of the picture and its licence."))
     if file is None or file.size > MOST_BYTES:
-        raise Refused(f"Choose a picture of one cell, at most {MOST_BYTES // 2**20} MB.")
+        raise Refused(gettext("Choose a picture of one cell, at most %(number)s MB.") % {"number": MOST_BYTES // 2**20})
     with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as folder:
         original = Path(folder) / "original"
         with original.open("wb") as kept:
             for chunk in file.chunks():
                 kept.write(chunk)
         if SlideImage.objects.of_demonstrations().filter(sha256=hash_of(original)).exists():
-            raise Refused("This picture belongs to a demonstration case: choose one of your own, or of another source.")
+            raise Refused(
+                gettext("This picture belongs to a demonstration case: choose one of your own, or of another source.")
+            )
         try:
             unpack_image(original, folder, limits=Limits(max_bytes=MOST_BYTES, max_pixels=30_000_000))
         except ImageRefused as refusal:

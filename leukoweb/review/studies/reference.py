@@ -10,12 +10,14 @@ from collections.abc import Iterable
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, TO_REVIEW, TO_SIGN, Case
 from leukoweb.cases.services import MOST_REASON
+from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import LABELS, current_cells
 from leukoweb.review.counting.agreement import cohen_kappa, kappa_interval
@@ -33,10 +35,11 @@ def start_reference(case: Case, *, by: User) -> ReferenceCount:
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         if ReferenceCount.objects.filter(case=case).exists():
-            raise Refused("A reference count of this case has already been started.", code="wrong_state")
+            raise Refused(gettext("A reference count of this case has already been started."), code="wrong_state")
         if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
             raise Refused(
-                "A reference count needs a case whose slides are analysed and that is not signed.", code="wrong_state"
+                gettext("A reference count needs a case whose slides are analysed and that is not signed."),
+                code="wrong_state",
             )
         own = _drawn(case)
         count = ReferenceCount.objects.create(case=case, started_by=by)
@@ -64,8 +67,11 @@ def _drawn(case: Case) -> dict[int, list[int]]:
     in_all = sum(leukocytes.values())
     if in_all < 2 * EACH:
         raise Refused(
-            f"A reference count needs {2 * EACH} leukocytes, {EACH} for each reader; this case has {in_all}. "
-            "Upload more fields."
+            gettext(
+                "A reference count needs %(number)s leukocytes, %(each)s for each reader; this case has "
+                "%(in_all)s. Upload more fields."
+            )
+            % {"number": 2 * EACH, "each": EACH, "in_all": in_all}
         )
     largest = sorted(leukocytes, key=leukocytes.__getitem__, reverse=True)[:2]
     if len(largest) == 2 and leukocytes[largest[1]] >= EACH:
@@ -92,7 +98,7 @@ def _refuse_unblinded(case: Case, reader: User) -> None:
     """Refuse somebody who has labelled or added a cell of the case: such a reader is not blinded."""
     if Decision.objects.filter(cell__run__slide__case=case, decided_by=reader).exists():
         raise Refused(
-            "You have labelled cells of this case and are not blinded. Ask a colleague who has not.",
+            gettext("You have labelled cells of this case and are not blinded. Ask a colleague who has not."),
             code="wrong_state",
         )
 
@@ -125,7 +131,7 @@ def take_place(count: ReferenceCount, *, by: User) -> int:
             return place
         _refuse_unblinded(count.case, by)
         if count.first_reader_id and count.second_reader_id:
-            raise Refused("This reference count already has two other readers.", code="wrong_state")
+            raise Refused(gettext("This reference count already has two other readers."), code="wrong_state")
         place = 1 if count.first_reader_id is None else 2
         setattr(count, "second_reader" if place == 2 else "first_reader", by)
         count.save()
@@ -140,10 +146,10 @@ def give_place_back(count: ReferenceCount, *, by: User) -> None:
         count = ReferenceCount.objects.get(pk=count.pk)
         place = place_of(count, by)
         if place is None:
-            raise Refused("You are not a reader of this reference count.", code="wrong_state")
+            raise Refused(gettext("You are not a reader of this reference count."), code="wrong_state")
         if count.readings.filter(place=place).exclude(code="").exists():
             raise Refused(
-                "You have already read cells: a place that was started cannot be given up.", code="wrong_state"
+                gettext("You have already read cells: a place that was started cannot be given up."), code="wrong_state"
             )
         setattr(count, "second_reader" if place == 2 else "first_reader", None)
         count.save()
@@ -161,14 +167,14 @@ def read_cell(reading: Reading, code: str, *, by: User) -> None:
     """Write what a reader sees; a cell is read once, and only by the reader it was dealt to."""
     count = reading.count
     if code not in LABELS:
-        raise Refused("This is no cell type. Choose one of the buttons.")
+        raise Refused(gettext("This is no cell type. Choose one of the buttons."))
     reader_id = count.first_reader_id if reading.place == 1 else count.second_reader_id
     if reader_id != by.pk:
-        raise Refused("This cell is assigned to the other reader.", code="wrong_state")
+        raise Refused(gettext("This cell is assigned to the other reader."), code="wrong_state")
     _refuse_unblinded(count.case, by)
     with transaction.atomic():
         if not Reading.objects.filter(pk=reading.pk, code="").update(code=code, read_at=timezone.now()):
-            raise Refused("This cell has already been read.", code="wrong_state")
+            raise Refused(gettext("This cell has already been read."), code="wrong_state")
         if not count.readings.filter(place=reading.place, code="").exists():
             _deal_more(count, reading.place)
         if not count.readings.filter(place=reading.place, code="").exists():
@@ -178,14 +184,18 @@ def read_cell(reading: Reading, code: str, *, by: User) -> None:
 def cancel_reference(count: ReferenceCount, *, by: User, reason: str) -> None:
     """End a reference count that will not be finished; what was read goes to the audit with the reason."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist can cancel a reference count.", code="not_allowed")
+        raise Refused(gettext("Only a pathologist can cancel a reference count."), code="not_allowed")
     reason = reason.strip()
     if not reason or len(reason) > MOST_REASON:
-        raise Refused(f"Enter why the reference count is cancelled, in at most {MOST_REASON:,} characters.", "reason")
+        raise Refused(
+            gettext("Enter why the reference count is cancelled, in at most %(most_reason)s characters.")
+            % {"most_reason": number(MOST_REASON, ",")},
+            "reason",
+        )
     with transaction.atomic():
         case = Case.objects.locked(count.case_id)
         if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
-            raise Refused("This case is closed: its reference count stays as it is.", code="case_closed")
+            raise Refused(gettext("This case is closed: its reference count stays as it is."), code="case_closed")
         read = count.readings.exclude(code="").values_list("cell_id", "place", "code")
         changes = {"reason": reason, "readings": [list(entry) for entry in read]}
         key = count.pk
@@ -214,14 +224,14 @@ def disagreements(count: ReferenceCount) -> list[tuple[Reading, Reading]]:
 def settle(count: ReferenceCount, cell_id: int, code: str, *, by: User) -> None:
     """Write what a disagreed cell is. Before: both readers have finished. After: the merged count uses this."""
     if not by.can("sign_report"):
-        raise Refused("Only a pathologist can settle a disagreement.", code="not_allowed")
+        raise Refused(gettext("Only a pathologist can settle a disagreement."), code="not_allowed")
     with transaction.atomic():
         Case.objects.locked(count.case_id)
         if not is_finished(count):
-            raise Refused("Both readers must have finished first.", code="wrong_state")
+            raise Refused(gettext("Both readers must have finished first."), code="wrong_state")
         own = next((own for own, _ in disagreements(count) if own.cell_id == cell_id), None)
         if own is None or code not in LABELS:
-            raise Refused("The readers do not disagree on this cell, or this is no cell type.")
+            raise Refused(gettext("The readers do not disagree on this cell, or this is no cell type."))
         own.settled_code, own.settled_by, own.settled_at = code, by, timezone.now()
         own.save()
         record("reference.settle", actor=by, obj=count, case=count.case, changes={"cell": cell_id, "code": code})

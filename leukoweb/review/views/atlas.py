@@ -6,6 +6,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from detection.cell_types import CELL_TYPES
@@ -44,7 +45,7 @@ def atlas_picture(request: HttpRequest, pk: int) -> HttpResponse:
 def atlas_delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Take a picture out."""
     delete_picture(get_object_or_404(_pictures(request.user), pk=pk), by=request.user)
-    messages.success(request, "Picture removed from the atlas.")
+    messages.success(request, gettext("Picture removed from the atlas."))
     return redirect("atlas_list")
 
 
@@ -61,9 +62,9 @@ def _add(request: HttpRequest) -> HttpResponse:
             by=request.user,
         )
     except Refused as refusal:
-        messages.error(request, f"Nothing was added: {refusal}")
+        messages.error(request, gettext("Nothing was added: %(refusal)s") % {"refusal": refusal})
     else:
-        messages.success(request, f"A picture of {added.code} was added.")
+        messages.success(request, gettext("A picture of %(code)s was added.") % {"code": added.code})
     return redirect("atlas_list")
 
 

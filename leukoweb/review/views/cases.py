@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from detection.cell_types import BY_CODE
@@ -30,6 +31,7 @@ from leukoweb.review.services import (
     previous_result,
     verification_of_count,
 )
+from leukoweb.sentences import translated
 
 
 def visible_case(user: User, pk: int) -> Case:
@@ -133,7 +135,7 @@ def chart_of(lines: Iterable[dict[str, Any]]) -> list[dict]:
     return [
         {
             "code": x["code"] or x["key"],
-            "name": x["name"],
+            "name": translated(x["name"]),
             "color": BY_CODE[x["code"]].color if x["code"] else "#888888",
             "percent": x["value"],
             "low": x["low"],
@@ -157,7 +159,10 @@ def case_hand_over(request: HttpRequest, pk: int) -> HttpResponse:
 
     def act(case: Case) -> str:
         cells = signing.hand_over(case, by=request.user, is_confirmed=request.POST.get("confirmed") == "yes")
-        return f"Handed over with {cells['verified']} of {cells['counted']} cells verified."
+        return gettext("Handed over with %(verified)s of %(counted)s cells verified.") % {
+            "verified": cells["verified"],
+            "counted": cells["counted"],
+        }
 
     return _do(request, pk, act)
 
@@ -166,7 +171,7 @@ def case_hand_over(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def case_take_back(request: HttpRequest, pk: int) -> HttpResponse:
     """Take back a case that this person handed over."""
-    return _do(request, pk, lambda case: signing.take_back(case, by=request.user), "The case is yours again.")
+    return _do(request, pk, lambda case: signing.take_back(case, by=request.user), gettext("The case is yours again."))
 
 
 @requires("sign_report")
@@ -178,7 +183,7 @@ def case_return(request: HttpRequest, pk: int) -> HttpResponse:
         request,
         pk,
         lambda case: signing.return_case(case, by=request.user, reason=reason),
-        "Returned with your reason.",
+        gettext("Returned with your reason."),
     )
 
 
@@ -187,7 +192,9 @@ def case_return(request: HttpRequest, pk: int) -> HttpResponse:
 def flag_acknowledge(request: HttpRequest, pk: int) -> HttpResponse:
     """Write that this reader saw an urgent flag."""
     flag = request.POST.get("flag", "")
-    return _do(request, pk, lambda case: signing.acknowledge_flag(case, flag, by=request.user), "Acknowledged.")
+    return _do(
+        request, pk, lambda case: signing.acknowledge_flag(case, flag, by=request.user), gettext("Acknowledged.")
+    )
 
 
 def _do(request: HttpRequest, pk: int, act: Callable[[Case], object], done: str = "") -> HttpResponse:

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
@@ -65,7 +66,9 @@ def case_decisions(request: HttpRequest, pk: int) -> HttpResponse:
     case = _case(request, pk)
     # A page outlives its session: what waits there is not stored in the name of who signed in since.
     if request.headers.get("X-LeukoWeb-Reader", str(request.user.pk)) != str(request.user.pk):
-        raise Refused("Somebody else has signed in since: sign in as yourself in another tab.", code="not_signed_in")
+        raise Refused(
+            gettext("Somebody else has signed in since: sign in as yourself in another tab."), code="not_signed_in"
+        )
     asked = read_asked(
         request, AskedBatch, "The decisions could not be read, and none was stored. Load the page again."
     )
@@ -96,7 +99,9 @@ def case_scanned(request: HttpRequest) -> HttpResponse:
     text = read_asked(request, ScannedRequest, "This is no accession number. No cell was changed.")["text"]
     found = Case.objects.visible_to(request.user).filter(accession_number__iexact=text)[:2]
     if len(found) != 1:
-        return JsonResponse({"sentence": f"Scanned {text[:40]}: no such case. No cell was changed."})
+        return JsonResponse(
+            {"sentence": gettext("Scanned %(text)s: no such case. No cell was changed.") % {"text": text[:40]}}
+        )
     return JsonResponse(
         {"accession_number": found[0].accession_number, "url": reverse("workbench", args=[found[0].pk])}
     )

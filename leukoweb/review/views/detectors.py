@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
 from leukoweb.accounts.access import requires
@@ -22,7 +23,10 @@ def detector_compare(request: HttpRequest, pk: int, other_pk: int) -> HttpRespon
     if request.method == "POST":
         asked = [ask_shadow_run(slide, d, by=request.user) for slide in slides for d in (first, second)]
         queued = sum(run is not None for run in asked)
-        messages.info(request, f"{queued} comparison runs were queued; signed reports stay as they are.")
+        messages.info(
+            request,
+            gettext("%(queued)s comparison runs were queued; signed reports stay as they are.") % {"queued": queued},
+        )
         return redirect("detector_compare", pk=pk, other_pk=other_pk)
     first_tally, second_tally, changes = shadow.compare_on(slides, first, second)
     waiting = Run.objects.filter(

@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
@@ -27,10 +28,14 @@ def policy_edit(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid() and ranges.is_valid() and limits.is_valid():
         rules = form.rules_with(lines_of(ranges), lines_of(limits))
         if rules and rules.as_dict() == now:
-            form.add_error(None, "Nothing was changed, so no new version was made.")
+            form.add_error(None, gettext("Nothing was changed, so no new version was made."))
         elif rules:
             new = services.save_policy(laboratory, rules, reason=form.cleaned_data["reason"], by=request.user)
-            messages.success(request, f"Version {new.version} of the rules is active. Signed reports keep theirs.")
+            messages.success(
+                request,
+                gettext("Version %(version)s of the rules is active. Signed reports keep theirs.")
+                % {"version": new.version},
+            )
             return redirect("policy_edit")
     return render(
         request,
@@ -62,7 +67,7 @@ def phrase_list(request: HttpRequest) -> HttpResponse:
         except Refused as refused:
             form.add_error(refused.field, str(refused))
         else:
-            messages.success(request, "The phrase is saved.")
+            messages.success(request, gettext("The phrase is saved."))
             return redirect("phrase_list")
     phrases = Phrase.objects.filter(laboratory=laboratory)
     return render(request, "review/phrase_list.html", {"form": form, "phrases": phrases})
@@ -73,5 +78,5 @@ def phrase_list(request: HttpRequest) -> HttpResponse:
 def phrase_delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Remove a phrase; comments that used it keep their words."""
     services.delete_phrase(get_object_or_404(Phrase, pk=pk, laboratory=request.user.laboratory), by=request.user)
-    messages.success(request, "The phrase is removed.")
+    messages.success(request, gettext("The phrase is removed."))
     return redirect("phrase_list")

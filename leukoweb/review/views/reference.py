@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
@@ -25,7 +26,7 @@ def _count(case: Case) -> ReferenceCount:
     counts = ReferenceCount.objects.select_related("case__laboratory", "case__patient", "first_reader", "second_reader")
     count = counts.filter(case=case).first()
     if count is None:
-        raise Refused("No reference count of this case was started.")
+        raise Refused(gettext("No reference count of this case was started."))
     return count
 
 
@@ -68,7 +69,7 @@ def reference_start(request: HttpRequest, pk: int) -> HttpResponse:
     case = visible_case(request.user, pk)
     try:
         reference.start_reference(case, by=request.user)
-        messages.success(request, "Reference count started. Two readers now read their cells independently.")
+        messages.success(request, gettext("Reference count started. Two readers now read their cells independently."))
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)
@@ -87,7 +88,7 @@ def reference_read(request: HttpRequest, pk: int) -> HttpResponse:
         place = reference.place_of(count, request.user)
         if place is None:
             if request.method == "GET":
-                raise Refused("Take an open place of this reference count first.")
+                raise Refused(gettext("Take an open place of this reference count first."))
             place = reference.take_place(count, by=request.user)
         if request.method == "POST" and "reading" in request.POST:
             given = request.POST.get("reading", "")
@@ -101,7 +102,7 @@ def reference_read(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("reference_detail", case.pk)
     reading, done, total = reference.next_reading(count, place)
     if reading is None:
-        messages.success(request, "You have read all your cells.")
+        messages.success(request, gettext("You have read all your cells."))
         return redirect("reference_detail", case.pk)
     return render(
         request,
@@ -117,7 +118,7 @@ def reference_leave(request: HttpRequest, pk: int) -> HttpResponse:
     case = visible_case(request.user, pk)
     try:
         reference.give_place_back(_count(case), by=request.user)
-        messages.success(request, "Your place is open for another reader.")
+        messages.success(request, gettext("Your place is open for another reader."))
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)
@@ -130,7 +131,7 @@ def reference_cancel(request: HttpRequest, pk: int) -> HttpResponse:
     case = visible_case(request.user, pk)
     try:
         reference.cancel_reference(_count(case), by=request.user, reason=request.POST.get("reason", ""))
-        messages.success(request, "The reference count is cancelled; its readings are in the audit.")
+        messages.success(request, gettext("The reference count is cancelled; its readings are in the audit."))
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)

@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
@@ -61,7 +62,7 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
             if request.POST.get("act") == "autosave":
                 return JsonResponse({"saved_at": timezone.localtime().strftime("%H:%M")})
             if request.POST.get("act") != "sign":
-                messages.success(request, "Draft saved.")
+                messages.success(request, gettext("Draft saved."))
                 return redirect("case_sign", case.pk)
             report = _sign(request, report)
         except Refused as refused:
@@ -141,7 +142,7 @@ def _sign(request: HttpRequest, report: Report) -> Report:
 
 def _signed_and_next(report: Report, user: User) -> str:
     """Say that a report is signed, and lead to the case that the signer opens next."""
-    said = f"Version {report.version} is signed and sealed."
+    said = gettext("Version %(version)s is signed and sealed.") % {"version": report.version}
     row = next_row(user)
     if row is None:
         return said
@@ -198,10 +199,10 @@ def report_export(request: HttpRequest, pk: int, form: str) -> HttpResponse:
     if form not in ("csv", "json", "bundle"):
         raise Http404
     if report.case.rejected_at:
-        messages.error(request, "This specimen was rejected: its only report is the rejection report.")
+        messages.error(request, gettext("This specimen was rejected: its only report is the rejection report."))
         return redirect("case_rejection", report.case_id)
     if form == "bundle" and report.state != Report.State.SIGNED:
-        messages.error(request, "Only a signed report has a seal: sign it, then export the bundle.")
+        messages.error(request, gettext("Only a signed report has a seal: sign it, then export the bundle."))
         return redirect("report_detail", report.pk)
     body, kind, name = file_of(report, shown_content(report), form)
     record("report.export", actor=request.user, obj=report, case=report.case, changes={"format": form})
@@ -220,7 +221,7 @@ def report_amend(request: HttpRequest, pk: int) -> HttpResponse:
     except Refused as refused:
         messages.error(request, str(refused))
         return redirect("report_detail", report.pk)
-    messages.success(request, "An amendment is open: correct the cells or the comment, then sign it.")
+    messages.success(request, gettext("An amendment is open: correct the cells or the comment, then sign it."))
     return redirect("case_sign", report.case_id)
 
 
@@ -238,7 +239,11 @@ def report_withdraw(request: HttpRequest, pk: int) -> HttpResponse:
             logout(request)
             return back_with(request, refused, "sign_in")
         return back_with(request, refused, "report_detail", report.pk)
-    messages.success(request, f"Version {report.version} is withdrawn; it remains available, marked as withdrawn.")
+    messages.success(
+        request,
+        gettext("Version %(version)s is withdrawn; it remains available, marked as withdrawn.")
+        % {"version": report.version},
+    )
     return redirect("report_detail", report.pk)
 
 
@@ -251,7 +256,11 @@ def amendment_cancel(request: HttpRequest, pk: int) -> HttpResponse:
         signed = cancel_amendment(report, by=request.user, reason=request.POST.get("reason", ""))
     except Refused as refused:
         return back_with(request, refused, "case_detail", report.case_id)
-    messages.success(request, f"The amendment is withdrawn: version {signed.version} is in force as it was signed.")
+    messages.success(
+        request,
+        gettext("The amendment is withdrawn: version %(version)s is in force as it was signed.")
+        % {"version": signed.version},
+    )
     return redirect("report_detail", signed.pk)
 
 
@@ -320,9 +329,9 @@ def report_verify(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         file = request.FILES.get("bundle")
         if file is None:
-            context["problems"] = ["Choose a bundle: the file that “Sealed bundle” on a signed report saved."]
+            context["problems"] = [gettext("Choose a bundle: the file that “Sealed bundle” on a signed report saved.")]
         elif file.size > MOST_BUNDLE_BYTES:
-            context["problems"] = ["The file is larger than any bundle."]
+            context["problems"] = [gettext("The file is larger than any bundle.")]
         else:
             raw = file.read()
             context["problems"] = problems_of(raw, expected_seal=request.POST.get("seal", ""))

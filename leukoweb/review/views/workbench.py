@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
@@ -38,7 +39,7 @@ def workbench(request: HttpRequest, pk: int) -> HttpResponse:
                 "reader": request.user.pk,
                 "types": types_for(request.user),
                 "default_keys": DEFAULT_KEYS,
-                "taken_keys": TAKEN_KEYS,
+                "taken_keys": {key: gettext(use) for key, use in TAKEN_KEYS.items()},
                 "urls": _urls(reverse("case_cells", args=[pk]), case),
             },
         },
@@ -96,15 +97,15 @@ def reader_keys(request: HttpRequest) -> HttpResponse:
     """Keep a reader's own keys: {"keys": {code: key}}; each key once, none that the workbench needs itself."""
     keys = read_asked(request, KeysRequest, "A key is one letter or digit.")["keys"]
     if set(keys) != set(DEFAULT_KEYS):
-        raise Refused("Assign a key to every type.")
+        raise Refused(gettext("Assign a key to every type."))
     keys = {code: key.lower() for code, key in keys.items()}
     if not all(map(str.isalnum, keys.values())):
-        raise Refused("A key is one letter or digit.")
+        raise Refused(gettext("A key is one letter or digit."))
     if taken := sorted(set(keys.values()) & set(TAKEN_KEYS)):
-        needed = ", ".join(f"{key.upper()} ({TAKEN_KEYS[key]})" for key in taken)
-        raise Refused(f"These keys are reserved by the workbench: {needed}.")
+        needed = ", ".join(f"{key.upper()} ({gettext(TAKEN_KEYS[key])})" for key in taken)
+        raise Refused(gettext("These keys are reserved by the workbench: %(needed)s.") % {"needed": needed})
     if len(set(keys.values())) < len(keys):
-        raise Refused("Two types share a key.")
+        raise Refused(gettext("Two types share a key."))
     request.user.preferences = {**request.user.preferences, "cell_keys": keys}
     request.user.save(update_fields=["preferences"])
     return JsonResponse({"types": types_for(request.user)})

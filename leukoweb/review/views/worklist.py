@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from detection.cell_types import BY_CODE
@@ -27,7 +28,12 @@ from leukoweb.review.worklist import MOST, OPEN, TABS, Filters, lines_for, narro
 
 SEARCH = "worklist_search"
 MOST_FACES = 12
-CHIPS = {"stat": "STAT", "urgent": "Urgent flag", "flagged": "Any flag", "mine": "Mine"}
+CHIPS = {
+    "stat": "STAT",
+    "urgent": gettext_lazy("Urgent flag"),
+    "flagged": gettext_lazy("Any flag"),
+    "mine": gettext_lazy("Mine"),
+}
 
 
 @requires("read_cases")
@@ -127,5 +133,9 @@ def case_assign(request: HttpRequest, pk: int) -> HttpResponse:
     except Refused as refused:
         return json_answer(refused)
     who = "you" if to == request.user else to
-    said = f"{case} is assigned to {who}." if to else f"{case} is assigned to nobody."
+    said = (
+        gettext("%(case)s is assigned to %(who)s.") % {"case": case, "who": who}
+        if to
+        else gettext("%(case)s is assigned to nobody.") % {"case": case}
+    )
     return JsonResponse({"reader": to and to.pk, "had": had and had.pk, "sentence": said})

@@ -6,15 +6,18 @@ from typing import Any
 
 from django.conf import settings
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_noop
 
 from detection.cell_types import BY_CODE
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Run
 from leukoweb.cases.models import AMENDING, FAILED, ORDERED, SIGNED, STATES, TO_REVIEW, TO_SIGN, Case
+from leukoweb.numbers import number
 from leukoweb.review.models import HandOver, Presence
 from leukoweb.review.services import age_of
 from leukoweb.review.views.cells import PRESENT_FOR
 from leukoweb.review.worklist import ANALYSING, NO_SLIDE, RETURNED, Line, Lines, lines_for
+from leukoweb.sentences import translated
 
 HOUR, DAY = 60, 24 * 60
 
@@ -93,10 +96,10 @@ def _row(
         "flags": [flag for flag in case.flags if flag["urgency"] != "note"],
         "faces": glance.get("faces", []),
         "bars": bars,
-        "bars_words": ", ".join(f"{bar['name']} {bar['percent']:g}%" for bar in bars),
+        "bars_words": ", ".join(f"{translated(bar['name'])} {number(bar['percent'], 'g')}%" for bar in bars),
         "counted": counted,
         "verified": verified,
-        "age": age.words().replace(" years", "") if age else "",
+        "age": translated(age.words().replace(" years", "")) if age else "",
         "note": _note(line, handed),
         "progress": f"{sum(progress) / len(progress):.0%}" if progress else "",
         "reader": reader,
@@ -125,7 +128,7 @@ def duration(minutes: int) -> str:
     """Return a time as a worklist prints it: minutes under two hours, hours under two days, then days."""
     if minutes < 2 * HOUR:
         return f"{minutes} min"
-    return f"{minutes // HOUR} h" if minutes < 2 * DAY else f"{minutes // DAY} d"
+    return f"{minutes // HOUR} h" if minutes < 2 * DAY else gettext("%(days)s d") % {"days": minutes // DAY}
 
 
 def _due(line: Line, minutes: int) -> str:
@@ -139,27 +142,32 @@ def _due(line: Line, minutes: int) -> str:
 def _act(line: Line, user: User, *, is_ready: bool) -> tuple[str, str]:
     """Return the one next step of a case, and where it is done."""
     if line.state == SIGNED:
-        return "Report", reverse("report_detail", args=[line.report])
+        return gettext_noop("Report"), reverse("report_detail", args=[line.report])
     if line.tab == NO_SLIDE:
-        return "Upload", reverse("slide_upload", args=[line.pk])
+        return gettext_noop("Upload"), reverse("slide_upload", args=[line.pk])
     if line.tab in (FAILED, ANALYSING):
-        return ("Resolve" if line.tab == FAILED else "Open"), reverse("case_detail", args=[line.pk])
+        return (gettext_noop("Resolve") if line.tab == FAILED else gettext_noop("Open")), reverse(
+            "case_detail", args=[line.pk]
+        )
     if user.can("sign_report") and (line.tab == TO_SIGN or (line.tab == TO_REVIEW and is_ready)):
-        return "Sign", reverse("case_sign", args=[line.pk])
+        return gettext_noop("Sign"), reverse("case_sign", args=[line.pk])
     if line.tab == TO_SIGN:
         return "Open", reverse("case_detail", args=[line.pk])
-    return "Review", reverse("workbench", args=[line.pk])
+    return gettext_noop("Review"), reverse("workbench", args=[line.pk])
 
 
 def _note(line: Line, handed: HandOver | None) -> str:
     """Say what its tab does not: why nothing can be signed yet, or what the last hand-over means; "" for nothing."""
     if line.state in (ORDERED, FAILED, AMENDING):
-        return STATES[line.state]
+        return str(STATES[line.state])
     if handed is None:
         return ""
     if line.tab == RETURNED and handed.returned_by_id:
-        return f"Returned by {handed.returned_by}: {handed.return_reason}"
-    return f"From {handed.handed_over_by}" if line.state == TO_SIGN else ""
+        return gettext("Returned by %(name)s: %(reason)s") % {
+            "name": handed.returned_by,
+            "reason": handed.return_reason,
+        }
+    return gettext("From %(name)s") % {"name": handed.handed_over_by} if line.state == TO_SIGN else ""
 
 
 def _bars(shares: list[list[Any]]) -> list[dict[str, Any]]:

@@ -1,0 +1,148 @@
+"""The texts that are made or stored in English and translated when they are shown (sentences.py).
+
+A place is filled by a number or by a text that is in this list itself, such as "3 blasts".
+"""
+
+from django.utils.translation import gettext_noop as _
+
+TYPES = [
+    _("Basophil"), _("Erythroblast"), _("Eosinophil"), _("Smudge cell"), _("Atypical lymphocyte"), _("Lymphocyte"),
+    _("Metamyelocyte"), _("Monoblast"), _("Monocyte"), _("Myelocyte"), _("Myeloblast"), _("Band neutrophil"),
+    _("Segmented neutrophil"), _("Bilobed promyelocyte"), _("Promyelocyte"), _("Unidentified"), _("Not a cell"),
+    _("Baso"), _("NRBC"), _("Eos"), _("Smudge"), _("Atyp lymph"), _("Lymph"), _("Meta"), _("Mono"), _("Band"),
+    _("Seg"), _("Promyelo bi"), _("Promyelo"), _("Unident."), _("No cell"), _("Blasts"), _("Promyelocytes"),
+]  # fmt: skip
+COUNTS = [
+    _("%(count)s blast"), _("%(count)s blasts"), _("%(count)s promyelocyte"), _("%(count)s promyelocytes"),
+    _("%(count)s neutrophil"), _("%(count)s neutrophils"), _("%(count)s lymphocyte"), _("%(count)s lymphocytes"),
+    _("%(count)s immature neutrophil"), _("%(count)s immature neutrophils"), _("%(count)s atypical lymphocyte"),
+    _("%(count)s atypical lymphocytes"), _("%(count)s abnormal lymphocyte"), _("%(count)s abnormal lymphocytes"),
+    _("%(count)s monocyte"), _("%(count)s monocytes"), _("%(count)s eosinophil"), _("%(count)s eosinophils"),
+    _("%(count)s basophil"), _("%(count)s basophils"), _("%(count)s band neutrophil"), _("%(count)s band neutrophils"),
+    _("%(count)s metamyelocyte"), _("%(count)s metamyelocytes"), _("%(count)s myelocyte"), _("%(count)s myelocytes"),
+    _("%(count)s bilobed promyelocyte"), _("%(count)s bilobed promyelocytes"), _("%(count)s myeloblast"),
+    _("%(count)s myeloblasts"), _("%(count)s monoblast"), _("%(count)s monoblasts"),
+    _("%(count)s nucleated red cell"), _("%(count)s nucleated red cells"), _("%(count)s smudge cell"),
+    _("%(count)s smudge cells"), _("%(count)s leukocyte"), _("%(count)s leukocytes"), _("%(count)s cell"),
+    _("%(count)s cells"), _("%(count)s days"), _("%(count)s day"), _("%(count)s months"), _("%(count)s month"),
+    _("%(count)s years"), _("%(count)s year"), _("%(count)s hours"), _("%(count)s of them smudge cells"),
+]  # fmt: skip
+NAMES = [
+    _("blasts"), _("promyelocytes"), _("neutrophils"), _("lymphocytes"), _("immature neutrophils"),
+    _("atypical lymphocytes"), _("abnormal lymphocytes"), _("monocytes"), _("eosinophils"), _("basophils"),
+    _("band neutrophils"), _("metamyelocytes"), _("myelocytes"), _("bilobed promyelocytes"), _("myeloblasts"),
+    _("monoblasts"), _("nucleated red cells"), _("smudge cells"), _("Immature neutrophils"), _("Band neutrophils"),
+    _("Metamyelocytes"), _("Myelocytes"), _("Myeloblasts"), _("Monoblasts"), _("counted as lymphocytes"), _("WBC"),
+]  # fmt: skip
+TITLES = [
+    _("Abnormal lymphocytes"), _("Atypical lymphocytes"), _("Neutrophilia"), _("Neutropenia"), _("Lymphocytosis"),
+    _("Monocytosis"), _("Eosinophilia"), _("Basophilia"), _("Leukopenia"), _("Left shift"), _("Nucleated red cells"),
+    _("Smudge cells"), _("Possible APL"), _("Maturation gap"),
+]  # fmt: skip
+FLAGS = [
+    _("at or above %(limit)s"), _("above %(limit)s"), _("at or below %(limit)s"), _("below %(limit)s"),
+    _("at or above %(limit)s%%"), _("above %(limit)s%%"), _("at or below %(limit)s%%"), _("below %(limit)s%%"),
+    _("WBC %(value)s × 10⁹/L, %(limit)s."),
+    _("%(name)s %(value)s × 10⁹/L, %(limit)s."),
+    _("%(found)s, %(value)s per 100 leukocytes, %(limit)s."),
+    _("%(found)s, %(share)s%% of leukocytes, %(limit)s."),
+    _("%(found)s, %(share)s%% of leukocytes."),
+    _("%(found)s, at or above %(limit)s."),
+    _("The age is not known: judged as an adult."),
+    _("The pathologist must review."),
+    _("Scan the whole film for blasts."),
+    _("Make a film with albumin and count that."),
+    _("%(promyelocytes)s (%(bilobed)s bilobed) against %(blasts)s, %(later)s of the later stages."),
+    _("%(promyelocytes)s (%(bilobed)s bilobed) against %(blasts)s, no later stage."),
+    _("%(promyelocytes)s against %(blasts)s, %(later)s of the later stages."),
+    _("%(promyelocytes)s against %(blasts)s, no later stage."),
+    _("Rule out acute promyelocytic leukaemia without delay."),
+    _("Acute promyelocytic leukaemia is to be excluded."),
+    _("Promyelocytes without myelocytes and metamyelocytes."),
+    _("Suspected by the detector, not confirmed by a person."),
+]  # fmt: skip
+LIMITS = [
+    _("No leukocytes detected: there is no differential."),
+    _("Upload a field with leukocytes or add the cells by hand."),
+    _("No leukocytes were found: there is no differential."),
+    _("Limited count: %(counted)s, fewer than %(least)s."),
+    _("Upload another field for a full differential."),
+    _("No blasts in %(cells)s (95%% upper limit %(limit)s%%)."),
+    _("No slide has been analysed: there is no differential."),
+    _("%(unread)s of %(slides)s slides is not analysed: there is no differential yet."),
+    _("%(unread)s of %(slides)s slides are not analysed: there is no differential yet."),
+    _("%(unread)s of %(slides)s slides is not analysed: the count is not complete."),
+    _("%(unread)s of %(slides)s slides are not analysed: the count is not complete."),
+    _("%(name)s (%(share)s%%) cannot be told from the %(limit)s%% limit by this count."),
+    _(
+        "More than %(most)s further cells would be needed to place %(name)s (%(share)s%%) above the %(limit)s%% limit: "
+        "not practical."
+    ),
+    _(
+        "More than %(most)s further cells would be needed to place %(name)s (%(share)s%%) below the %(limit)s%% limit: "
+        "not practical."
+    ),
+    _("About %(more)s more cells needed to place %(name)s (%(share)s%%) above the %(limit)s%% limit."),
+    _("About %(more)s more cells needed to place %(name)s (%(share)s%%) below the %(limit)s%% limit."),
+    _("No reference ranges: the birth date is not known."),
+    _("No reference ranges: this laboratory has none for an age of %(age)s."),
+    _("No reference range for an age of %(age)s: %(names)s."),
+    _("No analyser WBC was entered, so no absolute counts are given."),
+    _("The analyser WBC has no %(names)s, so no absolute counts are given."),
+    _(
+        "Film and analyser contradict each other: %(counted)s on %(area)s mm² suggest about %(estimate)s × 10⁹/L, "
+        "the analyser gave %(wbc)s."
+    ),
+    _("The WBC is only %(value)s × 10⁹/L."),
+    _("The WBC was measured %(span)s before the specimen was collected."),
+    _("The WBC was measured %(span)s after the specimen was collected."),
+    _("The WBC was measured %(span)s before the specimen was received."),
+    _("The WBC was measured %(span)s after the specimen was received."),
+    _("Check the unit."),
+    _("Check both times."),
+    _("Check that both are of one specimen."),
+    _("The analyser's WBC is implausible."),
+]
+RULES = [
+    _("Bands counted with segmented neutrophils"),
+    _("Bands grouped, with a comment on left shift"),
+    _("Bands reported separately"),
+    _("Bands counted with segmented neutrophils."),
+    _("Bands grouped, with a comment on left shift."),
+    _("Bands reported separately."),
+    _("Smudge cells and erythroblasts per 100 leukocytes, outside the differential."),
+    _("WBC corrected for erythroblasts from %(limit)s per 100 WBC upward."),
+    _("WBC not corrected for erythroblasts: the analyser corrects it."),
+    _("Under %(least)s leukocytes the count is limited."),
+    _(
+        "Percentages with exact (Clopper-Pearson) 95 % intervals, rounded to sum to 100; a count of zero with its "
+        "one-sided 95 % upper bound."
+    ),
+    _("A person verifies every counted cell before a signature."),
+    _(
+        "A person verifies at least %(least)s %% of the counted cells before a signature; the others are reported as "
+        "the detector typed them."
+    ),
+    _("urgent"), _("pathologist reviews"), _("note"), _("at or above"), _("above"), _("at or below"), _("below"),
+    _("cells counted"), _("per 100 WBC"), _("female"), _("male"), _("any"),
+]  # fmt: skip
+CELLS = [
+    _("blast or promyelocyte"), _("weak evidence for this type"), _("no evidence for this type"), _("low score"),
+    _("weak"), _("fair"), _("good"), _("none"), _("high"), _("low"), _("high?"), _("low?"), _("up"), _("down"),
+    _("%(low)s – %(high)s"), _("%(low)s – %(high)s %(unit)s"), _("up to %(high)s %(unit)s"),
+    _("from %(low)s %(unit)s"), _("none (%(high)s %(unit)s)"), _("under %(value)s"), _("%(name)s, absolute"),
+    _("unit"), _("source"), _("time"), _("× 10⁹/L"), _("/100 WBC"),
+]  # fmt: skip
+STATES = [
+    _("preliminary, not reviewed"), _("reviewed, not signed"), _("signed"), _("signed, %(sentence)s"),
+    _("%(words)s; an amendment is open"),
+    _("%(verified)s of %(counted)s cell verified by a person"),
+    _("%(verified)s of %(counted)s cells verified by a person"),
+    _("%(verified)s of %(counted)s cell verified by a person, %(alone)s by the detector alone"),
+    _("%(verified)s of %(counted)s cells verified by a person, %(alone)s by the detector alone"),
+    _("%(verified)s of %(counted)s cell verified by a person."),
+    _("%(verified)s of %(counted)s cells verified by a person."),
+    _("%(verified)s of %(counted)s cell verified by a person, %(alone)s by the detector alone."),
+    _("%(verified)s of %(counted)s cells verified by a person, %(alone)s by the detector alone."),
+]  # fmt: skip
+PATTERNS = [text for texts in (COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES) for text in texts if "%(" in text]
