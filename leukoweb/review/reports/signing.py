@@ -360,7 +360,8 @@ def acknowledge_flag(case: Case, flag: str, *, by: User) -> Acknowledgement:
         raise Refused(gettext("Your role cannot acknowledge flags."), code="not_allowed")
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
-        if flag not in {f.key for f in count_case(case).flags if f.is_urgent}:
+        flags = {f.key: f for f in count_case(case).flags if f.is_urgent}
+        if flag not in flags:
             raise Refused(gettext("This flag is no longer raised. Load the page again."), code="wrong_state")
         kinds = Acknowledgement.Receipt
         receipt = kinds.PATHOLOGIST if by.can("sign_report") else kinds.BENCH
