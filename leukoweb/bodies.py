@@ -6,12 +6,14 @@ deploy/nginx.conf repeats the limits for the proxy; slow senders are the concern
 import json
 import re
 import socket
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
 from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest, HttpResponse
 
+REFUSED: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # connections over whose bodies an answer was given
 KIB, MIB = 2**10, 2**20
 ANONYMOUS_BYTES = 32 * KIB  # a sign-in form, a request for a token, an answer of the identity provider
 USUAL_BYTES = 4 * MIB
@@ -61,6 +63,7 @@ def _refused(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
     if connection is not None:
         with suppress(OSError):  # else the server would read the rest of the body first
             connection.shutdown(socket.SHUT_RD)
+        REFUSED.add(connection)
     if "text/html" in request.headers.get("Accept", ""):
         return HttpResponse(sentence, status=status, content_type="text/plain; charset=utf-8")
     body = json.dumps({"detail": sentence, "code": "too_large" if status == 413 else "unreadable"})

@@ -16,7 +16,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from leukoweb.bodies import ANONYMOUS_BYTES
+from leukoweb.bodies import ANONYMOUS_BYTES, REFUSED
 from leukoweb.logs import HideNumbers
 
 REQUEST_LIMIT_S = 10  # for head and small body together
@@ -24,6 +24,7 @@ LOOK_AGAIN_S = 0.2
 MOST_HEAD_BYTES = 32_768
 MOST_WAITING_BY_ADDRESS = 100
 SILENCE_LIMIT_S = 20
+LINGER_S, TCP_ESTABLISHED = 0.5, 1
 LEAST_BYTES_PER_S, GRACE_S = 4096, 30
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,15})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
@@ -99,7 +100,11 @@ class Worker(ThreadWorker):
         seconds = struct.pack("ll", SILENCE_LIMIT_S, 0)
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
         conn.parser.unreader.sock = PacedSocket(conn.sock)
-        return super().handle_request(req, conn)
+        is_kept = super().handle_request(req, conn)
+        if conn.sock in REFUSED:
+            _linger(conn.sock)
+            return False
+        return is_kept
 
     def _wait(self, conn: TConn) -> None:
         conn.sock.setblocking(False)
@@ -145,6 +150,29 @@ def is_whole(came: bytes) -> bool:
     length = LENGTH.search(head + b"\r\n")
     expected = int(length[1]) if length else 0
     return expected > ANONYMOUS_BYTES or len(body) >= expected
+
+
+def _linger(connection: socket.socket) -> None:
+    """Drop what still comes until the sender has read the answer: closed at once, the connection is reset.
+
+    nginx then says that the product does not answer, and the sender never learns why the body was refused.
+    """
+    until = time.monotonic() + LINGER_S
+    while time.monotonic() < until and _is_established(connection):
+        try:
+            came = connection.recv(1 << 20, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            came = b""
+        except OSError:
+            return
+        if not came:
+            time.sleep(0.005)
+
+
+def _is_established(connection: socket.socket) -> bool:
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_ESTABLISHED
 
 
 def _host(conn: TConn) -> str:

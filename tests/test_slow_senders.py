@@ -10,11 +10,13 @@ import time
 from contextlib import ExitStack
 
 import pytest
+import requests
 
 from leukoweb.bodies import ANONYMOUS_BYTES, LARGER_BODIES, USUAL_BYTES, body_limit
 from leukoweb.serving import is_whole
 from tests.services import ROOT, end, free_port, wait_until
 
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 SLOW = 40
 ANSWER = 503
 
@@ -95,6 +97,15 @@ def test_a_large_anonymous_body_is_refused_before_it_is_read_and_nothing_reaches
     assert page(port) == ANSWER
 
 
+def test_a_refused_sender_reads_why_though_the_body_still_comes(web):
+    """The connection was reset over what had come unread, and the answer with it."""
+    head = b"PATCH /uploads/0b6f5d6c-2e8d-4c5e-9a57-3b0f3f3a6a10/ HTTP/1.1\r\nHost: localhost\r\n"
+    for _ in range(8):
+        with socket.create_connection(("127.0.0.1", web[0]), timeout=20) as connection:
+            connection.sendall(head + b"Content-Length: 8000000\r\n\r\n" + bytes(4_000_000))
+            assert connection.recv(40).startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_body_without_a_length_is_refused(web):
     head = b"POST /sign-in/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
     with send(web[0], head) as connection:
@@ -139,19 +150,59 @@ def test_nginx_has_the_same_limits_and_buffers_all_but_uploads():
     assert sizes == {address.pattern: limit >> 20 for address, limit in LARGER_BODIES}
 
 
-def test_nginx_takes_its_configuration(tmp_path):
-    nginx = shutil.which("nginx")
+def test_every_line_of_the_nginx_configuration_ends_or_opens_a_block():
     config = (ROOT / "deploy/nginx.conf").read_text()
-    assert config.count("{") == config.count("}")
-    if nginx is None:  # the rest needs the program
-        return
+    bare = re.sub(r"#.*|\"[^\"]*\"|'[^']*'", "", config)
+    assert bare.count("{") == bare.count("}")
+    for line in filter(None, map(str.strip, bare.splitlines())):
+        assert line.endswith((";", "{", "}")), line
+    for uri in re.findall(r"error_page [\d =]+ /refused/\$form/(\d+);", config):
+        assert all(f"location /refused/{form}/{uri} " in config for form in ("json", "text"))
+        assert f"return {uri} " in config
+
+
+@pytest.fixture
+def proxy(web, tmp_path):
+    """The port of an nginx with the shipped configuration, certificate and ports apart, in front of the web process."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed; its configuration is read by the tests above")
+    port, plain = free_port(), free_port()
     certificate = tmp_path / "leukoweb"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1",
          "-keyout", f"{certificate}.key", "-out", f"{certificate}.crt"], check=True, capture_output=True,
     )  # fmt: skip
-    config = config.replace("/etc/nginx/certs", str(tmp_path)).replace("server web:8000", "server 127.0.0.1:8000")
-    config = config.replace("/tmp/nginx.pid", str(tmp_path / "nginx.pid")).replace("http2 on;", "")
+    config = (ROOT / "deploy/nginx.conf").read_text()
+    for shipped, here in {
+        "/etc/nginx/certs": str(tmp_path), "server web:8000": f"server 127.0.0.1:{web[0]}", "http2 on;": "",
+        "/tmp/nginx.pid": str(tmp_path / "nginx.pid"), "listen 80 ": f"listen 127.0.0.1:{plain} ",
+        "listen 443 ": f"listen 127.0.0.1:{port} ", "/dev/stdout": str(tmp_path / "access"),
+        "/dev/stderr": str(tmp_path / "errors"),
+    }.items():  # fmt: skip
+        assert shipped in config, shipped
+        config = config.replace(shipped, here)
     (tmp_path / "nginx.conf").write_text(config)
-    done = subprocess.run([nginx, "-t", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.Popen(
+        [NGINX, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "errors", "-g", "daemon off;"], cwd=tmp_path
+    )
+    wait_until(lambda: (tmp_path / "nginx.pid").exists(), timeout_s=20, what="the start of nginx")
+    yield f"https://localhost:{port}"
+    end(process)
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_through_nginx_every_refusal_arrives_as_a_sentence(proxy):
+    """Of uploads without sign-in, too: the product answers them while their body still comes."""
+    with requests.Session() as session:
+        session.verify = session.trust_env = False
+        for path in ("/uploads/0b6f5d6c-2e8d-4c5e-9a57-3b0f3f3a6a10/", "/cases/1/slides/new/") * 3:
+            answer = session.patch(proxy + path, data=bytes(30_000_000))
+            assert (answer.status_code, answer.json()["code"]) == (413, "too_large"), path
+            assert "sign in first" in answer.json()["detail"]
+        answer = session.post(proxy + "/api/v1/token/", data=bytes(5_000_000))
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        answer = session.post(proxy + "/sign-in/", data=bytes(5_000_000))
+        assert (answer.status_code, answer.text) == (413, "The request is too large for this address.\n")
+        assert "headers of the request" in session.get(proxy, headers={"X-Long": "a" * 20_000}).text
+        assert session.get(proxy + "/sign-in/").status_code == ANSWER
+        assert session.get(proxy + "/refused/json/503").status_code in (404, ANSWER)
