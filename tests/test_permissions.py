@@ -96,6 +96,7 @@ TABLE = {
     "policy_edit": (ADMINS, ADMINS),
     "critical_policy_edit": (ADMINS, ADMINS),
     "phrase_list": (ADMINS, ADMINS),
+    "review_rules": (ADMINS, ADMINS),
     "phrase_delete": ("no", ADMINS),
     # cases and slides
     "worklist": (READERS, READERS),

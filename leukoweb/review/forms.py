@@ -19,6 +19,7 @@ from leukoweb.review.counting.policies import (
     Rules,
     rules_from,
 )
+from leukoweb.review.counting.review_rules import ACTIONS
 from leukoweb.review.models import Phrase
 
 
@@ -74,12 +75,15 @@ class RulesForm(forms.Form):
         help_text=gettext_lazy("Kept with the version."),
     )
 
-    def rules_with(self, ranges: list[dict[str, Any]], flag_rules: list[dict[str, Any]]) -> Rules | None:
+    def rules_with(
+        self, ranges: list[dict[str, Any]], flag_rules: list[dict[str, Any]], review_rules: list[dict[str, Any]]
+    ) -> Rules | None:
         """The checked rules with these tables; None when something is wrong (then the form says what)."""
         given = {f.name: self.cleaned_data.get(f.name) for f in fields(Rules)}
         values = {name: value for name, value in given.items() if value is not None}
         try:
-            return rules_from({**values, "ranges": ranges, "flag_rules": flag_rules})
+            tables = {"ranges": ranges, "flag_rules": flag_rules, "review_rules": review_rules}
+            return rules_from({**values, **tables})
         except Refused as refused:
             for name, sentence in refused.fields.items():
                 self.add_error(name if name in self.fields else None, sentence)
@@ -160,6 +164,39 @@ class FlagRuleForm(Line):
         return given
 
 
+class ReviewRuleForm(Line):
+    """One reason to look at the film of a blood count."""
+
+    key = forms.CharField(max_length=40, required=False, label=gettext_lazy("Id"))
+    title = forms.CharField(max_length=60, label=gettext_lazy("Reason"))
+    when = forms.CharField(max_length=300, label=gettext_lazy("When"))
+    action = forms.ChoiceField(choices=list(ACTIONS.items()), label=gettext_lazy("Action"), initial="film")
+    sex = forms.ChoiceField(
+        choices=[("any", "any"), ("F", "female"), ("M", "male")], label=gettext_lazy("Sex"), initial="any"
+    )
+    age_from = forms.CharField(max_length=6, initial="0d", label=gettext_lazy("Age from"))
+    age_under = forms.CharField(max_length=6, required=False, label=gettext_lazy("Age under"))
+    true_case = forms.CharField(max_length=300, label=gettext_lazy("A case that meets it"))
+    false_case = forms.CharField(max_length=300, label=gettext_lazy("A case that does not"))
+    source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
+
+    def clean(self) -> dict[str, Any]:
+        """Name a new line after its reason."""
+        given = super().clean() or self.cleaned_data
+        if not given.get("key") and given.get("title"):
+            given["key"] = slugify(given["title"]).replace("-", "_")[:40] or "rule"
+        return given
+
+
+class ReasonForm(forms.Form):
+    """Why rules change."""
+
+    reason = forms.CharField(
+        max_length=1000, widget=forms.Textarea(attrs={"rows": 2}), label=gettext_lazy("Reason for change"),
+        help_text=gettext_lazy("Kept with the version."),
+    )  # fmt: skip
+
+
 class NamedLines(forms.BaseFormSet):
     """The lines of a table, each with a named box that removes it."""
 
@@ -171,6 +208,11 @@ class NamedLines(forms.BaseFormSet):
 RangeFormSet = forms.formset_factory(RangeForm, NamedLines, extra=1, can_delete=True, max_num=300, absolute_max=400)
 FlagRuleFormSet = forms.formset_factory(
     FlagRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
+)
+
+
+ReviewRuleFormSet = forms.formset_factory(
+    ReviewRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
 )
 
 

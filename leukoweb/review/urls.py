@@ -50,6 +50,7 @@ urlpatterns = [
     path("criticals/<int:pk>/receipt/", criticals.critical_receipt, name="critical_receipt"),
     path("criticals/<int:pk>/call/", criticals.critical_call, name="critical_call"),
     path("criticals/<int:pk>/close/", criticals.critical_close, name="critical_close"),
+    path("manage/review-rules/", policies.review_rules, name="review_rules"),
     path("manage/phrases/", policies.phrase_list, name="phrase_list"),
     path("manage/phrases/<int:pk>/delete/", policies.phrase_delete, name="phrase_delete"),
     path("cases/<int:pk>/review/", workbench.workbench, name="workbench"),

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from leukoweb.refusals import Refused
+from leukoweb.review.counting import review_rules
 from leukoweb.review.counting.ages import Age, bound_of_years, days_of, is_bound, is_within
 from leukoweb.review.counting.flag_rules import COMPARISONS, OLD_LIMITS, defaults, problem_of, with_old_limits
 
@@ -88,6 +89,7 @@ class Rules:
     film_tolerance: float = 10.0
     film_source: str = _FILM
     flag_rules: list[dict[str, Any]] = field(default_factory=defaults)
+    review_rules: list[dict[str, Any]] = field(default_factory=list)
     ranges: list[dict[str, Any]] = field(default_factory=lambda: [dict(entry) for entry in _ADULT_RANGES])
 
     def range_for(self, key: str, unit: str, age: Age | None, sex: str) -> dict[str, Any] | None:
@@ -174,6 +176,8 @@ def rules_from(stored: dict) -> Rules:
             problems[name] = "Say where this comes from, in at most 500 characters."
     if problem := problem_of(rules.flag_rules):
         problems["flag_rules"] = problem
+    if problem := review_rules.problem_of(rules.review_rules):
+        problems["review_rules"] = problem
     if problem := _problem_of_ranges(rules.ranges):
         problems["ranges"] = problem
     if problems:

@@ -20,6 +20,7 @@ from leukoweb.review.cells.lists import analysing
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.counting.table import figures_of, lines_of
 from leukoweb.review.criticals.models import Critical
+from leukoweb.review.film_reasons import reasons_of
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import cbc_after, cbc_runs
@@ -106,6 +107,7 @@ def _live(case: Case) -> dict[str, Any]:
         "analysing": waiting,
         "limits": [] if is_rejected else [said.bench for said in count.sentences if said.bench],
         "cbc_runs": cbc_runs(case),
+        "reasons": [] if is_rejected else reasons_of(case, figures, differential.rules.review_rules),
         "newer_cbc": newer_cbc(case),
         "wbc_warnings": [] if is_rejected else [warning.bench for warning in count.wbc_warnings],
         "verification": verification,

@@ -10,7 +10,17 @@ from leukoweb.accounts.access import requires
 from leukoweb.accounts.models import Laboratory
 from leukoweb.refusals import Refused
 from leukoweb.review import services
-from leukoweb.review.forms import FlagRuleFormSet, PhraseForm, RangeFormSet, RulesForm, lines_of
+from leukoweb.review.counting.policies import rules_from
+from leukoweb.review.film_reasons import LOOK_BACK, met_lately
+from leukoweb.review.forms import (
+    FlagRuleFormSet,
+    PhraseForm,
+    RangeFormSet,
+    ReasonForm,
+    ReviewRuleFormSet,
+    RulesForm,
+    lines_of,
+)
 from leukoweb.review.models import Phrase, Policy
 from leukoweb.review.reports.seal import differences
 
@@ -26,7 +36,7 @@ def policy_edit(request: HttpRequest) -> HttpResponse:
     ranges = RangeFormSet(request.POST or None, initial=now["ranges"], prefix="ranges")
     limits = FlagRuleFormSet(request.POST or None, initial=now["flag_rules"], prefix="limits")
     if request.method == "POST" and form.is_valid() and ranges.is_valid() and limits.is_valid():
-        rules = form.rules_with(lines_of(ranges), lines_of(limits))
+        rules = form.rules_with(lines_of(ranges), lines_of(limits), now["review_rules"])
         if rules and rules.as_dict() == now:
             form.add_error(None, gettext("Nothing was changed, so no new version was made."))
         elif rules:
@@ -42,6 +52,31 @@ def policy_edit(request: HttpRequest) -> HttpResponse:
         "review/policy_edit.html",
         {"form": form, "ranges": ranges, "limits": limits, "policy": policy, "versions": _versions(laboratory)},
     )
+
+
+@requires("manage_policies")
+@require_http_methods(["GET", "POST"])
+def review_rules(request: HttpRequest) -> HttpResponse:
+    """Why a blood count needs a film: the rules, each with its two cases, and how often each was met."""
+    laboratory = request.user.laboratory
+    now = services.rules_of(services.current_policy(laboratory))
+    form = ReasonForm(request.POST or None)
+    lines = ReviewRuleFormSet(request.POST or None, initial=now.review_rules, prefix="review")
+    if request.method == "POST" and form.is_valid() and lines.is_valid():
+        try:
+            new = rules_from(now.as_dict() | {"review_rules": lines_of(lines)})
+        except Refused as refused:
+            form.add_error(None, str(refused))
+        else:
+            policy = services.save_policy(laboratory, new, reason=form.cleaned_data["reason"], by=request.user)
+            said = gettext("Version %(version)s of the rules is active. Signed reports keep theirs.")
+            messages.success(request, said % {"version": policy.version})
+            return redirect("review_rules")
+    met, looked_at = met_lately(laboratory, now.review_rules)
+    return render(
+        request, "review/review_rules.html",
+        {"form": form, "lines": lines, "met": met, "looked_at": looked_at, "days": LOOK_BACK.days},
+    )  # fmt: skip
 
 
 def _versions(laboratory: Laboratory) -> list[tuple[Policy, list[str]]]:
