@@ -5,7 +5,7 @@ DATA ?= data
 JOBS ?= 2
 RUN := .venv/bin/python
 
-.PHONY: run install test test-fast check check-python check-scripts docs messages lock bench backup restore vendor clean
+.PHONY: run install test test-fast check check-python check-scripts check-security sbom docs messages lock bench backup restore vendor clean
 
 run: .venv/installed
 	@exec $(RUN) -m leukoweb run --port $(PORT) --data "$(DATA)" $(if $(IMAGES),--images "$(IMAGES)")
@@ -19,7 +19,7 @@ test: .venv/installed-dev
 test-fast: .venv/installed-dev
 	LEUKOWEB_TEST_DATABASE=sqlite $(RUN) -m pytest -n $(JOBS) -m "not slow and not browser and not services"
 
-check: .venv/installed-dev check-python check-scripts
+check: .venv/installed-dev check-python check-scripts check-security
 
 check-python:
 	$(RUN) -m ruff check .
@@ -32,6 +32,27 @@ check-scripts:
 	@if command -v npx >/dev/null; then \
 	    npx --yes eslint@9 --max-warnings 0 static/js && npx --yes -p typescript@5 tsc -p tsconfig.json; \
 	else echo "Not run: eslint and tsc (no npx on PATH; Debian: apt-get install npm)"; fi
+
+# Secrets in tracked files (formats of known services, private keys, passwords in addresses), and known weaknesses of the
+# locked libraries. Both need the tools of .venv/audit; advisories come from the network and are left out where there is none.
+AUDIT := .venv/audit/bin
+check-security: .venv/installed-audit
+	@if ! test -x $(AUDIT)/detect-secrets-hook; then echo "Not run: detect-secrets and pip-audit (they could not be installed)"; exit 0; fi; \
+	 git ls-files -z -- . ':!static/vendor' ':!*.pt' ':!*.jpg' ':!*.png' ':!*.gz' ':!*.mo' | xargs -0 $(AUDIT)/detect-secrets-hook \
+	    --disable-plugin KeywordDetector --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString \
+	    --exclude-lines 'user:password@host' && \
+	 { $(AUDIT)/pip-audit --requirement requirements.lock --no-deps --disable-pip --progress-spinner off >.venv/audit/found 2>&1 \
+	   || { grep -q '^Found [0-9]* known' .venv/audit/found && cat .venv/audit/found && exit 1; }; \
+	   grep -q 'could not be audited\|Error' .venv/audit/found && echo "Not audited: the advisories could not be reached" || true; }
+
+# The bill of materials of what requirements.lock installs, in CycloneDX, for a release.
+sbom: .venv/installed-audit
+	@mkdir -p dist && $(AUDIT)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+	    --output-file dist/leukoweb.cdx.json && echo "dist/leukoweb.cdx.json"
+
+.venv/installed-audit: .venv/installed-dev
+	@$(PYTHON) -m venv .venv/audit && $(AUDIT)/pip install --quiet "pip-audit>=2.9,<3" "detect-secrets>=1.5,<2" "cyclonedx-bom>=7,<8" \
+	 && touch $@ || echo "The tools of the audit could not be installed"
 
 # The documentation as a small site in `site/`.
 docs: .venv/installed-dev

@@ -269,6 +269,8 @@ SESSION_COOKIE_AGE = env.int("LEUKOWEB_SESSION_HOURS", 12) * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
+if IS_HTTPS:  # browsers then take these cookies from this host alone
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
 
 # --- headers ----------------------------------------------------------------------------------------------------
 CONTENT_SECURITY_POLICY = {

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import secrets
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
@@ -33,7 +34,7 @@ def production(settings, tmp_path):
     settings.IS_HTTPS, settings.PROXIES, settings.DEBUG = True, 1, False
     settings.ALLOWED_HOSTS = ["smears.example.org", "localhost"]
     settings.CSRF_TRUSTED_ORIGINS = ["https://smears.example.org"]
-    settings.SECRET_KEY = "fe0c7a1d9b3485260e7d9a2f4b6c8e1035792468ace0bdf1"
+    settings.SECRET_KEY = secrets.token_urlsafe(40)
     settings.LAST_BACKUP_FILE = tmp_path / "last-backup.json"
     settings.LAST_BACKUP_FILE.write_text(json.dumps({"made_at": datetime.now(UTC).isoformat()}))
     return settings

@@ -128,12 +128,13 @@ def test_a_deployment_passes_the_deployment_check(tmp_path):
     assert done.returncode == 0, done.stderr
     asked = (
         "from django.conf import settings as s;"
-        "print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_HSTS_SECONDS)"
+        "print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_HSTS_SECONDS);"
+        "print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME)"
     )
     done = subprocess.run(
         [sys.executable, "manage.py", "shell", "-v0", "-c", asked], cwd=ROOT, env=env, capture_output=True, text=True
     )
-    assert done.stdout.split() == ["True", "True", "31536000"]
+    assert done.stdout.split() == ["True", "True", "31536000", "__Host-sessionid", "__Host-csrftoken"]
 
 
 def test_a_role_that_does_not_exist_stops_the_start(tmp_path):

@@ -9,6 +9,8 @@ test("the token is read from the browser at each request, because a new sign-in 
   assert.equal(csrfToken(), "old");
   globalThis.document.cookie = "csrftoken=new; theme=dark; other_csrftoken=x";
   assert.equal(csrfToken(), "new");
+  globalThis.document.cookie = "theme=dark; __Host-csrftoken=of-https";
+  assert.equal(csrfToken(), "of-https");
   globalThis.document.cookie = "";
   assert.equal(csrfToken(), "");
 });
