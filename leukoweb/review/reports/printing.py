@@ -14,6 +14,7 @@ from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell
 from leukoweb.places import ASSETS
 from leukoweb.refusals import Refused
+from leukoweb.review.reports import pdf_kinds
 from leukoweb.review.reports.fonts import undrawable
 from leukoweb.review.reports.parts import CellPart, Content
 
@@ -31,7 +32,7 @@ def _chosen(content: Content) -> list[CellPart]:
 
 
 def pdf_of(page: dict) -> bytes:
-    """Return the report as a tagged PDF (PDF/UA-1); `page` is what the report's page shows, with `address`."""
+    """Return the report as a PDF (PDF/UA-1, PDF/A-3a); `page` is what the report's page shows, with `address`."""
     return _written("review/report_pdf.html", {**page, "pictures": _embedded_pictures(page["content"])})
 
 
@@ -44,10 +45,11 @@ def _written(template: str, page: dict) -> bytes:
     html = _weasyprint()
     page = {**page, "code_svg": _code(page["address"]), "stylesheet": _stylesheet()}
     text = render_to_string(template, page)
-    if letters := undrawable(text):
+    letters = undrawable(text)
+    if letters:
         page["undrawable"] = ", ".join(f"U+{ord(letter):04X}" for letter in letters[:MOST_LETTERS])
         text = render_to_string(template, page)
-    return html(string=text, url_fetcher=_fetch_only_embedded()).write_pdf(pdf_variant="pdf/ua-1")
+    return pdf_kinds.write(html(string=text, url_fetcher=_fetch_only_embedded()), is_complete=not letters)
 
 
 def _weasyprint() -> Any:
