@@ -89,6 +89,7 @@ def amended(reviewed, sign_in, pathologist, technologist):  # noqa: F811
     """An amended report with everything that a report can hold."""
     laboratory = pathologist.laboratory
     laboratory.address = "Wardway 7, 12345 Town"
+    laboratory.telephone, laboratory.director = "+49 30 5550", "Dr. Ada Lund"
     laboratory.save()
     case = reviewed({**AML, "LYA": 6, "KSC": 3}, clinical_note="Fatigue.", priority="stat", **WBC)
     image = case.slides.get().images.get()
@@ -96,11 +97,19 @@ def amended(reviewed, sign_in, pathologist, technologist):  # noqa: F811
     image.save()
     client = sign_in(pathologist)
     acknowledge(client, case)
-    post_signature(client, case, lya_meaning="abnormal", comment="Blasts with Auer rods.")
+    post_signature(
+        client, case, lya_meaning="abnormal", interpretation="Acute leukaemia.", comment="Blasts with Auer rods."
+    )
     first = Report.objects.get()
     client.post(reverse("report_amend", args=[first.pk]), {"reason": "Ten cells were bands."})
     relabel_cells([c for c in current_cells(case) if c.code == "NGS"][:10], to="NGB", by=technologist)
-    answer = post_signature(client, case, lya_meaning="abnormal", comment="Blasts with Auer rods; left shift.")
+    answer = post_signature(
+        client,
+        case,
+        lya_meaning="abnormal",
+        interpretation="Acute leukaemia, left shift.",
+        comment="Blasts with Auer rods; left shift.",
+    )
     assert answer.status_code == 302, answer.content.decode()
     return Report.objects.get(version=2), client
 

@@ -44,7 +44,7 @@ class AccountForm(forms.ModelForm):
 class LaboratoryForm(forms.ModelForm):
     class Meta:
         model = Laboratory
-        fields = ["name", "address", "is_active"]
+        fields = ["name", "address", "telephone", "director", "is_active"]
         widgets = {"address": forms.Textarea(attrs={"rows": 3})}
 
 

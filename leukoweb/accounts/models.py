@@ -12,6 +12,8 @@ class Laboratory(models.Model):
 
     name = models.CharField(max_length=200, unique=True)
     address = models.TextField(blank=True, max_length=1000, help_text="Printed at the head of every report.")
+    telephone = models.CharField(blank=True, max_length=60, help_text="For questions about a report.")
+    director = models.CharField(blank=True, max_length=200, help_text="Who is responsible for the laboratory.")
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

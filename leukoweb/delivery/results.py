@@ -134,8 +134,9 @@ def _notes(content: Content, status: str) -> list[str]:
 
 
 def _comment(content: Content) -> list[dict]:
-    text = content["report"]["comment"].strip()
-    return [{"text": text}] if text else []
+    report = content["report"]
+    texts = [text.strip() for text in (report.get("interpretation", ""), report["comment"])]
+    return [{"text": text} for text in texts if text]
 
 
 def _obx(number: int, seen: dict, content: Content, status: str) -> str:

@@ -143,6 +143,7 @@ class Report(models.Model):
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="reports")
     version = models.PositiveIntegerField(default=1)
     state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
+    interpretation = models.CharField(max_length=300, blank=True, help_text="One line, printed first.")
     comment = models.TextField(blank=True)
     lya_meaning = models.CharField(
         max_length=10,

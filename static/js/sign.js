@@ -9,7 +9,9 @@ const AFTER_MS = 1200; // without typing, the draft is saved
 const form = /** @type {HTMLFormElement} */ (byId("report-form"));
 const comment = /** @type {HTMLTextAreaElement} */ (byId("comment"));
 const state = byId("draft-state");
-const signature = /** @type {HTMLElement} */ (document.querySelector(".signature-box"));
+const signature = /** @type {HTMLElement} */ (form.querySelector(".signature-box"));
+const sign = /** @type {HTMLButtonElement} */ (byId("sign"));
+const seen = /** @type {HTMLInputElement} */ (form.elements.namedItem("seen"));
 
 /** What belongs to the draft: never a word of the signature. */
 function draft() {
@@ -38,11 +40,26 @@ async function send() {
   if (answer?.ok && content.saved_at) {
     saved = body.toString();
     state.textContent = interpolate(gettext("Saved %(saved_at)s"), { saved_at: content.saved_at });
+    await show();
     return;
   }
   isRefused = Boolean(content.detail);
   state.textContent = interpolate(gettext("Not saved: %(reason)s"), { reason: content.detail ?? gettext("the server did not answer. It is tried again.") });
   if (!isRefused) soon(5 * AFTER_MS);
+}
+
+/** Shows paper and checklist as the saved draft makes them; where cells changed meanwhile the signature is refused. */
+async function show() {
+  const answer = await fetch(form.action, { headers: { "HX-Request": "true" } }).catch(() => null);
+  if (!answer?.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (fresh.querySelector("input[name=seen]")?.getAttribute("value") !== seen.value) return;
+  for (const part of ["#gates", ".paper"]) {
+    const now = fresh.querySelector(part);
+    const before = document.querySelector(part);
+    if (now && before && !before.contains(document.activeElement)) before.replaceWith(now);
+  }
+  sign.disabled = document.querySelector("#gates .gate-open") !== null;
 }
 
 /** One request after the other, so that the newest words are stored last. */
@@ -111,5 +128,5 @@ document.addEventListener("click", (event) => {
 signature.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.target instanceof HTMLInputElement)) return;
   event.preventDefault();
-  form.requestSubmit(document.getElementById("sign"));
+  save().finally(() => setTimeout(() => sign.disabled || form.requestSubmit(sign))); // what was just chosen may be the last open line
 });

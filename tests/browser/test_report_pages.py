@@ -78,6 +78,25 @@ def test_a_pathologist_acknowledges_comments_and_signs_by_keyboard(browse_as, ca
     expect(page.get_by_text("Atypical lymphocytes: variant.")).to_be_visible()
 
 
+def test_the_paper_beside_the_form_shows_what_was_typed_and_the_checklist_frees_the_signature(
+    browse_as, make_case, make_slide, draw_pixels, pathologist
+):
+    """A limited count needs a comment: as soon as it is saved the list is done and the report may be signed."""
+    case = make_case()
+    draw_pixels(make_slide(case, {"NGS": 30}))
+    look_at(case, pathologist)
+    page = browse_as(pathologist, reverse("case_sign", args=[case.pk]))
+    sign, paper = page.get_by_role("button", name="Sign version 1"), page.locator(".sign-paper")
+    expect(sign).to_be_disabled()
+    page.locator("#interpretation").fill("Too few cells for a differential.")
+    page.locator("#comment").fill("Repeat the film.")
+    page.locator("#comment").blur()
+    expect(paper.locator(".result")).to_contain_text("Too few cells for a differential.")
+    expect(paper).to_contain_text("Repeat the film.")
+    expect(sign).to_be_enabled()
+    expect(page.locator("#gates .gate-open")).to_have_count(0)
+
+
 def test_the_table_is_copied_by_one_key(browse_as, case, pathologist, live_server):
     page = browse_as(pathologist)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=live_server.url)

@@ -10,6 +10,7 @@ from detection.cell_types import BY_CODE
 from leukoweb.review.counting.differential import is_changed
 from leukoweb.review.counting.words import printed
 
+GRAVE = ("blasts", "promyelocytes", "PMO", "PMB")  # said first in a result
 # Neutrophils in order of maturation from the ripe end, then the others, the grave ones together.
 _AFTER_NEUTROPHILS = ("LYT", "LYA", "MON", "EOS", "BAS", "MMZ", "MYB", "PMO", "PMB")
 
@@ -103,7 +104,9 @@ def _line(
         "zero": f"under {row['zero_upper']:.2f}" if is_zero else "",
         "per_100": per_100,
         "absolute": absolute,
+        "is_seen": bool(count or row["call"] or kind == "group"),
         "range": _range_text(range_),
+        "band": _band(range_, row["absolute"] if range_ is row["absolute_range"] else row["per_100"] or row["percent"]),
         "range_source": range_["source"] if range_ else "",
         "call": row["call"],
         "call_text": _call_text(row),
@@ -136,6 +139,52 @@ def _range_text(range_: Mapping[str, Any] | None) -> str:
     if high is None:
         return f"from {low:g} {unit}"
     return f"none ({high:g} {unit})" if high == 0 else f"{low:g} – {high:g} {unit}"
+
+
+def _band(range_: Mapping[str, Any] | None, value: float | None) -> dict[str, float] | None:
+    """Return where a reference range begins, how wide it is and where the value is, in hundredths of a small scale."""
+    if not range_ or value is None:
+        return None
+    low, high = range_["low"] or 0.0, range_["high"]
+    end = 1.25 * max(value, 2 * low if high is None else high) or 1.0
+    end_of_range = end if high is None else high
+    return {name: round(100 * part / end, 1) for name, part in
+            (("start", low), ("width", end_of_range - low), ("value", value))}  # fmt: skip
+
+
+def unseen_of(lines: list[dict[str, Any]]) -> list[str]:
+    """Return the names of the types that were not seen and whose absence is remarkable in no way, as on the paper."""
+    return [line["name"] for line in lines if not line["is_seen"]]
+
+
+def result_of(lines: list[dict[str, Any]], differential: Mapping[str, Any]) -> str:
+    """Return the result in one line: blasts and promyelocytes, then what is outside its reference range.
+
+    Parameters
+    ----------
+    lines : list of dict
+        Of `lines_of`.
+    differential : dict
+        As for `lines_of`.
+
+    Returns
+    -------
+    str
+        "" where no leukocyte was counted.
+    """
+    total = differential["total"]
+    if not total:
+        return ""
+    grave = sorted((x for x in lines if x["key"] in GRAVE and x["count"]), key=lambda x: GRAVE.index(x["key"]))
+    parts = [f"{x['name'].lower()} {x['percent']}% ({x['count']} of {total})" for x in grave]
+    if not grave:
+        parts.append("no blasts or promyelocytes")
+    called = [x for x in lines if x["call"] and x["key"] not in GRAVE and x["kind"] != "within"]
+    parts += [f"{x['name'].lower()} {x['call_text']}" for x in called]
+    if not called and not differential["range_refusal"]:
+        parts.append("all types within their reference ranges")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
 
 
 def _call_text(row: Mapping[str, Any]) -> str:

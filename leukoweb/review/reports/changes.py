@@ -16,7 +16,10 @@ SPECIMEN = {
     "requester": "Requested by", "ward": "Ward", "copy_to": "Copy to", "specimen_type": "Specimen",
     "collector": "Collector",
 }  # fmt: skip
-WORDS = {"comment": "Comment", "lya_meaning": "Atypical lymphocytes", "left_shift_comment": "Left shift"}
+WORDS = {
+    "interpretation": "Interpretation", "comment": "Comment", "lya_meaning": "Atypical lymphocytes",
+    "left_shift_comment": "Left shift",
+}  # fmt: skip
 NOTHING = "(empty)"
 Pair = tuple[str, str, str]  # what, before, now
 

@@ -63,6 +63,7 @@ def content_of(report: Report) -> Content:
         "report": {
             "id": report.pk,
             "version": report.version,
+            "interpretation": report.interpretation,
             "comment": report.comment,
             "lya_meaning": report.lya_meaning,
             "smudge_as_lymphocytes": report.smudge_as_lymphocytes,
@@ -151,7 +152,8 @@ def product_now() -> Product:
 
 def laboratory_of(case: Case) -> LaboratoryPart:
     """Return the laboratory as it is printed."""
-    return {"name": case.laboratory.name, "address": case.laboratory.address}
+    own = case.laboratory
+    return {"name": own.name, "address": own.address, "telephone": own.telephone, "director": own.director}
 
 
 def patient_of(case: Case) -> PatientPart:

@@ -106,7 +106,9 @@ def report_of(case: Case, report: Report | None) -> Resource:
             "resultsInterpreter": [{"display": signature["name"]}],
             "result": [_to("Observation", f"{case.pk}-panel")],
             "media": [{"link": _to("Media", key)} for key in report.content["pictures"]],
-            "conclusion": report.content["report"]["comment"],
+            "conclusion": "\n".join(
+                text for text in map(report.content["report"].get, ("interpretation", "comment")) if text
+            ),
         }  # fmt: skip
     return _filled(found)
 

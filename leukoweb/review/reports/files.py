@@ -22,7 +22,7 @@ from leukoweb.review.reports.seal import bundle_of, differences
 CSV_HEAD = (
     "accession_number", "version", "status", "signed_by", "signed_at", "meaning", "code", "name", "count", "percent",
     "low", "high", "per_100_wbc", "absolute_10*9/L", "reference", "call", "loinc_percent", "loinc_absolute",
-    "cells_counted", "cells_verified", "count_note",
+    "cells_counted", "cells_verified", "count_note", "interpretation", "comment",
 )  # fmt: skip
 MOST_DIFFERENCES = 50
 
@@ -88,7 +88,8 @@ def csv_of(report: Report, content: Content) -> str:
         writer.writerow(
             [_safe(value) for value in [*same, x["key"], x["name"], x["count"], x["percent"], low, high, x["per_100"],
              x["absolute"], x["range"], x["call"], x["loinc_percent"], x["loinc_absolute"], cells["counted"],
-             cells["verified"], x["count_note"]]]
+             cells["verified"], x["count_note"], content["report"].get("interpretation", ""),
+             content["report"]["comment"]]]
         )  # fmt: skip
     return BYTE_ORDER_MARK + out.getvalue()
 

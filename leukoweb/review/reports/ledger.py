@@ -14,8 +14,7 @@ from leukoweb.audit.models import Event
 from leukoweb.review.models import Decision, Report, Withdrawal
 from leukoweb.review.reports import guard
 
-SAME = {"comment": "comment", "lya_meaning": "lya_meaning", "amendment_reason": "amendment_reason",
-        "version": "version"}  # fmt: skip
+SAME = ("interpretation", "comment", "lya_meaning", "amendment_reason", "version")
 
 
 def general_problems() -> list[str]:
@@ -66,7 +65,7 @@ def _against_event(report: Report, event: Event) -> list[str]:
 def _against_content(report: Report) -> list[str]:
     """Compare the columns of the row with what is sealed in its content."""
     sealed, signature = report.content["report"], report.content["signature"]
-    named = [(column, getattr(report, column), sealed.get(name)) for column, name in SAME.items()]
+    named = [(name, getattr(report, name), sealed.get(name, "")) for name in SAME]
     named += [
         ("signature_meaning", report.signature_meaning, signature["meaning"]),
         ("signed_at", _second(report.signed_at), _second(datetime.fromisoformat(signature["signed_at"]))),

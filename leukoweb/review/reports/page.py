@@ -9,7 +9,7 @@ from datetime import datetime
 from leukoweb.accounts.models import Laboratory
 from leukoweb.audit.models import Event
 from leukoweb.review.counting.phrases import filled
-from leukoweb.review.counting.table import figures_of, lines_of
+from leukoweb.review.counting.table import figures_of, lines_of, result_of, unseen_of
 from leukoweb.review.models import Phrase, Report, Withdrawal
 from leukoweb.review.reports.content import cbc_after, content_of
 from leukoweb.review.reports.parts import Content, Verification
@@ -31,6 +31,8 @@ def page_of(report: Report, content: Content) -> dict:
         "report": report,
         "content": content,
         "lines": lines,
+        "unseen": unseen_of(lines),
+        "result": result_of(lines, content["differential"]),
         "previous": content.get("previous"),
         "clipboard": figures_of(lines),
         "newer": newer,

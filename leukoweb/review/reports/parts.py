@@ -20,6 +20,8 @@ class LaboratoryPart(TypedDict):
 
     name: str
     address: str
+    telephone: NotRequired[str]  # since version 1.4
+    director: NotRequired[str]
 
 
 class AgePart(TypedDict):
@@ -90,6 +92,7 @@ class ReportPart(TypedDict):
 
     id: int
     version: int
+    interpretation: NotRequired[str]  # since version 1.4
     comment: str
     lya_meaning: str
     smudge_as_lymphocytes: NotRequired[bool]

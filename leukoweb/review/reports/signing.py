@@ -39,7 +39,7 @@ CLOSED = {
     WITHDRAWN: gettext_lazy("The report of this case is withdrawn. Open an amendment to write the next version."),
     REJECTED: gettext_lazy("This specimen was rejected: there is nothing to report."),
 }
-MOST_COMMENT, MOST_REASON = 10_000, 1_000
+MOST_INTERPRETATION, MOST_COMMENT, MOST_REASON = 300, 10_000, 1_000
 # Where the policy lets cells pass that no person verified, nobody signs for their review.
 MEANINGS_WITHOUT_REVIEW = (gettext_noop("Approval"), MEANINGS[1])
 
@@ -78,6 +78,7 @@ def edit_draft(
     report: Report,
     *,
     by: User,
+    interpretation: str | None = None,
     comment: str | None = None,
     lya_meaning: str | None = None,
     pictures: list[int] | None = None,
@@ -87,8 +88,10 @@ def edit_draft(
     """Change the words, choices and pictures of a draft; a signed report is refused."""
     if comment is not None:
         within(comment, MOST_COMMENT, "comment")
+    if interpretation is not None:
+        within(interpretation, MOST_INTERPRETATION, "interpretation")
     changes = {
-        "comment": comment, "lya_meaning": lya_meaning, "pictures": pictures,
+        "interpretation": interpretation, "comment": comment, "lya_meaning": lya_meaning, "pictures": pictures,
         "smudge_as_lymphocytes": smudge_as_lymphocytes, "smudge_reason": smudge_reason,
     }  # fmt: skip
     with transaction.atomic():
@@ -450,8 +453,9 @@ def amend_report(report: Report, *, by: User, reason: str) -> Report:
             )
         new = Report.objects.create(
             case=case, version=report.version + 1, amends=report, amendment_reason=reason, created_by=by,
-            comment=report.comment, lya_meaning=report.lya_meaning, pictures=report.pictures,
-            smudge_as_lymphocytes=report.smudge_as_lymphocytes, smudge_reason=report.smudge_reason,
+            interpretation=report.interpretation, comment=report.comment, lya_meaning=report.lya_meaning,
+            pictures=report.pictures, smudge_as_lymphocytes=report.smudge_as_lymphocytes,
+            smudge_reason=report.smudge_reason,
         )  # fmt: skip
         keep_flags(case)
         record("report.amend", actor=by, obj=new, case=case,

@@ -68,7 +68,7 @@ def cancel_amendment(draft: Report, *, by: User, reason: str) -> Report:
         cells = _put_labels_back(case, signed, by=by)
         changes = {
             "version": draft.version, "reason": reason, "amendment_reason": draft.amendment_reason,
-            "comment": draft.comment, "cells": cells,
+            "interpretation": draft.interpretation, "comment": draft.comment, "cells": cells,
         }  # fmt: skip
         draft.delete()
         record("report.cancel_amendment", actor=by, obj=signed, case=case, changes=changes)

@@ -78,10 +78,11 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
     report.case = case
     content = content_of(report)
     gates = signing.gates_of(report, content)
-    record_read(request, report if report.pk else case, case)
+    if not request.htmx:  # the same look goes on when a saved draft is shown
+        record_read(request, report if report.pk else case, case)
     return render(
         request,
-        "review/sign.html",
+        "review/_sign_live.html" if request.htmx else "review/sign.html",
         {
             **page_of(report, content),
             "case": case,
@@ -94,6 +95,7 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
             "asks_code": not request.session.get(HAS_SIGNED) and has_second_factor(request.user),
             "seen": signing.fingerprint(content),
             "choices": picture_choices(content),
+            "pictures": cell_pictures(content),
             "problem": problem,
         },
     )
@@ -107,6 +109,7 @@ def _edit(request: HttpRequest, report: Report) -> Report:
     return signing.edit_draft(
         report,
         by=request.user,
+        interpretation=" ".join(request.POST.get("interpretation", "").split()),
         comment=request.POST.get("comment", "").replace("\r\n", "\n"),
         lya_meaning=meaning if meaning in ("", "variant", "abnormal") else None,
         pictures=pictures if pictures != before else None,
