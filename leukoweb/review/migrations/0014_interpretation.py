@@ -9,7 +9,7 @@ lift_guard, set_guard = guard.lift_guard, guard.set_guard
 
 
 class Migration(migrations.Migration):
-    dependencies = [("review", "0011_assignment")]
+    dependencies = [("review", "0013_critical_guard")]
     operations = [
         migrations.RunPython(lift_guard, set_guard),
         migrations.AddField(
