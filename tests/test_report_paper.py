@@ -8,13 +8,13 @@ import pytest
 from django.urls import reverse
 from pypdf import PdfReader
 
-from leukoweb.api.fhir import report_of
 from leukoweb.cases.models import Case
 from leukoweb.review.counting.differential import count_differential
 from leukoweb.review.counting.policies import Rules
 from leukoweb.review.counting.table import lines_of, result_of, unseen_of
 from leukoweb.review.models import Report
 from leukoweb.review.reports.content import content_of
+from leukoweb.review.reports.fhir import report_of
 from leukoweb.review.reports.page import page_of
 from tests.test_reports import AML, WBC, acknowledge, post_signature, reviewed, signed  # noqa: F401
 
