@@ -109,6 +109,47 @@ def test_a_search_finds_umlauts_in_either_case_and_form(sign_in, technologist, m
     assert "UML-1" not in client.post("/cases/", {"search": "zebra"}, follow=True).content.decode()
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Nguy\u1ec5n, V\u0103n \u0110\u1ee9c", ("nguyen", "NGUY\u1ec4N", "duc", "van nguyen")),
+        ("\u0141ukasz, \u017bo\u0142\u0105d\u017a", ("lukasz", "zoladz")),
+        ("M\u00f8ller, J\u00f6rg", ("moller", "jorg", "m\u00f8ller")),
+        ("Y\u0131ld\u0131z, \u00c7a\u011fr\u0131", ("yildiz", "cagri")),
+        ("\u0399\u03c9\u03ac\u03bd\u03bd\u03b7\u03c2, A", ("\u03b9\u03c9\u03b1\u03bd\u03bd\u03b7\u03c3",)),
+        ("\uae40\ubbfc\uc218", ("\uae40\ubbfc", "\ubbfc\uc218")),
+        ("\u0938\u0940\u0924\u093e", ("\u0938\u0940\u0924",)),
+    ],
+)
+def test_a_search_without_accents_finds_names_that_have_them(sign_in, technologist, make_case, laboratory, name, words):
+    make_case("ACC-1", patient=Patient.objects.create(laboratory=laboratory, mrn="A1", name=name))
+    client = sign_in(technologist)
+    for word in words:
+        assert "ACC-1" in client.post("/cases/", {"search": word}, follow=True).content.decode(), ascii(word)
+
+
+def test_marks_are_left_out_of_the_search_only(register):
+    assert register("MARK-1", "K1", "M\u00fcller, Anna")[0] == 201
+    assert register("MARK-2", "K1", "Muller, Anna")[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "status"),
+    [
+        ("Doe, Jane", "Jane Doe", 201),
+        ("Jane Doe", "DOE, Jane", 201),
+        ("Doe, Jane Mary", "Jane Mary Doe", 201),
+        ("Doe, Jane", "Jane, Doe", 400),
+        ("Jane Doe", "Doe Jane", 400),
+        ("Doe, Jane", "Jane Roe", 400),
+        ("Doe, Jane", "Jane Doe Jane", 400),
+    ],
+)
+def test_a_name_in_the_order_of_speech_is_the_same_as_with_its_comma(register, one, other, status):
+    assert register("TURN-1", "N2", one)[0] == 201
+    assert register("TURN-2", "N2", other)[0] == status
+
+
 def test_an_accession_number_in_other_capitals_is_refused_with_the_registered_one(register):
     assert register("ab-77", "C1")[0] == 201
     status, answer = register("AB-77", "C2", "Roe, Richard")

@@ -17,6 +17,10 @@ UNSEEN_IN_NAMES = re.compile(f"[{FILLERS}]")
 APOSTROPHES = dict.fromkeys(
     map(ord, "\u2018\u2019\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02be\u02bf\u02ca\u02cb\u00b4`"), "'"
 ) | dict.fromkeys(map(ord, "\u055a\u05f3\u1fbd\u1ffd\ua78c"), "'")
+# Letters that Unicode does not take apart into a letter and a mark.
+PLAIN_LETTERS = str.maketrans(
+    {"đ": "d", "ð": "d", "ħ": "h", "ı": "i", "ł": "l", "ø": "o", "ŧ": "t", "æ": "ae", "œ": "oe", "þ": "th"}
+)
 HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212"), "-")
 
 
@@ -32,12 +36,26 @@ def clean_name(text: str) -> str:
 
 
 def name_key(text: str) -> str:
-    """Return what two spellings of one name have in common; names are searched and compared by it."""
+    """Return what two spellings of one name have in common; names are compared by it."""
     plain = UNSEEN.sub("", _visible(text)).translate(APOSTROPHES)  # some of these NFKC takes apart
     plain = unicodedata.normalize("NFKC", plain).translate(APOSTROPHES | HYPHENS)
     # Folding case can take a composed letter apart: it is composed again; the Turkish capital I with a dot is an i.
     folded = unicodedata.normalize("NFKC", plain.casefold()).replace("i\u0307", "i")
     return _in_one_line(folded.replace(",", " "))
+
+
+def is_same_name(one: str, other: str) -> bool:
+    """Tell whether two texts are one name: in two spellings, or "Jane Doe" beside "Doe, Jane"."""
+    first, second = name_key(one), name_key(other)
+    is_turned = ("," in one) != ("," in other) and sorted(first.split()) == sorted(second.split())
+    return first == second or is_turned
+
+
+def search_key(text: str) -> str:
+    """Return a name as it is searched: without the marks that a keyboard may lack ("nguyen" finds "Nguyễn")."""
+    apart = unicodedata.normalize("NFD", name_key(text))
+    plain = "".join(sign for sign in apart if not "\u0300" <= sign <= "\u036f")
+    return unicodedata.normalize("NFC", plain).translate(PLAIN_LETTERS)
 
 
 def _visible(text: str, *, keep: str = "") -> str:

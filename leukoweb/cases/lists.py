@@ -6,7 +6,7 @@ from datetime import date, datetime, time, timedelta
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from leukoweb.cases.identity import clean_number, name_key
+from leukoweb.cases.identity import clean_number, search_key
 from leukoweb.cases.models import Case, CaseQuerySet, Patient
 
 PAGE_SIZE = 50
@@ -37,7 +37,7 @@ def found(
     """Return the cases that fit a search and the filters."""
     for word in search.split():
         number = clean_number(word)
-        patients = Patient.objects.filter(Q(name_key__contains=name_key(word)) | Q(mrn__istartswith=number))
+        patients = Patient.objects.filter(Q(name_key__contains=search_key(word)) | Q(mrn__istartswith=number))
         cases = cases.filter(Q(accession_number__icontains=number) | Q(patient__in=patients))
     if priority:
         cases = cases.filter(priority=priority)

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy, gettext_noop
 
 from leukoweb.accounts.models import Laboratory, User
-from leukoweb.cases.identity import name_key
+from leukoweb.cases.identity import search_key
 
 ORDERED, REGISTERED, REJECTED = "ordered", "registered", "rejected"
 FAILED, RUNNING, QUEUED = "failed", "running", "queued"
@@ -87,7 +87,7 @@ class Patient(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Keep the key of the name beside it."""
-        self.name_key = name_key(self.name)[:400]  # one letter can stand for eighteen
+        self.name_key = search_key(self.name)[:400]  # one letter can stand for eighteen
         if kwargs.get("update_fields") and "name" in kwargs["update_fields"]:
             kwargs["update_fields"] = {*kwargs["update_fields"], "name_key"}
         super().save(*args, **kwargs)

@@ -10,7 +10,7 @@ from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.audit.services import record
-from leukoweb.cases.identity import clean_name, clean_number, name_key
+from leukoweb.cases.identity import clean_name, clean_number, is_same_name
 from leukoweb.cases.models import REJECTED, REJECTIONS, SIGNED, WITHDRAWN, Case, Patient
 from leukoweb.cases.wbc import refusal_of
 from leukoweb.numbers import number
@@ -216,7 +216,7 @@ def _patient_of(laboratory: Laboratory, mrn: str, fields: dict, *, by: User, eve
         if is_new:
             events.append(("patient.register", patient, by, None, _as_text({"mrn": mrn, **given})))
             return patient
-    if "name" in given and name_key(given["name"]) != name_key(patient.name):
+    if "name" in given and not is_same_name(given["name"], patient.name):
         raise Refused(
             gettext(
                 "This MRN belongs to a patient with another name: compare both with the request form. "

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from leukoweb.cases.identity import clean_number, name_key
+from leukoweb.cases.identity import clean_number, is_same_name
 from leukoweb.cases.models import Case, Patient, Slide
 from leukoweb.cases.services import edit_case, register_case, reject_case
 from leukoweb.delivery.hl7 import Hl7, MessageRefused
@@ -136,7 +136,7 @@ def _change(interface: Interface, case: Case, order: OrderGiven) -> Case:
     _refuse_begun(case, "changed")
     fields = _fields_of(order)
     _check_texts(fields, order.person)
-    same_name = name_key(order.person.name) == name_key(case.patient.name)
+    same_name = is_same_name(order.person.name, case.patient.name)
     if order.person.mrn.casefold() != case.patient.mrn.casefold() or _differences(
         case.patient, replace(order.person, name="" if same_name else order.person.name)
     ):
