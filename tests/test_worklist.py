@@ -209,6 +209,16 @@ def test_an_urgent_case_is_first_behind_5000_older_ones_and_costs_no_more_querie
     assert "The first 200 open cases are shown" in page.content.decode()
 
 
+def test_a_decision_asks_for_no_slides_and_films_that_the_stored_flags_do_not_need(make_case, make_slide, technologist):
+    case = make_case("FEW-1")
+    make_slide(case, {"NGS": 3})
+    with CaptureQueriesContext(connection) as asked:
+        relabel_cell(current_cells(case)[0], to="MYO", by=technologist)
+    texts = [query["sql"] for query in asked]
+    assert any('SET "flag_level"' in text for text in texts)
+    assert not [text for text in texts if "analysis_imageresult" in text or '."is_shadow"' in text and "FILTER" in text]
+
+
 def test_the_worklist_is_not_compiled_by_postgresql(db):
     """Its one query over all open cases is asked every few seconds: compiling takes three times as long as running."""
     if connection.vendor != "postgresql":

@@ -58,23 +58,31 @@ def count_case(case: Case, policy: Policy | None = None) -> CaseCount:
     return count_cases([case], policy)[case.pk]
 
 
-def count_cases(cases: Iterable[Case], policy: Policy | None = None) -> dict[int, CaseCount]:
+def count_cases(
+    cases: Iterable[Case], policy: Policy | None = None, *, only_flags: bool = False
+) -> dict[int, CaseCount]:
     """Count cases, each by its own laboratory's newest policy, age, sex, WBC and choices of the signer.
 
-    The number of queries does not depend on the number of cases; their patients should be loaded.
+    The number of queries does not depend on the number of cases; their patients should be loaded. `only_flags` leaves
+    out what sentences and warnings alone need: runs of slides, and areas of film.
     """
     cases = list(cases)
     labels = _labels_of(cases)
     choices = _choices_of(cases)
-    areas = _film_areas(cases)
-    slides = _slides_of(cases)
+    areas = {} if only_flags else _film_areas(cases)
+    slides = {} if only_flags else _slides_of(cases)
     rules = {key: rules_of(policy or current_policy(key)) for key in {case.laboratory_id for case in cases}}
     return {
         case.pk: _counted(
-            case, labels[case.pk], rules[case.laboratory_id], choices.get(case.pk), areas.get(case.pk), slides[case.pk]
+            case,
+            labels[case.pk],
+            rules[case.laboratory_id],
+            choices.get(case.pk),
+            areas.get(case.pk),
+            slides.get(case.pk, (0, 0)),
         )
         for case in cases
-    }  # fmt: skip
+    }
 
 
 def _counted(
@@ -121,15 +129,14 @@ def _labels_of(cases: list[Case]) -> dict[int, list[tuple[str, bool, int]]]:
 
 
 def _slides_of(cases: list[Case]) -> dict[int, tuple[int, int]]:
-    """(slides that are not analysed, all slides) of each case; slides that were set aside are left out."""
+    """(slides that are not analysed, all slides) of each case that has any; slides that were set aside are left out."""
     runs = Run.objects.filter(slide__case__in=[case.pk for case in cases], slide__set_aside_at=None, is_shadow=False)
     rows = (
         runs.order_by()
         .values("slide__case")
         .annotate(all=Count("pk"), done=Count("pk", filter=Q(state=Run.State.DONE)))
     )
-    found = {row["slide__case"]: (row["all"] - row["done"], row["all"]) for row in rows}
-    return {case.pk: found.get(case.pk, (0, 0)) for case in cases}
+    return {row["slide__case"]: (row["all"] - row["done"], row["all"]) for row in rows}
 
 
 def _choices_of(cases: list[Case]) -> dict[int, tuple[str, bool]]:

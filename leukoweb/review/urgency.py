@@ -52,7 +52,7 @@ def open_cases() -> QuerySet[Case]:
 def flags_now(cases: Iterable[Case], counts: Mapping[int, CaseCount] | None = None) -> dict[int, Stored]:
     """Work out what is stored of cases from their cells, in a fixed number of queries."""
     cases = list(cases)
-    counts = count_cases(cases) if counts is None else counts
+    counts = count_cases(cases, only_flags=True) if counts is None else counts
     receipts = Acknowledgement.objects.filter(case__in=cases, receipt=Acknowledgement.Receipt.PATHOLOGIST)
     seen = set(receipts.values_list("case", "flag"))
     faces = faces_of(cases)
@@ -128,7 +128,7 @@ def keep_flags(*cases: Case) -> None:
     Call it last before the audit, while the cases are locked.
     """
     rows = Case.objects.select_related("patient").in_bulk([case.pk for case in cases])
-    counts = count_cases(rows.values())
+    counts = count_cases(rows.values(), only_flags=True)
     keep_criticals(open_cases().filter(pk__in=rows).select_related("patient"), counts)
     for pk, (level, flags, glance) in flags_now(rows.values(), counts).items():
         Case.objects.filter(pk=pk).update(flag_level=level, flags=flags, glance=glance)
