@@ -14,8 +14,10 @@ from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, SEVERITIES, 
 from leukoweb.review.counting.phrases import PLACES, unknown_places
 from leukoweb.review.counting.policies import (
     BANDS,
+    FOUR_EYES,
     RANGE_KEYS,
     RANGE_UNITS,
+    RELEASE,
     Rules,
     rules_from,
 )
@@ -44,6 +46,12 @@ class RulesForm(forms.Form):
             "100 unless your laboratory has decided otherwise; both numbers are then printed on every report."
         ),
     )
+    release = forms.ChoiceField(choices=list(RELEASE.items()), label=gettext_lazy("Release"))
+    release_least_count = forms.IntegerField(label=gettext_lazy("A technologist releases from (leukocytes)"))
+    release_needs_cbc = forms.BooleanField(
+        required=False, label=gettext_lazy("A technologist releases only with a complete blood count")
+    )
+    four_eyes = forms.ChoiceField(choices=list(FOUR_EYES.items()), label=gettext_lazy("Second person"))
     practical_more_cells = forms.IntegerField(
         label=gettext_lazy("Most further cells that are practical to count"),
         help_text=gettext_lazy("Beyond it: “not practical”."),

@@ -22,6 +22,17 @@ BANDS = {
     "grouped_left_shift": "Bands grouped, with a comment on left shift",
     "separate": "Bands reported separately",
 }
+RELEASE_PATHOLOGIST, RELEASE_TECHNOLOGIST = "pathologist", "technologist"
+RELEASE = {
+    RELEASE_PATHOLOGIST: "A pathologist releases every report",
+    RELEASE_TECHNOLOGIST: "A technologist may release normal films",
+}
+FOUR_EYES_ALLOWED, FOUR_EYES_NOT_FLAGGED, FOUR_EYES_NEVER = "allowed", "not_flagged", "never"
+FOUR_EYES = {
+    FOUR_EYES_ALLOWED: "The person who verified the cells may release the report",
+    FOUR_EYES_NOT_FLAGGED: "The same person only where nothing is flagged",
+    FOUR_EYES_NEVER: "Never the same person",
+}
 RANGE_KEYS = (
     "neutrophils", "NGS", "NGB", "LYT", "LYA", "MON", "EOS", "BAS", "MMZ", "MYB", "PMO", "PMB", "MYO", "MOB",
     "blasts", "promyelocytes", "EBO", "KSC",
@@ -78,6 +89,10 @@ class Rules:
     decimals: int = 1
     practical_more_cells: int = 1000
     least_verified: float = 100.0
+    release: str = RELEASE_PATHOLOGIST
+    release_least_count: int = 100
+    release_needs_cbc: bool = True
+    four_eyes: str = FOUR_EYES_ALLOWED
     apl_bilobed: int = 1
     apl_promyelocytes: int = 2
     apl_share: float = 75.0
@@ -126,11 +141,25 @@ class Rules:
             f"Possible APL: {self.apl_bilobed} bilobed promyelocytes or more; or {self.apl_promyelocytes} or more "
             f"promyelocytes that are at least {self.apl_share:g} % of promyelocytes and blasts, unless myelocytes, "
             f"metamyelocytes and bands together are {self.apl_maturation:g} times as many.",
+            *self._release_sentences(),
             "A person verifies every counted cell before a signature."
             if self.least_verified == 100
             else f"A person verifies at least {self.least_verified:g} % of the counted cells before a signature; the "
             "others are reported as the detector typed them.",
         ]
+
+    def _release_sentences(self) -> list[str]:
+        """Return who may release, where it is not a pathologist alone, whoever verified the cells."""
+        found = []
+        if self.release == RELEASE_TECHNOLOGIST:
+            cbc = ", with a complete blood count" if self.release_needs_cbc else ""
+            found.append(
+                f"A technologist may release a film of {self.release_least_count} leukocytes or more without flag, "
+                f"grave cell type or change{cbc}."
+            )
+        if self.four_eyes != FOUR_EYES_ALLOWED:
+            found.append(f"Second person: {FOUR_EYES[self.four_eyes][0].lower()}{FOUR_EYES[self.four_eyes][1:]}.")
+        return found
 
     def _flag_limits(self) -> str:
         """Return the limits of the flags in one line, those of a title together."""
@@ -160,6 +189,12 @@ def rules_from(stored: dict) -> Rules:
     rules = Rules(**{name: value for name, value in stored.items() if name in known})
     if rules.bands not in BANDS:
         problems["bands"] = f"Choose how bands are reported: {', '.join(BANDS)}."
+    if rules.release not in RELEASE:
+        problems["release"] = f"Choose who releases: {', '.join(RELEASE)}."
+    if rules.four_eyes not in FOUR_EYES:
+        problems["four_eyes"] = f"Choose when the same person may release: {', '.join(FOUR_EYES)}."
+    if not isinstance(rules.release_needs_cbc, bool):
+        problems["release_needs_cbc"] = "Say yes or no to the blood count."
     if not isinstance(rules.corrects_wbc, bool):
         problems["corrects_wbc"] = "Say yes or no to the correction of the WBC."
     for name, least, most in _LIMITS:
@@ -196,6 +231,7 @@ _LIMITS = (
 )
 _WHOLE = (
     ("minimum_count", 1, 10_000),
+    ("release_least_count", 1, 10_000),
     ("decimals", 0, 2),
     ("practical_more_cells", 0, 10_000),
     ("apl_bilobed", 1, 1000),

@@ -8,7 +8,7 @@ from django.utils import timezone
 from leukoweb.cases.models import Case
 from leukoweb.review.criticals.models import Critical, CriticalEntry
 from leukoweb.review.criticals.rules import CODES
-from leukoweb.review.reports.parts import CallPart, CriticalPart, ReceiptPart
+from leukoweb.review.reports.parts import CallPart, CriticalPart, FlagPart, ReceiptPart
 
 
 def criticals_part(case: Case) -> list[CriticalPart]:
@@ -52,6 +52,17 @@ def _call(call: CriticalEntry) -> CallPart:
         "minutes": call.minutes,
         "by": call.by.printed_name if call.by else "",
     }
+
+
+def is_seen(critical: CriticalPart, unseen: list[FlagPart]) -> bool:
+    """Say whether a pathologist has seen a critical result, or will with one of the flags that are not seen yet.
+
+    A closed one needs nobody.
+    """
+    codes, closed = set(critical["codes"]), critical["closed"]["at"] or critical["no_longer"]
+    return bool(
+        closed or critical["pathologist_receipt"]["at"] or (codes and any(codes <= set(f["codes"]) for f in unseen))
+    )
 
 
 def critical_codes(criticals: Iterable[CriticalPart]) -> dict[str, str]:

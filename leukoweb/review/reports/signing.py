@@ -22,13 +22,16 @@ from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells, evidence_of
 from leukoweb.review.counting.attention import reasons_to_look
+from leukoweb.review.counting.policies import FOUR_EYES_ALLOWED
 from leukoweb.review.criticals.calls import receipts_with_flag
+from leukoweb.review.criticals.part import is_seen
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports.content import content_of, signature_of
-from leukoweb.review.reports.parts import CellPart, Content, CriticalPart, FlagPart, Verification
+from leukoweb.review.reports.parts import CellPart, Content, Verification
+from leukoweb.review.reports.release import cells_seen_alone, may_release, unmet_conditions
 from leukoweb.review.reports.seal import FIRST, digest, seal_of
 from leukoweb.review.reports.verification import is_reviewed
-from leukoweb.review.services import count_case, verification_of_count
+from leukoweb.review.services import count_case, current_policy, rules_of, verification_of_count
 from leukoweb.review.studies.reference import unread
 from leukoweb.review.urgency import keep_flags
 from leukoweb.sentences import translated
@@ -112,8 +115,8 @@ def edit_draft(
     return report
 
 
-def gates_of(report: Report, content: Content | None = None) -> list[Gate]:
-    """The checklist before a signature: what stands in the way first."""
+def gates_of(report: Report, content: Content | None = None, *, by: User | None = None) -> list[Gate]:
+    """The checklist before a signature, what stands in the way first; with `by` also what depends on who signs."""
     case = report.case
     if content is None:
         content = content_of(report)
@@ -125,7 +128,7 @@ def gates_of(report: Report, content: Content | None = None) -> list[Gate]:
     unidentified, waiting = counts.get("UNI", 0), _must_look(case)
     unseen = [flag for flag in content["flags"] if flag["urgency"] == "urgent" and not flag["acknowledged_at"]]
     is_limited, lya = content["differential"]["is_limited"], counts.get("LYA", 0)
-    unread_criticals = [c["title"] for c in content.get("criticals", []) if not _is_seen(c, unseen)]
+    unread_criticals = [c["title"] for c in content.get("criticals", []) if not is_seen(c, unseen)]
     total, has_comment = content["differential"]["total"], bool(content["report"]["comment"].strip())
     must_look = gettext("%(count)s cells need review (blasts, unvalidated types, low confidence).") % {
         "count": len(waiting)
@@ -221,18 +224,27 @@ def gates_of(report: Report, content: Content | None = None) -> list[Gate]:
                 gettext("%(left)s disagreements of the reference count are not settled.") % {"left": left},
             )
         )
+    if by is not None:
+        gates += _gates_of_signer(case, content, by)
     return sorted(gates, key=lambda gate: gate.is_met)
 
 
-def _is_seen(critical: CriticalPart, unseen: list[FlagPart]) -> bool:
-    """Say whether a pathologist has seen a critical result, or will with one of the flags that are not seen yet.
-
-    A closed one needs nobody.
-    """
-    codes, closed = set(critical["codes"]), critical["closed"]["at"] or critical["no_longer"]
-    return bool(
-        closed or critical["pathologist_receipt"]["at"] or (codes and any(codes <= set(f["codes"]) for f in unseen))
-    )
+def _gates_of_signer(case: Case, content: Content, by: User) -> list[Gate]:
+    """The conditions of a technologist's release, and the second person, where the laboratory's rules ask for them."""
+    rules = rules_of(current_policy(case.laboratory_id))
+    gates = []
+    if not by.can("sign_report"):
+        unmet = unmet_conditions(case, content, rules)
+        missing = "; ".join(f"{condition.label} ({problem})" for condition, problem in unmet.items())
+        gates.append(_gate("release", not unmet, gettext("Your laboratory lets a technologist release this film."),
+                           gettext("A pathologist must release it. A technologist's release needs: %(missing)s.")
+                           % {"missing": missing}))  # fmt: skip
+    if rules.four_eyes != FOUR_EYES_ALLOWED:
+        alone = cells_seen_alone(content, by, rules)
+        gates.append(_gate("four_eyes", not alone, gettext("A second person has verified the cells."),
+                           gettext("%(alone)d cells were verified by you alone: another person must verify them or "
+                                   "sign.") % {"alone": alone}))  # fmt: skip
+    return gates
 
 
 def _verified_words(verification: Verification) -> tuple[str, str]:
@@ -394,8 +406,7 @@ def sign_report(
     is the fingerprint of what the page showed. Refused as `locked_out` when the password was wrong too often.
     Before: DRAFT, all gates met, `by` may sign. After: SIGNED for ever, sealed.
     """
-    if not by.can("sign_report"):
-        raise Refused(gettext("Only a pathologist can sign."), code="not_allowed")
+    _refuse_role(report.case, by)
     _confirm_signer(by, password, username, code)
     with transaction.atomic():
         # The laboratory's row is the lock of its chain: two signatures at once never get the same predecessor.
@@ -403,6 +414,7 @@ def sign_report(
         case = Case.objects.locked(report.case_id)
         if case.laboratory_id != by.laboratory_id:
             raise Refused(gettext("This case belongs to another laboratory."))
+        _refuse_role(case, User.objects.get(pk=by.pk))  # the role may have been taken away meanwhile
         report = Report.objects.select_related("case__patient", "case__laboratory", "amends").get(pk=report.pk)
         if report.state == Report.State.SIGNED:
             raise Refused(gettext("This report is already signed."), code="wrong_state")
@@ -416,7 +428,7 @@ def sign_report(
             )
         if meaning not in meanings_of(content):
             raise Refused(gettext("Choose the meaning of your signature."))
-        unmet = [gate.sentence for gate in gates_of(report, content) if not gate.is_met]
+        unmet = [gate.sentence for gate in gates_of(report, content, by=by) if not gate.is_met]
         if unmet:
             raise Refused(gettext("Nothing was signed. ") + " ".join(unmet), code="wrong_state")
         last = (
@@ -461,6 +473,12 @@ def amend_report(report: Report, *, by: User, reason: str) -> Report:
         record("report.amend", actor=by, obj=new, case=case,
                changes={"version": [report.version, new.version], "reason": new.amendment_reason})  # fmt: skip
     return new
+
+
+def _refuse_role(case: Case, by: User) -> None:
+    """Refuse a role that may not release reports under the laboratory's rules."""
+    if not may_release(by, rules_of(current_policy(case.laboratory_id))):
+        raise Refused(gettext("Only a pathologist can sign."), code="not_allowed")
 
 
 def _confirm_signer(by: User, password: str, username: str | None, code: str) -> None:

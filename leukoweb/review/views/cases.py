@@ -24,12 +24,15 @@ from leukoweb.review.film_reasons import reasons_of
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import cbc_after, cbc_runs
+from leukoweb.review.reports.release import may_release
 from leukoweb.review.reports.verification import is_reviewed, status_of
 from leukoweb.review.services import (
     age_of,
     count_case,
+    current_policy,
     last_signed,
     previous_result,
+    rules_of,
     verification_of_count,
 )
 from leukoweb.sentences import translated
@@ -54,6 +57,7 @@ def case_detail(request: HttpRequest, pk: int) -> HttpResponse:
         {
             **_live(case),
             "age": age_of(case),
+            "may_release": may_release(request.user, rules_of(current_policy(case.laboratory_id))),
             "reports": reports,
             "signed": next((report for report in reports if report.state == Report.State.SIGNED), None),
             "history": history_of(case, last=300),

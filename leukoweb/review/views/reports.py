@@ -29,9 +29,10 @@ from leukoweb.review.reports.files import file_of, held_against_stored
 from leukoweb.review.reports.page import page_of, phrases_for, picture_choices, received_by, shown_content
 from leukoweb.review.reports.printing import cell_pictures, pdf_of, rejection_pdf
 from leukoweb.review.reports.rejection import rejection_of
+from leukoweb.review.reports.release import may_release
 from leukoweb.review.reports.seal import problems_of
 from leukoweb.review.reports.withdrawing import cancel_amendment, withdraw_report
-from leukoweb.review.services import rederived
+from leukoweb.review.services import current_policy, rederived, rules_of
 from leukoweb.review.views.cases import visible_case
 from leukoweb.review.views.worklist_rows import next_row
 
@@ -45,10 +46,13 @@ def visible_report(user: User, pk: int) -> Report:
     return get_object_or_404(reports, pk=pk)
 
 
-@requires("sign_report")
+@requires("release_report")
 @require_http_methods(["GET", "POST"])
 def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
-    """The one page on which a pathologist signs: the whole report, what stands in the way, and the signature (S10)."""
+    """The one page on which a report is signed: all of it, what stands in the way, and the signature (S10)."""
+    case = get_object_or_404(Case.objects.visible_to(request.user), pk=pk)
+    if not may_release(request.user, rules_of(current_policy(case.laboratory_id))):
+        raise PermissionDenied
     case = visible_case(request.user, pk)
     try:
         report = signing.draft_of(case, by=request.user, is_kept=request.method == "POST")
@@ -77,7 +81,7 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
             return redirect("report_detail", report.pk)
     report.case = case
     content = content_of(report)
-    gates = signing.gates_of(report, content)
+    gates = signing.gates_of(report, content, by=request.user)
     if not request.htmx:  # the same look goes on when a saved draft is shown
         record_read(request, report if report.pk else case, case)
     return render(
