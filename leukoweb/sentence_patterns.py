@@ -145,4 +145,12 @@ STATES = [
     _("%(verified)s of %(counted)s cell verified by a person, %(alone)s by the detector alone."),
     _("%(verified)s of %(counted)s cells verified by a person, %(alone)s by the detector alone."),
 ]  # fmt: skip
-PATTERNS = [text for texts in (COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES) for text in texts if "%(" in text]
+REPORT = [
+    _("%(share)s %%"), _("%(value)s × 10⁹/L"), _("%(value)s per 100 WBC"), _("version %(version)s"), _("(empty)"),
+    _("Patient"), _("MRN"), _("Sex"), _("Birth date"), _("Accession number"), _("Priority"), _("Stain"),
+    _("Collected"), _("Received"), _("Clinical note"), _("Analyser WBC"), _("Requested by"), _("Ward"), _("Copy to"),
+    _("Specimen"), _("Collector"), _("Comment"), _("Leukocytes counted"), _("Flags"), _("Slides"), _("Rules"),
+    _("uploader"), _("file"), _("red cells"), _("assumed"), _("metadata"), _("Pathologist"), _("per 100 WBC"),
+    _("× 10³/µL"), _("/µL"), _("× 10¹²/L"), _("× 10⁶/µL"), _("withdrawn"), _("variant"), _("abnormal"),
+]  # fmt: skip
+PATTERNS = [text for texts in (COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES, REPORT) for text in texts if "%(" in text]

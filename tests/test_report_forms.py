@@ -39,6 +39,7 @@ NOT_PRINTED = {
     "flags.key": "a key", "flags.urgency": "printed as a frame", "patient.age_years": "printed in years or months",
     "patient.age.days": "printed as its text", "patient.age.months": "as its text", "patient.age.years": "as its text",
     "reference": "printed as a paragraph, see test_reference_count",
+    "language": "what the paper is printed in",
     "report.lya_meaning": "printed beside its count", "images.um_per_px": "printed rounded",
     "detectors.computed_on": "printed as far as a reader needs it",
 }  # fmt: skip

@@ -1,18 +1,34 @@
 """The languages of the pages: who decides, and that every shipped language is whole."""
 
+import html
 import io
 import re
 from gettext import GNUTranslations
 
 import pytest
 from django.conf import settings
+from django.test import Client
 from django.urls import reverse
+from django.utils import translation
+from pypdf import PdfReader
 
+from leukoweb.review.models import Report
+from leukoweb.review.reports.ledger import problems_of_report
+from leukoweb.sentences import translated
 from tests.catalogue import all_strings, compiled, folders, found, read
+from tests.test_permissions import arguments, cast, routes  # noqa: F401
+from tests.test_reports import AML, WBC, acknowledge, post_signature, reviewed  # noqa: F401
 
 DOMAINS = ("django", "djangojs")
 CATALOGUES = [(folder, domain) for folder in folders() for domain in DOMAINS]
 NAMES = [f"{folder.parent.name}-{domain}" for folder, domain in CATALOGUES]
+
+
+@pytest.fixture(autouse=True)
+def _english_again():
+    """A request leaves its language behind; the next test begins in English."""
+    with translation.override("en"):
+        yield
 
 
 def messages_of(compiled_file):
@@ -84,3 +100,95 @@ def test_the_sentences_of_the_scripts_come_in_the_language_of_the_page(client, d
         f"{reverse('javascript_catalog')}?de-"
         in client.get(reverse("sign_in"), headers={"accept-language": "de"}).content.decode()
     )
+
+
+LATIN = re.compile(r"\b(the|is|are|was|were|with|and|not|of|has|have|been|this|your|you|from|by|to)\b")
+# English on a German page, on purpose: stored words of the cast, names of programs, and what libraries say.
+STAYS = re.compile(
+    r"Nothing unusual|manage\.py|leukoweb |python -m|LeukoWeb|MSH|PID|HTTP|Swagger|doi|\.org|\.com|PMC\d|ASCO|CAP survey|"
+    r"Gulati|Starting value|Oxford|MedlinePlus|Labels by people|EDTA|WBC by film|Davis|Taylor|Whole-film|not met in the blood|"
+    r"starting value"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["technologist", "pathologist", "admin"])
+def test_every_page_is_shown_in_german_without_english_sentences(role, cast):  # noqa: F811
+    """Each address of the table of permissions; what stays English is in STAYS."""
+    person = cast.people[role]
+    person.preferences = {"language": "de"}
+    person.save()
+    client = Client(raise_request_exception=False)
+    client.force_login(person)
+    wrong, seen = [], 0
+    for name, route, _ in routes():
+        if name in {"sign_out", "account_logout", "api_schema", "metrics", "javascript_catalog"}:
+            continue
+        answer = client.get(reverse(name, kwargs=arguments(route, cast)))
+        if answer.status_code >= 500 and answer.status_code != 503:
+            wrong.append((name, answer.status_code))
+        if answer.status_code != 200 or not answer["Content-Type"].startswith("text/html"):
+            continue
+        seen += 1
+        page = answer.content.decode()
+        assert 'lang="de"' in page, name
+        text = re.sub(r"<(script|style|code|pre)\b.*?</\1>", "", page, flags=re.DOTALL)
+        parts = [*re.split(r"<[^>]*>", text), *re.findall(r'(?:title|aria-label|placeholder|alt)="([^"]*)"', text)]
+        wrong += [
+            (name, " ".join(part.split())[:120])
+            for part in map(html.unescape, parts)
+            if LATIN.search(part) and not STAYS.search(part)
+        ]
+    assert seen > 15
+    assert sorted(set(wrong)) == []
+
+
+@pytest.mark.slow
+def test_the_report_of_a_german_laboratory_is_german_whoever_opens_it(reviewed, sign_in, pathologist):  # noqa: F811
+    laboratory = pathologist.laboratory
+    laboratory.language = "de"
+    laboratory.save()
+    case = reviewed({**AML, "LYA": 6, "KSC": 3}, **WBC)
+    client = sign_in(pathologist)
+    acknowledge(client, case)
+    assert post_signature(client, case, lya_meaning="abnormal").status_code == 302
+    report = Report.objects.get(case=case)
+    assert report.content["language"] == "de"
+    assert report.content["signature"]["role"] == "Pathologist"  # what is sealed is English
+    pdf = client.get(reverse("report_pdf", args=[report.pk])).content
+    paper = " ".join(" ".join(sheet.extract_text() for sheet in PdfReader(io.BytesIO(pdf)).pages).split())
+    for words in ("Differentialblutbild", "Myeloblast", "Segmentkerniger", "Unterschrift", "Probennummer"):
+        assert words in paper
+    row = next(row for row in report.content["differential"]["rows"] if row["key"] == "MYO")
+    assert f"{row['percent']:.1f}".replace(".", ",") in paper
+    assert not LATIN.search(re.sub(r"Normal differential\.|[\w.]+\.(jpg|png)|phantom.*", "", paper))
+    page = client.get(reverse("report_detail", args=[report.pk]), headers={"accept-language": "en"}).content.decode()
+    assert 'lang="de"' in page
+    assert problems_of_report(report) == []
+    laboratory.language = "en"
+    laboratory.save()
+    assert "Segmentkerniger" in client.get(reverse("report_detail", args=[report.pk])).content.decode()
+
+
+def test_a_report_of_before_is_english_in_a_german_browser(reviewed, sign_in, pathologist):  # noqa: F811
+    case, client = reviewed(**WBC), sign_in(pathologist)
+    assert post_signature(client, case).status_code == 302
+    report = Report.objects.get(case=case)
+    assert "language" not in report.content
+    page = client.get(reverse("report_detail", args=[report.pk]), headers={"accept-language": "de"}).content.decode()
+    article = page[page.index('<article class="paper">') : page.index("</article>")]
+    assert "Segmented neutrophil" in article
+    assert "Segmentkerniger" not in article
+    assert "Drucken" in page
+
+
+def test_flags_and_limits_are_translated_with_their_figures():
+    with translation.override("de"):
+        assert translated("3 blasts, 2.7% of leukocytes, at or above 1%. The pathologist must review.") == (
+            "3 Blasten, 2,7 % der Leukozyten, mindestens 1 %. Die Pathologie muss prüfen."
+        )
+        assert translated("No blasts in 1,101 cells (95% upper limit 0.27%).") == (
+            "Keine Blasten in 1.101 Zellen (obere 95-%-Grenze 0,27 %)."
+        )
+        assert translated("What a laboratory wrote.") == "What a laboratory wrote."
+    assert translated("3 blasts, 2.7% of leukocytes.") == "3 blasts, 2.7% of leukocytes."

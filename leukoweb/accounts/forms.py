@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils.text import format_lazy
 from django.utils.translation import gettext, gettext_lazy
@@ -42,9 +43,18 @@ class AccountForm(forms.ModelForm):
 
 
 class LaboratoryForm(forms.ModelForm):
+    """A laboratory as administrators edit it."""
+
+    language = forms.ChoiceField(
+        required=False,
+        choices=[("", gettext_lazy("As the installation")), *settings.LANGUAGES],
+        label=gettext_lazy("Language of reports"),
+        help_text=gettext_lazy("Signed reports keep the language they were signed in."),
+    )
+
     class Meta:
         model = Laboratory
-        fields = ["name", "address", "telephone", "director", "is_active"]
+        fields = ["name", "address", "telephone", "director", "language", "is_active"]
         widgets = {"address": forms.Textarea(attrs={"rows": 3})}
 
 

@@ -14,6 +14,9 @@ class Laboratory(models.Model):
     address = models.TextField(blank=True, max_length=1000, help_text="Printed at the head of every report.")
     telephone = models.CharField(blank=True, max_length=60, help_text="For questions about a report.")
     director = models.CharField(blank=True, max_length=200, help_text="Who is responsible for the laboratory.")
+    language = models.CharField(
+        gettext_lazy("language of reports"), max_length=10, blank=True, help_text="Empty: that of the installation."
+    )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

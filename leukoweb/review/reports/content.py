@@ -8,6 +8,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import override
 
 from leukoweb.accounts.models import User
 from leukoweb.accounts.resets import note_of_reset
@@ -93,6 +94,8 @@ def content_of(report: Report) -> Content:
         "hand_over": _hand_over(case),
         "reference": reference_section(case),
     }
+    if language := language_of(case):
+        content["language"] = language
     if runs := cbc_runs(case):
         content["cbc"] = {**runs[0], "runs": len(runs)}
     if criticals := criticals_part(case):
@@ -121,16 +124,24 @@ def _amendment(report: Report, content: Content) -> AmendmentPart | None:
 
 def signature_of(by: User, meaning: str, at: datetime) -> SignaturePart:
     """The signature as it is printed: who, when and what it means (S1)."""
+    with override("en"):  # what is sealed is English; it is translated when it is printed
+        role = str(by.get_role_display())
     signature: SignaturePart = {
         "name": by.printed_name,
         "username": by.username,
-        "role": by.get_role_display(),
+        "role": role,
         "meaning": meaning,
         "signed_at": at.isoformat(timespec="seconds"),
     }
     if note := note_of_reset(by, at):
         signature["reset"] = note
     return signature
+
+
+def language_of(case: Case) -> str:
+    """Return the language that the laboratory's reports are printed in; "" for English, which is not stored."""
+    language = case.laboratory.language or settings.LANGUAGE_CODE
+    return "" if language == "en" else language
 
 
 def chosen_pictures(report: Report, cells: list[CellPart], flags: Iterable[Flag]) -> list[int]:

@@ -336,6 +336,7 @@ class Content(TypedDict):
     hand_over: HandOverPart | None
     reference: ReferencePart | None
     amendment: NotRequired[AmendmentPart | None]
+    language: NotRequired[str]  # what the report is printed in, where that is not English
     attributions: NotRequired[list[str]]  # where pictures are not the laboratory's own
     criticals: NotRequired[list[CriticalPart]]  # where a value was critical
     cbc: NotRequired[CbcPart]  # where an analyser sent one

@@ -6,12 +6,12 @@ The rejecting itself is done in cases/services.py.
 from django.utils import timezone
 
 from leukoweb.cases.models import REJECTION_SYSTEM, REJECTIONS, Case
-from leukoweb.review.reports.content import laboratory_of, patient_of, product_now, specimen_of
+from leukoweb.review.reports.content import laboratory_of, language_of, patient_of, product_now, specimen_of
 
 
 def rejection_of(case: Case) -> dict:
     """Return the content of the one-page report of a rejected case. Before: REJECTED."""
-    return {
+    content = {
         "status": "rejected",
         "state": "rejected",
         "product": product_now(),
@@ -27,3 +27,6 @@ def rejection_of(case: Case) -> dict:
             "at": timezone.localtime(case.rejected_at).isoformat(timespec="seconds"),
         },
     }
+    if language := language_of(case):
+        content["language"] = language
+    return content

@@ -1,6 +1,12 @@
 """Stored values in the words of a report."""
 
+from datetime import date
+
 from django import template
+from django.utils.formats import date_format
+
+from leukoweb.review.reports.changes import NOTHING, PATIENT, SPECIMEN, WORDS
+from leukoweb.sentences import translated
 
 register = template.Library()
 
@@ -10,38 +16,51 @@ UNITS = {
 }  # fmt: skip
 SEXES = {"F": "female", "M": "male"}
 YEARS_WITH_MONTHS = 2
+WRITTEN = {*PATIENT.values(), *SPECIMEN.values(), WORDS["comment"], WORDS["left_shift_comment"], "Slides"} - {"Sex"}
+
+
+@register.filter
+def day(stored: str | None) -> str:
+    """Return an ISO date as the active language writes it."""
+    return date_format(date.fromisoformat(stored), "SHORT_DATE_FORMAT") if stored else ""
 
 
 @register.filter
 def minute(stamp: str | None) -> str:
     """Return an ISO time as date, minute and offset, in the zone it was written in."""
-    return f"{stamp[:10]} {stamp[11:16]} {_offset(stamp)}" if stamp else ""
+    return f"{day(stamp[:10])} {stamp[11:16]} {_offset(stamp)}" if stamp else ""
 
 
 @register.filter
 def second(stamp: str | None) -> str:
     """Return an ISO time as date, second and offset, in the zone it was written in."""
-    return f"{stamp[:10]} {stamp[11:19]} {_offset(stamp)}" if stamp else ""
+    return f"{day(stamp[:10])} {stamp[11:19]} {_offset(stamp)}" if stamp else ""
 
 
 @register.filter
 def unit(code: str) -> str:
     """Return a unit of counts as it is printed."""
-    return UNITS.get(code, code)
+    return translated(UNITS.get(code, code))
 
 
 @register.filter
 def sex(code: str) -> str:
     """Return a sex as it is printed."""
-    return SEXES.get(code, "unknown")
+    return translated(SEXES.get(code, "unknown"))
 
 
 @register.filter
 def age(years: float) -> str:
     """Return an age as it is printed: in months under two years, else in whole years."""
     if years < YEARS_WITH_MONTHS:
-        return f"{int(years * 12)} months"
-    return f"{int(years)} years"
+        return translated(f"{int(years * 12)} months")
+    return translated(f"{int(years)} years")
+
+
+@register.filter
+def figure(text: str, what: str) -> str:
+    """Return an old or new value of an amendment: figures in the active language, what people wrote as it is."""
+    return text if what in WRITTEN and text != NOTHING else translated(text)
 
 
 @register.filter
