@@ -147,6 +147,7 @@ STATES = [
 ]  # fmt: skip
 REPORT = [
     _("%(share)s %%"), _("%(value)s × 10⁹/L"), _("%(value)s per 100 WBC"), _("version %(version)s"), _("(empty)"),
+    _("Slide %(number)s"),
     _("Patient"), _("MRN"), _("Sex"), _("Birth date"), _("Accession number"), _("Priority"), _("Stain"),
     _("Collected"), _("Received"), _("Clinical note"), _("Analyser WBC"), _("Requested by"), _("Ward"), _("Copy to"),
     _("Specimen"), _("Collector"), _("Comment"), _("Leukocytes counted"), _("Flags"), _("Slides"), _("Rules"),

@@ -11,7 +11,7 @@ from django import template
 from django.utils.translation import get_language, gettext
 
 from leukoweb.numbers import number
-from leukoweb.sentence_patterns import PATTERNS
+from leukoweb.sentence_patterns import PATTERNS, TYPES
 
 register = template.Library()  # a builtin of the templates: {{ flag.sentence|translated }}
 
@@ -45,7 +45,8 @@ def translated(text: object) -> str:
 @lru_cache(maxsize=4096)
 def _translated(said: str, language: str) -> str:
     for text in (said, said[0].upper() + said[1:]):  # a name of a type within a sentence
-        if (known := gettext(text)) != text:
+        known = gettext(text)
+        if known != text or text in TYPES:
             return known
     if found := _NUMBER.fullmatch(said):
         places = len(found[2].partition(".")[2])

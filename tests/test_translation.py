@@ -105,8 +105,10 @@ def test_the_sentences_of_the_scripts_come_in_the_language_of_the_page(client, d
 LATIN = re.compile(r"\b(the|is|are|was|were|with|and|not|of|has|have|been|this|your|you|from|by|to)\b")
 # English on a German page, on purpose: stored words of the cast, names of programs, and what libraries say.
 STAYS = re.compile(
-    r"Nothing unusual|manage\.py|leukoweb |python -m|LeukoWeb|MSH|PID|HTTP|Swagger|doi|\.org|\.com|PMC\d|ASCO|CAP survey|"
-    r"Gulati|Starting value|Oxford|MedlinePlus|Labels by people|EDTA|WBC by film|Davis|Taylor|Whole-film|not met in the blood|"
+    r"Nothing unusual|manage\.py|leukoweb |python -m|LeukoWeb|"
+    r"MSH|PID|HTTP|Swagger|doi|\.org|\.com|PMC\d|ASCO|CAP survey|"
+    r"Gulati|Starting value|Oxford|MedlinePlus|Labels by people|EDTA|WBC by film|Davis|Taylor|Whole-film|"
+    r"not met in the blood|"
     r"starting value"
 )
 
@@ -122,7 +124,7 @@ def test_every_page_is_shown_in_german_without_english_sentences(role, cast):  #
     client.force_login(person)
     wrong, seen = [], 0
     for name, route, _ in routes():
-        if name in {"sign_out", "account_logout", "api_schema", "metrics", "javascript_catalog"}:
+        if name in {"sign_out", "account_logout", "api_schema", "metrics", "javascript_catalog", "api_docs"}:
             continue
         answer = client.get(reverse(name, kwargs=arguments(route, cast)))
         if answer.status_code >= 500 and answer.status_code != 503:
@@ -131,7 +133,7 @@ def test_every_page_is_shown_in_german_without_english_sentences(role, cast):  #
             continue
         seen += 1
         page = answer.content.decode()
-        assert 'lang="de"' in page, name
+        assert "<html" not in page or 'lang="de"' in page, name
         text = re.sub(r"<(script|style|code|pre)\b.*?</\1>", "", page, flags=re.DOTALL)
         parts = [*re.split(r"<[^>]*>", text), *re.findall(r'(?:title|aria-label|placeholder|alt)="([^"]*)"', text)]
         wrong += [
@@ -177,7 +179,7 @@ def test_a_report_of_before_is_english_in_a_german_browser(reviewed, sign_in, pa
     assert "language" not in report.content
     page = client.get(reverse("report_detail", args=[report.pk]), headers={"accept-language": "de"}).content.decode()
     article = page[page.index('<article class="paper">') : page.index("</article>")]
-    assert "Segmented neutrophil" in article
+    assert "segmented neutrophil" in article.lower()
     assert "Segmentkerniger" not in article
     assert "Drucken" in page
 

@@ -313,7 +313,7 @@ export class Gallery extends EventTarget {
     tile.classList.toggle("is-decided", cell.decided);
     tile.classList.toggle("is-changed", cell.decided && cell.said !== cell.code);
     const [, score, mark] = tile.children;
-    score.textContent = cell.added ? gettext("added") : cell.score === null ? "" : decimal(cell.score, 2).replace(/^0/, "");
+    score.textContent = cell.added ? gettext("added") : cell.score === null ? "" : decimal(cell.score, 2).replace(/^0\./, ".");
     const was = cell.said ? this.types.get(cell.said).short : "+";
     mark.textContent = cell.decided ? (cell.said === cell.code ? "✓" : `✓ ${was}→`) : cell.look.length ? "!" : "";
     const place = interpolate(gettext("cell %(number)s of %(all)s"), { number: this.desk.numbers.get(cell.id), all: this.desk.cells.size });

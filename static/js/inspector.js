@@ -191,7 +191,7 @@ export class Inspector {
     const facts = [];
     if (cell.added) facts.push(gettext("added by a reader"));
     else if (!cell.chances.length && cell.score !== null) facts.push(interpolate(gettext("score %(score)s"), { score: decimal(cell.score, 2) }));
-    facts.push(image.um_per_px && !image.is_scale_assumed ? `${(((x2 - x1 + y2 - y1) / 2) * image.um_per_px).toFixed(1)} µm` : "scale unknown, no size");
+    facts.push(image.um_per_px && !image.is_scale_assumed ? `${decimal(((x2 - x1 + y2 - y1) / 2) * image.um_per_px, 1)} µm` : gettext("scale unknown, no size"));
     facts.push(`${image.slide}, ${image.name}`);
     return facts;
   }

@@ -1,5 +1,7 @@
 // The labels that a reader can give, in the order of the pages, with their names, colours and keys. Pure.
 
+import { withinSentence } from "./words.js";
+
 /** @typedef {import("./types.js").CellType} CellType */
 
 export class TypeTable {
@@ -22,7 +24,7 @@ export class TypeTable {
    * @param {string} code
    */
   name(code) {
-    return this.get(code).label.toLowerCase();
+    return withinSentence(this.get(code).label);
   }
 
   /** @returns {CellType[]} */

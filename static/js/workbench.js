@@ -44,7 +44,7 @@ new Tally(/** @type {HTMLElement} */ (document.getElementById("tally")), desk, t
 function showProgress() {
   const { cells, decided } = desk.census;
   const look = desk.order.count;
-  part("done").textContent = `${decided} of ${cells} reviewed`;
+  part("done").textContent = interpolate(gettext("%(decided)s of %(cells)s reviewed"), { decided, cells });
   part("bar").value = decided;
   part("bar").max = Math.max(cells, 1);
   part("looks").textContent = look ? interpolate(gettext("%(look)s to review singly"), { look }) : gettext("none to review singly");

@@ -4,6 +4,7 @@ from datetime import date
 
 from django import template
 from django.utils.formats import date_format
+from django.utils.translation import gettext
 
 from leukoweb.review.reports.changes import NOTHING, PATIENT, SPECIMEN, WORDS
 from leukoweb.sentences import translated
@@ -55,6 +56,12 @@ def age(years: float) -> str:
     if years < YEARS_WITH_MONTHS:
         return translated(f"{int(years * 12)} months")
     return translated(f"{int(years)} years")
+
+
+@register.filter
+def paged(stylesheet: str) -> str:
+    """Return the style sheet of a PDF with the words of its page numbers in the active language."""
+    return stylesheet.replace('"Page "', f'"{gettext("Page")} "').replace('" of "', f'" {gettext("of")} "')
 
 
 @register.filter
