@@ -119,6 +119,20 @@ RULES = [
         "one-sided 95 % upper bound."
     ),
     _("A person verifies every counted cell before a signature."),
+    _("Flags: %(name)s"),
+    _("%(title)s at or above %(limit)s"),
+    _("%(title)s above %(limit)s"),
+    _("%(title)s at or below %(limit)s"),
+    _("%(title)s below %(limit)s"),
+    _("%(limit)s 10*9/L"),
+    _("%(limit)s 10*9/L from %(age)s"),
+    _("%(limit)s 10*9/L under %(age)s"),
+    _("%(limit)s per 100 WBC"),
+    _(
+        "Possible APL: %(bilobed)s bilobed promyelocytes or more; or %(promyelocytes)s or more promyelocytes that are "
+        "at least %(share)s %% of promyelocytes and blasts, unless myelocytes, metamyelocytes and bands together are "
+        "%(maturation)s times as many."
+    ),
     _(
         "A person verifies at least %(least)s %% of the counted cells before a signature; the others are reported as "
         "the detector typed them."

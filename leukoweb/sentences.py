@@ -1,7 +1,7 @@
 """Sentences that are stored, sealed or computed in English, shown in the active language.
 
 Flags, limits and rules are worked out by modules without Django, and a sealed report or an event of the audit keeps its
-English text for ever. Who shows such a text translates it here: by the text itself, or by the message that it fills.
+English text for ever. Who shows such a text translates it here: by the text, or by the message that it fills.
 """
 
 import re
@@ -17,7 +17,7 @@ register = template.Library()  # a builtin of the templates: {{ flag.sentence|tr
 
 _PLACE = re.compile(r"%\((\w+)\)s")
 _NUMBER = re.compile(r"([<>]?)(\d[\d,]*(?:\.\d+)?)")
-_COUNT = r"[\d,]+"
+_PARTS = {"count": r"[\d,]+", "title": "[^,;]+?"}  # what fills these places; others are filled by anything
 _NEXT_SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z“])")
 
 
@@ -25,11 +25,10 @@ _NEXT_SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z“])")
 def _shapes() -> list[tuple[re.Pattern[str], str]]:
     """Return each message with places as an expression that finds the values, the longest first."""
     shapes = []
-    for message in sorted(PATTERNS, key=len, reverse=True):
+    for message in sorted(PATTERNS, key=lambda text: -len(_PLACE.sub("", text))):
         parts = [part.replace("%%", "%") if i % 2 == 0 else part for i, part in enumerate(_PLACE.split(message))]
         shape = "".join(
-            f"(?P<{part}>{_COUNT if part == 'count' else '.+?'})" if i % 2 else re.escape(part)
-            for i, part in enumerate(parts)
+            f"(?P<{part}>{_PARTS.get(part, '.+?')})" if i % 2 else re.escape(part) for i, part in enumerate(parts)
         )
         shapes.append((re.compile(shape, re.DOTALL), message))
     return shapes
@@ -57,6 +56,7 @@ def _translated(said: str, language: str) -> str:
     for shape, message in _shapes():
         if found := shape.fullmatch(said):
             return gettext(message) % {name: _translated(value, language) for name, value in found.groupdict().items()}
-    if ", " in said and len(said) < 200:
-        return ", ".join(_translated(part, language) for part in said.split(", "))
+    for mark in ("; ", ", "):
+        if mark in said:
+            return mark.join(_translated(part, language) for part in said.split(mark))
     return said

@@ -78,7 +78,7 @@ def images_of(slides: Iterable[Slide]) -> list[dict]:
         shown.append(
             {
                 "id": image.pk,
-                "slide": translated(image.slide),
+                "slide": image.slide.label or translated(image.slide),
                 "slide_id": image.slide_id,
                 "name": gettext("image %(number)s") % {"number": image.position + 1},
                 "width": image.width_px,
