@@ -159,6 +159,11 @@ STATES = [
     _("%(verified)s of %(counted)s cell verified by a person, %(alone)s by the detector alone."),
     _("%(verified)s of %(counted)s cells verified by a person, %(alone)s by the detector alone."),
 ]  # fmt: skip
+RESULT = [
+    _("%(name)s %(percent)s%% (%(count)s of %(total)s)"), _("no blasts or promyelocytes"),
+    _("all types within their reference ranges"), _("%(title)s high"), _("%(title)s low"), _("%(title)s high?"),
+    _("%(title)s low?"), _("up to %(high)s × 10⁹/L"), _("from %(low)s × 10⁹/L"), _("%(low)s – %(high)s × 10⁹/L"),
+]  # fmt: skip
 REPORT = [
     _("%(share)s %%"), _("%(value)s × 10⁹/L"), _("%(value)s per 100 WBC"), _("version %(version)s"), _("(empty)"),
     _("Slide %(number)s"),
@@ -168,4 +173,6 @@ REPORT = [
     _("uploader"), _("file"), _("red cells"), _("assumed"), _("metadata"), _("Pathologist"), _("per 100 WBC"),
     _("× 10³/µL"), _("/µL"), _("× 10¹²/L"), _("× 10⁶/µL"), _("withdrawn"), _("variant"), _("abnormal"),
 ]  # fmt: skip
-PATTERNS = [text for texts in (COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES, REPORT) for text in texts if "%(" in text]
+PATTERNS = [
+    text for texts in (COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES, RESULT, REPORT) for text in texts if "%(" in text
+]

@@ -56,6 +56,8 @@ def _translated(said: str, language: str) -> str:
     for shape, message in _shapes():
         if found := shape.fullmatch(said):
             return gettext(message) % {name: _translated(value, language) for name, value in found.groupdict().items()}
+    if said.endswith("."):
+        return f"{_translated(said[:-1], language)}."
     for mark in ("; ", ", "):
         if mark in said:
             return mark.join(_translated(part, language) for part in said.split(mark))
