@@ -160,7 +160,8 @@ STATES = [
     _("%(verified)s of %(counted)s cells verified by a person, %(alone)s by the detector alone."),
 ]  # fmt: skip
 RESULT = [
-    _("%(name)s %(percent)s%% (%(count)s of %(total)s)"), _("no blasts or promyelocytes"), _("No blasts or promyelocytes"),
+    _("%(name)s %(percent)s%% (%(count)s of %(total)s)"), _("no blasts or promyelocytes"),
+    _("No blasts or promyelocytes"),
     _("all types within their reference ranges"), _("%(title)s high"), _("%(title)s low"), _("%(title)s high?"),
     _("%(title)s low?"), _("up to %(high)s × 10⁹/L"), _("from %(low)s × 10⁹/L"), _("%(low)s – %(high)s × 10⁹/L"),
 ]  # fmt: skip
