@@ -16,6 +16,7 @@ import numpy as np
 from detection.card import Card, DetectorRefused
 from detection.cell_types import BY_CODE, CODES
 from detection.images import UM_PER_PX_RANGE
+from detection.inference.likeness import Likeness
 from detection.inference.networks import (
     EXPORT_FORM,
     OpenVinoNetwork,
@@ -70,6 +71,10 @@ class Detector:
         self.thresholds = card.score_thresholds()
         self.colour: dict | None = None
         self.typing: TypingFit | None = None
+        try:
+            self.likeness = Likeness.of(card.facts["likeness"]) if "likeness" in card.facts else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise DetectorRefused("The detector's card holds entries of a wrong kind.") from error
 
     @classmethod
     def of_network(cls, module: Any, um_per_px: float) -> "Detector":

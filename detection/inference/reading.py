@@ -3,8 +3,8 @@
 The worker and every command read an image here and nowhere else; decoding files and storing results are left to them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,7 +23,8 @@ class FieldReading:
 
     `cells`, best score first; `scale_method`, "stated" or "red cells"; `uncovered`, shape (k, 4), xyxy px of stained
     nuclei of which no single box covers half; `nuclei`, how many stained nuclei there are; `is_unreadable`, whether
-    nothing was found although the picture shows more than glass.
+    nothing was found although the picture shows more than glass; `unlike`, how far its stain, focus and scale are from
+    those that the detector was proven on, above 1 where they are unlike (`likeness`), empty without such a card.
     """
 
     cells: list[FoundCell]
@@ -32,6 +33,7 @@ class FieldReading:
     uncovered: np.ndarray
     nuclei: int
     is_unreadable: bool = False
+    unlike: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def boxes(self) -> np.ndarray:
@@ -88,7 +90,8 @@ def read_field(
     nuclei = find_nuclei(pixels, um_per_px)
     boxes = np.array([cell.xyxy for cell in cells], float).reshape(-1, 4)
     is_unreadable = not cells and (len(nuclei) >= MANY_NUCLEI or shows_more_than_glass(pixels))
-    return FieldReading(cells, um_per_px, method, uncovered_nuclei(nuclei, boxes), len(nuclei), is_unreadable)
+    unlike = detector.likeness.differences(pixels, um_per_px, detector.colour) if detector.likeness else {}
+    return FieldReading(cells, um_per_px, method, uncovered_nuclei(nuclei, boxes), len(nuclei), is_unreadable, unlike)
 
 
 def shows_more_than_glass(pixels: np.ndarray) -> bool:

@@ -3,7 +3,7 @@
 Choosing whose stain is transferred, and how strongly, is left to training and calibration.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -78,7 +78,7 @@ def as_lists(stain: Stain) -> dict[str, list[float]]:
     return {part: [round(float(v), 3) for v in value] for part, value in vars(stain).items()}
 
 
-def from_lists(parts: dict[str, list[float]]) -> Stain:
+def from_lists(parts: Mapping[str, Sequence[float]]) -> Stain:
     """Return the Stain that `as_lists` wrote down."""
     return Stain(**{part: np.array(value, np.float32) for part, value in parts.items()})
 
@@ -129,7 +129,7 @@ def transfer_stain(
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
-def recolour(image: np.ndarray, colour: dict[str, dict[str, list[float]]] | None) -> np.ndarray:
+def recolour(image: np.ndarray, colour: Mapping[str, Mapping[str, Sequence[float]]] | None) -> np.ndarray:
     """Bring an image to the stain that a detector was trained on.
 
     Parameters

@@ -118,6 +118,9 @@ class Run(models.Model):
         help_text="Set where the run waits for a person's scale: um per px that each source says, perhaps none.",
     )
     computed_on = models.JSONField(default=dict, help_text="Device, backend, precision and weights hash of this run.")
+    unlike = models.CharField(
+        max_length=40, blank=True, help_text="In what the images are unlike those on which the detector was tested."
+    )
 
     objects = RunQuerySet.as_manager()
 
@@ -161,6 +164,10 @@ class ImageResult(models.Model):
     scale_method = models.CharField(max_length=20, help_text="uploader, file, red cells; before 1.3 also: assumed")
     red_cells_um_per_px = models.FloatField(null=True, help_text="What the red cells of this image alone measure.")
     uncovered_nuclei = models.JSONField(default=list, help_text="xyxy px of stained nuclei that no box covers.")
+    unlike = models.JSONField(
+        default=dict,
+        help_text="How far stain, focus and scale are from tested images: above 1 unlike; none before 1.4.",
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "image"], name="one_result_per_image_and_run")]

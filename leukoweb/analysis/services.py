@@ -4,8 +4,9 @@ Every change of a run's state is one conditional UPDATE, so whoever comes second
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from statistics import median
 
 from celery import current_app
 from django.conf import settings
@@ -242,6 +243,7 @@ def store_result(run: Run, *, detector: DetectorVersion, computed_on: dict, resu
             detector=detector,
             computed_on=computed_on,
             images_done=len(results),
+            unlike=", ".join(unlike_in([measured.get("unlike", {}) for _, measured, _ in results])),
         )
         if done != 1:
             return False
@@ -268,6 +270,12 @@ def store_result(run: Run, *, detector: DetectorVersion, computed_on: dict, resu
             changes={"cells": sum(len(found) for *_, found in results), "detector": detector.sha256},
         )
     return True
+
+
+def unlike_in(images: Sequence[Mapping[str, float]]) -> list[str]:
+    """Name what is unlike the images that a detector was proven on in the middle one of a slide's images."""
+    names = dict.fromkeys(name for measures in images for name in measures)
+    return [name for name in names if median(own[name] for own in images if name in own) > 1]
 
 
 def fail_run(run: Run, reason: str, *, scale_choices: dict[str, float] | None = None) -> None:

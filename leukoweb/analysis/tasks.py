@@ -251,6 +251,7 @@ def _read_slide(run: Run, detector: Any) -> list[tuple]:
                     "scale_method": scale.method,
                     "red_cells_um_per_px": own[image.pk],
                     "uncovered_nuclei": np.round(reading.uncovered, 1).tolist(),
+                    "unlike": dict(reading.unlike),
                 }
                 results.append((image, measured, reading))
                 del pixels

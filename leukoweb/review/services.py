@@ -1,12 +1,12 @@
 """What a case's cells add up to under its laboratory's policy; what changes a report is in signing.py."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, F, FloatField, Min, Q, Sum
+from django.db.models import Count, F, FloatField, Min, Sum
 from django.utils import timezone
 from django.utils.translation import gettext
 
@@ -50,7 +50,7 @@ class CaseCount:
     differential: Differential
     flags: list[Flag]
     sentences: list[Sentence]
-    wbc_warnings: list[Sentence]
+    warnings: list[Sentence]
 
 
 def count_case(case: Case, policy: Policy | None = None) -> CaseCount:
@@ -79,7 +79,7 @@ def count_cases(
             rules[case.laboratory_id],
             choices.get(case.pk),
             areas.get(case.pk),
-            slides.get(case.pk, (0, 0)),
+            slides.get(case.pk, []),
         )
         for case in cases
     }
@@ -91,7 +91,7 @@ def _counted(
     rules: Rules,
     choices: tuple[str, bool] | None,
     area_mm2: float | None,
-    slides: tuple[int, int],
+    slides: Sequence[Run],
 ) -> CaseCount:
     counts: Counter[str] = Counter()
     confirmed: Counter[str] = Counter()
@@ -112,7 +112,9 @@ def _counted(
     if sentence := contradiction_of(differential, area_mm2):
         warnings.append(Sentence(f"{sentence} Check that both are of one specimen.", sentence))
     sentences = sentences_of(differential)
-    if unfinished := unfinished_sentence(*slides, is_empty=differential.is_empty):
+    warnings += [unlike_sentence(run) for run in slides if run.unlike]
+    unread = sum(run.state != Run.State.DONE for run in slides)
+    if unfinished := unfinished_sentence(unread, len(slides), is_empty=differential.is_empty):
         sentences = [unfinished, *([] if differential.is_empty else sentences)]
     return CaseCount(counts, confirmed, differential, flags, sentences, warnings)
 
@@ -128,15 +130,19 @@ def _labels_of(cases: list[Case]) -> dict[int, list[tuple[str, bool, int]]]:
     return found
 
 
-def _slides_of(cases: list[Case]) -> dict[int, tuple[int, int]]:
-    """(slides that are not analysed, all slides) of each case that has any; slides that were set aside are left out."""
+def _slides_of(cases: list[Case]) -> dict[int, list[Run]]:
+    """The analysis of each slide of each case; slides that were set aside are left out."""
     runs = Run.objects.filter(slide__case__in=[case.pk for case in cases], slide__set_aside_at=None, is_shadow=False)
-    rows = (
-        runs.order_by()
-        .values("slide__case")
-        .annotate(all=Count("pk"), done=Count("pk", filter=Q(state=Run.State.DONE)))
-    )
-    return {row["slide__case"]: (row["all"] - row["done"], row["all"]) for row in rows}
+    found: dict[int, list[Run]] = {case.pk: [] for case in cases}
+    for run in runs.select_related("slide").only("state", "unlike", "slide__case", "slide__label").order_by("pk"):
+        found[run.slide.case_id].append(run)
+    return found
+
+
+def unlike_sentence(run: Run) -> Sentence:
+    """Say in what a slide is unlike the images that its detector was tested on."""
+    sentence = f"{run.slide} is unlike the images on which the detector was tested: {run.unlike}."
+    return Sentence(f"{sentence} Its types count as less proven: review them closely.", sentence)
 
 
 def _choices_of(cases: list[Case]) -> dict[int, tuple[str, bool]]:

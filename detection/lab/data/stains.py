@@ -1,11 +1,15 @@
 """Measure the stains of folders of pictures, for training and for release; labels are not read.
 
-What a stain is, and how it is transferred, is left to `detection.inference.stain_transfer`.
+What a stain is, and how it is transferred, is left to `detection.inference.stain_transfer`; what an image's likeness to
+such pictures is, to `detection.inference.likeness`.
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from detection.inference.likeness import Likeness, sharpness_of, typical_stains
 from detection.inference.stain_transfer import Stain, stain_of, typical_stain
 from detection.lab.data.datasets import PICTURES, View, read_pixels
 
@@ -25,3 +29,43 @@ def training_stain(views: Sequence[View]) -> Stain | None:
     """Return the typical stain of the labelled views of a data set, or None where none shows any."""
     labelled = [view for view in views if view.cells]
     return typical_stain(read_pixels(view.path) for view in labelled[:: max(1, len(labelled) // 60)])
+
+
+def measure_likeness(views: Sequence[View], sources: Iterable[str], coarsest_um_per_px: float) -> Likeness:
+    """Measure what the pictures of some sources are like.
+
+    Parameters
+    ----------
+    views : sequence of View
+        Of a data set: stains are learned from training views, limits are the hundredth of the validation views that is
+        least like them.
+    sources : iterable of str
+        Names of the sources that a detector was proven on.
+    coarsest_um_per_px : float
+        Coarsest scale that it was trained at.
+
+    Raises
+    ------
+    ValueError
+        Where there is no stained training view or no validation view of known scale among them.
+    """
+    own = [view for view in views if view.cells and view.um_per_px and view.source in set(sources)]
+    taught, proven = ([view for view in own if view.split == split] for split in ("train", "val"))
+    stains = [stain for stain in (stain_of(read_pixels(view.path)) for view in _evenly(taught, 1200)) if stain]
+    distances, sharpness = [], []
+    likeness = Likeness(typical_stains(stains), 1.0, 1.0, coarsest_um_per_px) if stains else None
+    for view in _evenly(proven, 400):
+        pixels = read_pixels(view.path)
+        sharpness.append(sharpness_of(pixels, view.um_per_px or np.nan))
+        if likeness and (stain := stain_of(pixels)):
+            distances.append(likeness.stain_distance(stain))
+    if likeness is None or not distances:
+        raise ValueError("These sources have no stained views for training and validation: name others.")
+    return Likeness(
+        likeness.stains, float(np.quantile(distances, 0.99)), float(np.quantile(sharpness, 0.01)), coarsest_um_per_px
+    )
+
+
+def _evenly(views: Sequence[View], most: int) -> Sequence[View]:
+    """Choose at most so many views, evenly."""
+    return views[:: -(-len(views) // most) or 1]

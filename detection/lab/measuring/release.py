@@ -16,7 +16,7 @@ from detection.card import Card
 from detection.cell_types import CODES
 from detection.inference.stain_transfer import as_lists
 from detection.lab.data.datasets import read_dataset
-from detection.lab.data.stains import training_stain
+from detection.lab.data.stains import measure_likeness, training_stain
 
 EVIDENCE_RULE = (
     "lower AP@.5 (one type a cell, as the product shows it) of the tests with n >= 10: good >= .80, fair >= .60, "
@@ -42,6 +42,12 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--thresholds", type=Path, help="evaluation.json whose thresholds and temperature go into the card"
     )
+    parser.add_argument(
+        "--proven-on",
+        nargs="+",
+        metavar="SOURCE",
+        help="sources whose stain and focus the figures hold for; default: all with validation views",
+    )
     parser.add_argument("--facts", type=Path, help="JSON of more facts for the card's top level")
     parser.add_argument("--weak", action="append", default=[], help="a known weak point, in words")
     parser.add_argument("--history", default="", help="what training started from and how it went")
@@ -59,8 +65,11 @@ def run_command(options: argparse.Namespace) -> int:
     dataset = json.loads(options.dataset.read_text())
     refuse_foreign_figures(options.weights, dataset, run, evaluations | {"of the thresholds": chosen})
     facts = json.loads(options.facts.read_text()) if options.facts else {}
-    if stain := training_stain(read_dataset(options.dataset, "train")):
+    views = read_dataset(options.dataset)
+    if stain := training_stain([view for view in views if view.split == "train"]):
         facts["look"] = as_lists(stain)
+        sources = options.proven_on or {view.source for view in views if view.split == "val"}
+        facts["likeness"] = measure_likeness(views, sources, coarsest_scale(run["recipe"]["um_per_px"])).as_facts()
     middle = sorted(chosen["thresholds"].values())[len(chosen["thresholds"]) // 2]
     card = build_card(
         options.weights,
@@ -79,6 +88,11 @@ def run_command(options: argparse.Namespace) -> int:
     for path in write_release(options.weights, card, options.out):
         print(path)
     return 0
+
+
+def coarsest_scale(um_per_px: float) -> float:
+    """Return the coarsest scale, um per px, that training at `um_per_px` shows (`sampling.draw_zoom`)."""
+    return um_per_px / 0.62
 
 
 def evidence(n_train: int, tests: Sequence[Mapping[str, Any]]) -> str:
@@ -183,7 +197,8 @@ def build_card(
         "um_per_px": run["recipe"]["um_per_px"],
         "um_per_px_note": (
             f"after resizing; red cells of 7.5 um measure about {7.5 / run['recipe']['um_per_px']:.0f} px. "
-            f"Trained over roughly {run['recipe']['um_per_px'] / 1.45:.2f} to {run['recipe']['um_per_px'] / 0.62:.2f}"
+            f"Trained over roughly {run['recipe']['um_per_px'] / 1.45:.2f} to "
+            f"{coarsest_scale(run['recipe']['um_per_px']):.2f}"
         ),
         "merge_iou": 0.5,
         "default_score_threshold": round(common_threshold, 3),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.translation import gettext, gettext_lazy
 
 from detection.cell_types import CODES, NOT_A_CELL, UNIDENTIFIED
@@ -31,6 +31,7 @@ CLOSED = {
     REJECTED: gettext_lazy("This specimen was rejected: its cells are not reviewed."),
 }
 LEAST_BOX_PX = 6
+LESS_PROVEN = {"none": "none", "weak": "weak", "fair": "weak", "good": "fair"}  # the least proven first
 NOT_COUNTED = gettext_lazy(
     "A chosen cell is no longer counted: its slide was read again or set aside. Load the cells of the case again."
 )
@@ -64,14 +65,19 @@ class Evidence:
 
 
 def evidence_of(case: Case) -> Evidence:
-    """The evidence behind the cells of a case, worst of the detectors that found them."""
-    detectors = DetectorVersion.objects.filter(
-        runs__slide__case=case, runs__slide__set_aside_at=None, runs__is_shadow=False
-    ).distinct()
-    order = ("none", "weak", "fair", "good")
-    return Evidence(
-        {code: min((d.evidence(code) for d in detectors), key=order.index, default="none") for code in CODES}
-    )
+    """The evidence behind the cells of a case, worst of the detectors that found them.
+
+    On a slide that is unlike the images that its detector was proven on, every type counts as one step less proven.
+    """
+    runs = Run.objects.filter(
+        slide__case=case, slide__set_aside_at=None, is_shadow=False, detector=OuterRef("pk")
+    ).order_by()
+    detectors = DetectorVersion.objects.filter(Exists(runs)).annotate(is_unlike=Exists(runs.exclude(unlike="")))
+    levels = {
+        code: [LESS_PROVEN[own.evidence(code)] if own.is_unlike else own.evidence(code) for own in detectors]
+        for code in CODES
+    }
+    return Evidence({code: min(found, key=list(LESS_PROVEN).index, default="none") for code, found in levels.items()})
 
 
 def relabel_cell(cell: Cell, *, to: str, by: User, reason: str = "", seen_decision_id: int | None = None) -> Decision:

@@ -153,7 +153,7 @@ def summary_of(case: Case, cells: Iterable[Cell], evidence: Evidence) -> dict:
         "rows": [_row(row, d.rules.decimals) for row in (*d.rows, d.unidentified)],
         "blasts": _row(d["blasts"], d.rules.decimals),
         "flags": [_told(flag) for flag in now.flags],
-        "sentences": [translated(said.bench) for said in (*now.sentences, *now.wbc_warnings) if said.bench]
+        "sentences": [translated(said.bench) for said in (*now.sentences, *now.warnings) if said.bench]
         if d.total or not waiting
         else [],
         "analysing": waiting,

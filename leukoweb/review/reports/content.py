@@ -79,7 +79,7 @@ def content_of(report: Report) -> Content:
         "loinc": _loinc(differential, report.lya_meaning),
         "flags": _flags(case, flags),
         "previous": previous_result(case),
-        "limits": [said.report for said in (*count.sentences, *count.wbc_warnings) if said.report],
+        "limits": [said.report for said in (*count.sentences, *count.warnings) if said.report],
         "policies": {
             "version": policy.version if policy else 0,
             "rules": differential.rules.as_dict(),

@@ -113,7 +113,7 @@ def _live(case: Case) -> dict[str, Any]:
         "cbc_runs": cbc_runs(case),
         "reasons": [] if is_rejected else reasons_of(case, figures, differential.rules.review_rules),
         "newer_cbc": newer_cbc(case),
-        "wbc_warnings": [] if is_rejected else [warning.bench for warning in count.wbc_warnings],
+        "warnings": [] if is_rejected else [warning.bench for warning in count.warnings],
         "verification": verification,
         "status": status_of(verification, is_signed=case.state == SIGNED),
         "is_reviewed": is_reviewed(verification),

@@ -19,6 +19,7 @@ from leukoweb.refusals import Refused
 from leukoweb.review.cells.asked import KeysRequest, read_asked
 from leukoweb.review.cells.decisions import CLOSED
 from leukoweb.review.cells.lists import DEFAULT_KEYS, TAKEN_KEYS, types_for
+from leukoweb.review.services import unlike_sentence
 
 
 @requires("read_cases")
@@ -67,6 +68,7 @@ def slide_detail(request: HttpRequest, pk: int) -> HttpResponse:
             "state_name": STATES[case.state],
             "is_closed": case.state in CLOSED,
             "labelled": count_labelled(shown["run"]),
+            "unlike": unlike_sentence(shown["run"]) if shown["run"].unlike else None,
             "is_outdated": is_outdated(shown["run"], case.laboratory),
             "page": {
                 "reader": request.user.pk,
