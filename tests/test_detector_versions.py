@@ -12,7 +12,7 @@ from PIL import Image
 from detection import SHIPPED_CARD
 from detection.cell_types import BY_CODE
 from detection.lab.data.readers import read_class_map, read_yolo
-from leukoweb.analysis.detectors import active_detector, load_detector
+from leukoweb.analysis.detectors import active_detector, load_detector, register_detector
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.models import Event
 from leukoweb.cases.models import Case, Patient, SlideImage
@@ -161,6 +161,24 @@ def test_register_detector_refuses_weights_that_are_not_those_of_the_card(tmp_pa
     with pytest.raises(CommandError, match="was not registered"):
         call_command("register_detector", tmp_path / "card.json")
     assert not DetectorVersion.objects.exists()
+
+
+def test_a_card_that_says_more_than_the_registered_one_replaces_it(db):
+    detector = register_detector(SHIPPED_CARD)
+    facts = detector.card
+    detector.card = {name: value for name, value in facts.items() if name != "likeness"}
+    detector.save()
+    assert register_detector(SHIPPED_CARD).card == facts
+    assert Event.objects.get(action="detector.card").changes["added"] == ["likeness"]
+
+
+def test_a_card_that_says_something_else_than_the_registered_one_changes_nothing(db):
+    detector = register_detector(SHIPPED_CARD)
+    detector.card |= {"temperature": 0.5}
+    del detector.card["likeness"]
+    detector.save()
+    assert register_detector(SHIPPED_CARD).card == detector.card
+    assert not Event.objects.filter(action="detector.card").exists()
 
 
 def test_register_detector_copies_and_activates_a_version(db, settings, capsys):

@@ -24,9 +24,9 @@ FAINTEST = 0.01  # optical density
 class Likeness:
     """What the pictures were like that a detector was proven on.
 
-    `stains` (k, 8), typical stains as of `describe_stain`; `farthest_stain`, the distance that one in a hundred of
-    those pictures exceeds; `least_sharpness`, which one in a hundred falls short of; `coarsest_um_per_px`, the coarsest
-    scale of training.
+    `stains` (k, 8), typical stains as of `describe_stain`; `farthest_stain`, the distance from the nearest of them that
+    is still alike; `least_sharpness`, which one in a hundred of the pictures falls short of; `coarsest_um_per_px`, the
+    coarsest scale of training.
     """
 
     stains: np.ndarray

@@ -27,7 +27,10 @@ if TYPE_CHECKING:  # the web process never loads a network
 
 
 def register_detector(card_path: Path, *, by: User | None = None) -> DetectorVersion:
-    """Register weights by their card; the same weights are registered once."""
+    """Register weights by their card; the same weights are registered once.
+
+    A card that says more than the registered one replaces it; one that says something else is left alone.
+    """
     card = Card.read(card_path)
     weights = Path(card_path).with_name(card.facts["weights"])
     with transaction.atomic():
@@ -42,6 +45,11 @@ def register_detector(card_path: Path, *, by: User | None = None) -> DetectorVer
         )
         if is_new:
             record("detector.register", actor=by, obj=detector, changes={"sha256": card.sha256})
+        elif card.facts != detector.card and card.facts | detector.card == card.facts:
+            added = sorted(card.facts.keys() - detector.card.keys())
+            detector.card = card.facts
+            detector.save(update_fields=["card"])
+            record("detector.card", actor=by, obj=detector, changes={"sha256": card.sha256, "added": added})
     return detector
 
 

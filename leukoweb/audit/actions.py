@@ -49,6 +49,7 @@ class Action(models.TextChoices):
     CRITICAL_RECEIPT = "critical.receipt", gettext_lazy("acknowledged a critical result")
     DETECTOR_ACTIVATE = "detector.activate", gettext_lazy("activated a detector")
     DETECTOR_REGISTER = "detector.register", gettext_lazy("registered a detector")
+    DETECTOR_CARD = "detector.card", gettext_lazy("added facts to the card of a detector")
     EMERGENCY_CLOSE = "emergency.close", gettext_lazy("followed up an emergency access")
     EMERGENCY_OPEN = "emergency.open", gettext_lazy("opened a case of another laboratory in an emergency")
     EMERGENCY_REFUSED = "emergency.refused", gettext_lazy("asked in an emergency for a case that is not there")
