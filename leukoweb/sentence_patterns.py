@@ -94,7 +94,10 @@ LIMITS = [
         "the analyser gave %(wbc)s."
     ),
     _("The WBC is only %(value)s × 10⁹/L."),
-    _("%(slide)s is unlike the images on which the detector was tested: %(names)s."), _("stain"), _("focus"), _("scale"),
+    _("%(slide)s is unlike the images on which the detector was tested: %(names)s."),
+    _("stain"),
+    _("focus"),
+    _("scale"),
     _("Its types count as less proven: review them closely."),
     _("The WBC was measured %(span)s before the specimen was collected."),
     _("The WBC was measured %(span)s after the specimen was collected."),
