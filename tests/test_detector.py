@@ -167,10 +167,13 @@ def test_bad_scales_and_arrays_are_refused_in_words(detector):
         detector.find_cells(white[..., 0], 0.1)
 
 
-def test_thresholds_of_the_caller_replace_those_of_the_card(detector, field):
+def test_thresholds_of_the_caller_replace_those_of_the_detector(detector, field):
     image, um_per_px = field
     part = image[:700, :700]
-    assert len(detector.find_cells(part, um_per_px, thresholds=0.05)) > len(detector.find_cells(part, um_per_px)) > 0
+    found = detector.find_cells(part, um_per_px)
+    strict = detector.with_thresholds(np.full(15, np.median([cell.score for cell in found])))
+    assert 0 < len(strict.find_cells(part, um_per_px)) < len(found)
+    assert len(strict.find_cells(part, um_per_px, thresholds=detector.thresholds)) == len(found)
     assert detector.find_cells(part, um_per_px, thresholds=np.ones(15)) == []
 
 
