@@ -16,6 +16,7 @@ from leukoweb.logs import JsonLine
 from leukoweb.ops import doctor
 from leukoweb.ops.health import Check
 from leukoweb.requests import current_id
+from tests.services import free_port
 
 
 def said(*options):
@@ -102,6 +103,16 @@ def test_a_certificate_that_ends_soon_is_a_warning_and_one_that_ended_a_failure(
         assert [check.state for check in doctor.certificate_checks()] == [state]
     (tmp_path / "own.crt").write_text("no certificate")
     assert [check.state for check in doctor.certificate_checks()] == ["failed"]
+
+
+def test_a_mail_server_that_does_not_answer_is_a_failure(settings):
+    settings.IS_MAIL_ON = False
+    assert doctor.mail_check().state == "ok"
+    settings.IS_MAIL_ON = True
+    assert doctor.mail_check().state == "ok"  # the mail of tests stays in memory
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
+    assert (doctor.mail_check().state, "notices are not sent" in doctor.mail_check().words) == ("failed", True)
 
 
 def test_clocks_that_differ_are_said(db, production, monkeypatch):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from smtplib import SMTPException
 from urllib.parse import urlsplit
 
 import redis.exceptions
@@ -14,6 +15,7 @@ from celery import current_app
 from cryptography import x509
 from django.conf import settings
 from django.core import checks
+from django.core.mail import get_connection
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
@@ -38,7 +40,15 @@ def examine() -> list[Check]:
 def installation_checks() -> list[Check]:
     """Return what is said of the installation itself; without a database only what needs none."""
     found = [*database_checks()] if database_check().state == "ok" else []
-    found += [secret_key_check(), debug_check(), hosts_check(), tls_check(), folder_check(), backup_check()]
+    found += [
+        secret_key_check(),
+        debug_check(),
+        hosts_check(),
+        tls_check(),
+        mail_check(),
+        folder_check(),
+        backup_check(),
+    ]
     return found + [*certificate_checks()] + [*deployment_checks()]
 
 
@@ -146,6 +156,21 @@ def tls_check() -> Check:
             "certificate in front, as deploy/nginx.conf does, and set LEUKOWEB_HTTPS to true."
         ))  # fmt: skip
     return Check("TLS", "ok", _("Only browsers on this machine are answered: no certificate is needed."))
+
+
+def mail_check() -> Check:
+    """Ask the mail server for a connection, where one is set."""
+    if not settings.IS_MAIL_ON:
+        return Check("mail", "ok", _("No mail is sent: LEUKOWEB_EMAIL_URL is empty."))
+    try:
+        mail = get_connection()
+        mail.open()
+        mail.close()
+    except (OSError, SMTPException) as error:
+        return Check("mail", "failed", _(
+            "The mail server does not answer (%s): notices are not sent. Look at LEUKOWEB_EMAIL_URL."
+        ) % type(error).__name__)  # fmt: skip
+    return Check("mail", "ok", _("The mail server answers."))
 
 
 def certificate_checks() -> Iterator[Check]:
