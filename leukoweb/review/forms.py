@@ -28,7 +28,9 @@ from leukoweb.review.models import Phrase
 class RulesForm(forms.Form):
     """The rules of counting and flagging, with the reason of the change."""
 
-    bands = forms.ChoiceField(choices=list(BANDS.items()), label=gettext_lazy("Band neutrophils"))
+    bands = forms.ChoiceField(
+        choices=[(key, gettext_lazy(words)) for key, words in BANDS.items()], label=gettext_lazy("Band neutrophils")
+    )
     corrects_wbc = forms.BooleanField(
         required=False,
         label=gettext_lazy("Correct the WBC for erythroblasts"),

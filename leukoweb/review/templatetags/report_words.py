@@ -61,7 +61,8 @@ def age(years: float) -> str:
 @register.filter
 def paged(stylesheet: str) -> str:
     """Return the style sheet of a PDF with the words of its page numbers in the active language."""
-    return stylesheet.replace('"Page "', f'"{gettext("Page")} "').replace('" of "', f'" {gettext("of")} "')
+    page, of = gettext("Page"), gettext("of")
+    return stylesheet.replace('"Page "', f'"{page} "').replace('" of "', f'" {of} "')
 
 
 @register.filter
