@@ -123,6 +123,7 @@ STAYS = re.compile(
 
 
 # Pages of what is stored, or written by people, in English: events, cards of detectors, places of phrases, rules.
+SKIPPED = {"sign_out", "account_logout", "api_schema", "metrics", "javascript_catalog", "api_docs"}
 SHOWS_STORED = {"audit_log", "detector_detail", "phrase_list", "critical_policy_edit", "critical_list"}
 
 
@@ -139,7 +140,7 @@ def test_every_page_is_shown_in_german_without_english_sentences(role, cast):  #
     client.force_login(person)
     wrong, seen = [], 0
     for name, route, _ in routes():
-        if name in {
+        if name in SKIPPED | SHOWS_STORED:
             "sign_out",
             "account_logout",
             "api_schema",
