@@ -31,8 +31,6 @@ class RulesForm(forms.Form):
     bands = forms.ChoiceField(
         choices=[(key, gettext_lazy(words)) for key, words in BANDS.items()], label=gettext_lazy("Band neutrophils")
     )
-        choices=[(key, gettext_lazy(words)) for key, words in BANDS.items()], label=gettext_lazy("Band neutrophils")
-    )
     corrects_wbc = forms.BooleanField(
         required=False,
         label=gettext_lazy("Correct the WBC for erythroblasts"),
