@@ -134,6 +134,7 @@ TABLE = {
     "case_assign": ("no", OWN),
     "case_preview": (OWN, "no"),
     "case_decisions": ("no", OWN),
+    "case_findings": (OWN, OWN),
     "case_scanned": ("no", READERS),  # of other cases it says that there is none
     "reference_cells": (READERS, "no"),
     "reader_keys": ("no", READERS),
@@ -204,6 +205,7 @@ TABLE = {
     "api_slide_set_aside": ("no", OWN),
     "api_slide_cells": (OWN, "no"),
     "api_cell_decisions": (OWN, OWN),
+    "api_findings_by_id": (OWN, OWN),
     "fhir_metadata": (ALL, "no"),
     "fhir_type": (READERS, READERS),
     "fhir_search": ("no", READERS),

@@ -53,6 +53,8 @@ class Action(models.TextChoices):
     EMERGENCY_CLOSE = "emergency.close", gettext_lazy("followed up an emergency access")
     EMERGENCY_OPEN = "emergency.open", gettext_lazy("opened a case of another laboratory in an emergency")
     EMERGENCY_REFUSED = "emergency.refused", gettext_lazy("asked in an emergency for a case that is not there")
+    FINDING_MARK = "finding.mark", gettext_lazy("marked findings")
+    FINDING_UNDO = "finding.undo", gettext_lazy("took findings back")
     FLAG_ACKNOWLEDGE = "flag.acknowledge", gettext_lazy("acknowledged a flag")
     IMAGE_DOWNLOAD = "image.download", gettext_lazy("downloaded an original image")
     IMAGE_EXPIRE = "image.expire", gettext_lazy("removed an image by age")

@@ -15,7 +15,7 @@ from leukoweb.cases.models import Case
 from leukoweb.delivery.hl7 import escape, field, segment, stamp
 from leukoweb.review.criticals.part import critical_codes, sentence_of
 from leukoweb.review.models import Report, Withdrawal
-from leukoweb.review.reports.figures import PANEL, sent_figures
+from leukoweb.review.reports.figures import PANEL, sent_figures, sent_findings
 from leukoweb.review.reports.parts import Content, PatientPart, SignaturePart
 
 PDF = ("PDF", "Report as PDF", "99LW")
@@ -49,7 +49,7 @@ def result_message(
         *_head(case, content["patient"], control_id, zone_time, authority, status, content["signature"]),
         *_notes(content, status),
     ]
-    observations = [*sent_figures(content), *_comment(content)]
+    observations = [*sent_figures(content), *sent_findings(content), *_comment(content)]
     if pdf is not None:
         observations.append({"pdf": base64.b64encode(pdf).decode()})
     lines += [_obx(number, seen, content, status) for number, seen in enumerate(observations, 1)]
@@ -79,9 +79,9 @@ def withdrawal_message(withdrawal: Withdrawal, *, control_id: str, zone_time: da
         *_head(case, content["patient"], control_id, zone_time, authority, CANCELLED, content["signature"]),
         segment("NTE", {1: "1", 3: field(f"Report version {report.version} withdrawn: {withdrawal.reason}")}),
     ]
-    observations = [*sent_figures(content), *_comment(content)]
+    observations = [*sent_figures(content), *sent_findings(content), *_comment(content)]
     for number, seen in enumerate(observations, 1):
-        kind, code = ("TX", COMMENT) if "text" in seen else ("NM", _code(seen))
+        kind, code = ("TX", COMMENT) if "text" in seen else ("ST" if "finding" in seen else "NM", _code(seen))
         lines.append(segment("OBX", {1: str(number), 2: kind, 3: field(*code), 11: CANCELLED}))
     return ("\r".join(lines) + "\r").encode()
 
@@ -150,6 +150,8 @@ def _obx(number: int, seen: dict, content: Content, status: str) -> str:
     if "pdf" in seen:
         data = field("LeukoWeb", "application", "pdf", "Base64", seen["pdf"])
         return segment("OBX", common | {2: "ED", 3: field(*PDF), 5: data})
+    if "finding" in seen:
+        return segment("OBX", common | {2: "ST", 3: field(*_code(seen)), 5: field(seen["finding"])})
     if "text" in seen:
         return segment("OBX", common | {2: "TX", 3: field(*COMMENT), 5: field(seen["text"])})
     codes = critical_codes(content.get("criticals", []))

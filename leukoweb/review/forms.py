@@ -78,6 +78,15 @@ class RulesForm(forms.Form):
         ),
     )
     apl_source = forms.CharField(max_length=500, label=gettext_lazy("Source of the limits of possible APL"))
+    findings_required = forms.BooleanField(
+        required=False,
+        label=gettext_lazy("Require red cells, white cells, platelets and parasites before a signature"),
+        help_text=gettext_lazy(
+            "Each is graded or marked “not examined”. Off: what nobody marked is printed as not examined."
+        ),
+    )
+    schistocytes_above = forms.FloatField(label=gettext_lazy("Schistocytes are called above (% of red cells)"))
+    schistocytes_source = forms.CharField(max_length=500, label=gettext_lazy("Source of the limit of schistocytes"))
     reason = forms.CharField(
         max_length=1000,
         widget=forms.Textarea(attrs={"rows": 2}),

@@ -36,6 +36,28 @@ class Decision(models.Model):
         indexes = [models.Index(fields=["cell", "-id"])]
 
 
+class Finding(models.Model):
+    """What one reader said of a finding, or of a group as a whole (findings/table.py); the last row of a key holds.
+
+    Rows are never changed: an empty `value` takes the finding back.
+    """
+
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="findings")
+    key = models.CharField(max_length=40)
+    value = models.CharField(max_length=16, blank=True)
+    counted = models.PositiveIntegerField(null=True)
+    examined = models.PositiveIntegerField(null=True)
+    note = models.CharField(max_length=200, blank=True)
+    undoes = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="+")
+    step = models.UUIDField(default=uuid.uuid4, help_text="Findings marked in one act share it, undone together.")
+    marked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    marked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["case", "key", "-id"])]
+
+
 def with_labels(cells: models.QuerySet) -> models.QuerySet:
     """Annotate cells with `decided_code` ("" when none), `code` (the current label) and `last_decision_id`."""
     last = Decision.objects.filter(cell=OuterRef("pk")).order_by("-id")

@@ -49,6 +49,9 @@ _FILM = (
     "WBC by film: leukocytes per high-power field x 2,000 per microlitre (ormedmedical.us, table 20), a field of "
     "0.24 mm2; the tolerance is a starting value of this product"
 )
+_SCHISTOCYTES = (
+    "ICSH 2021 (icsh.org): at most 1 % of red cells in adults and term newborns, above it suspect; preterm newborns 5 %"
+)
 _NONE_IN_BLOOD = "not met in the blood of healthy adults; the laboratory may set its own limit"
 
 
@@ -103,6 +106,9 @@ class Rules:
     film_wbc_per_mm2: float = 0.48
     film_tolerance: float = 10.0
     film_source: str = _FILM
+    findings_required: bool = False
+    schistocytes_above: float = 1.0
+    schistocytes_source: str = _SCHISTOCYTES
     flag_rules: list[dict[str, Any]] = field(default_factory=defaults)
     review_rules: list[dict[str, Any]] = field(default_factory=list)
     ranges: list[dict[str, Any]] = field(default_factory=lambda: [dict(entry) for entry in _ADULT_RANGES])
@@ -146,6 +152,11 @@ class Rules:
             if self.least_verified == 100
             else f"A person verifies at least {self.least_verified:g} % of the counted cells before a signature; the "
             "others are reported as the detector typed them.",
+            *(
+                ["Red cells, white cells, platelets and parasites are graded, or said to be not examined."]
+                if self.findings_required
+                else []
+            ),
         ]
 
     def _release_sentences(self) -> list[str]:
@@ -197,6 +208,8 @@ def rules_from(stored: dict) -> Rules:
         problems["release_needs_cbc"] = "Say yes or no to the blood count."
     if not isinstance(rules.corrects_wbc, bool):
         problems["corrects_wbc"] = "Say yes or no to the correction of the WBC."
+    if not isinstance(rules.findings_required, bool):
+        problems["findings_required"] = "Say yes or no to asking for findings before a signature."
     for name, least, most in _LIMITS:
         value = getattr(rules, name)
         if not _is_number(value) or not least <= value <= most:
@@ -205,7 +218,7 @@ def rules_from(stored: dict) -> Rules:
         value = getattr(rules, name)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             problems[name] = f"Enter a whole number from {least:,} to {most:,}."
-    for name in ("apl_source", "wbc_hours_source", "film_source"):
+    for name in ("apl_source", "wbc_hours_source", "film_source", "schistocytes_source"):
         value = getattr(rules, name)
         if not isinstance(value, str) or not 0 < len(value.strip()) <= 500:
             problems[name] = "Say where this comes from, in at most 500 characters."
@@ -228,6 +241,7 @@ _LIMITS = (
     ("wbc_hours", 1, 1000),
     ("film_wbc_per_mm2", 0, 100),
     ("film_tolerance", 1.5, 1000),
+    ("schistocytes_above", 0, 100),
 )
 _WHOLE = (
     ("minimum_count", 1, 10_000),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from leukoweb.review.counting.table import lines_of
+from leukoweb.review.findings.words import findings_words
 from leukoweb.review.reports.parts import Change, Content
 
 PATIENT = {"name": "Patient", "mrn": "MRN", "sex": "Sex", "birth_date": "Birth date"}
@@ -33,6 +34,7 @@ def changes_between(before: Content, now: Content) -> list[Change]:
         *cbc_pairs(before, now),
         *_figures(before, now),
         ("Flags", _titles(before), _titles(now)),
+        *_findings(before, now),
         *_named(WORDS, before["report"], now["report"]),
         ("Slides", _slides(before), _slides(now)),
         ("Rules", _rules(before), _rules(now)),
@@ -96,3 +98,12 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):  # the analyser's count
         return " ".join(str(part) for part in (value["value"], value["unit"], value["source"]) if part)
     return "" if value is None else str(value)
+
+
+def _findings(before: Content, now: Content) -> list[Pair]:
+    """One pair for each part of the film; a version that was signed before findings were kept said nothing of them."""
+    if "findings" not in before:
+        return []
+    old, new = ({group["key"]: group for group in content.get("findings", [])} for content in (before, now))
+    named = old | new
+    return [(named[key]["name"], findings_words(old.get(key)), findings_words(new.get(key))) for key in named]

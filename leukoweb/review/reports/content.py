@@ -21,6 +21,7 @@ from leukoweb.review.counting.differential import Differential
 from leukoweb.review.counting.flags import Flag
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.criticals.part import criticals_part
+from leukoweb.review.findings.state import findings_part
 from leukoweb.review.models import Acknowledgement, Decision, HandOver, Report
 from leukoweb.review.reports.changes import changes_between
 from leukoweb.review.reports.parts import (
@@ -93,6 +94,7 @@ def content_of(report: Report) -> Content:
         "pictures": chosen_pictures(report, cells, flags),
         "hand_over": _hand_over(case),
         "reference": reference_section(case),
+        "findings": findings_part(case, differential.rules),
     }
     if language := language_of(case):
         content["language"] = language

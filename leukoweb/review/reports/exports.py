@@ -18,7 +18,7 @@ from leukoweb.cases.models import Case, CbcResult, Patient, SlideImage
 from leukoweb.cases.store import original_path
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.criticals.models import Critical, CriticalEntry
-from leukoweb.review.models import Decision, Report
+from leukoweb.review.models import Decision, Finding, Report
 from leukoweb.review.services import age_of, count_case
 from leukoweb.review.studies.training_set import make_empty, write_pixels
 
@@ -44,6 +44,7 @@ def export_patient(patient: Patient, folder: Path, *, by: User | None = None) ->
         "decisions": list(Decision.objects.filter(cell__in=Cell.objects.filter(**of_cases)).values()),
         "criticals": list(Critical.objects.filter(case__in=cases).values()),
         "critical_log": list(CriticalEntry.objects.filter(critical__case__in=cases).values()),
+        "findings": list(Finding.objects.filter(case__in=cases).values()),
         "reports": list(Report.objects.filter(case__in=cases).values()),
         "events": list(
             Event.objects.filter(case_id__in=[case.pk for case in cases])

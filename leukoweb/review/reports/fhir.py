@@ -12,12 +12,13 @@ from typing import Any
 
 from leukoweb.cases.models import REJECTED, WITHDRAWN, Case, Patient
 from leukoweb.review.models import Report
-from leukoweb.review.reports.figures import PANEL, sent_figures
+from leukoweb.review.reports.figures import PANEL, sent_figures, sent_findings
 
 Resource = dict[str, Any]
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
 SECTION = "http://terminology.hl7.org/CodeSystem/v2-0074"
 CALLS = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 GENDERS = {"F": "female", "M": "male"}
 KINDS = ("Patient", "ServiceRequest", "Specimen", "DiagnosticReport", "Observation", "Media")
 
@@ -117,6 +118,7 @@ def observations_of(case: Case, report: Report) -> list[Resource]:
     """Return the panel and one observation for each figure of the signed version in force."""
     content, status = report.content, status_of(case, report)
     figures = [_figure(case, figure, content, status) for figure in sent_figures(content)]
+    figures += [_finding(case, finding, content, status) for finding in sent_findings(content)]
     panel = _observation(case, "panel", content, status)
     panel |= {"code": _panel(), "hasMember": [_to("Observation", figure["id"]) for figure in figures]}
     return [_filled(panel), *figures]
@@ -147,6 +149,20 @@ def _figure(case: Case, figure: Resource, content: Resource, status: str) -> Res
             if low is not None or high is not None else [],
         }
     )  # fmt: skip
+
+
+def _finding(case: Case, finding: Resource, content: Resource, status: str) -> Resource:
+    """A finding as text; a part of the film that nobody examined has no value and says why."""
+    coding = [{"system": LOINC, "code": finding["loinc"]}] if finding["loinc"] else []
+    absent = {"coding": [{"system": ABSENT, "code": "not-performed"}], "text": finding["finding"]}
+    return _filled(
+        _observation(case, f"film-{finding['key']}".replace("_", "-"), content, status)
+        | {
+            "code": _filled({"coding": coding, "text": finding["name"]}),
+            "valueString": finding["finding"] if finding["is_examined"] else None,
+            "dataAbsentReason": None if finding["is_examined"] else absent,
+        }
+    )
 
 
 def _quantity(value: float, unit: str, words: str) -> Resource:

@@ -8,6 +8,9 @@ LOINC: `review.counting.loinc`; the panel 24318-8 as in docs/domain.md.
 from collections.abc import Mapping
 from typing import Any
 
+from leukoweb.review.findings.table import NOT_EXAMINED
+from leukoweb.review.findings.words import finding_words, noted
+
 PANEL = ("24318-8", "Leukocyte differential, manual", "LN")
 ALWAYS_SENT = ("blasts",)  # a count of zero is a result of its own (24318-8, conditional items)
 
@@ -38,4 +41,24 @@ def sent_figures(content: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "value": absolute, "unit": ("10*3/uL", "thousand per microlitre"), "range": row["absolute_range"],
                 "call": row["call"] if by_absolute else "",
             })  # fmt: skip
+    return found
+
+
+def sent_findings(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One entry for each finding that is sent, as text, and one for each part of the film that is said as a whole.
+
+    A part that was not examined is sent as such. Reports that were signed before findings were kept have none.
+    """
+    found: list[dict[str, Any]] = []
+    for group in content.get("findings", []):
+        if group["value"]:
+            found.append({
+                "key": group["key"], "name": group["name"], "loinc": group["loinc"],
+                "finding": f"{group['text']}{noted(group['note'])}", "is_examined": group["value"] != NOT_EXAMINED,
+            })  # fmt: skip
+        found += [
+            {"key": item["key"], "name": item["name"], "loinc": item["loinc"], "finding": finding_words(item),
+             "is_examined": True}
+            for item in group["items"]
+        ]  # fmt: skip
     return found

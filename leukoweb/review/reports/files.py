@@ -15,6 +15,7 @@ from leukoweb.accounts.models import User
 from leukoweb.answers import BYTE_ORDER_MARK, FORMULA
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Report
+from leukoweb.review.reports.figures import sent_findings
 from leukoweb.review.reports.page import page_of, verified
 from leukoweb.review.reports.parts import Content
 from leukoweb.review.reports.seal import bundle_of, differences
@@ -22,7 +23,8 @@ from leukoweb.review.reports.seal import bundle_of, differences
 CSV_HEAD = (
     "accession_number", "version", "status", "signed_by", "signed_at", "meaning", "code", "name", "count", "percent",
     "low", "high", "per_100_wbc", "absolute_10*9/L", "reference", "call", "loinc_percent", "loinc_absolute",
-    "cells_counted", "cells_verified", "count_note", "interpretation", "comment",
+    "cells_counted", "cells_verified", "count_note", "interpretation", "comment", "finding",
+    "loinc_finding",
 )  # fmt: skip
 MOST_DIFFERENCES = 50
 
@@ -75,7 +77,7 @@ def sealed_bundle(report: Report) -> dict:
 
 
 def csv_of(report: Report, content: Content) -> str:
-    """Return the differential, one line a type, with the report's identity in every line."""
+    """Return the differential, one line a type, and the findings, with the report's identity in every line."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(CSV_HEAD)
@@ -89,8 +91,12 @@ def csv_of(report: Report, content: Content) -> str:
             [_safe(value) for value in [*same, x["key"], x["name"], x["count"], x["percent"], low, high, x["per_100"],
              x["absolute"], x["range"], x["call"], x["loinc_percent"], x["loinc_absolute"], cells["counted"],
              cells["verified"], x["count_note"], content["report"].get("interpretation", ""),
-             content["report"]["comment"]]]
+             content["report"]["comment"], "", ""]]
         )  # fmt: skip
+    for one in sent_findings(content):
+        named = {"code": one["key"], "name": one["name"], "finding": one["finding"], "loinc_finding": one["loinc"],
+                 "cells_counted": cells["counted"], "cells_verified": cells["verified"]}  # fmt: skip
+        writer.writerow([_safe(value) for value in [*same, *(named.get(head, "") for head in CSV_HEAD[len(same) :])]])
     return BYTE_ORDER_MARK + out.getvalue()
 
 

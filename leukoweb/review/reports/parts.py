@@ -6,6 +6,8 @@ version does not have is NotRequired. How a part is read from the case is left t
 
 from typing import Any, NotRequired, TypedDict
 
+from leukoweb.review.findings.parts import GroupPart
+
 
 class Product(TypedDict):
     """What made the report."""
@@ -340,4 +342,5 @@ class Content(TypedDict):
     attributions: NotRequired[list[str]]  # where pictures are not the laboratory's own
     criticals: NotRequired[list[CriticalPart]]  # where a value was critical
     cbc: NotRequired[CbcPart]  # where an analyser sent one
+    findings: NotRequired[list[GroupPart]]  # since version 1.4
     signature: NotRequired[SignaturePart]  # once it is signed

@@ -25,6 +25,7 @@ from leukoweb.review.counting.attention import reasons_to_look
 from leukoweb.review.counting.policies import FOUR_EYES_ALLOWED
 from leukoweb.review.criticals.calls import receipts_with_flag
 from leukoweb.review.criticals.part import is_seen
+from leukoweb.review.findings.state import open_groups
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports.content import content_of, signature_of
 from leukoweb.review.reports.parts import CellPart, Content, Verification
@@ -46,7 +47,9 @@ MOST_INTERPRETATION, MOST_COMMENT, MOST_REASON = 300, 10_000, 1_000
 # Where the policy lets cells pass that no person verified, nobody signs for their review.
 MEANINGS_WITHOUT_REVIEW = (gettext_noop("Approval"), MEANINGS[1])
 
-_SEEN = ("patient", "specimen", "cbc", "counts", "differential", "policies", "detectors", "images", "cells")
+_SEEN = (
+    "patient", "specimen", "cbc", "counts", "differential", "policies", "detectors", "images", "cells", "findings",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ def gates_of(report: Report, content: Content | None = None, *, by: User | None 
             gettext("Classify the atypical lymphocytes as variant or abnormal."),
         ),
     ]
+    gates += findings_gate(case, content["policies"]["rules"]["findings_required"])
     if left := unread(case):
         gates.append(
             Gate(
@@ -245,6 +249,17 @@ def _gates_of_signer(case: Case, content: Content, by: User) -> list[Gate]:
                            gettext("%(alone)d cells were verified by you alone: another person must verify them or "
                                    "sign.") % {"alone": alone}))  # fmt: skip
     return gates
+
+
+def findings_gate(case: Case, is_required: bool) -> list[Gate]:
+    """Return the gate of the findings; a laboratory that does not require them is told what will be printed."""
+    missing = ", ".join(group.name.lower() for group in open_groups(case))
+    met = gettext("Red cells, white cells, platelets and parasites are graded or marked “not examined”.")
+    if not missing:
+        return [Gate("findings", met, True)]
+    if is_required:
+        return [Gate("findings", gettext("Grade or mark as “not examined”: %(groups)s.") % {"groups": missing}, False)]
+    return [Gate("findings", gettext("Printed as “not examined”: %(groups)s.") % {"groups": missing}, True)]
 
 
 def _verified_words(verification: Verification) -> tuple[str, str]:

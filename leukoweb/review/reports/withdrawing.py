@@ -16,6 +16,7 @@ from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, SIGNED, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells
+from leukoweb.review.findings.marking import put_findings_back
 from leukoweb.review.models import Decision, Report, Withdrawal
 from leukoweb.review.reports.changes import PATIENT, SPECIMEN
 from leukoweb.review.reports.content import patient_of, specimen_of
@@ -66,6 +67,7 @@ def cancel_amendment(draft: Report, *, by: User, reason: str) -> Report:
         _refuse_changed_case(case, signed)
         _put_slides_back(case, signed, by=by, reason=reason)
         cells = _put_labels_back(case, signed, by=by)
+        put_findings_back(case, signed, by=by)
         changes = {
             "version": draft.version, "reason": reason, "amendment_reason": draft.amendment_reason,
             "interpretation": draft.interpretation, "comment": draft.comment, "cells": cells,

@@ -84,6 +84,7 @@ def _urls(cells: Iterable[Cell], case: Case) -> dict:
     return {
         "cells": cells,
         "decisions": reverse("case_decisions", args=[case.pk]),
+        "findings": reverse("case_findings", args=[case.pk]),
         "presence": reverse("case_presence", args=[case.pk]),
         "crop": reverse("cell_crop", args=[0]),
         "around": reverse("cell_around", args=[0]),

@@ -1,0 +1,77 @@
+"""What the findings of a case are now, and the part of a report that is made from them; it changes nothing."""
+
+from django.utils import timezone
+
+from leukoweb.cases.models import Case
+from leukoweb.review.counting.differential import clopper_pearson
+from leukoweb.review.counting.policies import Rules
+from leukoweb.review.findings.parts import GroupPart, ItemPart
+from leukoweb.review.findings.table import GROUPS, ITEMS, NOT_EXAMINED, Group, is_abnormal, items_of
+from leukoweb.review.models import Finding
+
+
+def last_findings(case: Case) -> dict[str, Finding]:
+    """Return the last row of each finding and group, those that were taken back among them."""
+    rows = Finding.objects.filter(case=case).select_related("marked_by").order_by("pk")
+    return {row.key: row for row in rows}
+
+
+def current_findings(case: Case) -> dict[str, Finding]:
+    """Return what is marked now, by key."""
+    return {key: row for key, row in last_findings(case).items() if row.value}
+
+
+def open_groups(case: Case) -> list[Group]:
+    """Return the groups of which nothing is said: neither graded nor "not examined"."""
+    marked = current_findings(case)
+    return [
+        group for group in GROUPS.values()
+        if group.is_asked and not ({group.key, *(item.key for item in items_of(group.key))} & set(marked))
+    ]  # fmt: skip
+
+
+def findings_part(case: Case, rules: Rules) -> list[GroupPart]:
+    """Return the findings as a report holds them; a group that is asked for and not marked is "not examined"."""
+    marked = current_findings(case)
+    return [part for group in GROUPS.values() if (part := _group(group, marked, rules))]
+
+
+def _group(group: Group, marked: dict[str, Finding], rules: Rules) -> GroupPart | None:
+    rows = [marked[item.key] for item in items_of(group.key) if item.key in marked]
+    whole = marked.get(group.key)
+    if not (rows or whole or group.is_asked):
+        return None
+    value = whole.value if whole else "" if rows else NOT_EXAMINED
+    both = [*rows, *([whole] if whole else [])]
+    return {
+        "key": group.key, "name": group.name, "value": value, "text": group.values.get(value, ""), "loinc": group.loinc,
+        "note": whole.note if whole else "", "items": [_item(row, rules) for row in rows],
+        "by": sorted({row.marked_by.printed_name for row in both}),
+        "at": max((_iso(row) for row in both), default=None),
+    }  # fmt: skip
+
+
+def _item(row: Finding, rules: Rules) -> ItemPart:
+    item = ITEMS[row.key]
+    part: ItemPart = {
+        "key": row.key, "name": item.name, "value": row.value, "text": item.values[row.value],
+        "is_abnormal": is_abnormal(row.key, row.value), "loinc": item.loinc, "note": row.note,
+        "by": row.marked_by.printed_name, "at": _iso(row),
+    }  # fmt: skip
+    if row.examined:
+        part["count"] = count_words(row.counted or 0, row.examined, item.counted_per, rules)
+    return part
+
+
+def count_words(counted: int, examined: int, per: str, rules: Rules) -> str:
+    """Return a count with its share, exact interval and the laboratory's limit, as it is printed (C2)."""
+    low, high = (100 * end for end in clopper_pearson(counted, examined))
+    share, limit = 100 * counted / examined, rules.schistocytes_above
+    words = f"{counted:,} of {examined:,} {per}, {share:.1f} % (95 % interval {low:.1f} to {high:.1f})"
+    if share <= limit:
+        return f"{words}, not above {limit:g} %"
+    return f"{words}, above {limit:g} %" + ("" if low > limit else "?")
+
+
+def _iso(row: Finding) -> str:
+    return timezone.localtime(row.marked_at).isoformat(timespec="seconds")
