@@ -6,6 +6,19 @@ import { gettext, interpolate } from "./words.js";
 const WORDS = { saved: gettext("Saved"), offline: gettext("Offline"), "signed out": gettext("Signed out") };
 
 /**
+ * Let the chip say how many acts on findings are not stored yet.
+ * @param {import("./findings.js").Findings} findings
+ * @param {HTMLElement} chip
+ */
+export function showFilmSaving(findings, chip) {
+  findings.addEventListener("saving", (event) => {
+    const { waiting, isOffline } = /** @type {CustomEvent} */ (event).detail;
+    chip.textContent = !waiting ? WORDS.saved : isOffline ? `${WORDS.offline}, ${waiting} not saved` : `Saving ${waiting}…`;
+    chip.className = `saving is-${!waiting ? "saved" : isOffline ? "offline" : "saving"}`;
+  });
+}
+
+/**
  * @param {import("./desk.js").Desk} desk
  * @param {HTMLElement} chip
  * @param {(sentence: string, isRefusal?: boolean) => void} tell

@@ -4,12 +4,13 @@
 import { around, make, readJson } from "./page.js";
 import { acceptDrops } from "./gallery_mouse.js";
 import { showCollision } from "./collision.js";
+import { findingKeys, Findings } from "./findings.js";
 import { listenToKeys, SCAN_GAP_MS } from "./keyboard.js";
 import { keysDialog } from "./keys.js";
 import { adjustLight } from "./light.js";
 import { Panes } from "./panes.js";
 import { uncovered } from "./places.js";
-import { guardQueue } from "./saving.js";
+import { guardQueue, showFilmSaving } from "./saving.js";
 import { openScanned } from "./scanned.js";
 import { Sheet, sheetKeys } from "./sheet.js";
 import { Tally } from "./tally.js";
@@ -29,6 +30,7 @@ const { desk, field, gallery, inspector, types } = views;
 const part = (/** @type {string} */ name) => views.part(name);
 const tell = views.tell.bind(views);
 const sheet = new Sheet(root, part("sheet"), desk, types, tell);
+const findings = new Findings(root, part("film"), { url: page.urls.findings, reader: page.reader, canChange, tell });
 const panes = new Panes(root, part("panes"), () => views.centre(true));
 new Tally(/** @type {HTMLElement} */ (document.getElementById("tally")), desk, types, gallery, {
   canChange,
@@ -294,6 +296,7 @@ const KEYS = {
   ...Object.fromEntries(["1", "2", "3"].map((key, place) => [key, { retracts: true, run: () => giveBest(place) }])),
   "Shift+b": { retracts: true, run: () => unlessScanned(() => part("light-open").click()) },
   "Shift+f": { retracts: true, run: () => unlessScanned(() => panes.next()) },
+  "Shift+r": { retracts: true, run: () => unlessScanned(() => findings.open()) },
   "Shift+s": { retracts: true, run: () => unlessScanned(openSheet) },
   "Shift+m": { retracts: true, run: () => unlessScanned(toggleMeasuring) },
   j: {
@@ -315,6 +318,9 @@ const SHEET = {
   ...sheetKeys(sheet),
 };
 
+/** While the findings are shown. @type {Record<string, Action>} */
+const FINDINGS = { "?": KEYS["?"], ...findingKeys(findings) };
+
 const moveDraft = {
   repeats: true,
   run: (/** @type {KeyboardEvent} */ event) => {
@@ -335,6 +341,7 @@ listenToKeys(
     if (gallery.hints.isOn && event.key !== "Shift" && !name.startsWith("Ctrl+")) return { run: () => gallery.typeHint(event.key) };
     if (sheet.hints.isOn && event.key !== "Shift" && !name.startsWith("Ctrl+")) return { run: () => sheet.typeHint(event.key) };
     const code = types.ofKey(name);
+    if (findings.isOn) return FINDINGS[name] ?? null;
     if (sheet.isOn) return SHEET[name] ?? (code ? { retracts: true, run: () => sheet.give(code) } : null);
     if (code) return { retracts: true, run: () => give(code) };
     return (field.isDrawing && DRAWING[name]) || KEYS[name];
@@ -454,6 +461,8 @@ part("add").addEventListener("click", () => (field.isDrawing ? stopAdding() : st
 part("nucleus").addEventListener("click", () => nextMissed(1));
 part("measure").addEventListener("click", toggleMeasuring);
 part("sheet-open").addEventListener("click", openSheet);
+part("film-open").addEventListener("click", () => findings.open());
+part("film-close").addEventListener("click", () => findings.close());
 part("chances").addEventListener("click", (/** @type {Event} */ event) => {
   const button = around(event, "button");
   if (button) giveBest([...part("chances").children].indexOf(button));
@@ -478,6 +487,7 @@ keysDialog(part("keys"), part("keys-open"), page, (/** @type {any[]} */ changed)
   fillPalette();
 });
 guardQueue(desk, part("saving"), tell);
+showFilmSaving(findings, part("saving"));
 fillPalette();
 part("confirm-page").hidden = !canChange;
 part("sheet-open").hidden = !canChange;

@@ -1,0 +1,86 @@
+"""The tab "Red cells & platelets": a film is graded, undone and said to be not examined, by keyboard alone."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from leukoweb.review.findings.state import current_findings
+from leukoweb.review.models import Finding
+
+
+@pytest.fixture
+def case(make_case, make_slide, draw_pixels):
+    case = make_case()
+    draw_pixels(make_slide(case, {"NGS": 3}))
+    return case
+
+
+@pytest.fixture
+def film(case, browse_as, technologist):
+    page = browse_as(technologist, f"/cases/{case.pk}/review/")
+    page.locator("#inspector[data-ready]").wait_for()
+    page.keyboard.press("Shift+R")
+    expect(page.locator("[data-key=red_cells]")).to_be_focused()
+    return page
+
+
+def _type(page, *keys):
+    for key in keys:
+        page.wait_for_timeout(90)  # two keys at once would be a scanner's
+        page.keyboard.press(key)
+
+
+def _values(case):
+    return {key: row.value for key, row in current_findings(case).items()}
+
+
+def test_a_film_is_graded_by_keyboard_alone(film, case, wait_until_saved):
+    page = film
+    assert not Finding.objects.exists()
+    _type(page, "ArrowDown", "2", "0", "]", "a", "x", "s")
+    wait_until_saved()
+    expected = {"anisocytosis": "2", "microcytes": "0", "white_cells": "normal", "platelets": "not_examined",
+                "parasites": "seen"}  # fmt: skip
+    assert _values(case) == expected
+    _type(page, "u")
+    expect(page.locator("[data-key=parasites] [data-value=seen]")).to_have_attribute("aria-pressed", "false")
+    expected.pop("parasites")
+    assert _values(case) == expected
+    _type(page, "[", "[", "[", "[", "a")
+    expect(page.locator("[data-part=told]")).to_contain_text("Anisocytosis is graded. Take it back with Delete first.")
+    _type(page, "ArrowDown", "Delete", "[", "a")
+    expect(page.locator("[data-key=red_cells] [data-value=normal]")).to_have_attribute("aria-pressed", "true")
+    wait_until_saved()
+    assert _values(case)["red_cells"] == "normal"
+    _type(page, "Escape")
+    expect(page.locator("#gallery")).to_be_visible()
+
+
+def test_a_count_of_schistocytes_is_typed_beside_its_grade(film, case, wait_until_saved):
+    page = film
+    row = page.locator("[data-key=schistocytes]")
+    row.get_by_role("button", name="Schistocytes: 1+").click()
+    row.get_by_label("Schistocytes: counted").fill("12")
+    row.get_by_label("Schistocytes: red cells examined").fill("1000")
+    row.get_by_label("Schistocytes: red cells examined").press("Tab")
+    expect(page.locator("[data-part=saving]")).to_have_text("Saved")
+    page.wait_for_timeout(300)
+    wait_until_saved()
+    marked = current_findings(case)["schistocytes"]
+    assert (marked.value, marked.counted, marked.examined) == ("1", 12, 1000)
+
+
+@pytest.mark.parametrize("width", [1440, 834, 390])
+def test_the_tab_fits_the_window_and_has_no_serious_fault_of_access(film, width):
+    page = film
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.screenshot(path=f"/tmp/findings-{width}.png")
+    serious = [
+        f"{rule['id']}: {node['target']} {node['failureSummary']}"
+        for rule in Axe().run(page).response["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+    assert not serious, "\n".join(serious)
