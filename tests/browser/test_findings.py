@@ -76,7 +76,6 @@ def test_the_tab_fits_the_window_and_has_no_serious_fault_of_access(film, width)
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_timeout(200)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    page.screenshot(path=f"/tmp/findings-{width}.png")
     serious = [
         f"{rule['id']}: {node['target']} {node['failureSummary']}"
         for rule in Axe().run(page).response["violations"]
