@@ -89,7 +89,7 @@ export class Findings extends EventTarget {
     if (!group) return;
     const value = what === "normal" ? WHOLE.find((each) => each in group.values) : what;
     if (!value || !(value in group.values)) return void this.tell(`${group.name}: ${Object.values(group.values).join(", ")}.`);
-    const graded = group.items.filter((item) => item.value && (value === "not_examined" || !["0", "2"].includes(item.value)));
+    const graded = group.items.filter((item) => item.value && (value === "not_examined" || item.value !== ("0" in item.values ? "0" : "2")));
     if (graded.length) return void this.tell(`${group.name} cannot be “${group.values[value]}”: ${graded[0].name} is graded. Take it back with Delete first.`, true);
     this.#mark([{ key: group.key, value }]);
     this.moveGroup(1);
