@@ -3,6 +3,7 @@
 
 import { csrfToken } from "./csrf.js";
 import { around, make } from "./page.js";
+import { gettext, interpolate } from "./words.js";
 
 /** @typedef {{ key: string, name: string, values: Record<string, string>, value: string, counted_per: string, counted: number | null, examined: number | null, note: string, by: string, last: number }} Item */
 /** @typedef {Item & { is_asked: boolean, items: Item[] }} Group */
@@ -74,7 +75,7 @@ export class Findings extends EventTarget {
     const item = this.#find(this.current);
     const group = this.#groupOf(this.current);
     if (!item || !group) return;
-    if (item === group) return void this.tell("Choose a finding below with ↓, or press A (all normal) or X (not examined).");
+    if (item === group) return void this.tell(gettext("Choose a finding below with ↓, or press A (all normal) or X (not examined)."));
     if (!(value in item.values)) return void this.tell(`${item.name}: ${Object.entries(item.values).map(([key, word]) => `${key} ${word}`).join(", ")}.`);
     /** @type {Mark[]} */
     const marks = [{ key: item.key, value }];
@@ -90,7 +91,7 @@ export class Findings extends EventTarget {
     const value = what === "normal" ? WHOLE.find((each) => each in group.values) : what;
     if (!value || !(value in group.values)) return void this.tell(`${group.name}: ${Object.values(group.values).join(", ")}.`);
     const graded = group.items.filter((item) => item.value && (value === "not_examined" || item.value !== ("0" in item.values ? "0" : "2")));
-    if (graded.length) return void this.tell(`${group.name} cannot be “${group.values[value]}”: ${graded[0].name} is graded. Take it back with Delete first.`, true);
+    if (graded.length) return void this.tell(interpolate(gettext("%(group)s cannot be “%(whole)s”: %(name)s is graded. Take it back with Delete first."), { group: group.name, whole: group.values[value], name: graded[0].name }), true);
     this.#mark([{ key: group.key, value }]);
     this.moveGroup(1);
   }
@@ -107,7 +108,7 @@ export class Findings extends EventTarget {
 
   /** @param {Mark[]} marks */
   #mark(marks) {
-    if (!this.canChange) return void this.tell("This case is closed: its findings are read-only.", true);
+    if (!this.canChange) return void this.tell(gettext("This case is closed: its findings are read-only."), true);
     for (const { key, ...said } of marks) {
       const item = this.#find(key);
       if (item) Object.assign(item, { counted: null, examined: null, note: "", ...said });
@@ -153,7 +154,7 @@ export class Findings extends EventTarget {
     try {
       this.#take(await this.#ask());
     } catch (problem) {
-      this.tell(problem instanceof Error && !(problem instanceof TypeError) ? problem.message : "Offline: the findings could not be loaded.", true);
+      this.tell(problem instanceof Error && !(problem instanceof TypeError) ? problem.message : gettext("Offline: the findings could not be loaded."), true);
     }
   }
 
@@ -163,7 +164,7 @@ export class Findings extends EventTarget {
     const answer = await fetch(this.url, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers: { Accept: "application/json" } });
     if (answer.status >= 500) throw new TypeError("unreachable");
     const said = await answer.json();
-    if (!answer.ok) throw new Error(said.detail ?? "The findings were not stored.");
+    if (!answer.ok) throw new Error(said.detail ?? gettext("The findings were not stored."));
     return said;
   }
 
@@ -202,7 +203,7 @@ export class Findings extends EventTarget {
       button.setAttribute("aria-label", `${item.name}: ${word}`);
       return button;
     });
-    const row = make("div", { className, tabIndex: -1, role: "group", dataset: { key: item.key } }, make("span", { className: "finding-name" }, isGroup ? "As a whole" : item.name), make("span", { className: "finding-values" }, ...buttons));
+    const row = make("div", { className, tabIndex: -1, role: "group", dataset: { key: item.key } }, make("span", { className: "finding-name" }, isGroup ? gettext("As a whole") : item.name), make("span", { className: "finding-values" }, ...buttons));
     row.setAttribute("aria-label", item.name);
     if (item.counted_per) row.append(this.#count(item));
     return row;
@@ -287,7 +288,7 @@ export class Findings extends EventTarget {
     if (!row || !item) return;
     const [counted, examined] = [...row.querySelectorAll("input")].map((input) => (input.value === "" ? null : Number(input.value)));
     if (counted === null || examined === null) return;
-    if (!item.value) return void this.tell(`Grade ${item.name.toLowerCase()} first.`, true);
+    if (!item.value) return void this.tell(interpolate(gettext("Grade %(name)s first."), { name: item.name }), true);
     this.#mark([{ key: item.key, value: item.value, counted, examined }]);
   }
 }

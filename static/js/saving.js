@@ -13,7 +13,7 @@ const WORDS = { saved: gettext("Saved"), offline: gettext("Offline"), "signed ou
 export function showFilmSaving(findings, chip) {
   findings.addEventListener("saving", (event) => {
     const { waiting, isOffline } = /** @type {CustomEvent} */ (event).detail;
-    chip.textContent = !waiting ? WORDS.saved : isOffline ? `${WORDS.offline}, ${waiting} not saved` : `Saving ${waiting}…`;
+    chip.textContent = !waiting ? WORDS.saved : isOffline ? interpolate(gettext("%(state)s, %(waiting)s not saved"), { state: WORDS.offline, waiting }) : interpolate(gettext("Saving %(waiting)s…"), { waiting });
     chip.className = `saving is-${!waiting ? "saved" : isOffline ? "offline" : "saving"}`;
   });
 }
