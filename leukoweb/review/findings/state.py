@@ -1,6 +1,7 @@
 """What the findings of a case are now, and the part of a report that is made from them; it changes nothing."""
 
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from leukoweb.cases.models import Case
 from leukoweb.review.counting.differential import clopper_pearson
@@ -28,6 +29,19 @@ def open_groups(case: Case) -> list[Group]:
         group for group in GROUPS.values()
         if group.is_asked and not ({group.key, *(item.key for item in items_of(group.key))} & set(marked))
     ]  # fmt: skip
+
+
+def said_of_gate(case: Case, is_required: bool) -> tuple[str, bool]:
+    """Return the gate before a signature in words, and whether it is met.
+
+    A laboratory that does not require findings is told what will be printed.
+    """
+    missing = {"groups": ", ".join(group.name.lower() for group in open_groups(case))}
+    if not missing["groups"]:
+        return gettext("Red cells, white cells, platelets and parasites are graded or marked “not examined”."), True
+    if is_required:
+        return gettext("Grade or mark as “not examined”: %(groups)s.") % missing, False
+    return gettext("Printed as “not examined”: %(groups)s.") % missing, True
 
 
 def findings_part(case: Case, rules: Rules) -> list[GroupPart]:

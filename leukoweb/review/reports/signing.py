@@ -25,7 +25,7 @@ from leukoweb.review.counting.attention import reasons_to_look
 from leukoweb.review.counting.policies import FOUR_EYES_ALLOWED
 from leukoweb.review.criticals.calls import receipts_with_flag
 from leukoweb.review.criticals.part import is_seen
-from leukoweb.review.findings.state import open_groups
+from leukoweb.review.findings.state import said_of_gate
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports.content import content_of, signature_of
 from leukoweb.review.reports.parts import CellPart, Content, Verification
@@ -47,9 +47,7 @@ MOST_INTERPRETATION, MOST_COMMENT, MOST_REASON = 300, 10_000, 1_000
 # Where the policy lets cells pass that no person verified, nobody signs for their review.
 MEANINGS_WITHOUT_REVIEW = (gettext_noop("Approval"), MEANINGS[1])
 
-_SEEN = (
-    "patient", "specimen", "cbc", "counts", "differential", "policies", "detectors", "images", "cells", "findings",
-)  # fmt: skip
+_SEEN = ["patient", "specimen", "cbc", "counts", "differential", "policies", "detectors", "images", "cells", "findings"]
 
 
 @dataclass(frozen=True)
@@ -133,9 +131,7 @@ def gates_of(report: Report, content: Content | None = None, *, by: User | None 
     is_limited, lya = content["differential"]["is_limited"], counts.get("LYA", 0)
     unread_criticals = [c["title"] for c in content.get("criticals", []) if not is_seen(c, unseen)]
     total, has_comment = content["differential"]["total"], bool(content["report"]["comment"].strip())
-    must_look = gettext("%(count)s cells need review (blasts, unvalidated types, low confidence).") % {
-        "count": len(waiting)
-    }
+    must_look = gettext("%(count)s cells need review (blasts, unvalidated types, low confidence).")
     verification = content["verification"]
     gates = [
         _gate(
@@ -158,7 +154,7 @@ def gates_of(report: Report, content: Content | None = None, *, by: User | None 
             "must_look",
             not waiting,
             gettext("Every cell that must be looked at was looked at."),
-            must_look,
+            must_look % {"count": len(waiting)},
             tuple(sorted({cell["code"] for cell in cells if cell["id"] in waiting})),
         ),
         _gate(
@@ -196,7 +192,7 @@ def gates_of(report: Report, content: Content | None = None, *, by: User | None 
             gettext("Classify the atypical lymphocytes as variant or abnormal."),
         ),
     ]
-    gates += findings_gate(case, content["policies"]["rules"]["findings_required"])
+    gates.append(Gate("findings", *said_of_gate(case, content["policies"]["rules"]["findings_required"])))
     if left := unread(case):
         gates.append(
             Gate(
@@ -249,17 +245,6 @@ def _gates_of_signer(case: Case, content: Content, by: User) -> list[Gate]:
                            gettext("%(alone)d cells were verified by you alone: another person must verify them or "
                                    "sign.") % {"alone": alone}))  # fmt: skip
     return gates
-
-
-def findings_gate(case: Case, is_required: bool) -> list[Gate]:
-    """Return the gate of the findings; a laboratory that does not require them is told what will be printed."""
-    missing = ", ".join(group.name.lower() for group in open_groups(case))
-    met = gettext("Red cells, white cells, platelets and parasites are graded or marked “not examined”.")
-    if not missing:
-        return [Gate("findings", met, True)]
-    if is_required:
-        return [Gate("findings", gettext("Grade or mark as “not examined”: %(groups)s.") % {"groups": missing}, False)]
-    return [Gate("findings", gettext("Printed as “not examined”: %(groups)s.") % {"groups": missing}, True)]
 
 
 def _verified_words(verification: Verification) -> tuple[str, str]:
