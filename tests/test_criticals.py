@@ -290,7 +290,7 @@ def test_the_result_message_carries_the_code_of_the_table_and_the_call(blasts, s
     report, _ = signed_with_call(blasts, sign_in, pathologist, technologist)
     lines = result_message(report, control_id="1", zone_time=timezone.localtime()).decode().split("\r")
     assert any(line.startswith("NTE") and "Told to Dr Ida Mole (ward physician)" in line for line in lines)
-    figures = [line.split("|") for line in lines if line[:3] == "OBX" and "99LW" in line]
+    figures = [line.split("|") for line in lines if line[:3] == "OBX" and "|NM|" in line and "99LW" in line]
     interpretations = {fields[3].split("^")[3]: fields[8] for fields in figures}
     assert interpretations["blasts"] == "AA"
     assert set(interpretations.values()) <= {"AA", "", "N", "H", "L"}

@@ -215,7 +215,7 @@ def test_what_nobody_marked_is_printed_as_not_examined_and_blocks_only_where_the
     case, client = reviewed(), sign_in(pathologist)
     [gate] = [g for g in client.get(reverse("case_sign", args=[case.pk])).context["gates"] if g.key == "findings"]
     assert gate.is_met
-    assert gate.sentence == "Printed as “not examined”: red cells, white cell morphology, platelets, parasites."
+    assert gate.sentence == "Printed as “not examined”: Red cells, White cell morphology, Platelets, Parasites."
     save_policy(case.laboratory, rules_from({"findings_required": True}), reason="Whole films.", by=admin)
     assert "Grade or mark as “not examined”" in post_signature(client, case).content.decode()
     assert not Report.objects.filter(state="signed").exists()

@@ -36,7 +36,7 @@ def said_of_gate(case: Case, is_required: bool) -> tuple[str, bool]:
 
     A laboratory that does not require findings is told what will be printed.
     """
-    missing = {"groups": ", ".join(group.name.lower() for group in open_groups(case))}
+    missing = {"groups": ", ".join(gettext(group.name) for group in open_groups(case))}
     if not missing["groups"]:
         return gettext("Red cells, white cells, platelets and parasites are graded or marked “not examined”."), True
     if is_required:

@@ -12,13 +12,15 @@ choice, and the laboratory's words for a grade are its own.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.utils.translation import gettext_noop as _
+
 RED, WHITE, PLATELETS, PARASITES, OTHER = "red_cells", "white_cells", "platelets", "parasites", "other"
 NORMAL, NOT_EXAMINED, SEEN, NOT_SEEN = "normal", "not_examined", "seen", "not_seen"
 PRESENCE, GRADE, ADEQUACY = "presence", "grade", "adequacy"
 GRADINGS: dict[str, dict[str, str]] = {
-    PRESENCE: {"0": "not seen", "1": "seen"},
-    GRADE: {"0": "not seen", "1": "1+", "2": "2+", "3": "3+"},
-    ADEQUACY: {"1": "decreased", "2": "adequate", "3": "increased"},
+    PRESENCE: {"0": _("not seen"), "1": _("seen")},
+    GRADE: {"0": _("not seen"), "1": "1+", "2": "2+", "3": "3+"},
+    ADEQUACY: {"1": _("decreased"), "2": _("adequate"), "3": _("increased")},
 }
 _MORPHOLOGY = "nmdp-ig/cibmtr-reporting-ig, value set {}-morphology-blood"
 _OWN = "no code in the value sets at hand"
@@ -54,23 +56,23 @@ class Item:
         return GRADINGS[self.grading]
 
 
-_WHOLE = {NORMAL: "normal", NOT_EXAMINED: "not examined"}
+_PARASITES = {SEEN: _("seen"), NOT_SEEN: _("not seen"), NOT_EXAMINED: _("not looked for")}
+_WHOLE = {NORMAL: _("normal"), NOT_EXAMINED: _("not examined")}
 GROUPS = {
     group.key: group
     for group in (
-        Group(RED, "Red cells", _WHOLE, "6742-1", _MORPHOLOGY.format("erythrocyte"), True),
-        Group(WHITE, "White cell morphology", _WHOLE, "11156-7", _MORPHOLOGY.format("leukocyte"), True),
-        Group(PLATELETS, "Platelets", _WHOLE, "11125-2", _MORPHOLOGY.format("platelet"), True),
-        Group(PARASITES, "Parasites", {SEEN: "seen", NOT_SEEN: "not seen", NOT_EXAMINED: "not looked for"}, "", _OWN,
-              True),
-        Group(OTHER, "Film", _WHOLE, "5909-7", _MORPHOLOGY.format("smear"), False),
+        Group(RED, _("Red cells"), _WHOLE, "6742-1", _MORPHOLOGY.format("erythrocyte"), True),
+        Group(WHITE, _("White cell morphology"), _WHOLE, "11156-7", _MORPHOLOGY.format("leukocyte"), True),
+        Group(PLATELETS, _("Platelets"), _WHOLE, "11125-2", _MORPHOLOGY.format("platelet"), True),
+        Group(PARASITES, _("Parasites"), _PARASITES, "", _OWN, True),
+        Group(OTHER, _("Film"), _WHOLE, "5909-7", _MORPHOLOGY.format("smear"), False),
     )
 }  # fmt: skip
 
 
 def _items(group: str, source: str, *rows: tuple[str, str, str, str]) -> Iterable[Item]:
     for key, name, grading, loinc in rows:
-        per = "red cells" if key == "schistocytes" else ""
+        per = _("red cells") if key == "schistocytes" else ""
         yield Item(key, name, group, grading, loinc, _MORPHOLOGY.format(source), per)
 
 
@@ -79,64 +81,64 @@ ITEMS = {
     for item in (
         *_items(
             RED, "erythrocyte",
-            ("anisocytosis", "Anisocytosis", GRADE, "702-1"),
-            ("microcytes", "Microcytes", GRADE, "741-9"),
-            ("macrocytes", "Macrocytes", GRADE, "738-5"),
-            ("oval_macrocytes", "Oval macrocytes", GRADE, "10376-2"),
-            ("hypochromia", "Hypochromia", GRADE, "728-6"),
-            ("hyperchromia", "Hyperchromia", GRADE, "33249-4"),
-            ("polychromasia", "Polychromasia", GRADE, "10378-8"),
-            ("poikilocytosis", "Poikilocytosis", GRADE, "779-9"),
-            ("schistocytes", "Schistocytes", GRADE, "800-3"),
-            ("spherocytes", "Spherocytes", GRADE, "802-9"),
-            ("target_cells", "Target cells", GRADE, "10381-2"),
-            ("sickle_cells", "Sickle cells", GRADE, "801-1"),
-            ("teardrop_cells", "Teardrop cells", GRADE, "7791-7"),
-            ("elliptocytes", "Elliptocytes", GRADE, "11274-8"),
-            ("ovalocytes", "Ovalocytes", GRADE, "774-0"),
-            ("pencil_cells", "Pencil cells", GRADE, "10377-0"),
-            ("stomatocytes", "Stomatocytes", GRADE, "10380-4"),
-            ("acanthocytes", "Acanthocytes", GRADE, "7789-1"),
-            ("burr_cells", "Burr cells", GRADE, "7790-9"),
-            ("bite_cells", "Bite cells", GRADE, "10371-3"),
-            ("blister_cells", "Blister cells", GRADE, "10372-1"),
-            ("helmet_cells", "Helmet cells", GRADE, "10374-7"),
-            ("prekeratocytes", "Prekeratocytes", GRADE, "50260-9"),
-            ("irregular_cells", "Irregularly contracted cells", GRADE, "10375-4"),
-            ("fragments", "Fragments", GRADE, "10373-9"),
-            ("rouleaux", "Rouleaux", GRADE, "7797-4"),
-            ("dual_population", "Dual population", PRESENCE, "10379-6"),
-            ("basophilic_stippling", "Basophilic stippling", GRADE, "703-9"),
-            ("howell_jolly", "Howell-Jolly bodies", PRESENCE, "7793-3"),
-            ("pappenheimer", "Pappenheimer bodies", PRESENCE, "7795-8"),
-            ("heinz", "Heinz bodies", PRESENCE, "716-1"),
-            ("cabot", "Cabot rings", PRESENCE, "11280-5"),
+            ("anisocytosis", _("Anisocytosis"), GRADE, "702-1"),
+            ("microcytes", _("Microcytes"), GRADE, "741-9"),
+            ("macrocytes", _("Macrocytes"), GRADE, "738-5"),
+            ("oval_macrocytes", _("Oval macrocytes"), GRADE, "10376-2"),
+            ("hypochromia", _("Hypochromia"), GRADE, "728-6"),
+            ("hyperchromia", _("Hyperchromia"), GRADE, "33249-4"),
+            ("polychromasia", _("Polychromasia"), GRADE, "10378-8"),
+            ("poikilocytosis", _("Poikilocytosis"), GRADE, "779-9"),
+            ("schistocytes", _("Schistocytes"), GRADE, "800-3"),
+            ("spherocytes", _("Spherocytes"), GRADE, "802-9"),
+            ("target_cells", _("Target cells"), GRADE, "10381-2"),
+            ("sickle_cells", _("Sickle cells"), GRADE, "801-1"),
+            ("teardrop_cells", _("Teardrop cells"), GRADE, "7791-7"),
+            ("elliptocytes", _("Elliptocytes"), GRADE, "11274-8"),
+            ("ovalocytes", _("Ovalocytes"), GRADE, "774-0"),
+            ("pencil_cells", _("Pencil cells"), GRADE, "10377-0"),
+            ("stomatocytes", _("Stomatocytes"), GRADE, "10380-4"),
+            ("acanthocytes", _("Acanthocytes"), GRADE, "7789-1"),
+            ("burr_cells", _("Burr cells"), GRADE, "7790-9"),
+            ("bite_cells", _("Bite cells"), GRADE, "10371-3"),
+            ("blister_cells", _("Blister cells"), GRADE, "10372-1"),
+            ("helmet_cells", _("Helmet cells"), GRADE, "10374-7"),
+            ("prekeratocytes", _("Prekeratocytes"), GRADE, "50260-9"),
+            ("irregular_cells", _("Irregularly contracted cells"), GRADE, "10375-4"),
+            ("fragments", _("Fragments"), GRADE, "10373-9"),
+            ("rouleaux", _("Rouleaux"), GRADE, "7797-4"),
+            ("dual_population", _("Dual population"), PRESENCE, "10379-6"),
+            ("basophilic_stippling", _("Basophilic stippling"), GRADE, "703-9"),
+            ("howell_jolly", _("Howell-Jolly bodies"), PRESENCE, "7793-3"),
+            ("pappenheimer", _("Pappenheimer bodies"), PRESENCE, "7795-8"),
+            ("heinz", _("Heinz bodies"), PRESENCE, "716-1"),
+            ("cabot", _("Cabot rings"), PRESENCE, "11280-5"),
         ),
         *_items(
             WHITE, "leukocyte",
-            ("toxic_granules", "Toxic granules", GRADE, "803-7"),
-            ("dohle", "Döhle bodies", GRADE, "7792-5"),
-            ("vacuolated", "Vacuolated neutrophils", GRADE, "18319-4"),
-            ("hypersegmented", "Hypersegmented neutrophils", GRADE, "765-8"),
-            ("agranular", "Agranular neutrophils", GRADE, "33215-5"),
-            ("pelger_huet", "Pelger-Huët cells", GRADE, "18311-1"),
-            ("auer_rods", "Auer rods", PRESENCE, "11281-3"),
-            ("sezary", "Sézary cells", PRESENCE, "13048-4"),
+            ("toxic_granules", _("Toxic granules"), GRADE, "803-7"),
+            ("dohle", _("Döhle bodies"), GRADE, "7792-5"),
+            ("vacuolated", _("Vacuolated neutrophils"), GRADE, "18319-4"),
+            ("hypersegmented", _("Hypersegmented neutrophils"), GRADE, "765-8"),
+            ("agranular", _("Agranular neutrophils"), GRADE, "33215-5"),
+            ("pelger_huet", _("Pelger-Huët cells"), GRADE, "18311-1"),
+            ("auer_rods", _("Auer rods"), PRESENCE, "11281-3"),
+            ("sezary", _("Sézary cells"), PRESENCE, "13048-4"),
         ),
-        *_items(PLATELETS, "smear", ("platelet_adequacy", "Platelets on the film", ADEQUACY, "9317-9")),
+        *_items(PLATELETS, "smear", ("platelet_adequacy", _("Platelets on the film"), ADEQUACY, "9317-9")),
         *_items(
             PLATELETS, "platelet",
-            ("platelet_clumps", "Platelet clumps", GRADE, "7796-6"),
-            ("satellitism", "Platelet satellitism", PRESENCE, "18312-9"),
-            ("giant_platelets", "Giant platelets", GRADE, "5908-9"),
-            ("large_platelets", "Large platelets", GRADE, "32146-3"),
-            ("small_platelets", "Small platelets", GRADE, "32208-1"),
-            ("agranular_platelets", "Agranular platelets", GRADE, "33216-3"),
+            ("platelet_clumps", _("Platelet clumps"), GRADE, "7796-6"),
+            ("satellitism", _("Platelet satellitism"), PRESENCE, "18312-9"),
+            ("giant_platelets", _("Giant platelets"), GRADE, "5908-9"),
+            ("large_platelets", _("Large platelets"), GRADE, "32146-3"),
+            ("small_platelets", _("Small platelets"), GRADE, "32208-1"),
+            ("agranular_platelets", _("Agranular platelets"), GRADE, "33216-3"),
         ),
         *_items(
             OTHER, "smear",
-            ("background_stain", "Background stain", GRADE, "18280-8"),
-            ("fibrin", "Fibrin strands", PRESENCE, "32778-3"),
+            ("background_stain", _("Background stain"), GRADE, "18280-8"),
+            ("fibrin", _("Fibrin strands"), PRESENCE, "32778-3"),
         ),
     )
 }  # fmt: skip

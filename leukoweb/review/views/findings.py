@@ -1,5 +1,7 @@
 """The JSON of the tab “Red cells & platelets”; thin over review.findings, which decides what may be marked."""
 
+from typing import Any
+
 from django.http import HttpRequest, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext
@@ -11,6 +13,7 @@ from leukoweb.given import json_of
 from leukoweb.refusals import Refused
 from leukoweb.review.findings.asked import FindingsRequest, UndoRequest, answer_of
 from leukoweb.review.findings.marking import mark_findings, undo_findings
+from leukoweb.sentences import translated
 
 
 @requires("relabel_cell")
@@ -30,4 +33,15 @@ def case_findings(request: HttpRequest, pk: int) -> JsonResponse:
             mark_findings(case, asked.marks(), by=request.user, step=asked.validated_data.get("key"))
         else:
             raise Refused(gettext("The findings could not be read, and none was stored. Load the page again."))
-    return JsonResponse(answer_of(case))
+    answer = answer_of(case)
+    return JsonResponse({"groups": [_told(group) for group in answer["groups"]]})
+
+
+def _told(known: dict[str, Any]) -> dict[str, Any]:
+    """Return a group or a finding with its words in the language of the page."""
+    words = {
+        "name": translated(known["name"]),
+        "values": {value: translated(word) for value, word in known["values"].items()},
+        "counted_per": translated(known["counted_per"]),
+    }
+    return known | words | ({"items": [_told(item) for item in known["items"]]} if "items" in known else {})
