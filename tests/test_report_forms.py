@@ -45,7 +45,6 @@ NOT_PRINTED = {
     "criticals.source": "beside the limit on the page of rules", "criticals.code": "a code for messages",
     "criticals.figure": "a key", "criticals.codes": "keys of types", "criticals.policy_version": "a key",
     "criticals.calls.how": "printed as words", "criticals.calls.read_back": "printed as words",
-    "language": "the language that it is printed in",
     "reference": "printed as a paragraph, see test_reference_count",
     "language": "what the paper is printed in",
     "report.lya_meaning": "printed beside its count", "images.um_per_px": "printed rounded",
