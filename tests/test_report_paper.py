@@ -29,8 +29,8 @@ def shown(counts):
 @pytest.mark.parametrize(
     ("counts", "result"),
     [
-        ({"MYO": 30, "PMO": 10, "NGS": 50, "LYT": 10}, "Blasts 30.0% (30 of 100); promyelocyte 10.0% (10 of 100)"),
-        ({"NGS": 60, "LYT": 30, "MON": 7, "EOS": 3}, "No blasts or promyelocytes"),
+        ({"MYO": 30, "PMO": 10, "NGS": 50, "LYT": 10}, "Blasts 30.0% (30 of 100); promyelocyte 10.0% (10 of 100)."),
+        ({"NGS": 60, "LYT": 30, "MON": 7, "EOS": 3}, "No blasts or promyelocytes."),
         ({}, ""),
     ],
 )

@@ -181,7 +181,7 @@ def result_of(lines: list[dict[str, Any]], differential: Mapping[str, Any]) -> s
         parts.append("no blasts or promyelocytes")
     called = [x for x in lines if x["call"] and x["key"] not in GRAVE and x["kind"] != "within"]
     parts += [f"{x['name'].lower()} {x['call_text']}" for x in called]
-    if not called and not differential["range_refusal"]:
+    if not any(x["call"] for x in lines) and not grave and not differential["range_refusal"]:
         parts.append("all types within their reference ranges")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"

@@ -23,8 +23,7 @@ from leukoweb.review.reports.seal import bundle_of, differences
 CSV_HEAD = (
     "accession_number", "version", "status", "signed_by", "signed_at", "meaning", "code", "name", "count", "percent",
     "low", "high", "per_100_wbc", "absolute_10*9/L", "reference", "call", "loinc_percent", "loinc_absolute",
-    "cells_counted", "cells_verified", "count_note", "interpretation", "comment", "finding",
-    "loinc_finding",
+    "cells_counted", "cells_verified", "count_note", "interpretation", "comment", "finding", "loinc_finding",
 )  # fmt: skip
 MOST_DIFFERENCES = 50
 
@@ -79,24 +78,32 @@ def sealed_bundle(report: Report) -> dict:
 def csv_of(report: Report, content: Content) -> str:
     """Return the differential, one line a type, and the findings, with the report's identity in every line."""
     out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(CSV_HEAD)
+    writer = csv.DictWriter(out, CSV_HEAD, restval="")
+    writer.writeheader()
     signature: Mapping[str, Any] = content.get("signature") or {}
-    cells = verified(content)
-    same = [content["specimen"]["accession_number"], report.version, page_of(report, content)["status"],
-            signature.get("name", ""), signature.get("signed_at", ""), signature.get("meaning", "")]  # fmt: skip
-    for x in lines_of(content["differential"], content["policies"]["rules"], content["loinc"]):
-        low, high = ("" if x[n] is None else round(x[n], 2) for n in ("low", "high"))
-        writer.writerow(
-            [_safe(value) for value in [*same, x["key"], x["name"], x["count"], x["percent"], low, high, x["per_100"],
-             x["absolute"], x["range"], x["call"], x["loinc_percent"], x["loinc_absolute"], cells["counted"],
-             cells["verified"], x["count_note"], content["report"].get("interpretation", ""),
-             content["report"]["comment"], "", ""]]
-        )  # fmt: skip
-    for one in sent_findings(content):
-        named = {"code": one["key"], "name": one["name"], "finding": one["finding"], "loinc_finding": one["loinc"],
-                 "cells_counted": cells["counted"], "cells_verified": cells["verified"]}  # fmt: skip
-        writer.writerow([_safe(value) for value in [*same, *(named.get(head, "") for head in CSV_HEAD[len(same) :])]])
+    cells, words = verified(content), content["report"]
+    same = {
+        "accession_number": content["specimen"]["accession_number"], "version": report.version,
+        "status": page_of(report, content)["status"], "signed_by": signature.get("name", ""),
+        "signed_at": signature.get("signed_at", ""), "meaning": signature.get("meaning", ""),
+        "cells_counted": cells["counted"], "cells_verified": cells["verified"],
+        "interpretation": words.get("interpretation", ""), "comment": words["comment"],
+    }  # fmt: skip
+    rows: list[dict[str, Any]] = [
+        {
+            "code": x["key"], "name": x["name"], "count": x["count"], "percent": x["percent"],
+            **{end: "" if x[end] is None else round(x[end], 2) for end in ("low", "high")},
+            "per_100_wbc": x["per_100"], "absolute_10*9/L": x["absolute"], "reference": x["range"], "call": x["call"],
+            "loinc_percent": x["loinc_percent"], "loinc_absolute": x["loinc_absolute"], "count_note": x["count_note"],
+        }
+        for x in lines_of(content["differential"], content["policies"]["rules"], content["loinc"])
+    ]  # fmt: skip
+    rows += [
+        {"code": one["key"], "name": one["name"], "finding": one["finding"], "loinc_finding": one["loinc"]}
+        for one in sent_findings(content)
+    ]
+    for row in rows:
+        writer.writerow({name: _safe(value) for name, value in (same | row).items()})
     return BYTE_ORDER_MARK + out.getvalue()
 
 
