@@ -214,9 +214,10 @@ export class Findings extends EventTarget {
     const field = (/** @type {string} */ part, /** @type {string} */ name) => {
       const input = make("input", { type: "number", min: "0", inputMode: "numeric", className: "form-control form-control-sm", dataset: { part }, disabled: !this.canChange });
       input.setAttribute("aria-label", `${item.name}: ${name}`);
+      input.addEventListener("input", () => (input.dataset.typed = "yes")); // kept until it is sent: an answer may come between
       return input;
     };
-    return make("span", { className: "finding-count" }, field("counted", "counted"), " of ", field("examined", `${item.counted_per} examined`), ` ${item.counted_per}`);
+    return make("span", { className: "finding-count" }, field("counted", "counted"), ` ${gettext("of")} `, field("examined", `${item.counted_per} examined`), ` ${item.counted_per}`);
   }
 
   #show() {
@@ -226,7 +227,7 @@ export class Findings extends EventTarget {
       for (const button of row.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.value === item.value));
       for (const input of row.querySelectorAll("input")) {
         const value = input.dataset.part === "counted" ? item.counted : item.examined;
-        if (document.activeElement !== input) input.value = value === null ? "" : String(value);
+        if (document.activeElement !== input && !input.dataset.typed) input.value = value === null ? "" : String(value);
       }
       row.classList.toggle("is-marked", item.value !== "");
     }
@@ -286,9 +287,11 @@ export class Findings extends EventTarget {
     const row = around(event, "[data-key]");
     const item = row && this.#find(row.dataset.key ?? "");
     if (!row || !item) return;
-    const [counted, examined] = [...row.querySelectorAll("input")].map((input) => (input.value === "" ? null : Number(input.value)));
+    const inputs = [...row.querySelectorAll("input")];
+    const [counted, examined] = inputs.map((input) => (input.value === "" ? null : Number(input.value)));
     if (counted === null || examined === null) return;
     if (!item.value) return void this.tell(interpolate(gettext("Grade %(name)s first."), { name: item.name }), true);
+    for (const input of inputs) delete input.dataset.typed;
     this.#mark([{ key: item.key, value: item.value, counted, examined }]);
   }
 }
