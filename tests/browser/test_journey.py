@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 
 import pytest
 from playwright.sync_api import expect
@@ -85,7 +86,7 @@ def confirm_everything(bench, press):
 def sign(page, live_server, case, pathologist):
     """Acknowledge what is urgent, write a comment and sign, as the pathologist does on the page of the report."""
     page.goto(f"{live_server.url}/cases/{case.pk}/sign/")
-    acknowledge = page.get_by_role("button", name="Acknowledge")
+    acknowledge = page.get_by_role("button", name="Acknowledge", exact=True)
     for left in reversed(range(acknowledge.count())):
         acknowledge.first.click()
         expect(acknowledge).to_have_count(left)
@@ -137,7 +138,7 @@ def test_smears_are_uploaded_read_reviewed_signed_and_printed(
 
     sign(page, live_server, case, pathologist)
     signed = {**found, was: found[was] - 1, to: found[to] + 1, "EOS": found["EOS"] + 1}
-    assert counts_of(page) == signed
+    assert +Counter(counts_of(page)) == +Counter(signed)  # types that were not seen share one line on paper
     report = Report.objects.get()
     pdf = page.request.get(f"{live_server.url}/reports/{report.pk}/report.pdf")
     assert pdf.headers["content-type"] == "application/pdf"

@@ -56,7 +56,7 @@ def test_a_pathologist_acknowledges_comments_and_signs_by_keyboard(browse_as, ca
     """S2, S10, C7: nothing of the sign page needs a mouse."""
     Phrase.objects.create(laboratory=laboratory, name="Blasts", text="Blasts present.")
     page = browse_as(pathologist, reverse("case_sign", args=[case.pk]))
-    acknowledge = page.get_by_role("button", name="Acknowledge")
+    acknowledge = page.get_by_role("button", name="Acknowledge", exact=True)
     for left in reversed(range(acknowledge.count())):
         acknowledge.first.focus()
         page.keyboard.press("Enter")
@@ -127,7 +127,7 @@ def test_a_typed_comment_is_saved_by_itself_and_outlives_everything_but_the_read
     expect(page.locator("#draft-state")).to_have_text(re.compile(r"Saved \d\d:\d\d"))
     assert Report.objects.get().comment == "Blasts."
     page.locator("#comment").press_sequentially(" Two")  # and at once, before it is saved
-    acknowledge = page.get_by_role("button", name="Acknowledge")
+    acknowledge = page.get_by_role("button", name="Acknowledge", exact=True)
     left = acknowledge.count() - 1
     acknowledge.first.click()
     expect(acknowledge).to_have_count(left)
@@ -142,7 +142,7 @@ def test_a_typed_comment_is_saved_by_itself_and_outlives_everything_but_the_read
 def test_a_save_that_is_under_way_ends_before_the_report_is_signed(browse_as, case, pathologist):
     """It came after the signature and was refused, as a signed report has no draft."""
     page = browse_as(pathologist, reverse("case_sign", args=[case.pk]))
-    acknowledge = page.get_by_role("button", name="Acknowledge")
+    acknowledge = page.get_by_role("button", name="Acknowledge", exact=True)
     for left in reversed(range(acknowledge.count())):
         acknowledge.first.click()
         expect(acknowledge).to_have_count(left)
