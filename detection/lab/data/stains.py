@@ -16,6 +16,7 @@ from detection.lab.data.datasets import PICTURES, View, read_pixels
 # A laboratory's own pictures in another form differ more than those of a test: of twelve stitched fields of the
 # hospital whose single views were tested, six exceed the hundredth of the views, two its one and a half.
 MARGIN = 1.5
+NEVER_UNLIKE = 1.0  # spreads of one laboratory (`likeness.SPREAD`): of a few views the limit would be next to nothing
 
 
 def read_stains(folders: Iterable[str | Path], *, most: int = 60) -> list[Stain]:
@@ -65,9 +66,10 @@ def measure_likeness(views: Sequence[View], sources: Iterable[str], coarsest_um_
             distances.append(likeness.stain_distance(stain))
     if likeness is None or not distances:
         raise ValueError("These sources have no stained views for training and validation: name others.")
+    farthest = max(NEVER_UNLIKE, float(np.quantile(distances, 0.99)))
     return Likeness(
         likeness.stains,
-        MARGIN * float(np.quantile(distances, 0.99)),
+        MARGIN * farthest,
         float(np.quantile(sharpness, 0.01)),
         coarsest_um_per_px,
     )
