@@ -196,7 +196,7 @@ def test_the_api_tells_a_demonstration_and_whose_its_pictures_are(signed_twice, 
 @pytest.mark.django_db(transaction=True)
 def test_the_drawn_case_of_an_earlier_version_becomes_a_demonstration():
     def at(migration):
-        targets = [("cases", migration), ("accounts", "0004_text_lengths")]  # later columns of a laboratory are not null
+        targets = [("cases", migration), ("accounts", "0004_text_lengths")]  # later columns are not null
         executor = MigrationExecutor(connection)
         executor.migrate(targets)
         return executor.loader.project_state(targets).apps
