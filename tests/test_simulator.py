@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -38,41 +37,44 @@ def test_what_is_simulated_is_read_as_an_order_and_a_count_without_contradiction
         assert contradictions_of({value.key: value.amount for value in values}) == []
 
 
-@pytest.mark.services
-def test_from_an_order_to_the_acknowledged_result(
-    transactional_db, laboratory, admin, technologist, pathologist, make_slide, client, known_evidence
-):
-    """The order comes by MLLP, the count by ASTM, the case is signed on its page, and the result goes out."""
+@pytest.fixture
+def hospital(transactional_db, laboratory, admin):
+    """Interfaces of the three kinds, the listener on the first two, and the simulator that orders and waits."""
     ports = {name: services.free_port() for name in ("orders_in", "cbc_astm", "results_out")}
-    made = {}
     for kind, port in ports.items():
-        one = Interface(laboratory=laboratory, name=kind, direction=kind, port=port, is_active=True)
-        one.codes = {"FILM": "film"} if kind == "orders_in" else {}
-        made[kind] = save_interface(one, by=admin)
+        codes = {"FILM": "film"} if kind == "orders_in" else {}
+        made = Interface(laboratory=laboratory, name=kind, direction=kind, port=port, is_active=True, codes=codes)
+        save_interface(made, by=admin)
     listener = Listener(ports["orders_in"])
     listener.start()
-    hospital = subprocess.Popen(
+    simulator = subprocess.Popen(
         [sys.executable, "manage.py", "simulate", "lis", "--patients", "1", "--until", "1",
          "--orders", str(ports["orders_in"]), "--counts", str(ports["cbc_astm"]),
          "--results", str(ports["results_out"])],
         cwd=services.ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 120
-        while not CbcResult.objects.exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        case = Case.objects.get()
-        assert case.wbc_source == "Simulator CBC-1"
-        make_slide(case, NORMAL)
-        look_at(case, technologist)
-        client.force_login(pathologist)
-        post_signature(client, case)
-        collect(made["results_out"])
-        assert send_due(made["results_out"]) == 1
-        printed, _ = hospital.communicate(timeout=60)
-    finally:
-        hospital.kill()
-        listener.stop()
+    yield simulator
+    simulator.kill()
+    simulator.wait()
+    listener.stop()
+
+
+@pytest.mark.services
+def test_from_an_order_to_the_acknowledged_result(
+    hospital, technologist, pathologist, make_slide, client, known_evidence
+):
+    """The order comes by MLLP, the count by ASTM, the case is signed on its page, and the result goes out."""
+    services.wait_until(CbcResult.objects.exists, timeout_s=120, what="the blood count")
+    case = Case.objects.get()
+    assert case.wbc_source == "Simulator CBC-1"
+    make_slide(case, NORMAL)
+    look_at(case, technologist)
+    client.force_login(pathologist)
+    post_signature(client, case)
+    results_out = Interface.objects.get(direction="results_out")
+    collect(results_out)
+    assert send_due(results_out) == 1
+    printed, _ = hospital.communicate(timeout=60)
     assert re.search(r"ordered SIM-\S+: AA \w+", printed)
     assert re.search(rf"result \w+ of {case.accession_number}, final:", printed)
     assert "neutrophil" in printed.lower()

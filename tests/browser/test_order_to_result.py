@@ -3,17 +3,13 @@
 Listener, worker and the simulated hospital are real processes; what the hospital prints is what it received.
 """
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from playwright.sync_api import expect
 
 from leukoweb.cases.models import Case, CbcResult
-from leukoweb.delivery.models import Interface, Message
-from leukoweb.delivery.services import save_interface
+from leukoweb.delivery.models import Message
 from leukoweb.review.models import Report
 from tests import services
 from tests.browser.test_journey import (
@@ -25,36 +21,21 @@ from tests.browser.test_journey import (
     upload,
 )
 from tests.fhir_schema import problems_of
-from tests.test_listener import Listener
+from tests.test_simulator import hospital  # noqa: F401 (fixture)
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 
-@pytest.fixture
-def hospital(transactional_db, laboratory, admin):
-    """Interfaces of the three kinds, the listener on the first two, and the simulator that orders and waits."""
-    ports = {name: services.free_port() for name in ("orders_in", "cbc_astm", "results_out")}
-    for kind, port in ports.items():
-        codes = {"FILM": "film"} if kind == "orders_in" else {}
-        made = Interface(laboratory=laboratory, name=kind, direction=kind, port=port, is_active=True, codes=codes)
-        save_interface(made, by=admin)
-    listener = Listener(ports["orders_in"])
-    listener.start()
-    simulator = subprocess.Popen(
-        [sys.executable, "manage.py", "simulate", "lis", "--patients", "1", "--until", "1",
-         "--orders", str(ports["orders_in"]), "--counts", str(ports["cbc_astm"]),
-         "--results", str(ports["results_out"])],
-        cwd=services.ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    yield simulator
-    simulator.kill()
-    simulator.wait()
-    listener.stop()
-
-
 @pytest.mark.timeout(600)
 def test_an_order_and_its_count_become_a_signed_result_that_the_hospital_acknowledges(
-    page, live_server, hospital, worker, technologist, pathologist, smear_files, press
+    page,
+    live_server,
+    hospital,  # noqa: F811
+    worker,
+    technologist,
+    pathologist,
+    smear_files,
+    press,
 ):
     worker.start()
     services.wait_until(CbcResult.objects.exists, timeout_s=120, what="the blood count")
