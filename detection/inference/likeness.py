@@ -76,12 +76,13 @@ class Likeness:
         }
         some = pixels[:: max(1, pixels.shape[0] // STAIN_PX), :: max(1, pixels.shape[1] // STAIN_PX)]
         if stain := stain_of(recolour(some, colour)):
-            differences["stain"] = self.stain_distance(stain) / self.farthest_stain
+            differences["stain"] = stain_distance(self.stains, stain) / self.farthest_stain
         return {name: round(float(value), 3) for name, value in differences.items()}
 
-    def stain_distance(self, stain: Stain) -> float:
-        """Return the distance of a stain from the nearest typical one, in spreads."""
-        return float(np.linalg.norm((self.stains - describe_stain(stain)) / SPREAD, axis=1).min())
+
+def stain_distance(typical: np.ndarray, stain: Stain) -> float:
+    """Return the distance of a stain from the nearest of the typical ones, shape (k, 8), in spreads."""
+    return float(np.linalg.norm((typical - describe_stain(stain)) / SPREAD, axis=1).min())
 
 
 def describe_stain(stain: Stain) -> np.ndarray:

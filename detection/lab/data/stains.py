@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detection.inference.likeness import Likeness, sharpness_of, typical_stains
+from detection.inference.likeness import Likeness, sharpness_of, stain_distance, typical_stains
 from detection.inference.stain_transfer import Stain, stain_of, typical_stain
 from detection.lab.data.datasets import PICTURES, View, read_pixels
 
@@ -57,22 +57,18 @@ def measure_likeness(views: Sequence[View], sources: Iterable[str], coarsest_um_
     own = [view for view in views if view.cells and view.um_per_px and view.source in set(sources)]
     taught, proven = ([view for view in own if view.split == split] for split in ("train", "val"))
     stains = [stain for stain in (stain_of(read_pixels(view.path)) for view in _evenly(taught, 1200)) if stain]
+    typical = typical_stains(stains) if stains else None
     distances, sharpness = [], []
-    likeness = Likeness(typical_stains(stains), 1.0, 1.0, coarsest_um_per_px) if stains else None
     for view in _evenly(proven, 400):
         pixels = read_pixels(view.path)
         sharpness.append(sharpness_of(pixels, view.um_per_px or np.nan))
-        if likeness and (stain := stain_of(pixels)):
-            distances.append(likeness.stain_distance(stain))
-    if likeness is None or not distances:
+        if typical is not None and (stain := stain_of(pixels)):
+            distances.append(stain_distance(typical, stain))
+    if typical is None or not distances:
         raise ValueError("These sources have no stained views for training and validation: name others.")
     farthest = max(NEVER_UNLIKE, float(np.quantile(distances, 0.99)))
-    return Likeness(
-        likeness.stains,
-        MARGIN * farthest,
-        float(np.quantile(sharpness, 0.01)),
-        coarsest_um_per_px,
-    )
+    least_sharpness = float(np.quantile(sharpness, 0.01))
+    return Likeness(typical, MARGIN * farthest, least_sharpness, coarsest_um_per_px)
 
 
 def _evenly(views: Sequence[View], most: int) -> Sequence[View]:
