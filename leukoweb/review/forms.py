@@ -113,6 +113,9 @@ def _key_name(key: str) -> str:
     return f"{key} {BY_CODE[key].name}" if key in BY_CODE else GROUPS[key][0]
 
 
+SEXES = [("any", gettext_lazy("any")), ("F", gettext_lazy("female")), ("M", gettext_lazy("male"))]
+
+
 class Line(forms.Form):
     """One line of a table of rules: small fields, each with its own name for a screen reader."""
 
@@ -128,6 +131,20 @@ class Line(forms.Form):
         return self.cleaned_data["age_under"] or None
 
 
+class LimitLine(Line):
+    """One limit with an id of its own: a new one is named after its title and limit."""
+
+    nameless = "limit"
+
+    def clean(self) -> dict[str, Any]:
+        """Name a new line."""
+        given = super().clean() or self.cleaned_data
+        if not given.get("key") and given.get("title"):
+            title = slugify(given["title"]).replace("-", "_")[:28] or self.nameless
+            given["key"] = f"{title}_{given.get('limit', 0):g}".replace(".", "_")
+        return given
+
+
 class RangeForm(Line):
     """One reference range."""
 
@@ -141,18 +158,16 @@ class RangeForm(Line):
     )
     low = forms.FloatField(required=False, min_value=0, label=gettext_lazy("From"))
     high = forms.FloatField(required=False, min_value=0, label=gettext_lazy("To"))
-    sex = forms.ChoiceField(
-        choices=[("any", gettext_lazy("any")), ("F", gettext_lazy("female")), ("M", gettext_lazy("male"))],
-        label=gettext_lazy("Sex"),
-        initial="any",
-    )
+    sex = forms.ChoiceField(choices=SEXES, label=gettext_lazy("Sex"), initial="any")
     age_from = forms.CharField(max_length=6, initial="0d", label=gettext_lazy("Age from"))
     age_under = forms.CharField(max_length=6, required=False, label=gettext_lazy("Age under"))
     source = forms.CharField(max_length=200, label=gettext_lazy("Source"))
 
 
-class FlagRuleForm(Line):
+class FlagRuleForm(LimitLine):
     """One limit that raises a flag."""
+
+    nameless = "flag"
 
     key = forms.CharField(max_length=40, required=False, label=gettext_lazy("Id"))
     title = forms.CharField(max_length=60, label=gettext_lazy("Flag"))
@@ -162,25 +177,13 @@ class FlagRuleForm(Line):
     comparison = forms.ChoiceField(choices=list(COMPARISONS.items()), label=gettext_lazy("When"), initial=">=")
     limit = forms.FloatField(min_value=0, label=gettext_lazy("Limit"))
     unit = forms.ChoiceField(choices=list(UNITS.items()), label=gettext_lazy("Unit"), initial="cells")
-    sex = forms.ChoiceField(
-        choices=[("any", gettext_lazy("any")), ("F", gettext_lazy("female")), ("M", gettext_lazy("male"))],
-        label=gettext_lazy("Sex"),
-        initial="any",
-    )
+    sex = forms.ChoiceField(choices=SEXES, label=gettext_lazy("Sex"), initial="any")
     age_from = forms.CharField(max_length=6, initial="0d", label=gettext_lazy("Age from"))
     age_under = forms.CharField(max_length=6, required=False, label=gettext_lazy("Age under"))
     severity = forms.ChoiceField(choices=list(SEVERITIES.items()), label=gettext_lazy("Severity"), initial="urgent")
     bench = forms.CharField(max_length=300, required=False, label=gettext_lazy("Add on screen"))
     report = forms.CharField(max_length=300, required=False, label=gettext_lazy("Add on the report"))
     source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
-
-    def clean(self) -> dict[str, Any]:
-        """Name a new line after its flag and limit."""
-        given = super().clean() or self.cleaned_data
-        if not given.get("key") and given.get("title"):
-            title = slugify(given["title"]).replace("-", "_")[:28] or "flag"
-            given["key"] = f"{title}_{given.get('limit', 0):g}".replace(".", "_")
-        return given
 
 
 class ReviewRuleForm(Line):
@@ -190,9 +193,7 @@ class ReviewRuleForm(Line):
     title = forms.CharField(max_length=60, label=gettext_lazy("Reason"))
     when = forms.CharField(max_length=300, label=gettext_lazy("When"))
     action = forms.ChoiceField(choices=list(ACTIONS.items()), label=gettext_lazy("Action"), initial="film")
-    sex = forms.ChoiceField(
-        choices=[("any", "any"), ("F", "female"), ("M", "male")], label=gettext_lazy("Sex"), initial="any"
-    )
+    sex = forms.ChoiceField(choices=SEXES, label=gettext_lazy("Sex"), initial="any")
     age_from = forms.CharField(max_length=6, initial="0d", label=gettext_lazy("Age from"))
     age_under = forms.CharField(max_length=6, required=False, label=gettext_lazy("Age under"))
     true_case = forms.CharField(max_length=300, label=gettext_lazy("A case that meets it"))

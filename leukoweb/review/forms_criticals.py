@@ -5,14 +5,13 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
-from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
 from leukoweb.review.counting.flag_rules import COMPARISONS
 from leukoweb.review.criticals.figures import MOST_DAYS
 from leukoweb.review.criticals.models import CriticalEntry
 from leukoweb.review.criticals.rules import CODES, subjects
-from leukoweb.review.forms import Line, NamedLines
+from leukoweb.review.forms import LimitLine, NamedLines
 
 
 class CallForm(forms.Form):
@@ -59,8 +58,10 @@ class PeriodForm(forms.Form):
         return {**given, "first": first, "last": last}
 
 
-class CriticalRuleForm(Line):
+class CriticalRuleForm(LimitLine):
     """One critical limit."""
+
+    nameless = "critical"
 
     key = forms.CharField(max_length=40, required=False, label=_("Id"))
     title = forms.CharField(max_length=60, label=_("Critical result"))
@@ -76,14 +77,6 @@ class CriticalRuleForm(Line):
     def __init__(self, *args: Any, flag_rules: list[dict[str, Any]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["subject"].choices = list(subjects(flag_rules).items())
-
-    def clean(self) -> dict[str, Any]:
-        """Name a new line after its title and limit."""
-        given = super().clean() or self.cleaned_data
-        if not given.get("key") and given.get("title"):
-            title = slugify(given["title"]).replace("-", "_")[:28] or "critical"
-            given["key"] = f"{title}_{given.get('limit', 0):g}".replace(".", "_")
-        return given
 
 
 CriticalRuleFormSet = forms.formset_factory(

@@ -57,6 +57,11 @@ class Finding(models.Model):
         ordering = ["id"]
         indexes = [models.Index(fields=["case", "key", "-id"])]
 
+    @property
+    def said(self) -> tuple[str, int | None, int | None, str]:
+        """What the row says: value, count, among how many, note."""
+        return self.value, self.counted, self.examined, self.note
+
 
 def with_labels(cells: models.QuerySet) -> models.QuerySet:
     """Annotate cells with `decided_code` ("" when none), `code` (the current label) and `last_decision_id`."""

@@ -42,7 +42,8 @@ def rules_of(policy: Policy | None) -> Rules:
 class CaseCount:
     """What the cells of one case add up to now.
 
-    `counts` are all labels, UNI and NOT among them, `confirmed` those that a person gave.
+    `counts` are all labels, UNI and NOT among them, `confirmed` those that a person gave; `lya_meaning` is what
+    the newest version of the report says of atypical lymphocytes.
     """
 
     counts: Counter[str]
@@ -51,6 +52,7 @@ class CaseCount:
     flags: list[Flag]
     sentences: list[Sentence]
     warnings: list[Sentence]
+    lya_meaning: str = ""
 
 
 def count_case(case: Case, policy: Policy | None = None) -> CaseCount:
@@ -116,7 +118,7 @@ def _counted(
     unread = sum(run.state != Run.State.DONE for run in slides)
     if unfinished := unfinished_sentence(unread, len(slides), is_empty=differential.is_empty):
         sentences = [unfinished, *([] if differential.is_empty else sentences)]
-    return CaseCount(counts, confirmed, differential, flags, sentences, warnings)
+    return CaseCount(counts, confirmed, differential, flags, sentences, warnings, lya_meaning)
 
 
 def _labels_of(cases: list[Case]) -> dict[int, list[tuple[str, bool, int]]]:

@@ -16,7 +16,7 @@ from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, CbcResult
 from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalPolicy
 from leukoweb.review.criticals.rules import Fact, defaults, facts_of
-from leukoweb.review.models import Decision, Report
+from leukoweb.review.models import Decision
 from leukoweb.review.services import CaseCount, age_of
 
 # What else than a decision on a cell changes a figure, where the audit says so.
@@ -32,13 +32,9 @@ def facts_now(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> dict[in
     """Return of each case the version of the laboratory's rules and the facts that are critical now."""
     cases = list(cases)
     policies = {key: current_critical_policy(key) for key in {case.laboratory_id for case in cases}}
-    keys = [case.pk for case in cases]
     cbc: dict[int, list[dict[str, Any]]] = {}
-    for result in CbcResult.objects.filter(case__in=keys):  # the one that is reported comes first
+    for result in CbcResult.objects.filter(case__in=cases):  # the one that is reported comes first
         cbc.setdefault(result.case_id, result.values)
-    meanings = dict(
-        Report.objects.filter(case__in=keys).order_by("version").values_list("case_id", "lya_meaning")
-    )  # fmt: skip
     found = {}
     for case in cases:
         policy, count = policies[case.laboratory_id], counts[case.pk]
@@ -49,7 +45,7 @@ def facts_now(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> dict[in
                 count.differential,
                 count.flags,
                 confirmed=count.confirmed,
-                lya_meaning=meanings.get(case.pk, ""),
+                lya_meaning=count.lya_meaning,
                 cbc=cbc.get(case.pk, []),
                 age=age_of(case),
             ),

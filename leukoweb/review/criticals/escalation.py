@@ -25,6 +25,7 @@ from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
 from leukoweb.review.criticals.detection import current_critical_policy, end_rejected
 from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalNotice, CriticalPolicy
+from leukoweb.review.reports.parts import sealed_time
 
 log = logging.getLogger(__name__)
 SIGNATURE = "X-LeukoWeb-Signature"
@@ -120,7 +121,7 @@ def body_of(notice: CriticalNotice) -> dict[str, Any]:
         "title": critical.title,
         "laboratory": critical.case.laboratory.name,
         "step": notice.entry.step,
-        "detected_at": timezone.localtime(critical.detected_at).isoformat(timespec="seconds"),
+        "detected_at": sealed_time(critical.detected_at),
         "minutes": critical.minutes_to(notice.entry.at),
     }
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from leukoweb.accounts.models import User
 from leukoweb.review.criticals.models import Critical
+from leukoweb.review.reports.parts import sealed_time
 
 WITHIN_MIN = 30
 MOST_DAYS = 3660
@@ -69,4 +70,4 @@ def csv_row(critical: Critical) -> list[Any]:
 
 
 def _at(at: datetime | None) -> str:
-    return timezone.localtime(at).isoformat(timespec="seconds") if at else ""
+    return sealed_time(at) if at else ""

@@ -1,14 +1,11 @@
 """What a report says of critical results: the part that is sealed, its sentences, and its codes for messages."""
 
 from collections.abc import Iterable
-from datetime import datetime
-
-from django.utils import timezone
 
 from leukoweb.cases.models import Case
 from leukoweb.review.criticals.models import Critical, CriticalEntry
 from leukoweb.review.criticals.rules import CODES
-from leukoweb.review.reports.parts import CallPart, CriticalPart, FlagPart, ReceiptPart
+from leukoweb.review.reports.parts import CallPart, CriticalPart, FlagPart, ReceiptPart, sealed_time
 
 
 def criticals_part(case: Case) -> list[CriticalPart]:
@@ -27,7 +24,7 @@ def _part(critical: Critical) -> CriticalPart:
         "figure": fact["figure"],
         "codes": fact["codes"],
         "policy_version": critical.policy_version,
-        "detected_at": _iso(critical.detected_at),
+        "detected_at": sealed_time(critical.detected_at),
         "bench_receipt": _receipt(critical.bench_receipt),
         "pathologist_receipt": _receipt(critical.pathologist_receipt),
         "calls": [_call(call) for call in critical.calls],
@@ -38,7 +35,7 @@ def _part(critical: Critical) -> CriticalPart:
 
 
 def _receipt(entry: CriticalEntry | None) -> ReceiptPart:
-    return {"by": entry.by.printed_name if entry and entry.by else "", "at": _iso(entry and entry.at)}
+    return {"by": entry.by.printed_name if entry and entry.by else "", "at": sealed_time(entry.at) if entry else None}
 
 
 def _call(call: CriticalEntry) -> CallPart:
@@ -48,7 +45,7 @@ def _call(call: CriticalEntry) -> CallPart:
         "how": call.how,
         "reached": bool(call.is_reached),
         "read_back": bool(call.is_read_back),
-        "at": _iso(call.told_at),
+        "at": sealed_time(call.told_at) if call.told_at else None,
         "minutes": call.minutes,
         "by": call.by.printed_name if call.by else "",
     }
@@ -90,7 +87,3 @@ def sentence_of(critical: CriticalPart) -> str:
         f"{said} Told to {call['to']} ({call['role']}) by {how} on {call['at']}, {call['minutes']} min after "
         f"detection, {read_back}. Source of the limit: {critical['source']}."
     )
-
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else timezone.localtime(at).isoformat(timespec="seconds")

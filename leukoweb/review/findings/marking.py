@@ -48,8 +48,7 @@ class Mark:
 
     def is_as(self, row: Finding | None) -> bool:
         """Say whether a row says the same."""
-        said = (row.value, row.counted, row.examined, row.note) if row else ("", None, None, "")
-        return said == (self.value, self.counted, self.examined, self.note)
+        return (row.said if row else ("", None, None, "")) == (self.value, self.counted, self.examined, self.note)
 
 
 def mark_findings(case: Case, marks: Sequence[Mark], *, by: User, step: UUID | None = None) -> list[Finding]:
@@ -100,10 +99,10 @@ def undo_findings(case: Case, *, by: User, step: UUID | None = None) -> list[Fin
 def put_findings_back(case: Case, signed: Report, *, by: User) -> None:
     """Mark again what was signed; called under the case's lock when an amendment is withdrawn."""
     step, new = uuid.uuid4(), []
+    then = last_findings(case, until=signed.signed_at)
     for key, row in last_findings(case).items():
-        rows = Finding.objects.filter(case=case, key=key, marked_at__lte=signed.signed_at).order_by("pk")
-        was = _again(rows.last(), case, key)
-        if (row.value, row.counted, row.examined, row.note) != (was.value, was.counted, was.examined, was.note):
+        was = _again(then.get(key), case, key)
+        if row.said != was.said:
             was.marked_by, was.step = by, step
             new.append(was)
     Finding.objects.bulk_create(new)

@@ -1,6 +1,7 @@
 """What the findings of a case are now, and the part of a report that is made from them; it changes nothing."""
 
-from django.utils import timezone
+from datetime import datetime
+
 from django.utils.translation import gettext
 
 from leukoweb.cases.models import Case
@@ -9,12 +10,13 @@ from leukoweb.review.counting.policies import Rules
 from leukoweb.review.findings.parts import GroupPart, ItemPart
 from leukoweb.review.findings.table import GROUPS, ITEMS, NOT_EXAMINED, Group, is_abnormal, items_of
 from leukoweb.review.models import Finding
+from leukoweb.review.reports.parts import Content, sealed_time
 
 
-def last_findings(case: Case) -> dict[str, Finding]:
-    """Return the last row of each finding and group, those that were taken back among them."""
+def last_findings(case: Case, *, until: datetime | None = None) -> dict[str, Finding]:
+    """Return the last row of each finding and group, now or at a time, those that were taken back among them."""
     rows = Finding.objects.filter(case=case).select_related("marked_by").order_by("pk")
-    return {row.key: row for row in rows}
+    return {row.key: row for row in (rows if until is None else rows.filter(marked_at__lte=until))}
 
 
 def current_findings(case: Case) -> dict[str, Finding]:
@@ -22,24 +24,15 @@ def current_findings(case: Case) -> dict[str, Finding]:
     return {key: row for key, row in last_findings(case).items() if row.value}
 
 
-def open_groups(case: Case) -> list[Group]:
-    """Return the groups of which nothing is said: neither graded nor "not examined"."""
-    marked = current_findings(case)
-    return [
-        group for group in GROUPS.values()
-        if group.is_asked and not ({group.key, *(item.key for item in items_of(group.key))} & set(marked))
-    ]  # fmt: skip
-
-
-def said_of_gate(case: Case, is_required: bool) -> tuple[str, bool]:
-    """Return the gate before a signature in words, and whether it is met.
+def said_of_gate(content: Content) -> tuple[str, bool]:
+    """Return the gate before a signature in words, and whether it is met: nothing was marked of a part without a time.
 
     A laboratory that does not require findings is told what will be printed.
     """
-    missing = {"groups": ", ".join(gettext(group.name) for group in open_groups(case))}
+    missing = {"groups": ", ".join(gettext(group["name"]) for group in content["findings"] if group["at"] is None)}
     if not missing["groups"]:
         return gettext("Red cells, white cells, platelets and parasites are graded or marked “not examined”."), True
-    if is_required:
+    if content["policies"]["rules"]["findings_required"]:
         return gettext("Grade or mark as “not examined”: %(groups)s.") % missing, False
     return gettext("Printed as “not examined”: %(groups)s.") % missing, True
 
@@ -61,7 +54,7 @@ def _group(group: Group, marked: dict[str, Finding], rules: Rules) -> GroupPart 
         "key": group.key, "name": group.name, "value": value, "text": group.values.get(value, ""), "loinc": group.loinc,
         "note": whole.note if whole else "", "items": [_item(row, rules) for row in rows],
         "by": sorted({row.marked_by.printed_name for row in both}),
-        "at": max((_iso(row) for row in both), default=None),
+        "at": max((sealed_time(row.marked_at) for row in both), default=None),
     }  # fmt: skip
 
 
@@ -70,7 +63,7 @@ def _item(row: Finding, rules: Rules) -> ItemPart:
     part: ItemPart = {
         "key": row.key, "name": item.name, "value": row.value, "text": item.values[row.value],
         "is_abnormal": is_abnormal(row.key, row.value), "loinc": item.loinc, "note": row.note,
-        "by": row.marked_by.printed_name, "at": _iso(row),
+        "by": row.marked_by.printed_name, "at": sealed_time(row.marked_at),
     }  # fmt: skip
     if row.examined:
         part["count"] = count_words(row.counted or 0, row.examined, item.counted_per, rules)
@@ -85,7 +78,3 @@ def count_words(counted: int, examined: int, per: str, rules: Rules) -> str:
     if share <= limit:
         return f"{words}, not above {limit:g} %"
     return f"{words}, above {limit:g} %" + ("" if low > limit else "?")
-
-
-def _iso(row: Finding) -> str:
-    return timezone.localtime(row.marked_at).isoformat(timespec="seconds")

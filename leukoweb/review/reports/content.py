@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.conf import settings
-from django.utils import timezone
 from django.utils.translation import override
 
 from leukoweb.accounts.models import User
@@ -43,6 +42,7 @@ from leukoweb.review.reports.parts import (
     SetAsidePart,
     SignaturePart,
     SpecimenPart,
+    sealed_time,
 )
 from leukoweb.review.reports.verification import verification_of
 from leukoweb.review.services import age_of, count_case, current_policy, previous_result, wbc_of
@@ -372,4 +372,4 @@ def _hand_over(case: Case) -> HandOverPart | None:
 
 
 def _iso(at: datetime | None) -> str | None:
-    return None if at is None else timezone.localtime(at).isoformat(timespec="seconds")
+    return None if at is None else sealed_time(at)

@@ -9,15 +9,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from django.utils import timezone
-
 from leukoweb.accounts.models import User
 from leukoweb.answers import BYTE_ORDER_MARK, FORMULA
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Report
 from leukoweb.review.reports.figures import sent_findings
 from leukoweb.review.reports.page import page_of, verified
-from leukoweb.review.reports.parts import Content
+from leukoweb.review.reports.parts import Content, sealed_time
 from leukoweb.review.reports.seal import bundle_of, differences
 
 CSV_HEAD = (
@@ -52,7 +50,7 @@ def without_cells(report: Report, content: Content) -> dict:
         and {
             "reason": withdrawal.reason,
             "by": withdrawal.withdrawn_by.printed_name,
-            "at": timezone.localtime(withdrawal.withdrawn_at).isoformat(timespec="seconds"),
+            "at": sealed_time(withdrawal.withdrawn_at),
         },
         **kept,
         "verification": verified(content),

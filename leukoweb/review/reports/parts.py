@@ -4,9 +4,17 @@ The keys of these types are what a signature covers, so none is renamed or taken
 version does not have is NotRequired. How a part is read from the case is left to content.py.
 """
 
+from datetime import datetime
 from typing import Any, NotRequired, TypedDict
 
+from django.utils import timezone
+
 from leukoweb.review.findings.parts import GroupPart
+
+
+def sealed_time(at: datetime) -> str:
+    """Return a time as contents hold it: to the second, in the zone of the installation."""
+    return timezone.localtime(at).isoformat(timespec="seconds")
 
 
 class Product(TypedDict):

@@ -3,10 +3,9 @@
 The rejecting itself is done in cases/services.py.
 """
 
-from django.utils import timezone
-
 from leukoweb.cases.models import REJECTION_SYSTEM, REJECTIONS, Case
 from leukoweb.review.reports.content import laboratory_of, language_of, patient_of, product_now, specimen_of
+from leukoweb.review.reports.parts import sealed_time
 
 
 def rejection_of(case: Case) -> dict:
@@ -24,7 +23,7 @@ def rejection_of(case: Case) -> dict:
             "name": REJECTIONS.get(case.rejection_code, ""),
             "reason": case.rejection_reason,
             "by": case.rejected_by.printed_name if case.rejected_by else "",
-            "at": timezone.localtime(case.rejected_at).isoformat(timespec="seconds"),
+            "at": sealed_time(case.rejected_at),
         },
     }
     if language := language_of(case):

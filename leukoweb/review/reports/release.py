@@ -15,12 +15,12 @@ from leukoweb.accounts.models import User
 from leukoweb.cases.cbc import PARAMETERS
 from leukoweb.cases.models import Case
 from leukoweb.review.cells.decisions import evidence_of
+from leukoweb.review.counting.differential import is_changed
 from leukoweb.review.counting.flag_rules import NOTE
 from leukoweb.review.counting.policies import FOUR_EYES_NEVER, FOUR_EYES_NOT_FLAGGED, RELEASE_TECHNOLOGIST, Rules
 from leukoweb.review.reports.parts import CellPart, Content
+from leukoweb.review.urgency import GRAVEST
 
-# What healthy blood does not hold: a film with one of them is a pathologist's (C7).
-GRAVE = ("MYO", "MOB", "PMB", "PMO", "MYB", "MMZ", "LYA", "EBO")
 CBC_NEEDED = ("WBC", "HGB", "PLT")
 
 
@@ -53,7 +53,7 @@ def _unmet(case: Case, content: Content, rules: Rules) -> Iterator[tuple[Any, st
     if raised:
         yield Condition.NO_FLAG, ", ".join(dict.fromkeys(raised))
     counted = [code for code, count in content["counts"].items() if count and code != NOT_A_CELL]
-    if grave := [code for code in counted if code in GRAVE]:
+    if grave := [code for code in counted if code in GRAVEST and code in BY_CODE]:
         yield Condition.NO_GRAVE, ", ".join(BY_CODE[code].name for code in grave)
     evidence = evidence_of(case)
     if weak := [code for code in counted if code in BY_CODE and evidence.levels.get(code) != "good"]:
@@ -74,13 +74,7 @@ def _changed(content: Content) -> list[str]:
     previous = content.get("previous")
     figures: dict[str, dict[str, Any]] = previous["figures"] if previous else {}
     rows = [*content["differential"]["rows"], *content["differential"]["groups"].values()]
-    return [row["name"] for row in rows if row["key"] in figures and _is_apart(row, figures[row["key"]])]
-
-
-def _is_apart(now: dict[str, Any], before: dict[str, Any]) -> bool:
-    if None in (now["low"], now["high"], before["low"], before["high"]):
-        return False
-    return bool(now["low"] > before["high"] or now["high"] < before["low"])
+    return [row["name"] for row in rows if row["key"] in figures and is_changed(figures[row["key"]], row)]
 
 
 def cells_seen_alone(content: Content, by: User, rules: Rules) -> int:

@@ -192,7 +192,7 @@ def gates_of(report: Report, content: Content | None = None, *, by: User | None 
             gettext("Classify the atypical lymphocytes as variant or abnormal."),
         ),
     ]
-    gates.append(Gate("findings", *said_of_gate(case, content["policies"]["rules"]["findings_required"])))
+    gates.append(Gate("findings", *said_of_gate(content)))
     if left := unread(case):
         gates.append(
             Gate(

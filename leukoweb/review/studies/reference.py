@@ -23,7 +23,7 @@ from leukoweb.review.cells.decisions import LABELS, current_cells
 from leukoweb.review.counting.agreement import cohen_kappa, kappa_interval
 from leukoweb.review.counting.differential import Differential, count_differential
 from leukoweb.review.models import Decision, Reading, ReferenceCount
-from leukoweb.review.reports.parts import ReferencePart
+from leukoweb.review.reports.parts import ReferencePart, sealed_time
 from leukoweb.review.services import age_of, current_policy, rules_of, wbc_of
 
 EACH, SECOND_LOOKS = 200, 20
@@ -277,7 +277,7 @@ def reference_section(case: Case) -> ReferencePart | None:
                 "by": readers[reading.place],
                 "is_second_look": reading.is_second_look,
                 "code": reading.code,
-                "at": timezone.localtime(reading.read_at).isoformat(timespec="seconds"),
+                "at": sealed_time(reading.read_at),
                 "settled_code": reading.settled_code,
                 "settled_by": reading.settled_by.username if reading.settled_by else "",
             }
