@@ -168,6 +168,7 @@ TABLE = {
     "case_rejection": ("in 404 404 403 404", "no"),  # the case is not rejected
     "case_rejection_pdf": ("in 404 404 403 404", "no"),
     "report_verify": (READERS, READERS),
+    "patient_detail": (OWN, "no"),
     # interfaces and messages
     "interface_list": (ADMINS, "no"),
     "interface_add": (ADMINS, ADMINS),
@@ -252,6 +253,7 @@ OBJECTS = [
     ("images/<int:pk>/tiles/", lambda c: {"pk": c.image.pk, "level": 0, "column": 0, "row": 0}),
     ("images/", lambda c: {"pk": c.image.pk}),
     ("slides/", lambda c: {"pk": c.slide.pk}),
+    ("patients/", lambda c: {"pk": c.case.patient_id}),
     ("reports/<int:pk>/export", lambda c: {"pk": c.report.pk, "form": "json"}),
     ("reports/", lambda c: {"pk": c.report.pk}),
     ("uploads/", lambda c: {"pk": "00000000-0000-4000-8000-000000000000"}),

@@ -63,6 +63,16 @@ ONE_LINE = RegexValidator(
 )
 
 
+class PatientQuerySet(models.QuerySet):
+    def visible_to(self, user: User) -> "PatientQuerySet":
+        """The patients of the user's own laboratory, and those of the cases that the user may see in an emergency."""
+        if not user.is_authenticated or not user.can("read_cases"):
+            return self.none()
+        own = models.Q(laboratory_id=user.laboratory_id)
+        in_emergency = getattr(user, "emergency_cases", ())
+        return self.filter(own | models.Q(cases__in=in_emergency) if in_emergency else own).distinct()
+
+
 class Patient(models.Model):
     """A person whose blood was taken."""
 
@@ -77,6 +87,8 @@ class Patient(models.Model):
     sex = models.CharField(max_length=1, choices=Sex, default=Sex.UNKNOWN)
     birth_date = models.DateField(null=True, blank=True)
     name_key = models.CharField(max_length=400, editable=False, default="", help_text="See identity.py.")
+
+    objects = PatientQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["laboratory", "mrn"], name="patient_mrn_once_per_laboratory")]

@@ -1,0 +1,1 @@
+"""What earlier specimens of a person said: their signed results over time."""

@@ -1,0 +1,69 @@
+"""The page of one person: every signed result over time, as a chart and as a table of the same figures."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from leukoweb.accounts.access import requires
+from leukoweb.audit.services import record
+from leukoweb.cases.models import Patient
+from leukoweb.review.history import chart
+from leukoweb.review.history.results import FIRST_SHOWN, Result, parameters_of, results_of
+
+
+@requires("read_cases")
+@require_GET
+def patient_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    """Every signed result of a person; each look is recorded."""
+    patient = get_object_or_404(Patient.objects.visible_to(request.user).select_related("laboratory"), pk=pk)
+    record("patient.read", actor=request.user, obj=patient, laboratory=patient.laboratory)
+    results = results_of(patient, request.user)
+    groups = parameters_of(results)
+    known = {key: value for values in groups.values() for key, value in values}
+    chosen = request.GET.get("show", "")
+    if chosen not in known:
+        chosen = FIRST_SHOWN if FIRST_SHOWN in known else next(iter(known), "")
+    shown = {
+        "patient": patient,
+        "groups": groups,
+        "chosen": chosen,
+        "parameter": known.get(chosen),
+        "rows": [(result, result.values.get(chosen)) for result in reversed(results)],
+        "drawing": _drawing(results, chosen),
+    }
+    return render(request, "review/patient_detail.html", shown)
+
+
+def _drawing(results: list[Result], chosen: str) -> dict[str, Any]:
+    """The chart of the values that the table has; {} where there are none."""
+    plotted = [(result, result.values[chosen]) for result in results if chosen in result.values]
+    if not plotted:
+        return {}
+    points = [
+        chart.Point(
+            timezone.localtime(result.taken_at), value.number, value.low, value.high, value.range_low, value.range_high
+        )
+        for result, value in plotted
+    ]
+    drawn = chart.chart_of(points, from_zero=chosen.startswith("film."))
+    return {
+        "marks": [(mark, result, value) for mark, (result, value) in zip(drawn.marks, plotted, strict=True)],
+        "line": " ".join(f"{mark.x},{mark.y}" for mark in drawn.marks),
+        "bands": drawn.bands,
+        "times": drawn.times,
+        "is_hours": points[-1].at - points[0].at < timedelta(days=4),
+        "numbers": drawn.numbers,
+        "first": points[0].at,
+        "last": points[-1].at,
+        "least": min((value for _, value in plotted), key=lambda value: value.number),
+        "most": max((value for _, value in plotted), key=lambda value: value.number),
+        "width": chart.WIDTH,
+        "height": chart.HEIGHT,
+        "left": chart.LEFT,
+        "right": chart.RIGHT,
+        "bottom": chart.BOTTOM,
+    }
