@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -16,11 +17,9 @@ from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.models import Event
 from leukoweb.cases.models import Case, Patient
 from leukoweb.ops import demo
-from leukoweb.ops.demo_reading import OVERLOOKED, TYPES, read_cases, unread_cases
+from leukoweb.ops.demo_reading import TYPES, read_cases, unread_cases
 from leukoweb.review.cells.decisions import current_cells, relabel_cell
 from leukoweb.review.models import Decision
-from leukoweb.review.reports.seal import problems_of
-from leukoweb.review.services import count_case
 from tests.services import ROOT
 
 pytestmark = pytest.mark.slow  # most of them read a whole case
@@ -39,7 +38,18 @@ def accounts(db):
 
 
 @pytest.fixture
-def cases(accounts):
+def few_pictures(tmp_path, monkeypatch):
+    """Cases of every twelfth picture, so that they are there at once."""
+    for plan in demo.CASES:
+        few = sorted((demo.PICTURES / plan.folder).glob("*.jpg"))[::12]
+        (tmp_path / plan.folder).mkdir()
+        for path in few:
+            shutil.copy(path, tmp_path / plan.folder)
+    monkeypatch.setattr(demo, "PICTURES", tmp_path)
+
+
+@pytest.fixture
+def cases(accounts, few_pictures):
     """The three cases, registered and waiting for the detector, by accession number."""
     return {case.accession_number: case for case in demo.first_cases()}
 
@@ -55,15 +65,6 @@ def lay_cells(case):
             Cell.objects.create(run=run, image=image, detector_code=code, score=0.9,
                                 x1=x - 60, y1=y - 60, x2=x + 60, y2=y + 60)  # fmt: skip
         Run.objects.filter(pk=run.pk).update(state=Run.State.DONE, detector=active_detector())
-
-
-@pytest.fixture
-def read(cases):
-    """The three cases after the detector and the readers of the demonstration."""
-    for case in cases.values():
-        lay_cells(case)
-    assert read_cases()
-    return {case.accession_number: case for case in Case.objects.with_state()}
 
 
 def test_the_pictures_are_small_in_all_readable_and_named_after_their_type():
@@ -144,47 +145,6 @@ def test_the_readers_wait_for_the_detector(cases):
     lay_cells(cases["DEMO-3"])
     assert not read_cases()
     assert [case.accession_number for case in unread_cases()] == ["DEMO-2"]
-
-
-def test_one_case_is_to_be_reviewed_one_ready_to_sign_and_one_signed_with_an_amendment(read):
-    assert {number: case.state for number, case in read.items()} == {
-        "DEMO-1": "to_review", "DEMO-2": "to_sign", "DEMO-3": "signed"
-    }  # fmt: skip
-    assert not Decision.objects.filter(cell__run__slide__case=read["DEMO-1"]).exists()
-    first, second = read["DEMO-3"].reports.order_by("version")
-    assert (first.state, second.state, second.amends) == ("signed", "signed", first)
-    assert second.content["amendment"]["reason"] == second.amendment_reason != ""
-    assert first.content["counts"] != second.content["counts"]
-
-
-def test_the_normal_case_is_normal_and_the_left_shift_is_one_once_a_person_has_read_them(read):
-    normal, shifted = count_case(read["DEMO-2"]), count_case(read["DEMO-3"])
-    assert normal.flags == []
-    assert not normal.differential.is_limited
-    assert [flag.key for flag in shifted.flags] == ["left_shift"]
-
-
-def test_every_cell_of_the_read_cases_has_a_decision_of_a_person_and_is_what_its_source_says(read):
-    for number in ("DEMO-2", "DEMO-3"):
-        for cell in current_cells(read[number]).select_related("image"):
-            assert cell.decided_code == cell.code == TYPES[cell.image.name.split("_")[0]]
-    amended = Decision.objects.filter(reason="Second reading.")
-    assert amended.count() == OVERLOOKED
-    assert {decision.decided_by.username for decision in amended} == {"pathologist"}
-
-
-def test_readings_hand_over_and_signatures_are_in_the_audit_and_the_seals_hold(read, client, accounts):
-    actions = set(Event.objects.filter(case_id=read["DEMO-3"].pk).values_list("action", flat=True))
-    assert {"case.hand_over", "report.sign", "report.amend", "cell.relabel"} <= actions
-    client.force_login(accounts["pathologist"])
-    for report in read["DEMO-3"].reports.all():
-        assert problems_of(client.get(reverse("report_export", args=[report.pk, "bundle"])).content) == []
-
-
-def test_the_readers_come_twice_and_change_nothing(read):
-    before = Decision.objects.count(), Event.objects.count()
-    assert read_cases()
-    assert (Decision.objects.count(), Event.objects.count()) == before
 
 
 def test_a_case_that_a_visitor_has_begun_stays_the_visitors(cases, accounts):
@@ -274,24 +234,6 @@ def test_a_button_of_an_account_whose_password_was_changed_says_so(client, cases
     assert client.post(reverse("demonstration_enter", args=["root"])).status_code == 404
 
 
-def test_the_sign_page_of_the_demonstration_tells_the_password_that_it_asks_for(read, client, accounts):
-    client.force_login(accounts["pathologist"])
-    address = reverse("case_sign", args=[read["DEMO-2"].pk])
-    assert PASSWORD in client.get(address).content.decode()
-    demo.password_file().unlink()
-    assert PASSWORD not in client.get(address).content.decode()
-
-
-def test_the_pathologist_signs_the_ready_case_at_once(read, client, accounts):
-    client.force_login(accounts["pathologist"])
-    address = reverse("case_sign", args=[read["DEMO-2"].pk])
-    page = client.get(address)
-    form = {"act": "sign", "seen": page.context["seen"], "meaning": "Review and approval", "comment": "",
-            "username": "pathologist", "password": PASSWORD}  # fmt: skip
-    assert client.post(address, form).status_code == 302
-    assert read["DEMO-2"].reports.get().state == "signed"
-
-
 @pytest.mark.parametrize("role", ROLES)
 def test_help_is_in_the_menu_of_every_role_and_brings_the_tour(role, client, accounts):
     client.force_login(accounts[role])
@@ -311,7 +253,9 @@ def test_the_tour_is_offered_in_a_demonstration_and_nowhere_else(client, cases, 
     assert 'id="tour-offer"' not in client.get(reverse("help")).content.decode()
 
 
-def test_the_step_that_prepares_an_installation_sends_the_readers_again_while_a_case_is_unread(accounts, capsys):
+def test_the_step_that_prepares_an_installation_sends_the_readers_again_while_a_case_is_unread(
+    accounts, few_pictures, capsys
+):
     """Without a broker, as here, it says nothing and the next start tries again."""
     call_command("prepare")
     assert capsys.readouterr().out.count("is registered; the detector reads it now.") == 3

@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from leukoweb.ops import demo
-from tests.test_demonstration import accounts, cases  # noqa: F401 (fixtures)
+from tests.test_demonstration import accounts, cases, few_pictures  # noqa: F401 (fixtures)
 
 # ruff: noqa: F811 (the fixture of another file is an argument here)
 
