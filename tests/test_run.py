@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -18,6 +19,7 @@ import requests
 
 from leukoweb.ops.demo import CASES, PICTURES
 from tests.services import ROOT, free_port, wait_until
+from tests.test_backup import Installation
 
 pytestmark = pytest.mark.services
 
@@ -39,6 +41,21 @@ def running(data_dir, *options, port=None, **environment):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def prepared(smear_files, tmp_path_factory):
+    """A data folder with all that a start makes, three small images and no demonstration to read."""
+    installation = Installation(tmp_path_factory.mktemp("prepared"), "")
+    code, said = installation.manage("prepare", "--images", smear_files[0].parent)
+    assert code == 0, said
+    return installation.folder
+
+
+@pytest.fixture
+def data_dir(prepared, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(prepared, tmp_path / "d")
 
 
 def address(process, output):
@@ -134,8 +151,8 @@ def test_the_first_visit_finds_real_cells_that_the_shipped_detector_has_read_and
             assert 0.95 * pictures[number] <= cells <= 1.05 * pictures[number]
 
 
-def test_when_the_worker_dies_everything_ends_and_the_reason_is_named(tmp_path):
-    with running(tmp_path / "d") as (process, output):
+def test_when_the_worker_dies_everything_ends_and_the_reason_is_named(data_dir):
+    with running(data_dir) as (process, output):
         address(process, output)
         pids = family(process)
         [worker] = [c for c in psutil.Process(process.pid).children() if "worker@%h" in c.cmdline()]
@@ -145,8 +162,8 @@ def test_when_the_worker_dies_everything_ends_and_the_reason_is_named(tmp_path):
         assert alive(pids) == []
 
 
-def test_when_it_is_killed_itself_nothing_of_it_stays(tmp_path):
-    with running(tmp_path / "d") as (process, output):
+def test_when_it_is_killed_itself_nothing_of_it_stays(data_dir):
+    with running(data_dir) as (process, output):
         address(process, output)
         pids = family(process)
         process.kill()
@@ -173,18 +190,17 @@ def test_a_port_in_use_is_named_with_a_way_out(tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-def test_a_second_start_over_the_same_folder_is_refused_in_words(tmp_path):
-    with running(tmp_path / "d") as (process, output):
+def test_a_second_start_over_the_same_folder_is_refused_in_words(data_dir):
+    with running(data_dir) as (process, output):
         address(process, output)
-        with running(tmp_path / "d") as (second, words):
+        with running(data_dir) as (second, words):
             assert second.wait(30) == 1
             assert "already runs over" in words.read_text()
         assert process.poll() is None
 
 
-def test_a_folder_with_a_very_long_path_has_its_socket_elsewhere(tmp_path):
-    data_dir = tmp_path / ("long-" * 20) / ("longer-" * 10) / "d"
-    data_dir.parent.mkdir(parents=True)
+def test_a_folder_with_a_very_long_path_has_its_socket_elsewhere(prepared, tmp_path):
+    data_dir = shutil.copytree(prepared, tmp_path / ("long-" * 20) / ("longer-" * 10) / "d")
     with running(data_dir) as (process, output):
         url = address(process, output)
         wait_until(lambda: b'"broker": {"state": "ok"}' in health(url), timeout_s=30, what="the broker")
@@ -199,8 +215,7 @@ def test_images_that_are_no_images_are_named(tmp_path):
         assert "Traceback" not in output.read_text()
 
 
-def test_it_starts_although_another_broker_program_wrote_the_brokers_files(tmp_path):
-    data_dir = tmp_path / "kept"
+def test_it_starts_although_another_broker_program_wrote_the_brokers_files(data_dir):
     files = data_dir / "broker" / "appendonlydir"
     files.mkdir(parents=True)
     (files / "appendonly.aof.manifest").write_text("file appendonly.aof.1.base.rdb seq 1 type b\n")
