@@ -131,6 +131,7 @@ TABLE = {
     "slide_cells": (OWN, "no"),
     "case_cells": (OWN, "no"),
     "case_presence": ("no", OWN),
+    "case_place": (OWN, "no"),
     "case_assign": ("no", OWN),
     "case_preview": (OWN, "no"),
     "case_decisions": ("no", OWN),

@@ -324,3 +324,20 @@ def test_the_command_finds_and_mends_a_stored_flag_that_is_wrong(make_case, make
         call_command("recompute_flags", "--check")
     call_command("recompute_flags")
     assert Case.objects.get(pk=case.pk).flag_level == 3
+
+
+def test_a_case_has_a_place_in_the_list_that_its_reader_came_from(make_case, make_slide, sign_in, pathologist):
+    first, second, third = (make_case(number, priority=priority) for number, priority in
+                            (("A", "stat"), ("B", "routine"), ("C", "routine")))  # fmt: skip
+    for case in (first, second, third):
+        make_slide(case, {"NGS": 5})
+    client = sign_in(pathologist)
+
+    def place(case, **query):
+        return client.get(reverse("case_place", args=[case.pk]), query).json()
+
+    address = {case: reverse("workbench", args=[case.pk]) for case in (first, second, third)}
+    assert place(second) == {"number": 2, "all": 3, "previous": address[first], "next": address[third]}
+    assert place(first, tab="to_review", stat="1") == {"number": 1, "all": 1, "previous": None, "next": None}
+    assert place(second, stat="1") == {"number": None, "all": 1, "previous": None, "next": None}
+    assert place(third, tab="none such")["number"] == 3

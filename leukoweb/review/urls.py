@@ -62,6 +62,7 @@ urlpatterns = [
     path("cases/<int:pk>/decisions/", cells.case_decisions, name="case_decisions"),
     path("cases/<int:pk>/findings/", findings.case_findings, name="case_findings"),
     path("cases/<int:pk>/presence/", cells.case_presence, name="case_presence"),
+    path("cases/<int:pk>/place/", worklist.case_place, name="case_place"),
     path("slides/<int:pk>/", workbench.slide_detail, name="slide_detail"),
     path("slides/<int:pk>/cells.json", cells.slide_cells, name="slide_cells"),
     path("cells/references/<str:code>.json", cells.reference_cells, name="reference_cells"),

@@ -5,6 +5,7 @@ import { Desk } from "./desk.js";
 import { Field } from "./field.js";
 import { Gallery } from "./gallery.js";
 import { Inspector } from "./inspector.js";
+import { Lens } from "./lens.js";
 import { byId, make } from "./page.js";
 import { boxAround, uncovered } from "./places.js";
 import { TypeTable } from "./typetable.js";
@@ -153,8 +154,11 @@ export class Views {
  * @returns {Record<string, import("./keyboard.js").Action>}
  */
 export function lookingKeys({ gallery, field, root }) {
-  /** Pictures without boxes, frames and marks, as long as Space is held. @param {boolean} isBare */
+  const lens = new Lens(gallery.root);
+  /** The picture under the mouse enlarged, else all without boxes, frames and marks, as long as Space is held. @param {boolean} isBare */
   function bare(isBare) {
+    if (isBare && lens.show()) return;
+    lens.hide();
     root.classList.toggle("is-bare", isBare);
     field.bare(isBare);
   }

@@ -11,6 +11,7 @@ import { adjustLight } from "./light.js";
 import { Panes } from "./panes.js";
 import { uncovered } from "./places.js";
 import { guardQueue, showFilmSaving } from "./saving.js";
+import { showPlace } from "./place.js";
 import { openScanned } from "./scanned.js";
 import { Sheet, sheetKeys } from "./sheet.js";
 import { Tally } from "./tally.js";
@@ -31,6 +32,7 @@ const part = (/** @type {string} */ name) => views.part(name);
 const tell = views.tell.bind(views);
 const sheet = new Sheet(root, part("sheet"), desk, types, tell);
 const findings = new Findings(root, part("film"), { url: page.urls.findings, reader: page.reader, canChange, tell });
+void showPlace(part, page.urls);
 const panes = new Panes(root, part("panes"), () => views.centre(true));
 new Tally(/** @type {HTMLElement} */ (document.getElementById("tally")), desk, types, gallery, {
   canChange,

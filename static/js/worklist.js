@@ -4,6 +4,7 @@ import { csrfToken } from "./csrf.js";
 import { listenToKeys, SCAN_GAP_MS } from "./keyboard.js";
 import { notify, offerNotices } from "./notices.js";
 import { around, byId } from "./page.js";
+import { rememberList } from "./place.js";
 import { gettext, interpolate, ngettext } from "./words.js";
 import { keepLive } from "./worklist_live.js";
 import { preview } from "./worklist_preview.js";
@@ -176,4 +177,5 @@ byId("worklist").addEventListener("click", (/** @type {Event} */ event) => {
   if (button) assign(button.dataset.assign ?? "");
   else if (!around(event, "a, button")) choose(around(event, "tr[data-case]") ?? undefined);
 });
+rememberList();
 offerNotices();

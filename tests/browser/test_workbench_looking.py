@@ -155,3 +155,22 @@ def test_the_field_is_shown_beside_the_cells_or_alone_and_that_is_remembered(ben
     bench.wait_for_timeout(100)
     bench.keyboard.press("Shift+F")  # cells
     expect(bench.locator("#field")).to_be_hidden()
+
+
+def test_space_enlarges_the_picture_under_the_mouse_as_long_as_it_is_held(bench):
+    tile, lens = bench.locator(".tile").nth(3), bench.locator(".lens")
+    expect(tile.locator("img")).to_have_js_property("complete", True)
+    tile.hover()
+    bench.keyboard.down("Space")
+    expect(lens).to_be_visible()
+    assert lens.bounding_box()["width"] == pytest.approx(4 * tile.locator("img").bounding_box()["width"], abs=6)
+    assert lens.locator("img").evaluate("image => image.src") == tile.locator("img").evaluate("image => image.src")
+    bench.screenshot(path="/tmp/lens.png")
+    bench.keyboard.up("Space")
+    expect(lens).to_be_hidden()
+    bench.mouse.move(5, 5)
+    bench.keyboard.down("Space")
+    expect(lens).to_be_hidden()
+    expect(bench.locator("#workbench.is-bare")).to_be_visible()
+    bench.keyboard.up("Space")
+    assert not Decision.objects.exists()

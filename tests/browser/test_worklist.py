@@ -133,3 +133,16 @@ def test_the_list_follows_by_itself_and_keeps_the_focus(page, cases, make_case, 
 def test_a_notice_is_offered_and_never_asked_for_unasked(page):
     assert page.evaluate("Notification.permission") != "granted"
     assert page.evaluate("localStorage.getItem('worklist_notices')") is None
+
+
+def test_the_workspace_says_where_the_case_stands_in_the_list_and_leads_to_those_beside_it(page, cases):
+    page.goto(page.url + "?tab=to_review")
+    page.evaluate("address => { location.href = address }", reverse("workbench", args=[cases[1].pk]))
+    place = page.get_by_role("navigation", name="Cases of the worklist")
+    expect(place).to_contain_text("2 of 3")
+    place.get_by_role("link", name="Next case").click()
+    expect(place).to_contain_text("3 of 3")
+    expect(place.get_by_role("link", name="Next case")).to_have_count(0)
+    page.screenshot(path="/tmp/place.png")
+    page.get_by_role("link", name="Worklist", exact=True).last.click()
+    page.wait_for_url("**/worklist/?tab=to_review")

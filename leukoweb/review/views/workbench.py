@@ -85,6 +85,8 @@ def _urls(cells: Iterable[Cell], case: Case) -> dict:
         "cells": cells,
         "decisions": reverse("case_decisions", args=[case.pk]),
         "findings": reverse("case_findings", args=[case.pk]),
+        "place": reverse("case_place", args=[case.pk]),
+        "worklist": reverse("worklist"),
         "presence": reverse("case_presence", args=[case.pk]),
         "crop": reverse("cell_crop", args=[0]),
         "around": reverse("cell_around", args=[0]),

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -57,12 +58,37 @@ def worklist_live(request: HttpRequest) -> HttpResponse:
     return render(request, "review/_worklist_live.html", _shown(request))
 
 
+@requires("read_cases")
+@require_GET
+def case_place(request: HttpRequest, pk: int) -> HttpResponse:
+    """Which case of the list in `tab` and its filters this is, counted from 1, and where those beside it are reviewed.
+
+    `number` is null where the case has left the list meanwhile.
+    """
+    case = get_object_or_404(Case.objects.visible_to(request.user), pk=pk)
+    tab, filters = _asked(request)
+    keys = [line.pk for line in narrowed(lines_for(request.user).of_tab(tab, request.user), filters, request.user)]
+    at = keys.index(case.pk) if case.pk in keys else None
+    beside = {"previous": None, "next": None}
+    if at is not None:
+        for name, other in (("previous", at - 1), ("next", at + 1)):
+            if 0 <= other < len(keys):
+                beside[name] = reverse("workbench", args=[keys[other]])
+    return JsonResponse({"number": None if at is None else at + 1, "all": len(keys), **beside})
+
+
+def _asked(request: HttpRequest) -> tuple[str, Filters]:
+    """Return the tab that the address names, else that of the open cases, and what narrows it."""
+    tab = request.GET.get("tab", OPEN)
+    chips = {f"is_{name}": request.GET.get(name) == "1" for name in CHIPS}
+    return tab if tab in TABS else OPEN, Filters(**chips, search=request.session.get(SEARCH, ""))
+
+
 def _shown(request: HttpRequest) -> dict[str, Any]:
-    user, asked = request.user, request.GET
-    tab = asked.get("tab", OPEN) if asked.get("tab") in TABS else OPEN
-    chips = {name for name in CHIPS if asked.get(name) == "1"}
-    search = request.session.get(SEARCH, "")
-    filters = Filters("stat" in chips, "flagged" in chips, "urgent" in chips, "mine" in chips, search)
+    user = request.user
+    tab, filters = _asked(request)
+    chips = {name for name in CHIPS if getattr(filters, f"is_{name}")}
+    search = filters.search
     lines = lines_for(user)
     fitting = narrowed(lines.of_tab(tab, user), filters, user)
     counts = lines.counts(user)
