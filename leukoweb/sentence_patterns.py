@@ -195,6 +195,18 @@ REPORT = [
     _("uploader"), _("file"), _("red cells"), _("assumed"), _("metadata"), _("Pathologist"), _("per 100 WBC"),
     _("× 10³/µL"), _("/µL"), _("× 10¹²/L"), _("× 10⁶/µL"), _("withdrawn"), _("variant"), _("abnormal"),
 ]  # fmt: skip
-PATTERNS = [
-    text for texts in (COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES, RESULT, REPORT) for text in texts if "%(" in text
-]
+TABLES = [
+    _("Flag limit %(count)s (%(title)s): %(problem)s"), _("Critical limit %(count)s (%(title)s): %(problem)s"),
+    _("Review rule %(count)s (%(title)s): %(problem)s"), _("Delta rule %(count)s (%(title)s): %(problem)s"),
+    _("the id %(key)s is used twice."), _("fill in the %(name)s, at most %(most)s characters."),
+    _("the id must be of letters, digits and underscores."), _("write ages as 3d, 6m or 2y."),
+    _("the ages are empty: “under” must be above “from”."), _("the limit must be a number from 0 to 100,000."),
+    _("choose what is limited; a flag that was removed cannot be critical."), _("at or above 0 is always met."),
+    _("the days must be a whole number from 0 (every time) to %(most)s."), _("choose what is compared."),
+    _("choose the comparison and one of the codes %(codes)s."), _("write the span as 72h or 30d."),
+    _("0 is a limit of percentages of the film only, where the intervals decide."),
+    _("Check the sample: %(title)s"), _("Changed: %(title)s"), _("possible sample mix-up"),
+    _("change to be looked at"), _("up or down"), _("in its unit"), _("% of the earlier value"),
+]  # fmt: skip
+_ALL = (COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES, RESULT, REPORT, TABLES)
+PATTERNS = [text for texts in _ALL for text in texts if "%(" in text]

@@ -97,6 +97,7 @@ TABLE = {
     "critical_policy_edit": (ADMINS, ADMINS),
     "phrase_list": (ADMINS, ADMINS),
     "review_rules": (ADMINS, ADMINS),
+    "delta_rules": (ADMINS, ADMINS),
     "phrase_delete": ("no", ADMINS),
     # cases and slides
     "worklist": (READERS, READERS),
@@ -170,6 +171,8 @@ TABLE = {
     "case_rejection_pdf": ("in 404 404 403 404", "no"),
     "report_verify": (READERS, READERS),
     "patient_detail": (OWN, "no"),
+    "alarm_dismiss": ("no", OWN),
+    "alarm_escalate": ("no", OWN),
     # interfaces and messages
     "interface_list": (ADMINS, "no"),
     "interface_add": (ADMINS, ADMINS),
@@ -254,6 +257,7 @@ OBJECTS = [
     ("images/<int:pk>/tiles/", lambda c: {"pk": c.image.pk, "level": 0, "column": 0, "row": 0}),
     ("images/", lambda c: {"pk": c.image.pk}),
     ("slides/", lambda c: {"pk": c.slide.pk}),
+    ("alarms/", lambda c: {"pk": c.alarm.pk}),
     ("patients/", lambda c: {"pk": c.case.patient_id}),
     ("reports/<int:pk>/export", lambda c: {"pk": c.report.pk, "form": "json"}),
     ("reports/", lambda c: {"pk": c.report.pk}),
@@ -294,6 +298,12 @@ def cast(laboratory, technologist, pathologist, admin, outsider, make_case, make
     c.slide = make_slide(c.case, {"NGS": 3, "MYO": 1})
     keep_flags(c.case)
     c.critical = c.case.criticals.get()
+    c.alarm = c.case.delta_alarms.create(
+        key="haemoglobin", number=1, title="Haemoglobin", is_mix_up=True, policy_version=1,
+        fact={"name": "Haemoglobin", "unit": "g/L", "now": "90", "before": "140", "change": -50.0, "limit": 30,
+              "before_accession": "A-1", "before_at": "2026-11-01T08:00:00+00:00", "measure": "amount", "span": "72h",
+              "source": "ours"},
+    )  # fmt: skip
     c.image = c.slide.images.get()
     c.detector = c.slide.runs.get().detector
     c.calibration = c.detector.calibrations.create(

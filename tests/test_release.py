@@ -20,6 +20,7 @@ from leukoweb.review.criticals.calls import close_critical, give_receipt, record
 from leukoweb.review.models import Report
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import content_of
+from leukoweb.review.reports.gates import gates_of
 from leukoweb.review.reports.release import Condition, unmet_conditions
 from leukoweb.review.reports.withdrawing import cancel_amendment, withdraw_report
 from leukoweb.review.services import save_policy
@@ -129,7 +130,7 @@ def test_each_condition_alone_sends_the_film_to_a_pathologist(normal, technologi
     unmet = set(unmet_conditions(normal, content, rules))
     assert condition in unmet
     assert unmet <= {condition, Condition.EVIDENCE}  # a grave type is unproven, too
-    gate = next(g for g in signing.gates_of(report, content, by=technologist) if g.key == "release")
+    gate = next(g for g in gates_of(report, content, by=technologist) if g.key == "release")
     assert not gate.is_met
     assert str(condition.label) in gate.sentence
 

@@ -9,6 +9,9 @@ from django.utils.translation import gettext, gettext_lazy
 
 from detection.cell_types import BY_CODE
 from leukoweb.refusals import Refused
+from leukoweb.review.counting.delta_rules import ACTIONS as DELTA_ACTIONS
+from leukoweb.review.counting.delta_rules import DIRECTIONS, MEASURES
+from leukoweb.review.counting.delta_rules import subjects as delta_subjects
 from leukoweb.review.counting.differential import GROUPS
 from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, SEVERITIES, UNITS
 from leukoweb.review.counting.phrases import PLACES, unknown_places
@@ -23,6 +26,7 @@ from leukoweb.review.counting.policies import (
 )
 from leukoweb.review.counting.review_rules import ACTIONS
 from leukoweb.review.models import Phrase
+from leukoweb.sentences import translated
 
 
 class RulesForm(forms.Form):
@@ -95,13 +99,17 @@ class RulesForm(forms.Form):
     )
 
     def rules_with(
-        self, ranges: list[dict[str, Any]], flag_rules: list[dict[str, Any]], review_rules: list[dict[str, Any]]
+        self, ranges: list[dict[str, Any]], flag_rules: list[dict[str, Any]], now: dict[str, Any]
     ) -> Rules | None:
-        """The checked rules with these tables; None when something is wrong (then the form says what)."""
+        """The checked rules with these tables, and those of other pages as they are `now`.
+
+        None when something is wrong (then the form says what).
+        """
         given = {f.name: self.cleaned_data.get(f.name) for f in fields(Rules)}
         values = {name: value for name, value in given.items() if value is not None}
         try:
-            tables = {"ranges": ranges, "flag_rules": flag_rules, "review_rules": review_rules}
+            tables = {"ranges": ranges, "flag_rules": flag_rules}
+            tables |= {name: now[name] for name in ("review_rules", "delta_rules")}
             return rules_from({**values, **tables})
         except Refused as refused:
             for name, sentence in refused.fields.items():
@@ -208,6 +216,28 @@ class ReviewRuleForm(Line):
         return given
 
 
+class DeltaRuleForm(LimitLine):
+    """One change that raises an alarm."""
+
+    nameless = "delta"
+
+    key = forms.CharField(max_length=40, required=False, label=gettext_lazy("Id"))
+    title = forms.CharField(max_length=60, label=gettext_lazy("Change"))
+    subject = forms.ChoiceField(label=gettext_lazy("Of"))
+    direction = forms.ChoiceField(choices=list(DIRECTIONS.items()), label=gettext_lazy("Direction"), initial="any")
+    limit = forms.FloatField(min_value=0, label=gettext_lazy("By at least"))
+    measure = forms.ChoiceField(choices=list(MEASURES.items()), label=gettext_lazy("Unit"), initial="amount")
+    span = forms.CharField(max_length=6, initial="72h", label=gettext_lazy("Within"))
+    action = forms.ChoiceField(choices=list(DELTA_ACTIONS.items()), label=gettext_lazy("Alarm"), initial="mix_up")
+    source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["subject"].choices = [
+            (key, f"{translated(name)} ({translated(unit)})") for key, (name, unit) in delta_subjects().items()
+        ]
+
+
 class ReasonForm(forms.Form):
     """Why rules change."""
 
@@ -233,6 +263,11 @@ FlagRuleFormSet = forms.formset_factory(
 
 ReviewRuleFormSet = forms.formset_factory(
     ReviewRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
+)
+
+
+DeltaRuleFormSet = forms.formset_factory(
+    DeltaRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
 )
 
 

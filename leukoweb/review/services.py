@@ -202,12 +202,15 @@ def verification_of_count(count: CaseCount) -> Verification:
 
 def previous_result(case: Case) -> PreviousPart | None:
     """The last signed differential of the same person before this specimen, as far as a comparison needs it."""
-    earlier = Report.objects.filter(
-        case__patient=case.patient_id,
-        case__received_at__lt=case.received_at,
-        state=Report.State.SIGNED,
-        case__is_demonstration=case.is_demonstration,
-    ).exclude(case=case)
+    earlier = (
+        Report.objects.in_force()
+        .filter(
+            case__patient=case.patient_id,
+            case__received_at__lt=case.received_at,
+            case__is_demonstration=case.is_demonstration,
+        )
+        .exclude(case=case)
+    )
     report = earlier.order_by("-case__received_at", "-version").first()
     if report is None:
         return None

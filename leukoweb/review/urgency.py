@@ -20,6 +20,8 @@ from leukoweb.review.counting.flag_rules import NOTE, REVIEW, URGENT
 from leukoweb.review.counting.flags import Flag
 from leukoweb.review.criticals.detection import keep_criticals
 from leukoweb.review.criticals.models import Critical
+from leukoweb.review.history.alarms import keep_alarms
+from leukoweb.review.history.models import DeltaAlarm
 from leukoweb.review.models import Acknowledgement, Decision, Report, with_labels
 from leukoweb.review.services import CaseCount, count_cases, verification_of_count
 
@@ -59,9 +61,16 @@ def flags_now(cases: Iterable[Case], counts: Mapping[int, CaseCount] | None = No
     criticals: dict[int, list[str]] = {}
     for case, title in Critical.objects.filter(case__in=cases).open().values_list("case", "title"):
         criticals.setdefault(case, []).append(title)
+    alarms: dict[int, list[tuple[str, bool]]] = {}
+    for case, title, is_mix_up in (
+        DeltaAlarm.objects.filter(case__in=cases).active().values_list("case", "title", "is_mix_up")
+    ):
+        alarms.setdefault(case, []).append((title, is_mix_up))
     return {
         pk: Stored(
-            *_level_of([(flag, (pk, flag.key) in seen) for flag in count.flags], criticals.get(pk, [])),
+            *_level_of(
+                [(flag, (pk, flag.key) in seen) for flag in count.flags], criticals.get(pk, []), alarms.get(pk, [])
+            ),
             _glance_of(count, faces[pk]),
         )
         for pk, count in counts.items()
@@ -103,15 +112,23 @@ def _glance_of(count: CaseCount, faces: list[list[Any]]) -> dict[str, Any]:
     }
 
 
-def _level_of(flags: list[tuple[Flag, bool]], criticals: list[str]) -> tuple[int, list[dict[str, Any]]]:
+def _level_of(
+    flags: list[tuple[Flag, bool]], criticals: list[str], alarms: list[tuple[str, bool]]
+) -> tuple[int, list[dict[str, Any]]]:
     """Return the highest level; an urgent flag that a pathologist has seen still asks for review, and no more.
 
-    A critical result keeps the case urgent until it is closed.
+    A critical result keeps the case urgent until it is closed, a possible mix-up until it is answered.
     """
     kept: list[dict[str, Any]] = [
         {"key": "critical", "title": f"Critical: {title}", "urgency": URGENT, "is_open": True, "is_machine_only": False}
         for title in criticals
     ]
+    kept += [
+        {"key": "mix_up" if is_mix_up else "change",
+         "title": f"Check the sample: {title}" if is_mix_up else f"Changed: {title}",
+         "urgency": URGENT if is_mix_up else REVIEW, "is_open": is_mix_up, "is_machine_only": False}
+        for title, is_mix_up in alarms
+    ]  # fmt: skip
     kept += [
         {"key": flag.key, "title": flag.title, "urgency": flag.urgency, "is_open": flag.is_urgent and not is_seen,
          "is_machine_only": flag.is_machine_only}
@@ -119,6 +136,7 @@ def _level_of(flags: list[tuple[Flag, bool]], criticals: list[str]) -> tuple[int
     ]  # fmt: skip
     levels = [LEVELS[REVIEW if flag.is_urgent and is_seen else flag.urgency] for flag, is_seen in flags]
     levels += [LEVELS[URGENT] for _ in criticals]
+    levels += [LEVELS[URGENT if is_mix_up else REVIEW] for _, is_mix_up in alarms]
     return max(levels, default=0), kept
 
 
@@ -129,7 +147,9 @@ def keep_flags(*cases: Case) -> None:
     """
     rows = Case.objects.select_related("patient").in_bulk([case.pk for case in cases])
     counts = count_cases(rows.values(), only_flags=True)
-    keep_criticals(open_cases().filter(pk__in=rows).select_related("patient"), counts)
+    still_open = open_cases().filter(pk__in=rows).select_related("patient")
+    keep_criticals(still_open, counts)
+    keep_alarms(still_open, counts)
     for pk, (level, flags, glance) in flags_now(rows.values(), counts).items():
         Case.objects.filter(pk=pk).update(flag_level=level, flags=flags, glance=glance)
 

@@ -11,7 +11,14 @@ Children: Davis's Laboratory and Diagnostic Tests, labdxtest.com, "White Blood C
 
 from typing import Any
 
-from leukoweb.review.counting.ages import FROM_BIRTH, days_of, is_bound
+from leukoweb.review.counting.ages import FROM_BIRTH, days_of
+from leukoweb.review.counting.table_checks import (
+    is_limit,
+    problem_of_ages,
+    problem_of_key,
+    problem_of_table,
+    problem_of_texts,
+)
 
 URGENT, REVIEW, NOTE = "urgent", "review", "note"
 SEVERITIES = {URGENT: "urgent", REVIEW: "pathologist reviews", NOTE: "note"}
@@ -143,18 +150,11 @@ def with_old_limits(limits: dict[str, Any]) -> list[dict[str, Any]]:
 
 def problem_of(rows: object) -> str:
     """Return in a sentence what is wrong with a table, or ""."""
-    if not isinstance(rows, list):
-        return "The flag limits must be a list."
-    if len(rows) > MOST_RULES:
-        return f"At most {MOST_RULES} flag limits are possible."
+    problem = problem_of_table(rows, row="flag limit", fields=FIELDS, most=MOST_RULES, problem_of_row=_problem_of_row)
+    if problem or not isinstance(rows, list):
+        return problem
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or set(row) != set(FIELDS):
-            return f"Flag limit {number} must have these fields: {', '.join(FIELDS)}."
-        if problem := _problem_of_row(row):
-            return f"Flag limit {number} ({row['title'] or row['key']}): {problem}"
         for other in rows[: number - 1]:
-            if row["key"] == other["key"]:
-                return f"Flag limit {number}: the id {row['key']} is used twice."
             if _compete(other, row) and not _is_farther(row, other):
                 return (
                     f"Flag limit {number} ({row['title']}): the limits under one title must go outward, the gravest "
@@ -164,11 +164,10 @@ def problem_of(rows: object) -> str:
 
 
 def _problem_of_row(row: dict[str, Any]) -> str:
-    for name, most in (("key", 40), ("title", 60), ("source", 300)):
-        if not isinstance(row[name], str) or not 0 < len(row[name].strip()) <= most:
-            return f"give a {'id' if name == 'key' else name} of at most {most} characters."
-    if not row["key"].replace("_", "").isalnum() or not row["key"].isascii() or row["key"] in PATTERNS:
-        return f"the id must be of letters, digits and underscores, and not one of {', '.join(PATTERNS)}."
+    if problem := problem_of_texts(row, {"key": 40, "title": 60, "source": 300}) or problem_of_key(row["key"]):
+        return problem
+    if row["key"] in PATTERNS:
+        return f"the id must not be one of {', '.join(PATTERNS)}."
     if any(not isinstance(row[name], str) or len(row[name]) > 300 for name in ("bench", "report")):
         return "the sentences must be texts of at most 300 characters."
     for name, known in (("item", ITEMS), ("unit", UNITS), ("comparison", COMPARISONS), ("severity", SEVERITIES)):
@@ -179,20 +178,11 @@ def _problem_of_row(row: dict[str, Any]) -> str:
     units = units_of(row["item"])
     if row["unit"] not in units:
         return f"{ITEMS[row['item']][1]} are limited in {' or '.join(units)}."
-    limit = row["limit"]
-    if (
-        isinstance(limit, bool)
-        or not isinstance(limit, int | float)
-        or not 0 <= limit <= (100 if row["unit"] == "%" else 100_000)
-    ):
+    if not is_limit(row["limit"], 100 if row["unit"] == "%" else 100_000):
         return "the limit must be a number, zero or more, and at most 100 where it is a percentage."
-    if row["comparison"] == ">=" and limit == 0:
+    if row["comparison"] == ">=" and row["limit"] == 0:
         return "at or above 0 is always met."
-    if not is_bound(row["age_from"]) or not (row["age_under"] is None or is_bound(row["age_under"])):
-        return "write ages as 3d, 6m or 2y."
-    if days_of(row["age_under"]) <= days_of(row["age_from"]):
-        return "the ages are empty: “under” must be above “from”."
-    return ""
+    return problem_of_ages(row)
 
 
 def _compete(one: dict[str, Any], other: dict[str, Any]) -> bool:

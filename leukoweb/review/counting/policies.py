@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from leukoweb.refusals import Refused
-from leukoweb.review.counting import review_rules
+from leukoweb.review.counting import delta_rules, review_rules
 from leukoweb.review.counting.ages import Age, bound_of_years, days_of, is_bound, is_within
 from leukoweb.review.counting.flag_rules import COMPARISONS, OLD_LIMITS, defaults, problem_of, with_old_limits
 
@@ -111,6 +111,7 @@ class Rules:
     schistocytes_source: str = _SCHISTOCYTES
     flag_rules: list[dict[str, Any]] = field(default_factory=defaults)
     review_rules: list[dict[str, Any]] = field(default_factory=list)
+    delta_rules: list[dict[str, Any]] = field(default_factory=list)
     ranges: list[dict[str, Any]] = field(default_factory=lambda: [dict(entry) for entry in _ADULT_RANGES])
 
     def range_for(self, key: str, unit: str, age: Age | None, sex: str) -> dict[str, Any] | None:
@@ -226,6 +227,8 @@ def rules_from(stored: dict) -> Rules:
         problems["flag_rules"] = problem
     if problem := review_rules.problem_of(rules.review_rules):
         problems["review_rules"] = problem
+    if problem := delta_rules.problem_of(rules.delta_rules):
+        problems["delta_rules"] = problem
     if problem := _problem_of_ranges(rules.ranges):
         problems["ranges"] = problem
     if problems:

@@ -24,7 +24,8 @@ from typing import Any
 
 from detection.cell_types import BY_CODE
 from leukoweb.cases.cbc import NOT_MEASURED, OVER_RANGE, PARAMETERS
-from leukoweb.review.counting.ages import Age, days_of, is_bound, is_within
+from leukoweb.review.counting.ages import Age, is_within
+from leukoweb.review.counting.table_checks import problem_of_ages, problem_of_table, problem_of_texts
 
 ACTIONS = {
     "film": "make a film", "rerun": "run again", "pathologist": "pathologist reviews", "critical": "critical value",
@@ -110,29 +111,17 @@ def facts_of(case: str) -> Facts | None:
 
 def problem_of(rules: object) -> str:
     """Return in a sentence what is wrong with a table of rules, or ""."""
-    if not isinstance(rules, list) or len(rules) > MOST_RULES:
-        return f"The review rules must be a list of at most {MOST_RULES}."
-    for number, rule in enumerate(rules, 1):
-        if not isinstance(rule, dict) or set(rule) != set(FIELDS):
-            return f"Review rule {number} must have these fields: {', '.join(FIELDS)}."
-        if problem := _problem_of_rule(rule):
-            return f"Review rule {number} ({rule['title'] or rule['key']}): {problem}"
-        if rule["key"] in [other["key"] for other in rules[: number - 1]]:
-            return f"Review rule {number}: the id {rule['key']} is used twice."
-    return ""
+    return problem_of_table(rules, row="review rule", fields=FIELDS, most=MOST_RULES, problem_of_row=_problem_of_rule)
 
 
 def _problem_of_rule(rule: dict[str, Any]) -> str:
-    for name, most in (("key", 40), ("title", 60), ("when", 300), ("true_case", 300), ("false_case", 300),
-                       ("source", 300)):  # fmt: skip
-        if not isinstance(rule[name], str) or not 0 < len(rule[name].strip()) <= most:
-            return f"give {name.replace('_', ' ')} in at most {most} characters."
+    limits = {"key": 40, "title": 60, "when": 300, "true_case": 300, "false_case": 300, "source": 300}
+    if problem := problem_of_texts(rule, limits):
+        return problem
     if rule["action"] not in ACTIONS or rule["sex"] not in ("any", "F", "M"):
         return f"the action is one of {', '.join(ACTIONS)}, the sex any, F or M."
-    if not is_bound(rule["age_from"]) or not (rule["age_under"] is None or is_bound(rule["age_under"])):
-        return "write ages as 3d, 6m or 2y."
-    if days_of(rule["age_under"]) <= days_of(rule["age_from"]):
-        return "the ages are empty: “under” must be above “from”."
+    if problem := problem_of_ages(rule):
+        return problem
     for part in map(str.strip, rule["when"].split(" and ")):
         if not (part == FIRST or any(form.fullmatch(part) for form in (_COMPARED, _MARKED, _FLAG))):
             return f'“{part[:60]}” is no part of a condition, such as WBC < 4, PLT doubtful, flag "Blasts", {FIRST}.'

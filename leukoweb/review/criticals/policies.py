@@ -14,6 +14,7 @@ from leukoweb.review.criticals.detection import current_critical_policy
 from leukoweb.review.criticals.models import CriticalPolicy
 from leukoweb.review.criticals.rules import defaults, problem_of
 from leukoweb.review.services import current_policy, rules_of
+from leukoweb.sentences import translated
 
 START: dict[str, Any] = {"minutes": 30, "people": [], "webhook": ""}
 MOST_PEOPLE = 20
@@ -40,7 +41,7 @@ def save_critical_policy(
     new = {"rules": rules, "minutes": minutes, "people": people, "webhook": webhook}
     reason, before = reason.strip(), values_of(current_critical_policy(laboratory))
     problems = {
-        "rules": problem_of(rules, rules_of(current_policy(laboratory)).flag_rules),
+        "rules": translated(problem_of(rules, rules_of(current_policy(laboratory)).flag_rules)),
         "minutes": "" if 1 <= minutes <= 1440 else _("Enter a whole number from 1 to 1440."),
         "people": _problem_of_people(people, laboratory),
         "webhook": _problem_of_webhook(webhook),

@@ -18,10 +18,17 @@ from django.utils.translation import gettext as _
 
 from leukoweb.cases.cbc import PARAMETERS
 from leukoweb.cases.cbc import UNITS as CBC_UNITS
-from leukoweb.review.counting.ages import FROM_BIRTH, Age, days_of, is_bound, is_within
+from leukoweb.review.counting.ages import FROM_BIRTH, Age, is_within
 from leukoweb.review.counting.differential import Differential
 from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, PATTERNS, UNITS, units_of
 from leukoweb.review.counting.flags import HOLDS, Flag, figure_of, is_machine_only
+from leukoweb.review.counting.table_checks import (
+    is_limit,
+    problem_of_ages,
+    problem_of_key,
+    problem_of_table,
+    problem_of_texts,
+)
 from leukoweb.review.counting.words import printed
 
 FLAG, FILM, CBC = "flag", "film", "cbc"
@@ -207,44 +214,26 @@ def _of_cbc(row: Mapping[str, Any], value: Mapping[str, Any] | None) -> Fact | N
 
 
 def problem_of(rows: object, flag_rules: list[dict[str, Any]]) -> str:
-    """Return in a sentence what is wrong with a table, or ""."""
-    if not isinstance(rows, list) or len(rows) > MOST_RULES:
-        return _("At most %(most)d critical limits are possible.") % {"most": MOST_RULES}
+    """Return in an English sentence what is wrong with a table, or ""."""
     known = subjects(flag_rules)
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or set(row) != set(FIELDS):
-            return _("Critical limit %(number)d must have these fields: %(fields)s.") % {
-                "number": number, "fields": ", ".join(FIELDS)
-            }  # fmt: skip
-        problem = _problem_of_row(row, known)
-        if not problem and row["key"] in [other["key"] for other in rows[: number - 1]]:
-            problem = _("the id %(key)s is used twice.") % {"key": row["key"]}
-        if problem:
-            return _("Critical limit %(number)d (%(title)s): %(problem)s") % {
-                "number": number, "title": row["title"] or row["key"], "problem": problem
-            }  # fmt: skip
-    return ""
+    return problem_of_table(
+        rows, row="critical limit", fields=FIELDS, most=MOST_RULES,
+        problem_of_row=lambda row: _problem_of_row(row, known),
+    )  # fmt: skip
 
 
 def _problem_of_row(row: dict[str, Any], known: Mapping[str, str]) -> str:
-    for name, most in (("key", 40), ("title", 60), ("source", 300)):
-        if not isinstance(row[name], str) or not 0 < len(row[name].strip()) <= most:
-            return _("fill in the %(name)s, at most %(most)d characters.") % {"name": name, "most": most}
-    if not row["key"].replace("_", "").isalnum() or not row["key"].isascii():
-        return _("the id must be of letters, digits and underscores.")
+    if problem := problem_of_texts(row, {"key": 40, "title": 60, "source": 300}) or problem_of_key(row["key"]):
+        return problem
     if row["subject"] not in known:
-        return _("choose what is limited; a flag that was removed cannot be critical.")
+        return "choose what is limited; a flag that was removed cannot be critical."
     if row["comparison"] not in COMPARISONS or row["code"] not in CODES:
-        return _("choose the comparison and one of the codes %(codes)s.") % {"codes": ", ".join(CODES)}
-    limit, days = row["limit"], row["first_only_days"]
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 100_000:
-        return _("the limit must be a number from 0 to 100,000.")
-    if row["comparison"] == ">=" and limit == 0:
-        return _("at or above 0 is always met.")
+        return f"choose the comparison and one of the codes {', '.join(CODES)}."
+    days = row["first_only_days"]
+    if not is_limit(row["limit"]):
+        return "the limit must be a number from 0 to 100,000."
+    if row["comparison"] == ">=" and row["limit"] == 0:
+        return "at or above 0 is always met."
     if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MOST_DAYS:
-        return _("the days must be a whole number from 0 (every time) to %(most)d.") % {"most": MOST_DAYS}
-    if not is_bound(row["age_from"]) or not (row["age_under"] is None or is_bound(row["age_under"])):
-        return _("write ages as 3d, 6m or 2y.")
-    if days_of(row["age_under"]) <= days_of(row["age_from"]):
-        return _("the ages are empty: “under” must be above “from”.")
-    return ""
+        return f"the days must be a whole number from 0 (every time) to {MOST_DAYS}."
+    return problem_of_ages(row)

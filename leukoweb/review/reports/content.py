@@ -21,6 +21,7 @@ from leukoweb.review.counting.flags import Flag
 from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.criticals.part import criticals_part
 from leukoweb.review.findings.state import findings_part
+from leukoweb.review.history.alarms import alarms_part
 from leukoweb.review.models import Acknowledgement, Decision, HandOver, Report
 from leukoweb.review.reports.changes import changes_between
 from leukoweb.review.reports.parts import (
@@ -102,6 +103,8 @@ def content_of(report: Report) -> Content:
         content["cbc"] = {**runs[0], "runs": len(runs)}
     if criticals := criticals_part(case):
         content["criticals"] = criticals
+    if deltas := alarms_part(case):
+        content["deltas"] = deltas
     if attributions := _attributions(case):
         content["attributions"] = attributions
     content["amendment"] = _amendment(report, content)

@@ -1,13 +1,13 @@
 """Whether the database itself refuses to change or delete what was signed and told; seals are left to seal.py.
 
 A draft may be changed, and may become signed; after that the row stays as it is, whoever holds the connection. Critical
-results and their log stay as they were written. The triggers are in migrations/0004_report_guard.py and
-0013_critical_guard.py.
+results, alarms and their logs stay as they were written. The triggers are in migrations/0004_report_guard.py,
+0013_critical_guard.py and 0017_delta_guard.py.
 """
 
 from django.db import connection
 
-GUARDED = ("review_report", "review_critical", "review_criticalentry")
+GUARDED = ("review_report", "review_critical", "review_criticalentry", "review_deltaalarm", "review_deltaentry")
 
 
 def guard_is_set() -> bool:

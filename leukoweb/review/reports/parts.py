@@ -177,6 +177,20 @@ class CriticalPart(TypedDict):
     no_longer: str
 
 
+class DeltaPart(TypedDict):
+    """A change against an earlier result that raised an alarm, and the answer; `fact` is history.alarms.DeltaFact."""
+
+    title: str
+    is_mix_up: bool
+    fact: dict[str, Any]
+    policy_version: int
+    raised_at: str | None
+    escalated: ReceiptPart
+    escalation: str
+    dismissed: ReceiptPart
+    reason: str
+
+
 class PreviousPart(TypedDict):
     """The person's last signed differential."""
 
@@ -349,6 +363,7 @@ class Content(TypedDict):
     language: NotRequired[str]  # what the report is printed in, where that is not English
     attributions: NotRequired[list[str]]  # where pictures are not the laboratory's own
     criticals: NotRequired[list[CriticalPart]]  # where a value was critical
+    deltas: NotRequired[list[DeltaPart]]  # where a change against an earlier result raised an alarm
     cbc: NotRequired[CbcPart]  # where an analyser sent one
     findings: NotRequired[list[GroupPart]]  # since version 1.4
     signature: NotRequired[SignaturePart]  # once it is signed

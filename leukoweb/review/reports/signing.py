@@ -4,38 +4,29 @@ A report is DRAFT, then SIGNED for ever; a change after that is the next version
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
-from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.lockout import confirm_password
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.second_factor import check_code, has_second_factor
-from leukoweb.analysis.models import Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN, WITHDRAWN, Case
 from leukoweb.numbers import number
 from leukoweb.refusals import Refused
-from leukoweb.review.cells.decisions import current_cells, evidence_of
-from leukoweb.review.counting.attention import reasons_to_look
-from leukoweb.review.counting.policies import FOUR_EYES_ALLOWED
 from leukoweb.review.criticals.calls import receipts_with_flag
-from leukoweb.review.criticals.part import is_seen
-from leukoweb.review.findings.state import said_of_gate
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports.content import content_of, signature_of
-from leukoweb.review.reports.parts import CellPart, Content, Verification
-from leukoweb.review.reports.release import cells_seen_alone, may_release, unmet_conditions
+from leukoweb.review.reports.gates import gates_of
+from leukoweb.review.reports.parts import Content, Verification
+from leukoweb.review.reports.release import may_release
 from leukoweb.review.reports.seal import FIRST, digest, seal_of
 from leukoweb.review.reports.verification import is_reviewed
 from leukoweb.review.services import count_case, current_policy, rules_of, verification_of_count
-from leukoweb.review.studies.reference import unread
 from leukoweb.review.urgency import keep_flags
-from leukoweb.sentences import translated
 
 MEANINGS = (gettext_noop("Review and approval"), gettext_noop("Responsibility for the reported results"))
 CLOSED = {
@@ -48,16 +39,6 @@ MOST_INTERPRETATION, MOST_COMMENT, MOST_REASON = 300, 10_000, 1_000
 MEANINGS_WITHOUT_REVIEW = (gettext_noop("Approval"), MEANINGS[1])
 
 _SEEN = ["patient", "specimen", "cbc", "counts", "differential", "policies", "detectors", "images", "cells", "findings"]
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One thing that stands in the way of a signature, or no longer does; `codes` are those of the cells to look at."""
-
-    key: str
-    sentence: str
-    is_met: bool
-    codes: tuple[str, ...] = ()
 
 
 def draft_of(case: Case, *, by: User, is_kept: bool = True) -> Report:
@@ -116,166 +97,9 @@ def edit_draft(
     return report
 
 
-def gates_of(report: Report, content: Content | None = None, *, by: User | None = None) -> list[Gate]:
-    """The checklist before a signature, what stands in the way first; with `by` also what depends on who signs."""
-    case = report.case
-    if content is None:
-        content = content_of(report)
-    counts, cells = content["counts"], content["cells"]
-    runs = list(
-        Run.objects.filter(slide__case=case, slide__set_aside_at=None, is_shadow=False).values_list("state", flat=True)
-    )
-    open_runs = [state for state in runs if state != Run.State.DONE]
-    unidentified, waiting = counts.get("UNI", 0), _must_look(case)
-    unseen = [flag for flag in content["flags"] if flag["urgency"] == "urgent" and not flag["acknowledged_at"]]
-    is_limited, lya = content["differential"]["is_limited"], counts.get("LYA", 0)
-    unread_criticals = [c["title"] for c in content.get("criticals", []) if not is_seen(c, unseen)]
-    total, has_comment = content["differential"]["total"], bool(content["report"]["comment"].strip())
-    must_look = gettext("%(count)s cells need review (blasts, unvalidated types, low confidence).")
-    verification = content["verification"]
-    gates = [
-        _gate(
-            "runs",
-            bool(runs) and not open_runs,
-            gettext("The detector has finished every slide."),
-            gettext("%(count)s of %(count_2)s slides are not analysed.")
-            % {"count": len(open_runs), "count_2": len(runs)}
-            if runs
-            else gettext("No slide was uploaded."),
-        ),
-        _gate(
-            "unidentified",
-            not unidentified,
-            gettext("No cell is unidentified."),
-            gettext("%(unidentified)s unidentified cells need a type.") % {"unidentified": unidentified},
-            ("UNI",),
-        ),
-        _gate(
-            "must_look",
-            not waiting,
-            gettext("Every cell that must be looked at was looked at."),
-            must_look % {"count": len(waiting)},
-            tuple(sorted({cell["code"] for cell in cells if cell["id"] in waiting})),
-        ),
-        _gate(
-            "verified",
-            verification["verified"] >= verification["needed"],
-            *_verified_words(verification),
-            _codes_to_verify(cells),
-        ),
-        _gate(
-            "limited_count",
-            has_comment or not is_limited,
-            gettext("The count is limited, and a comment says so.")
-            if is_limited
-            else gettext("Enough leukocytes were counted."),
-            gettext("Only %(total)s leukocytes were counted: a limited count needs a comment.") % {"total": total},
-        ),
-        _gate(
-            "urgent_flags",
-            not unseen,
-            gettext("A pathologist has acknowledged every urgent flag."),
-            gettext("A pathologist must acknowledge: %(names)s.")
-            % {"names": ", ".join(translated(flag["title"]) for flag in unseen)},
-        ),
-        _gate(
-            "criticals",
-            not unread_criticals,
-            gettext("A pathologist has acknowledged every critical result."),
-            gettext("A pathologist must acknowledge the critical result: %(titles)s.")
-            % {"titles": ", ".join(translated(title) for title in unread_criticals)},
-        ),
-        _gate(
-            "lya_meaning",
-            not lya or bool(content["report"]["lya_meaning"]),
-            gettext("Atypical lymphocytes are classified.") if lya else gettext("No atypical lymphocyte was counted."),
-            gettext("Classify the atypical lymphocytes as variant or abnormal."),
-        ),
-    ]
-    gates.append(Gate("findings", *said_of_gate(content)))
-    if left := unread(case):
-        gates.append(
-            Gate(
-                "reference_unfinished",
-                gettext(
-                    "The reference count is not finished: %(left)s cells are to be read. Finish it, "
-                    "or a pathologist cancels it with a reason."
-                )
-                % {"left": left},
-                False,
-            )
-        )
-    if content["report"]["smudge_as_lymphocytes"]:
-        gates.append(
-            _gate(
-                "smudge_reason",
-                bool(content["report"]["smudge_reason"].strip()),
-                gettext("The reason for counting smudge cells as lymphocytes is given."),
-                gettext("Give the reason for counting smudge cells as lymphocytes."),
-            )
-        )
-    if content["reference"]:
-        left = content["reference"]["open"]
-        gates.append(
-            _gate(
-                "reference",
-                not left,
-                gettext("Every disagreement of the reference count is settled."),
-                gettext("%(left)s disagreements of the reference count are not settled.") % {"left": left},
-            )
-        )
-    if by is not None:
-        gates += _gates_of_signer(case, content, by)
-    return sorted(gates, key=lambda gate: gate.is_met)
-
-
-def _gates_of_signer(case: Case, content: Content, by: User) -> list[Gate]:
-    """The conditions of a technologist's release, and the second person, where the laboratory's rules ask for them."""
-    rules = rules_of(current_policy(case.laboratory_id))
-    gates = []
-    if not by.can("sign_report"):
-        unmet = unmet_conditions(case, content, rules)
-        missing = "; ".join(f"{condition.label} ({problem})" for condition, problem in unmet.items())
-        gates.append(_gate("release", not unmet, gettext("Your laboratory lets a technologist release this film."),
-                           gettext("A pathologist must release it. A technologist's release needs: %(missing)s.")
-                           % {"missing": missing}))  # fmt: skip
-    if rules.four_eyes != FOUR_EYES_ALLOWED:
-        alone = cells_seen_alone(content, by, rules)
-        gates.append(_gate("four_eyes", not alone, gettext("A second person has verified the cells."),
-                           gettext("%(alone)d cells were verified by you alone: another person must verify them or "
-                                   "sign.") % {"alone": alone}))  # fmt: skip
-    return gates
-
-
-def _verified_words(verification: Verification) -> tuple[str, str]:
-    """The gate in words: met, and unmet."""
-    counted, verified, needed = verification["counted"], verification["verified"], verification["needed"]
-    values = {"verified": verified, "counted": counted, "needed": needed, "left": needed - verified}
-    if needed < counted:
-        met = gettext("%(verified)s of %(counted)s counted cells verified; your laboratory's rules ask for %(needed)s.")
-        unmet = gettext(
-            "%(verified)s of %(counted)s counted cells verified; your laboratory's rules ask for %(needed)s: "
-            "%(left)s more to verify."
-        )
-    else:
-        met = gettext("%(verified)s of %(counted)s counted cells verified.")
-        unmet = gettext("%(verified)s of %(counted)s counted cells verified: %(left)s more to verify.")
-    return met % values, unmet % values
-
-
-def _codes_to_verify(cells: list[CellPart]) -> tuple[str, ...]:
-    """The types of the counted cells whose last decision is none, or was undone."""
-    open_cells = (cell for cell in cells if not (cell["decisions"] and cell["decisions"][-1]["to"]))
-    return tuple(sorted({cell["code"] for cell in open_cells} - {"", NOT_A_CELL}))
-
-
 def meanings_of(content: Content) -> tuple[str, ...]:
     """What a signature on this report may mean (S1): "review" only where a person verified every counted cell."""
     return MEANINGS if is_reviewed(content["verification"]) else MEANINGS_WITHOUT_REVIEW
-
-
-def _gate(key: str, is_met: bool, met: str, unmet: str, codes: tuple[str, ...] = ()) -> Gate:
-    return Gate(key, met if is_met else unmet, is_met, codes)
 
 
 def checked_reason(reason: str, ask: str) -> str:
@@ -492,9 +316,3 @@ def _confirm_signer(by: User, password: str, username: str | None, code: str) ->
             gettext("The code of your authenticator app is wrong or was used already. Nothing was signed."),
             code="wrong_password",
         )
-
-
-def _must_look(case: Case) -> set[int]:
-    """The cells that a person must look at before a signature, and nobody has (S10)."""
-    evidence = evidence_of(case)
-    return {cell.pk for cell in current_cells(case) if cell.code and reasons_to_look(cell, evidence)}

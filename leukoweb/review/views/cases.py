@@ -21,6 +21,7 @@ from leukoweb.review.counting.loinc import loinc_of
 from leukoweb.review.counting.table import figures_of, lines_of
 from leukoweb.review.criticals.models import Critical
 from leukoweb.review.film_reasons import reasons_of
+from leukoweb.review.history.models import DeltaAlarm
 from leukoweb.review.models import Acknowledgement, HandOver, Report
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import cbc_after, cbc_runs
@@ -105,6 +106,7 @@ def _live(case: Case) -> dict[str, Any]:
         else {},
         "chart": [] if is_rejected else chart_of(lines),
         "criticals": Critical.objects.filter(case=case).with_log(),
+        "alarms": DeltaAlarm.objects.filter(case=case).with_log(),
         "flags": [] if is_rejected else [(flag, receipts.get(flag.key, {})) for flag in count.flags],
         # While the detector works on the first slide there is nothing to count: no table of zeros, no advice.
         "is_waiting": bool(waiting) and differential.is_empty,

@@ -1,17 +1,23 @@
-"""The page of one person: every signed result over time, as a chart and as a table of the same figures."""
+"""The page of one person with every signed result over time, and the answers to alarms of a change."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Patient
+from leukoweb.refusals import Refused
 from leukoweb.review.history import chart
+from leukoweb.review.history.alarms import dismiss_alarm, escalate_alarm
+from leukoweb.review.history.models import DeltaAlarm
 from leukoweb.review.history.results import FIRST_SHOWN, Result, parameters_of, results_of
 
 
@@ -67,3 +73,30 @@ def _drawing(results: list[Result], chosen: str) -> dict[str, Any]:
         "right": chart.RIGHT,
         "bottom": chart.BOTTOM,
     }
+
+
+@requires("relabel_cell")
+@require_POST
+def alarm_dismiss(request: HttpRequest, pk: int) -> HttpResponse:
+    """Answer an alarm with a reason."""
+    reason = request.POST.get("reason", "")
+    return _answer(request, pk, lambda alarm: dismiss_alarm(alarm, by=request.user, reason=reason), _("Dismissed."))
+
+
+@requires("relabel_cell")
+@require_POST
+def alarm_escalate(request: HttpRequest, pk: int) -> HttpResponse:
+    """Leave an alarm to the pathologist."""
+    reason = request.POST.get("reason", "")
+    return _answer(request, pk, lambda alarm: escalate_alarm(alarm, by=request.user, reason=reason), _("Escalated."))
+
+
+def _answer(request: HttpRequest, pk: int, act: Callable[[DeltaAlarm], object], done: str) -> HttpResponse:
+    """Answer an alarm, say what was done, and go back to the page that asked."""
+    alarm = get_object_or_404(DeltaAlarm.objects.visible_to(request.user), pk=pk)
+    try:
+        act(alarm)
+        messages.success(request, done)
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", alarm.case_id)

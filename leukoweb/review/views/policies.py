@@ -1,6 +1,9 @@
 """Pages on which an administrator writes the laboratory's rules and phrases; versions are followed, never edited."""
 
+from typing import Any
+
 from django.contrib import messages
+from django.forms import BaseFormSet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
@@ -13,6 +16,7 @@ from leukoweb.review import services
 from leukoweb.review.counting.policies import rules_from
 from leukoweb.review.film_reasons import LOOK_BACK, met_lately
 from leukoweb.review.forms import (
+    DeltaRuleFormSet,
     FlagRuleFormSet,
     PhraseForm,
     RangeFormSet,
@@ -23,6 +27,7 @@ from leukoweb.review.forms import (
 )
 from leukoweb.review.models import Phrase, Policy
 from leukoweb.review.reports.seal import differences
+from leukoweb.sentences import translated
 
 
 @requires("manage_policies")
@@ -36,7 +41,7 @@ def policy_edit(request: HttpRequest) -> HttpResponse:
     ranges = RangeFormSet(request.POST or None, initial=now["ranges"], prefix="ranges")
     limits = FlagRuleFormSet(request.POST or None, initial=now["flag_rules"], prefix="limits")
     if request.method == "POST" and form.is_valid() and ranges.is_valid() and limits.is_valid():
-        rules = form.rules_with(lines_of(ranges), lines_of(limits), now["review_rules"])
+        rules = form.rules_with(lines_of(ranges), lines_of(limits), now)
         if rules and rules.as_dict() == now:
             form.add_error(None, gettext("Nothing was changed, so no new version was made."))
         elif rules:
@@ -58,25 +63,42 @@ def policy_edit(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def review_rules(request: HttpRequest) -> HttpResponse:
     """Why a blood count needs a film: the rules, each with its two cases, and how often each was met."""
+    shown = _edit_table(request, "review_rules", ReviewRuleFormSet)
+    if isinstance(shown, HttpResponse):
+        return shown
     laboratory = request.user.laboratory
-    now = services.rules_of(services.current_policy(laboratory))
+    rules = services.rules_of(services.current_policy(laboratory)).review_rules
+    met, looked_at = met_lately(laboratory, rules)
+    return render(
+        request, "review/review_rules.html", {**shown, "met": met, "looked_at": looked_at, "days": LOOK_BACK.days}
+    )  # fmt: skip
+
+
+@requires("manage_policies")
+@require_http_methods(["GET", "POST"])
+def delta_rules(request: HttpRequest) -> HttpResponse:
+    """Which change against a patient's earlier result raises an alarm."""
+    shown = _edit_table(request, "delta_rules", DeltaRuleFormSet)
+    return shown if isinstance(shown, HttpResponse) else render(request, "review/delta_rules.html", shown)
+
+
+def _edit_table(request: HttpRequest, name: str, formset: type[BaseFormSet]) -> HttpResponse | dict[str, Any]:
+    """Put a table of rules in force as the next version; what the page shows while there is none to go to."""
+    laboratory = request.user.laboratory
+    now = services.rules_of(services.current_policy(laboratory)).as_dict()
     form = ReasonForm(request.POST or None)
-    lines = ReviewRuleFormSet(request.POST or None, initial=now.review_rules, prefix="review")
+    lines = formset(request.POST or None, initial=now[name], prefix=name.partition("_")[0])
     if request.method == "POST" and form.is_valid() and lines.is_valid():
         try:
-            new = rules_from(now.as_dict() | {"review_rules": lines_of(lines)})
+            new = rules_from(now | {name: lines_of(lines)})
         except Refused as refused:
-            form.add_error(None, str(refused))
+            form.add_error(None, translated(str(refused)))
         else:
             policy = services.save_policy(laboratory, new, reason=form.cleaned_data["reason"], by=request.user)
             said = gettext("Version %(version)s of the rules is active. Signed reports keep theirs.")
             messages.success(request, said % {"version": policy.version})
-            return redirect("review_rules")
-    met, looked_at = met_lately(laboratory, now.review_rules)
-    return render(
-        request, "review/review_rules.html",
-        {"form": form, "lines": lines, "met": met, "looked_at": looked_at, "days": LOOK_BACK.days},
-    )  # fmt: skip
+            return redirect(name)
+    return {"form": form, "lines": lines}
 
 
 def _versions(laboratory: Laboratory) -> list[tuple[Policy, list[str]]]:

@@ -22,10 +22,12 @@ from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.criticals.models import Critical
+from leukoweb.review.history.models import DeltaAlarm
 from leukoweb.review.models import Policy, Report
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.content import content_of
 from leukoweb.review.reports.files import file_of, held_against_stored
+from leukoweb.review.reports.gates import gates_of
 from leukoweb.review.reports.page import page_of, phrases_for, picture_choices, received_by, shown_content
 from leukoweb.review.reports.printing import cell_pictures, pdf_of, rejection_pdf
 from leukoweb.review.reports.rejection import rejection_of
@@ -81,7 +83,7 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
             return redirect("report_detail", report.pk)
     report.case = case
     content = content_of(report)
-    gates = signing.gates_of(report, content, by=request.user)
+    gates = gates_of(report, content, by=request.user)
     if not request.htmx:  # the same look goes on when a saved draft is shown
         record_read(request, report if report.pk else case, case)
     return render(
@@ -92,6 +94,7 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
             "case": case,
             "gates": gates,
             "criticals": Critical.objects.filter(case=case).with_log(),
+            "alarms": DeltaAlarm.objects.filter(case=case).with_log(),
             "is_ready": all(gate.is_met for gate in gates),
             "meanings": signing.meanings_of(content),
             "phrases": phrases_for(case.laboratory, content),
