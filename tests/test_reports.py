@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from leukoweb.analysis.models import Run
 from leukoweb.audit.models import Event
-from leukoweb.review.cells.decisions import current_cells, relabel_cells
+from leukoweb.review.cells.decisions import current_cells, evidence_of, relabel_cells
 from leukoweb.review.counting.attention import together
 from leukoweb.review.models import Decision, Policy, Report
 from tests.conftest import PASSWORD
@@ -26,10 +26,10 @@ WBC = {"wbc": "17.4", "wbc_unit": "10*9/L", "wbc_source": "XN-1000"}
 
 def look_at(case, reader):
     """Confirm every counted cell, as many of one type at once as the rules of review allow."""
-    pages = {}
-    for cell in current_cells(case).select_related("run__detector"):
+    pages, evidence = {}, evidence_of(case)
+    for cell in current_cells(case):
         if cell.code and not cell.decided_code:
-            pages.setdefault((cell.code, together(cell, cell.run.detector)), []).append(cell)
+            pages.setdefault((cell.code, together(cell, evidence)), []).append(cell)
     for (code, most), cells in pages.items():
         for start in range(0, len(cells), most):
             relabel_cells(cells[start : start + most], to=code, by=reader)

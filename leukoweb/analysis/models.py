@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from detection import FAR_APART, SHIPPED_CARD
 from detection.card import Card
@@ -45,7 +46,12 @@ class DetectorVersion(models.Model):
 
     def evidence(self, code: str) -> str:
         """How well this version is proven on a type: none, weak, fair or good."""
-        return Card.of(self.card).type_card(code).evidence if code in CODES else "none"
+        return self.typed_card.type_card(code).evidence if code in CODES else "none"
+
+    @cached_property
+    def typed_card(self) -> Card:
+        """The card, checked and typed once for all questions to this object."""
+        return Card.of(self.card)
 
 
 class SiteCalibration(models.Model):

@@ -34,7 +34,7 @@ def detector_list(request: HttpRequest) -> HttpResponse:
 def detector_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One version with its card: what it was trained on, how well it is proven, where it is weak."""
     detector = get_object_or_404(DetectorVersion, pk=pk)
-    card = Card.of(detector.card)
+    card = detector.typed_card
     return render(
         request,
         "analysis/detector_detail.html",

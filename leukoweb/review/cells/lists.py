@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_noop
 
-from detection.card import Card, TypeCard
+from detection.card import TypeCard
 from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Cell, DetectorVersion, ImageResult, Run
@@ -219,7 +219,7 @@ def evidence_cards(case: Case) -> dict:
         "runs__detector", flat=True
     )[:1]  # fmt: skip
     detector = DetectorVersion.objects.filter(pk__in=list(run)).first()
-    return {} if detector is None else {own.code: _card(own, str(detector)) for own in Card.of(detector.card).types}
+    return {} if detector is None else {own.code: _card(own, str(detector)) for own in detector.typed_card.types}
 
 
 def _card(own: TypeCard, detector: str) -> dict:
