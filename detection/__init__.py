@@ -5,6 +5,7 @@ Users, cases and pages are left to the web product, which may import `images` an
 
 from pathlib import Path
 
+BLOCK_UM = 300.0  # edge of the parts that a whole slide is read in: with its margins four tiles of the detector
 FAR_APART = 1.4  # of two scales of one slide: one of them is wrong (domain.md, C13)
 
 

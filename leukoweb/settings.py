@@ -147,6 +147,10 @@ STORAGES = {
 IS_RESEARCH_USE = env.bool("LEUKOWEB_RESEARCH_USE", True)  # S11: the owner's one setting
 SOURCE_URL = env.str("LEUKOWEB_SOURCE_URL", "https://github.com/leukoweb/leukoweb")  # AGPL: offered in the footer
 MAX_IMAGE_BYTES = env.int("LEUKOWEB_MAX_IMAGE_MB", 1024) * 2**20
+MAX_SLIDE_BYTES = env.int("LEUKOWEB_MAX_SLIDE_MB", 4096) * 2**20  # of a whole slide, packed and unpacked
+MAX_UPLOAD_BYTES = max(MAX_IMAGE_BYTES, MAX_SLIDE_BYTES)  # what a file is shows when it is here
+SLIDE_BLOCKS = env.int("LEUKOWEB_SLIDE_BLOCKS", 150)  # of 0.3 x 0.3 mm: most that are read of a whole slide
+SLIDE_CACHE_BYTES = env.int("LEUKOWEB_SLIDE_CACHE_MB", 2048) * 2**20  # viewer tiles of whole slides
 MOST_IMAGES = 2000  # of one slide, and of one request
 # What checking the files of one request may take, waiting included: less than the proxy waits for an answer.
 CHECK_LIMIT_S, CHECK_BASE_S, CHECK_FILE_S, CHECK_MIB_S = 240, 30, 0.2, 0.1

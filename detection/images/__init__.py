@@ -19,10 +19,22 @@ from pathlib import Path
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TILE_PX = 512
 UM_PER_PX_RANGE = (0.02, 1.0)  # of every scale: in a file, entered by a person, and given to a detector
+# Formats of whole slides: only their overview is ever unpacked, the rest is read region by region (slides.py).
+WHOLE_SLIDES = frozenset({"SVS", "NDPI", "SCN", "BIF", "WSI", "DICOM", "MRXS ZIP", "DICOM ZIP"})
+ENVIRONMENT = {  # of every child
+    "PYTHONPATH": str(PROJECT_ROOT),
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "LC_ALL": "C.UTF-8",
+}
 
 
 class ImageRefused(Exception):
     """Say in one sentence, without names or paths, why a file is not accepted and what to do."""
+
+
+class TooLarge(ImageRefused):
+    """The picture is larger than what is decoded whole: only a whole slide may be."""
 
 
 class NoRoom(Exception):
@@ -31,7 +43,10 @@ class NoRoom(Exception):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What an accepted file is: JPEG, PNG, BMP or TIFF; size when upright; scale in its metadata; warnings or ''."""
+    """What an accepted file is: its format, size when upright, scale in its metadata, and warnings or ''.
+
+    `format` is JPEG, PNG, BMP, TIFF or one of WHOLE_SLIDES; WSI is a TIFF in levels that names no scanner.
+    """
 
     format: str
     width_px: int
@@ -42,9 +57,13 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may cost; `memory_bytes` is address space of the child, `cpu_s` and `wall_s` are for each file."""
+    """What a file may cost; `memory_bytes` is address space of the child, `cpu_s` and `wall_s` are for each file.
+
+    `max_slide_bytes` is for whole slides, packed and unpacked, which pixels and edges do not limit.
+    """
 
     max_bytes: int = 1 << 30
+    max_slide_bytes: int = 4 << 30
     max_pixels: int = 200_000_000
     max_edge_px: int = 30_000
     min_edge_px: int = 32
@@ -84,7 +103,11 @@ def check_image(path: str | Path, *, limits: Limits = Limits()) -> ImageFacts:
 
 
 def check_images(
-    paths: Sequence[str | Path], *, limits: Limits = Limits(), within_s: float = math.inf
+    paths: Sequence[str | Path],
+    *,
+    limits: Limits = Limits(),
+    within_s: float = math.inf,
+    scratch: str | Path | None = None,
 ) -> list[ImageFacts | ImageRefused | None]:
     """Decode several files in one child; a file at which the child ends is tried once more in a child of its own.
 
@@ -95,6 +118,8 @@ def check_images(
         Processor time and wall clock are granted for each file; memory is for the child.
     within_s : float
         Seconds for all files together.
+    scratch : str or Path, optional
+        Folder with room for what a ZIP archive holds, which goes again; without it the system's.
 
     Returns
     -------
@@ -108,11 +133,23 @@ def check_images(
     while waiting and time.monotonic() < deadline:
         lines, reason = _run_child("check", [paths[index] for index in waiting], limits, deadline)
         for index, line in zip(waiting, lines):
-            answers[index] = _checked(line)
+            is_packed = "packed" in json.loads(line)
+            answers[index] = _look_into(paths[index], limits, deadline, scratch) if is_packed else _checked(line)
         if not lines and time.monotonic() < deadline:
             answers[waiting[0]] = ImageRefused(reason)
         waiting = waiting[max(len(lines), 1) :] if time.monotonic() < deadline else []
     return answers
+
+
+def _look_into(
+    path: str | Path, limits: Limits, deadline: float, scratch: str | Path | None
+) -> ImageFacts | ImageRefused | None:
+    """Check a ZIP archive in a child of its own, which may write its content into a folder that goes again."""
+    with tempfile.TemporaryDirectory(prefix="look-", dir=scratch) as folder:
+        lines, reason = _run_child("look", [path, folder], limits, deadline)
+        if not lines and time.monotonic() >= deadline:
+            return None
+        return _checked(lines[0]) if lines else ImageRefused(reason)
 
 
 def unpack_image(path: str | Path, folder: str | Path, *, limits: Limits = Limits()) -> ImageFacts:
@@ -140,6 +177,8 @@ def unpack_image(path: str | Path, folder: str | Path, *, limits: Limits = Limit
     Notes
     -----
     TIFFs are read strip by strip (or tile by tile) into the memory-mapped array; other formats need 4 bytes a pixel.
+    Of a whole slide `pixels.npy` is an overview, at most 4,096 px an edge, `pyramid/` holds the levels from there down,
+    and `slide/` what its archive held, if it came in one.
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +191,8 @@ def unpack_image(path: str | Path, folder: str | Path, *, limits: Limits = Limit
             raise answer
     except (ImageRefused, NoRoom):
         (folder / "pixels.npy").unlink(missing_ok=True)
-        shutil.rmtree(folder / "pyramid", ignore_errors=True)
+        for made in ("pyramid", "slide"):
+            shutil.rmtree(folder / made, ignore_errors=True)
         raise
     return answer
 
@@ -161,12 +201,16 @@ def _refusal_by_size(path: str | Path, limits: Limits) -> ImageRefused | None:
     size = os.stat(path).st_size
     if size == 0:
         return ImageRefused("The file is empty: copy it again from the microscope and upload it once more.")
-    if size > limits.max_bytes:
-        return ImageRefused(
-            f"The file has {size / 2**20:.0f} MiB and the limit is {limits.max_bytes / 2**20:.0f} MiB: "
-            "upload a smaller part of the slide or save it with compression."
-        )
-    return None
+    most = max(limits.max_bytes, limits.max_slide_bytes)
+    return too_many_bytes(size, most) if size > most else None
+
+
+def too_many_bytes(size: int, most: int) -> ImageRefused:
+    """Say that a file is larger than the limit."""
+    return ImageRefused(
+        f"The file has {size / 2**20:.0f} MiB and the limit is {most / 2**20:.0f} MiB: "
+        "upload a smaller part of the slide or save it with compression."
+    )
 
 
 def _checked(line: str) -> ImageFacts | ImageRefused:
@@ -182,12 +226,6 @@ def _run_child(
 ) -> tuple[list[str], str]:
     """Return the answer lines of the child, and the sentence for the file at which it ended."""
     arguments = [command, json.dumps(asdict(limits)), *(str(Path(path).resolve()) for path in paths)]
-    environment = {
-        "PYTHONPATH": str(PROJECT_ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "LC_ALL": "C.UTF-8",
-    }
     reason = "The image could not be read safely: save it again as PNG or TIFF and upload that file."
     output, file_ends = b"", min(time.monotonic() + limits.wall_s, deadline)
     with (
@@ -195,7 +233,7 @@ def _run_child(
         subprocess.Popen(
             [sys.executable, "-sP", "-m", "detection.images.decoding", *arguments],
             cwd=empty_folder,
-            env=environment,
+            env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -14,16 +14,18 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, MpoImagePlugin, PngImagePlugin
 
-from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, NoRoom, jpeg, scales
+from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, NoRoom, TooLarge, jpeg, scales, too_many_bytes
 from detection.images.jpeg import DAMAGED, SAVE_AS_8_BIT
 from detection.images.survey import Survey
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 STRIP_ROWS = 512
+ZIP_SIGNATURE = b"PK\x03\x04"
 DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 MOST_HIDDEN = 0.95  # of the picture, by its transparency; a round picture on nothing has less
 MOST_TEXT_BYTES = 1 << 28  # of texts and profiles in a PNG; the child's memory is limited anyway
@@ -69,18 +71,28 @@ OTHER_SIGNATURES = (
 )
 
 
+class Packed(Exception):
+    """The file is an archive: a folder is needed to look into it."""
+
+
 def main(arguments: list[str]) -> None:
-    """Run `check LIMITS FILE...` or `unpack LIMITS FILE FOLDER`; print one JSON line for each file."""
+    """Run `check LIMITS FILE...`, `look LIMITS FILE FOLDER` or `unpack LIMITS FILE FOLDER`: one JSON line a file.
+
+    `look` checks a file whose archive must be unpacked for that.
+    """
     command, given, *paths = arguments
     limits = Limits(**json.loads(given))
     jobs: list[tuple[str, Path | None]]
     jobs = [(path, None) for path in paths] if command == "check" else [(paths[0], Path(paths[1]))]
-    _limit_this_process(limits, writes=command == "unpack")
+    largest_file = max(3 * limits.max_pixels + 4096, limits.max_slide_bytes)
+    limit_this_process(limits, largest_file=0 if command == "check" else largest_file)
     for path, folder in jobs:
         used_s = math.ceil(time.process_time())
         resource.setrlimit(resource.RLIMIT_CPU, (used_s + limits.cpu_s, resource.RLIM_INFINITY))
         try:
-            answer = asdict(decode(path, limits, folder))
+            answer = asdict(decode(path, limits, folder, is_look=command == "look"))
+        except Packed:
+            answer = {"packed": True}
         except ImageRefused as refusal:
             answer = {"refused": str(refusal)}
         except NoRoom:
@@ -88,55 +100,80 @@ def main(arguments: list[str]) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _limit_this_process(limits: Limits, *, writes: bool) -> None:
+def limit_this_process(limits: Limits, *, largest_file: int) -> None:
+    """Take memory, network and large files from this process."""
     # No network where the kernel allows it. Only root may leave the network without a user namespace, and only a plain
     # user keeps the right to his own files in one.
     flags = CLONE_NEWNET if os.geteuid() == 0 else CLONE_NEWNET | CLONE_NEWUSER
     ctypes.CDLL(None).unshare(flags)
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    largest_file = 3 * limits.max_pixels + 4096 if writes else 0
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def decode(path: str, limits: Limits, folder: Path | None = None) -> ImageFacts:
-    """Read every pixel of a file and return its facts; with a folder also write `pixels.npy` and `pyramid/`."""
+def decode(path: str, limits: Limits, folder: Path | None = None, *, is_look: bool = False) -> ImageFacts:
+    """Read every pixel of a file and return its facts; with a folder also write `pixels.npy` and `pyramid/`.
+
+    Of a whole slide only samples and the overview are read. `is_look` says that the folder is for an archive alone.
+    """
     with open(path, "rb") as file:
         start = file.read(256)
     found = next((name for signature, name in SIGNATURES if start.startswith(signature)), None)
     other = next((name for at, magic, name in OTHER_SIGNATURES if start[at:].startswith(magic)), "")
-    if found is None or (found == "TIFF" and "raw" in other):
-        raise ImageRefused(
-            f"The file is {other}: upload a JPEG, PNG, BMP or TIFF image."
-            if other
-            else "Unsupported file type. Use JPEG, PNG, BMP or TIFF."
-        )
+    is_packed, is_dicom = start.startswith(ZIP_SIGNATURE), start[128:].startswith(b"DICM")
+    if is_packed and folder is None:
+        raise Packed
+    is_refused = found is None or (found == "TIFF" and "raw" in other)
+    if is_refused and not (is_packed or is_dicom):
+        raise _refusal_of(other)
     try:
-        read = _read_with_pillow
+        read: Any = _read_with_pillow
         if found == "TIFF":
             from detection.images.tiff import read_tiff as read
-        facts, pixels = read(path, found, limits, folder)
+        try:
+            if is_packed or is_dicom:
+                raise TooLarge(str(_refusal_of(other)))
+            if os.stat(path).st_size > limits.max_bytes:
+                raise TooLarge(str(too_many_bytes(os.stat(path).st_size, limits.max_bytes)))
+            facts, pixels = read(path, found, limits, folder)
+        except TooLarge:
+            if found not in (None, "TIFF") or os.stat(path).st_size > limits.max_slide_bytes:
+                raise
+            from detection.images.whole_slide import read_slide
+
+            slide = read_slide(path, limits, folder, is_packed=is_packed, is_look=is_look)
+            if slide is None:
+                raise
+            facts, pixels = slide
         if folder is not None and pixels is not None:
             write_pyramid(pixels, folder / "pyramid")
     except MemoryError as error:
         raise ImageRefused(
             "The image needs more memory than is allowed: upload a smaller part of the slide."
         ) from error
-    except ImageRefused:
+    except (ImageRefused, NoRoom):
         raise
     except OSError as error:
         if error.errno in DISK_FULL_ERRORS:
             raise NoRoom from error
-        raise ImageRefused(DAMAGED.format(found)) from error
+        raise ImageRefused(DAMAGED.format(found or "whole slide")) from error
     except Exception as error:  # a decoder meeting hostile bytes may raise anything; the reader gets one sentence
-        raise ImageRefused(DAMAGED.format(found)) from error
+        raise ImageRefused(DAMAGED.format(found or "whole slide")) from error
     return facts
+
+
+def _refusal_of(other: str) -> ImageRefused:
+    return ImageRefused(
+        f"The file is {other}: upload a JPEG, PNG, BMP or TIFF image."
+        if other
+        else "Unsupported file type. Use JPEG, PNG, BMP or TIFF."
+    )
 
 
 def refuse_by_pixels(width_px: int, height_px: int, limits: Limits) -> None:
     """Refuse a picture that is too large or too small."""
     if width_px * height_px > limits.max_pixels or max(width_px, height_px) > limits.max_edge_px:
-        raise ImageRefused(
+        raise TooLarge(
             f"The image has {width_px} x {height_px} px; the limit is {limits.max_pixels / 1e6:.0f} megapixels and "
             f"{limits.max_edge_px} px an edge: upload a smaller part of the slide."
         )

@@ -6,13 +6,17 @@ It reads boxes and tiles that our own worker wrote, never an upload.
 import io
 import os
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from django.utils.translation import gettext
 from PIL import Image
 
 from detection.images import TILE_PX
 from leukoweb.analysis.models import Cell
+from leukoweb.analysis.slide_tiles import tile_path
 from leukoweb.cases.models import SlideImage
 from leukoweb.cases.store import tiles_folder
 from leukoweb.places import DISK_FULL_ERRORS
@@ -31,34 +35,60 @@ def crop_path(cell: Cell, *, um_per_px: float | None, around: bool = False) -> P
     neighbours too.
     """
     image = cell.image
-    box_px = max(cell.x2 - cell.x1, cell.y2 - cell.y1)
-    side_px = box_px * (2.5 if around else 1.15)
+    left, top, side_px = _square(cell.xyxy, um_per_px, around=around)
+    path = _place(image, left, top, side_px, around=around)
+    if not path.exists():
+        with suppress(FileNotFoundError):
+            _write(_cut(image, left, top, side_px, MOST_AROUND_PX if around else MOST_PX), path)
+    return path if path.exists() else None
+
+
+def keep_crops(
+    image: SlideImage, boxes: Iterable[tuple], um_per_px: float, pixels: np.ndarray, corner: tuple[int, int]
+) -> None:
+    """Write the pictures of cells of a whole slide while their pixels are at hand; `corner` is where these begin.
+
+    Without them a gallery would have each made from tiles of the slide, by a child process.
+    """
+    for box in boxes:
+        left, top, side_px = _square(box, um_per_px, around=False)
+        x, y = left - corner[0], top - corner[1]
+        if x >= 0 and y >= 0 and x + side_px <= pixels.shape[1] and y + side_px <= pixels.shape[0]:
+            square = Image.fromarray(np.ascontiguousarray(pixels[y : y + side_px, x : x + side_px]))
+            _write(_shown(square, MOST_PX), _place(image, left, top, side_px, around=False))
+
+
+def _square(box: tuple[float, ...], um_per_px: float | None, *, around: bool) -> tuple[int, int, int]:
+    """Return left, top and edge, in px of the image, of what the picture of a cell shows."""
+    x1, y1, x2, y2 = box
+    side_px = max(x2 - x1, y2 - y1) * (2.5 if around else 1.15)
     if um_per_px:
         side_px = max(side_px, (AROUND_UM if around else CELL_UM) / um_per_px)
     side_px = round(min(side_px, 4 * TILE_PX))
-    left = round((cell.x1 + cell.x2 - side_px) / 2)
-    top = round((cell.y1 + cell.y2 - side_px) / 2)
-    folder = tiles_folder(image.sha256, image.pk)
+    return round((x1 + x2 - side_px) / 2), round((y1 + y2 - side_px) / 2), side_px
+
+
+def _place(image: SlideImage, left: int, top: int, side_px: int, *, around: bool) -> Path:
     # Named by place, not by key: a database restored from elsewhere can never show another cell's picture.
-    path = folder / "crops" / f"{left}_{top}_{side_px}{'_around' if around else ''}.jpg"
-    if not path.exists():
-        level = (max(image.width_px, image.height_px) - 1).bit_length()
-        tiles = folder / "pyramid" / str(level)
-        if not tiles.is_dir():
-            return None
-        _write(_cut(tiles, image, left, top, side_px, MOST_AROUND_PX if around else MOST_PX), path)
-    return path
+    name = f"{left}_{top}_{side_px}{'_around' if around else ''}.jpg"
+    return tiles_folder(image.sha256, image.pk) / "crops" / name
 
 
-def _cut(tiles: Path, image: SlideImage, left: int, top: int, side_px: int, most_px: int) -> Image.Image:
+def _cut(image: SlideImage, left: int, top: int, side_px: int, most_px: int) -> Image.Image:
     """Put a square of the image together from its tiles; what lies outside of the image is light grey."""
+    level = (max(image.width_px, image.height_px) - 1).bit_length()
     picture = Image.new("RGB", (side_px, side_px), (236, 233, 238))
     columns = range(max(left, 0) // TILE_PX, (min(left + side_px, image.width_px) - 1) // TILE_PX + 1)
     rows = range(max(top, 0) // TILE_PX, (min(top + side_px, image.height_px) - 1) // TILE_PX + 1)
     for column in columns:
         for row in rows:
-            with Image.open(tiles / f"{column}_{row}.jpg", formats=["JPEG"]) as tile:
+            with Image.open(tile_path(image, level, column, row), formats=["JPEG"]) as tile:
                 picture.paste(tile, (column * TILE_PX - left, row * TILE_PX - top))
+    return _shown(picture, most_px)
+
+
+def _shown(picture: Image.Image, most_px: int) -> Image.Image:
+    side_px = picture.width
     shown_px = min(max(side_px, LEAST_PX), most_px)
     return picture if shown_px == side_px else picture.resize((shown_px, shown_px), Image.Resampling.LANCZOS)
 

@@ -123,6 +123,9 @@ class Run(models.Model):
         blank=True,
         help_text="Set where the run waits for a person's scale: um per px that each source says, perhaps none.",
     )
+    regions = models.JSONField(
+        null=True, blank=True, help_text="What a reader drew on a whole slide: image id, xyxy px; empty: the monolayer."
+    )
     computed_on = models.JSONField(default=dict, help_text="Device, backend, precision and weights hash of this run.")
     unlike = models.CharField(
         max_length=40, blank=True, help_text="In what the images are unlike those on which the detector was tested."
@@ -173,6 +176,10 @@ class ImageResult(models.Model):
     unlike = models.JSONField(
         default=dict,
         help_text="How far stain, focus and scale are from tested images: above 1 unlike; none before 1.4.",
+    )
+
+    coverage = models.JSONField(
+        null=True, blank=True, help_text="Of a whole slide: its map of blocks, and what was read (whole_slides.py)."
     )
 
     class Meta:

@@ -17,6 +17,7 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from detection import BLOCK_UM
 from leukoweb.accounts.models import User
 from leukoweb.analysis.at_work import is_left, remove_mark
 from leukoweb.analysis.detectors import detector_in_use
@@ -31,6 +32,7 @@ NEVER_SENT = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_KILLS = 10  # of workers while they read one slide; whoever stops them so often is to look
 JUST_CLAIMED_S = 2  # between its claim and its mark a run looks as if it were left
 PACE_OF_RUNS = 20  # newest ones, from which the pace is taken
+GUESSED_UM_PER_PX = 0.25  # of a whole slide that does not say it
 FIRST_PACE_S = 2.0  # for a megapixel, before any run ended: two cores without a card
 BROKER_PATIENCE_S = 1  # of a page: the row is the truth, and the sweep sends what the broker did not take
 TOO_LONG = gettext_lazy("The analysis took longer than allowed. Try again when the worker is less busy.")
@@ -64,17 +66,26 @@ def ask_shadow_run(slide: Slide, detector: DetectorVersion, *, by: User) -> Run 
     with transaction.atomic():
         if Run.objects.filter(slide=slide, detector=detector).exclude(state=Run.State.FAILED).exists():
             return None
-        run = _new_run(slide, detector=detector, is_shadow=True)
+        counted = Run.objects.filter(slide=slide, is_shadow=False).first()
+        run = _new_run(slide, detector=detector, is_shadow=True, regions=counted.regions if counted else None)
         record("run.shadow", actor=by, obj=run, case=slide.case, changes={"detector": detector.sha256})
         transaction.on_commit(lambda: ring_worker(run))
     return run
 
 
-def reread_slide(slide: Slide, *, by: User, um_per_px: float | None = None, leave_labels: bool = False) -> Run:
+def reread_slide(
+    slide: Slide,
+    *,
+    by: User,
+    um_per_px: float | None = None,
+    leave_labels: bool = False,
+    regions: Sequence[Sequence[int]] | None = None,
+) -> Run:
     """Have a slide read again by the active detector version; the former run is kept beside it, uncounted.
 
     `um_per_px` is a scale that a person states; None keeps what is known. `leave_labels` says that the labels which
-    people gave are to stay with the former reading, uncounted.
+    people gave are to stay with the former reading, uncounted. `regions`, each image id and xyxy px, are what is to be
+    read of whole slides in place of their monolayer; none in the list go back to it, None keeps what was asked before.
     Before: the scale is plausible (cases.intake), the case neither signed nor rejected, the analysis has ended.
     After: Run(QUEUED), the worker is rung.
     """
@@ -105,8 +116,10 @@ def reread_slide(slide: Slide, *, by: User, um_per_px: float | None = None, leav
         if um_per_px is not None:
             changes["um_per_px"] = [{image.pk: image.um_per_px for image in slide.images.all()}, um_per_px]
             slide.images.update(um_per_px=um_per_px, um_per_px_source="uploader")
+        if regions is not None:
+            changes["regions"] = [list(region) for region in regions]
         Run.objects.filter(pk=former.pk).update(is_shadow=True)
-        run = _new_run(slide, is_stat=former.is_stat)
+        run = _new_run(slide, is_stat=former.is_stat, regions=changes.get("regions", former.regions))
         Case.objects.filter(pk=slide.case_id).forget_flags()
         record("slide.reread", actor=by, obj=slide, case=slide.case, changes=changes)
         transaction.on_commit(lambda: ring_worker(run))
@@ -366,10 +379,18 @@ def _new_run(slide: Slide, **fields: object) -> Run:
     """Write a run that waits, in the queue that its estimated cost puts it into."""
     detector = detector_in_use()
     trained = detector.card["um_per_px"] if detector else None
-    images = slide.images.values_list("width_px", "height_px", "um_per_px")
-    megapixels = sum(w * h * (own / trained if own and trained else 1) ** 2 for w, h, own in images) / 1e6
+    images = list(slide.images.all())
+    megapixels = sum(_pixels_of(image, trained) for image in images) / 1e6
     is_long = seconds_for(megapixels) > settings.LONG_RUN_S
     return Run.objects.create(slide=slide, images_total=len(images), megapixels=megapixels, is_long=is_long, **fields)
+
+
+def _pixels_of(image: SlideImage, trained_um_per_px: float | None) -> float:
+    """Return how many pixels of an image are read, at the scale of the detector where both scales are known."""
+    own, pixels = image.um_per_px, image.width_px * image.height_px
+    if image.is_whole_slide:
+        pixels = min(pixels, settings.SLIDE_BLOCKS * round(BLOCK_UM / (own or GUESSED_UM_PER_PX)) ** 2)
+    return pixels * (own / trained_um_per_px if own and trained_um_per_px else 1) ** 2
 
 
 _BOX = ("x1", "y1", "x2", "y2")

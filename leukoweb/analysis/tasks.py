@@ -9,7 +9,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ from leukoweb.analysis import services
 from leukoweb.analysis.at_work import at_work
 from leukoweb.analysis.detectors import active_detector, computed_on, load_for
 from leukoweb.analysis.models import Run
+from leukoweb.analysis.slide_tiles import prune_tiles
+from leukoweb.analysis.whole_slides import WholeSlide
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import derived_folder, has_room_for, original_path, tiles_folder
+from leukoweb.cases.store import derived_folder, has_room_for, original_path, tiles_folder, unpacked_slide
 from leukoweb.cases.tus import sweep_incoming
 from leukoweb.places import DISK_FULL_ERRORS
 
@@ -37,6 +40,7 @@ log = logging.getLogger(__name__)
 NOTE_EVERY_S = 0.5
 DATABASE_PATIENCE_S = 60
 UNPACK_LIMIT_S = 300  # by the clock, of one image: beside other work 200 megapixels have taken 90 s
+OVERVIEW_BYTES = 1 << 27  # of a whole slide, with its viewer tiles
 KEPT_BYTES = 2 << 30  # of unpacked pixels of one run; what does not fit is unpacked again when it is read
 UNREADABLE = (
     "The picture could not be read as a stained smear: it shows structure, but no cell that the detector knows. Check "
@@ -114,6 +118,7 @@ def sweep(patience_s: int | None = None) -> None:
     if _bells() < Run.objects.filter(state=Run.State.QUEUED).count():
         services.ring_for_waiting_runs(sent_before=now - patience)
     sweep_incoming()
+    prune_tiles()
     _remove_leavings(older_than=now - timedelta(seconds=1.1 * settings.RUN_HARD_LIMIT_S))
 
 
@@ -205,11 +210,19 @@ class _Unpacked:
         self.bytes = 0
 
     def pixels(self, image: SlideImage) -> np.ndarray:
-        """Return the memory-mapped pixels of an image, unpacked by a limited child process on first use."""
+        """Return the memory-mapped pixels of an image, unpacked by a limited child process on first use.
+
+        Of a whole slide they are those of its overview.
+        """
         place = Path(self.folder.name) / str(image.pk)
         if not (place / "pixels.npy").exists():
-            limits = Limits(max_bytes=settings.MAX_IMAGE_BYTES, wall_s=UNPACK_LIMIT_S)
+            limits = Limits(
+                max_bytes=settings.MAX_IMAGE_BYTES, max_slide_bytes=settings.MAX_SLIDE_BYTES, wall_s=UNPACK_LIMIT_S
+            )
+            if image.is_whole_slide:
+                limits = replace(limits, cpu_s=UNPACK_LIMIT_S)
             facts = unpack_image(original_path(image.sha256), place, limits=limits)
+            _keep_files(place / "slide", unpacked_slide(image.sha256))
             if not (self.run.is_shadow and derived_folder(image.sha256).exists()):  # a comparison changes no picture
                 _note_size(image, facts)
                 _keep_pyramid(place / "pyramid", image)
@@ -229,12 +242,20 @@ def _read_slide(run: Run, detector: Any) -> list[tuple]:
     from detection.inference.scale import ScaleUnknown, decide_scale, um_per_px_from_red_cells
 
     images, own, results = list(run.slide.images.all()), {}, []
-    if not has_room_for(max(3 * image.width_px * image.height_px for image in images)):
+    if not has_room_for(max(map(_bytes_unpacked, images))):
         raise NoRoom
     unpacked = _Unpacked(run)
-    with unpacked.folder:
+    with unpacked.folder, ExitStack() as opened:
+        whole = {
+            image.pk: opened.enter_context(WholeSlide(image, unpacked.pixels(image)))
+            for image in images
+            if image.is_whole_slide
+        }
         if any(image.um_per_px_source != "uploader" for image in images):
             for image in images:
+                if image.pk in whole:
+                    own[image.pk] = whole[image.pk].um_per_px_from_red_cells(_progress_of(run, 0))
+                    continue
                 own[image.pk] = um_per_px_from_red_cells(unpacked.pixels(image))
                 if unpacked.bytes > KEPT_BYTES:  # large images have red cells enough: the scale follows from these
                     unpacked.forget(image)
@@ -242,19 +263,25 @@ def _read_slide(run: Run, detector: Any) -> list[tuple]:
         try:
             scale = decide_scale(_said(images, "uploader"), _said(images, "file"), list(own.values()))
             for number, image in enumerate(images):
-                pixels = unpacked.pixels(image)
-                if image.pk not in own:
-                    own[image.pk] = um_per_px_from_red_cells(pixels)
-                reading = read_field(pixels, detector, scale.um_per_px, on_progress=_progress_of(run, number))
+                note, coverage = _progress_of(run, number), None
+                if image.pk in whole:
+                    drawn = [region[1:] for region in run.regions or [] if region[0] == image.pk]
+                    reading, coverage = whole[image.pk].read(detector, scale.um_per_px, drawn, note)
+                else:
+                    pixels = unpacked.pixels(image)
+                    if image.pk not in own:
+                        own[image.pk] = um_per_px_from_red_cells(pixels)
+                    reading = read_field(pixels, detector, scale.um_per_px, on_progress=note)
+                    del pixels
                 measured = {
                     "um_per_px": scale.um_per_px,
                     "scale_method": scale.method,
-                    "red_cells_um_per_px": own[image.pk],
+                    "red_cells_um_per_px": own.get(image.pk),
                     "uncovered_nuclei": np.round(reading.uncovered, 1).tolist(),
                     "unlike": dict(reading.unlike),
+                    "coverage": coverage,
                 }
                 results.append((image, measured, reading))
-                del pixels
                 unpacked.forget(image)
         except ScaleUnknown as unknown:
             raise ScaleAsked(str(unknown), unknown.choices) from unknown
@@ -262,6 +289,21 @@ def _read_slide(run: Run, detector: Any) -> list[tuple]:
     if any(reading.is_unreadable for reading in readings) and not any(reading.cells for reading in readings):
         raise ScaleAsked(UNREADABLE, {})
     return [(image, measured, reading.cells) for image, measured, reading in results]
+
+
+def _bytes_unpacked(image: SlideImage) -> int:
+    """Return about how much room an image takes on the disk while it is read."""
+    if image.is_whole_slide:
+        return OVERVIEW_BYTES + (2 * image.size_bytes if image.ending == "zip" else 0)
+    return 3 * image.width_px * image.height_px
+
+
+def _keep_files(made: Path, place: Path) -> None:
+    """Move the files of an archive to their place, where viewer tiles are made from them."""
+    if made.is_dir() and not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # another run of the same bytes was faster
+            made.rename(place)
 
 
 def _said(images: Iterable[SlideImage], source: str) -> list[float]:

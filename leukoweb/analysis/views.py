@@ -17,10 +17,11 @@ from leukoweb.analysis import services
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.analysis.set_aside import include_slide, set_slide_aside
+from leukoweb.analysis.slide_tiles import tile_path
 from leukoweb.audit.services import record
 from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import Slide, SlideImage
-from leukoweb.cases.store import original_path, tiles_folder
+from leukoweb.cases.store import original_path
 from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 
@@ -33,7 +34,7 @@ A_DAY_S = 86_400
 def image_original(request: HttpRequest, pk: int) -> HttpResponse:
     """Send an original unchanged, as a download under a neutral name; this read is recorded."""
     image = get_object_or_404(SlideImage.objects.visible_to(request.user).select_related("slide__case"), pk=pk)
-    name = f"slide-{image.slide_id}-image-{image.position + 1}.{image.format.lower()}"
+    name = f"slide-{image.slide_id}-image-{image.position + 1}.{image.ending}"
     answer = _picture(original_path(image.sha256), CONTENT_TYPES.get(image.format, "application/octet-stream"))
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     answer["Cache-Control"] = "private, no-store"
@@ -45,10 +46,8 @@ def image_original(request: HttpRequest, pk: int) -> HttpResponse:
 @require_GET
 def image_tile(request: HttpRequest, pk: int, level: int, column: int, row: int) -> HttpResponse:
     """Send one Deep Zoom tile."""
-    sha256 = SlideImage.objects.visible_to(request.user).filter(pk=pk).values_list("sha256", flat=True).first()
-    if sha256 is None:
-        raise Http404
-    return _picture(tiles_folder(sha256, pk) / "pyramid" / str(level) / f"{column}_{row}.jpg")
+    image = get_object_or_404(SlideImage.objects.visible_to(request.user), pk=pk)
+    return _picture(tile_path(image, level, column, row))
 
 
 @requires("read_cases")

@@ -115,10 +115,11 @@ def slide_upload(request: HttpRequest, pk: int) -> HttpResponse:
         "unfinished_bytes": sum(upload.size_bytes for upload in unfinished),
         "quota_bytes": settings.UPLOAD_QUOTA_BYTES,
         "max_mib": settings.MAX_IMAGE_BYTES // 2**20,
+        "max_slide_mib": settings.MAX_SLIDE_BYTES // 2**20,
         "max_files": settings.MOST_IMAGES,
         "page_settings": {
             "endpoint": reverse("tus_create"),
-            "max_bytes": settings.MAX_IMAGE_BYTES,
+            "max_bytes": settings.MAX_UPLOAD_BYTES,
             "max_files": settings.MOST_IMAGES,
             "case": case.pk,
         },

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.core.files import File
 from django.utils.translation import gettext_lazy
 
-from detection.images import UM_PER_PX_RANGE, ImageFacts, ImageRefused, Limits, check_images
+from detection.images import UM_PER_PX_RANGE, ImageFacts, ImageRefused, Limits, NoRoom, check_images
 from leukoweb.cases.models import SlideImage
 from leukoweb.cases.store import decoding_place, has_room_for
 from leukoweb.places import DISK_FULL_ERRORS
@@ -39,7 +39,7 @@ NOTHING_WRONG = {DISK_FULL, NOT_REACHED}  # with the file: what came of it in pi
 ONLY_AN_INDEX = {".mrxs", ".vsi", ".vms", ".vmu", ".ndpis"}
 INDEX_ALONE = gettext_lazy(
     "This file is only the index or preview of a slide whose picture is in a folder beside it: "
-    "export the fields as TIFF, PNG or JPEG and upload those."
+    "put a .mrxs file and its folder into one ZIP archive, or export the fields as TIFF, PNG or JPEG."
 )
 TWICE = gettext_lazy("The same picture was chosen twice in this upload: it was taken once.")
 
@@ -94,10 +94,14 @@ def hash_of(path: Path) -> str:
 def examine(files: list[Landed], *, within_s: float) -> None:
     """Decode the files whose facts are not known yet and note what they are, as far as the time allows."""
     unknown, deadline = [file for file in files if file.facts is None], time.monotonic() + within_s
-    limits = Limits(max_bytes=settings.MAX_IMAGE_BYTES)
+    limits = Limits(max_bytes=settings.MAX_IMAGE_BYTES, max_slide_bytes=settings.MAX_SLIDE_BYTES)
     with decoding_place(deadline) as is_free:
         left_s = deadline - time.monotonic() if is_free else 0
-        answers = check_images([file.path for file in unknown], limits=limits, within_s=left_s)
+        try:
+            paths = [file.path for file in unknown]
+            answers = check_images(paths, limits=limits, within_s=left_s, scratch=settings.FILE_UPLOAD_TEMP_DIR)
+        except NoRoom as error:  # for what an archive holds
+            raise OSError(errno.ENOSPC, "no room to unpack an archive") from error
     for file, answer in zip(unknown, answers):
         file.facts = answer
 

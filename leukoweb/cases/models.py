@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy, gettext_noop
 
+from detection.images import WHOLE_SLIDES
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.cases.identity import search_key
 
@@ -340,6 +341,16 @@ class SlideImage(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_whole_slide(self) -> bool:
+        """Whether it is the scan of a whole slide, of which regions are read and never all of it."""
+        return self.format in WHOLE_SLIDES
+
+    @property
+    def ending(self) -> str:
+        """The ending of the original's name."""
+        return {"WSI": "tiff", "DICOM": "dcm"}.get(self.format, self.format.lower().rpartition(" ")[2])
 
 
 class PartialUploadQuerySet(models.QuerySet):

@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, SlideImage
-from leukoweb.cases.store import derived_folder, hashes_locked, original_path
+from leukoweb.cases.store import derived_folder, hashes_locked, original_path, slide_tiles_folder
 from leukoweb.refusals import Refused
 
 
@@ -63,7 +63,8 @@ def remove_unused_originals(hashes: Iterable[str]) -> list[str]:
     removed = sorted(hashes - used)
     for sha256 in removed:
         original_path(sha256).unlink(missing_ok=True)
-        shutil.rmtree(derived_folder(sha256), ignore_errors=True)
+        for folder in (derived_folder(sha256), slide_tiles_folder(sha256)):
+            shutil.rmtree(folder, ignore_errors=True)
     return removed
 
 

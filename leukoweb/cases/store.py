@@ -21,6 +21,16 @@ def derived_folder(sha256: str) -> Path:
     return settings.STORE_DIR / "derived" / sha256[:2] / sha256
 
 
+def unpacked_slide(sha256: str) -> Path:
+    """Return the folder of the files of a whole slide that came in an archive; absent for every other original."""
+    return derived_folder(sha256) / "slide"
+
+
+def slide_tiles_folder(sha256: str) -> Path:
+    """Return the folder of the fine viewer tiles of a whole slide: a cache (analysis/slide_tiles.py)."""
+    return settings.STORE_DIR / "slide-tiles" / sha256[:2] / sha256
+
+
 def tiles_folder(sha256: str, image_id: int) -> Path:
     """Return the folder with `pyramid/` and `crops/` of an image: its own where it was read another way than the rest.
 

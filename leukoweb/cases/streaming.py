@@ -74,10 +74,10 @@ class StreamToOwnFolder(FileUploadHandler):
             self._stop_if_full(error)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        if start + len(raw_data) > settings.MAX_IMAGE_BYTES:
+        if start + len(raw_data) > settings.MAX_UPLOAD_BYTES:
             self._stop(
                 gettext("The file is larger than the limit of %(number)s MiB: %(smaller)s")
-                % {"number": number(settings.MAX_IMAGE_BYTES / 2**20, ".0f"), "smaller": SMALLER}
+                % {"number": number(settings.MAX_UPLOAD_BYTES / 2**20, ".0f"), "smaller": SMALLER}
             )
         # Asked once for every 64 MiB: other uploads may be filling the same disk.
         if start % (1 << 26) == 0 and not has_room_for(len(raw_data)):

@@ -30,7 +30,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from detection.images import ImageFacts, ImageRefused
 from leukoweb.accounts.access import requires
-from leukoweb.cases.intake import DISK_FULL, Landed, clean_name, examine, hash_of
+from leukoweb.cases.intake import DISK_FULL, Landed, clean_name, examine, hash_of, seconds_for
 from leukoweb.cases.models import Case, PartialUpload, PartialUploadQuerySet
 from leukoweb.cases.store import has_room_for
 from leukoweb.given import whole_number
@@ -38,6 +38,7 @@ from leukoweb.places import DISK_FULL_ERRORS
 
 VERSION = "1.0.0"
 PIECE_BYTES, ROOM_ASKED_BYTES = 1 << 18, 1 << 26
+LARGE_BYTES = 1 << 28  # a whole slide, more often than not
 
 
 @require_http_methods(["OPTIONS", "POST"])
@@ -46,15 +47,15 @@ def tus_create(request: HttpRequest) -> HttpResponse:
     """Say what is offered, or open an upload of a stated length for this person."""
     if request.method == "OPTIONS":
         offer = {"Tus-Version": VERSION, "Tus-Extension": "creation,expiration,termination"}
-        return _answer(204, headers={**offer, "Tus-Max-Size": str(settings.MAX_IMAGE_BYTES)})
+        return _answer(204, headers={**offer, "Tus-Max-Size": str(settings.MAX_UPLOAD_BYTES)})
     if refusal := _other_version(request):
         return refusal
     length = request.headers.get("Upload-Length", "")
     if not re.fullmatch(r"[0-9]{1,18}", length):
         return _answer(400, "Upload-Length must be the number of bytes of the file.")
     length = int(length)
-    if length > settings.MAX_IMAGE_BYTES:
-        return _answer(413, f"The file is larger than the limit of {settings.MAX_IMAGE_BYTES / 2**20:.0f} MiB.")
+    if length > settings.MAX_UPLOAD_BYTES:
+        return _answer(413, f"The file is larger than the limit of {settings.MAX_UPLOAD_BYTES / 2**20:.0f} MiB.")
     _drop_expired(PartialUpload.objects.filter(owner=request.user))
     waiting = PartialUpload.objects.unfinished_of(request.user).aggregate(files=Count("pk"), size=Sum("size_bytes"))
     if (waiting["size"] or 0) + length > settings.UPLOAD_QUOTA_BYTES or waiting["files"] >= 2 * settings.MOST_IMAGES:
@@ -125,6 +126,8 @@ def check_whole(uploads: list[PartialUpload], *, within_s: float) -> int:
     """Examine uploads that came whole and keep the answers with them; return how many are still unexamined."""
     unknown = [upload for upload in uploads if not upload.facts]
     files = [Landed(upload.name, upload.path, upload.sha256) for upload in unknown]
+    if files and files[0].path.stat().st_size > LARGE_BYTES:  # alone it may take longer than that
+        within_s = max(within_s, seconds_for(files[:1]))
     examine(files, within_s=within_s)
     for upload, file in zip(unknown, files):
         if isinstance(file.facts, ImageFacts):
@@ -151,7 +154,7 @@ def sweep_incoming() -> int:
         with suppress(FileNotFoundError):
             if path.name in alive or path.stat().st_mtime > oldest:
                 continue
-            if path.name.startswith("intake-"):
+            if path.name.startswith(("intake-", "look-")):
                 shutil.rmtree(path, ignore_errors=True)
             elif path.is_file():
                 path.unlink()

@@ -31,8 +31,7 @@ def export_patient(patient: Patient, folder: Path, *, by: User | None = None) ->
     images = list(SlideImage.objects.filter(slide__case__in=cases).select_related("slide"))
     for image in images:
         if image.expired_at is None:
-            ending = image.format.lower()
-            shutil.copyfile(original_path(image.sha256), folder / "originals" / f"image-{image.pk}.{ending}")
+            shutil.copyfile(original_path(image.sha256), folder / "originals" / f"image-{image.pk}.{image.ending}")
     of_cases = {"run__slide__case__in": cases}
     everything = {
         "patient": model_to_dict(patient),

@@ -22,6 +22,7 @@ from leukoweb.review.models import AtlasPicture
 
 SHOWN_PX = 360
 MOST_BYTES = 20 * 2**20
+_LIMITS = Limits(max_bytes=MOST_BYTES, max_slide_bytes=0, max_pixels=30_000_000)
 
 
 def add_picture(file: UploadedFile, *, code: str, caption: str, source: str, by: User) -> AtlasPicture:
@@ -42,7 +43,7 @@ def add_picture(file: UploadedFile, *, code: str, caption: str, source: str, by:
                 gettext("This picture belongs to a demonstration case: choose one of your own, or of another source.")
             )
         try:
-            unpack_image(original, folder, limits=Limits(max_bytes=MOST_BYTES, max_pixels=30_000_000))
+            unpack_image(original, folder, limits=_LIMITS)
         except ImageRefused as refusal:
             raise Refused(str(refusal)) from refusal
         picture = Image.fromarray(np.load(Path(folder) / "pixels.npy"))

@@ -66,8 +66,11 @@ def write_pixels(image: SlideImage, path: Path, *, hide: Sequence[list[float]] =
     """Write an image anew as PNG from its pixels alone: nothing that the file said about itself goes along.
 
     Boxes of `hide` (xyxy px) are filled with the commonest colour, as a cell without a name would be taught as glass.
-    False, and nothing written, where the picture was last read as it lies on its side: its boxes fit no upright pixels.
+    False, and nothing written, where the picture was last read as it lies on its side: its boxes fit no upright pixels;
+    and of a whole slide, which is never unpacked.
     """
+    if image.is_whole_slide:
+        return False
     with tempfile.TemporaryDirectory() as scratch:
         facts = unpack_image(original_path(image.sha256), scratch)
         if (facts.width_px, facts.height_px) != (image.width_px, image.height_px):
