@@ -202,7 +202,7 @@ def test_nginx_finds_the_web_process_and_lets_the_largest_image_through():
     assert f"0.0.0.0:{port}" in DOCKERFILE
     assert f"server web:{port};" in NGINX
     largest = max(int(size) for size in re.findall(r"client_max_body_size (\d+)m;", NGINX)) * 2**20
-    assert largest > settings.MAX_IMAGE_BYTES
+    assert largest > settings.MAX_UPLOAD_BYTES
     assert "X-Forwarded-Proto https" in NGINX
     assert "$remote_addr" in NGINX
     assert SERVICES["web"]["environment"]["LEUKOWEB_BEHIND_PROXY"] == "true"

@@ -265,7 +265,7 @@ def test_a_full_disk_is_said_in_words_and_nothing_is_stored(send, settings):
 
 
 def test_a_file_over_the_limit_is_stopped_while_it_streams_and_the_others_go_on(send, settings):
-    settings.MAX_IMAGE_BYTES = 300_000
+    settings.MAX_UPLOAD_BYTES = 300_000
     large = SimpleUploadedFile("large.bmp", picture_bytes("BMP", size=(400, 400)))
     answer, images = send("page", [large, picture("small.png")])
     assert [image.name for image in images] == ["small.png"]

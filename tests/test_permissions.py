@@ -122,6 +122,7 @@ TABLE = {
     "slide_set_aside": ("no", OWN),
     "slide_include": ("no", OWN),
     "slide_reread": ("no", OWN),
+    "slide_regions": ("no", OWN),
     "slide_scale": ("no", OWN),
     "image_original": (OWN, "no"),
     "image_tile": (OWN, "no"),

@@ -94,7 +94,7 @@ def test_what_the_server_offers(client_of):
     assert answer.status_code == 204
     assert answer["Tus-Version"] == "1.0.0"
     assert answer["Tus-Extension"] == "creation,expiration,termination"
-    assert answer["Tus-Max-Size"] == str(settings.MAX_IMAGE_BYTES)
+    assert answer["Tus-Max-Size"] == str(settings.MAX_UPLOAD_BYTES)
 
 
 def test_a_piece_at_the_wrong_place_of_the_wrong_kind_or_too_long_changes_nothing(client_of):

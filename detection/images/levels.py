@@ -3,6 +3,7 @@
 It runs in a child process only; which regions are read is left to `whole_slide`.
 """
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -85,6 +86,17 @@ def is_tiff(path: str | Path) -> bool:
     """Tell whether a file begins as a TIFF."""
     with open(path, "rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def is_short(path: str | Path) -> bool:
+    """Tell whether a TIFF names tiles that are not in the file, as where it did not come whole."""
+    size = os.stat(path).st_size
+    with suppress(Exception), tifffile.TiffFile(path) as file:  # pages that cannot be read are for others to refuse
+        for page in file.pages:
+            ends = np.array(page.dataoffsets, np.int64) + np.array(page.databytecounts, np.int64)
+            if len(ends) and ends.max() > size:
+                return True
+    return False
 
 
 def _is_plain(page: tifffile.TiffPage) -> bool:

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import openslide
-import tifffile
 from PIL import Image
 
 from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, scales
 from detection.images.archive import WITHOUT_SLIDE, unpack_archive
-from detection.images.levels import Levels, is_tiff
+from detection.images.levels import Levels, is_short, is_tiff
 from detection.images.survey import Survey
 
 FORMATS = {"aperio": "SVS", "hamamatsu": "NDPI", "leica": "SCN", "ventana": "BIF", "dicom": "DICOM", "mirax": "MRXS"}
@@ -72,6 +71,8 @@ def read_slide(
         assert folder is not None  # `decoding` asks for one first
         opened = _slide_among(unpack_archive(path, folder / "slide", limits))
     try:
+        if is_tiff(opened) and is_short(opened):
+            raise ImageRefused(HALF)
         slide = find_slide(opened)
         if slide is None and is_packed:
             raise ImageRefused(MISSING)
@@ -80,7 +81,7 @@ def read_slide(
         with slide:
             facts = _facts(slide, is_packed=is_packed)
             if folder is None or is_look:
-                _refuse_half(Levels(opened, slide), opened)
+                _refuse_half(Levels(opened, slide))
                 return facts, None
             return facts, _overview(Levels(opened, slide), folder)
     except openslide.OpenSlideError as error:
@@ -119,15 +120,8 @@ def _facts(slide: openslide.OpenSlide, *, is_packed: bool) -> ImageFacts:
     return ImageFacts(f"{name} ZIP" if is_packed else name, width_px, height_px, um_per_px)
 
 
-def _refuse_half(levels: Levels, path: str | Path) -> None:
-    """Refuse a slide whose tiles are not all in the file, or whose samples cannot be decoded, or without colour."""
-    if is_tiff(path):
-        size = os.stat(path).st_size
-        with tifffile.TiffFile(path) as file:
-            for page in file.pages:
-                ends = np.array(page.dataoffsets, np.int64) + np.array(page.databytecounts, np.int64)
-                if len(ends) and ends.max() > size:
-                    raise ImageRefused(HALF)
+def _refuse_half(levels: Levels) -> None:
+    """Refuse a slide whose samples cannot be decoded, or show no colour."""
     width_px, height_px = levels.dimensions
     survey = Survey(height_px, width_px)
     for level, (columns, rows) in enumerate(levels.slide.level_dimensions):

@@ -12,6 +12,7 @@ urlpatterns = [
     path("slides/<int:pk>/set-aside/", views.slide_set_aside, name="slide_set_aside"),
     path("slides/<int:pk>/include/", views.slide_include, name="slide_include"),
     path("slides/<int:pk>/scale/", views.slide_scale, name="slide_scale"),
+    path("slides/<int:pk>/regions/", views.slide_regions, name="slide_regions"),
     path("slides/<int:pk>/reread/", views.slide_reread, name="slide_reread"),
     path("images/<int:pk>/original", views.image_original, name="image_original"),
     path("images/<int:pk>/tiles/<int:level>/<int:column>_<int:row>.jpg", views.image_tile, name="image_tile"),

@@ -16,12 +16,14 @@ from leukoweb.accounts.access import requires
 from leukoweb.analysis import services
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell, ImageResult, Run
+from leukoweb.analysis.regions import regions_asked
 from leukoweb.analysis.set_aside import include_slide, set_slide_aside
 from leukoweb.analysis.slide_tiles import tile_path
 from leukoweb.audit.services import record
 from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import Slide, SlideImage
 from leukoweb.cases.store import original_path
+from leukoweb.given import whole_number
 from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 
@@ -155,6 +157,23 @@ def slide_reread(request: HttpRequest, pk: int) -> HttpResponse:
         messages.info(
             request, gettext("The slide is queued for the active detector. Its former cells are kept but not counted.")
         )
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("slide_detail", pk=pk)
+
+
+@requires("upload_slide")
+@require_POST
+def slide_regions(request: HttpRequest, pk: int) -> HttpResponse:
+    """Have drawn regions of a whole slide read in place of what was read, or its monolayer again."""
+    slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
+    try:
+        image = get_object_or_404(slide.images, pk=whole_number(request.POST.get("image")))
+        regions: list[list[int]] = []
+        if "monolayer" not in request.POST:
+            regions = regions_asked(image, request.POST.get("regions", ""), image.um_per_px)
+        services.reread_slide(slide, by=request.user, leave_labels="leave_labels" in request.POST, regions=regions)
+        messages.info(request, gettext("The slide is queued again. Its former cells are kept but not counted."))
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("slide_detail", pk=pk)

@@ -2,6 +2,7 @@
 // It knows boxes, types and colours; it does not know decisions.
 
 import { drawBox, drawDraft, drawNucleus, drawRuler, drawScaleBar } from "./boxes.js";
+import { drawMap } from "./blockmap.js";
 import { cellAt, lengthUm, uncovered } from "./places.js";
 import { decimal, gettext, interpolate } from "./words.js";
 
@@ -40,6 +41,9 @@ export class Field extends EventTarget {
     /** @type {Box | null} a measured line, from its first point to its last */
     this.ruler = null;
     this.isBare = false;
+    this.isMapShown = false; // of a whole slide
+    /** @type {Box[]} what a reader wants to have read of a whole slide */
+    this.regions = [];
     this.frame = 0;
     /** @type {(() => void) | null} */
     this.afterOpen = null;
@@ -110,7 +114,7 @@ export class Field extends EventTarget {
       height: image.height,
       tileSize: 512,
       tileOverlap: 0,
-      minLevel: Math.max(top - 5, 0),
+      minLevel: Math.min(Math.max(top - 5, 0), 10),
       maxLevel: top,
       getTileUrl: (/** @type {number} */ level, /** @type {number} */ x, /** @type {number} */ y) => `${image.tiles}${level}/${x}_${y}.jpg`,
     });
@@ -143,6 +147,18 @@ export class Field extends EventTarget {
    */
   bare(isBare) {
     this.isBare = isBare;
+    this.draw();
+  }
+
+  /** @param {boolean} isShown */
+  showMap(isShown) {
+    this.isMapShown = isShown;
+    this.draw();
+  }
+
+  /** @param {Box[]} regions */
+  showRegions(regions) {
+    this.regions = regions;
     this.draw();
   }
 
@@ -273,6 +289,8 @@ export class Field extends EventTarget {
     const { scale, left, top } = this.#transform();
     const place = (/** @type {Box} */ [x1, y1, x2, y2]) => ({ x: x1 * scale + left, y: y1 * scale + top, w: (x2 - x1) * scale, h: (y2 - y1) * scale });
     if (!this.isBare) {
+      if (this.isMapShown && this.image.coverage) drawMap(pen, this.image.coverage, place, { width, height });
+      for (const region of this.regions) drawDraft(pen, place(region));
       const above = [];
       for (const cell of this.cells.values()) {
         if (this.hidden.has(cell.code)) continue;

@@ -5,6 +5,7 @@ import { make, readJson } from "./page.js";
 import { uncovered } from "./places.js";
 import { listenToKeys } from "./keyboard.js";
 import { guardQueue } from "./saving.js";
+import { startRegions } from "./regions.js";
 import { openScanned } from "./scanned.js";
 import { lookingKeys, Views } from "./views.js";
 import { gettext, interpolate, ngettext } from "./words.js";
@@ -111,6 +112,7 @@ function start(root) {
     );
     part("nucleus-save").addEventListener("click", addMissed);
   }
+  startRegions(root, field, shown.tell.bind(shown));
   guardQueue(desk, part("saving"), shown.tell.bind(shown));
   desk.load().catch((problem) => shown.tell(problem.message, true));
 }

@@ -51,6 +51,20 @@ export interface SlideImage {
   is_scale_assumed: boolean;
   /** stained nuclei that no box covers */
   nuclei: Box[];
+  /** of a whole slide only */
+  coverage?: Coverage | null;
+}
+
+/** What was read of a whole slide. */
+export interface Coverage {
+  /** edge of a block in px of the image */
+  block_px: number;
+  /** rows of letters: s sparse, d dense, u usable */
+  kinds: string[];
+  /** in px of the image */
+  read: Box[];
+  /** whether a reader chose what was read */
+  drawn: boolean;
 }
 
 export interface Row {

@@ -87,6 +87,7 @@ def images_of(slides: Iterable[Slide]) -> list[dict]:
                 "um_per_px": result.um_per_px if result else image.um_per_px,
                 "is_scale_assumed": bool(result and result.scale_method == "assumed"),
                 "nuclei": result.uncovered_nuclei if result else [],
+                **({"coverage": result.coverage} if result and result.coverage else {}),
             }
         )
     return shown

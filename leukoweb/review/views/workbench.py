@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.detectors import is_outdated
 from leukoweb.analysis.models import Cell
+from leukoweb.analysis.regions import coverage_shown
 from leukoweb.analysis.services import count_labelled
 from leukoweb.analysis.views import progress_of
 from leukoweb.audit.services import record_read
@@ -57,7 +58,7 @@ def slide_detail(request: HttpRequest, pk: int) -> HttpResponse:
     case = Case.objects.with_state().select_related("patient", "laboratory").get(pk=slide.case_id)
     record_read(request, slide, case)
     shown = progress_of(slide)
-    results = {result.image_id: result for result in shown["run"].image_results.all()}
+    results = {result.image_id: result for result in shown["run"].image_results.select_related("image")}
     return render(
         request,
         "review/_slide_live.html" if request.htmx else "review/slide_detail.html",
@@ -65,6 +66,7 @@ def slide_detail(request: HttpRequest, pk: int) -> HttpResponse:
         | {
             "case": case,
             "images": [(image, results.get(image.pk)) for image in slide.images.all()],
+            "coverages": [coverage_shown(result) for result in results.values() if result.coverage],
             "state_name": STATES[case.state],
             "is_closed": case.state in CLOSED,
             "labelled": count_labelled(shown["run"]),
