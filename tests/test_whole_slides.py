@@ -1,7 +1,11 @@
 """Whole slides from file to cells: what is taken, what is read of them, and in how much memory."""
 
 import io
+import json
+import os
 import stat
+import subprocess
+import sys
 import zipfile
 from types import SimpleNamespace
 
@@ -25,6 +29,7 @@ from leukoweb.analysis.slide_tiles import prune_tiles
 from leukoweb.analysis.tasks import run_detection
 from leukoweb.analysis.uploads import accept_upload
 from leukoweb.cases.store import derived_folder, slide_tiles_folder
+from tests.services import ROOT
 from tests.whole_slides import GLASS, UM_PER_PX, write_slide
 
 EDGE_PX = 4096
@@ -275,3 +280,43 @@ def test_the_monolayer_of_a_whole_slide_is_read_shown_and_exchanged_for_a_drawn_
     assert (coverage["read"], coverage["drawn"]) == ([[0, 0, 900, 900]], True)
     page = client.get(reverse("slide_detail", args=[slide.pk])).content.decode()
     assert "in the regions that a reader drew" in page
+
+
+READ_LARGE = """
+import json, resource, sys
+import numpy as np
+from detection import SHIPPED
+from detection.images import unpack_image
+from detection.images.slides import Regions
+from detection.inference.blocks import read_blocks
+from detection.inference.detector import Detector
+from detection.inference.monolayer import map_blocks
+path, folder = sys.argv[1:]
+facts = unpack_image(path, folder)
+size, um = (facts.width_px, facts.height_px), facts.um_per_px
+with Regions(path) as slide:
+    look = lambda x1, y1, x2, y2: slide.read(x1, y1, (x2 - x1) // 4, (y2 - y1) // 4, 4)
+    found = map_blocks(np.load(f"{folder}/pixels.npy", mmap_mode="r"), size, um, look)
+    blocks = [found.box(*block) for block in found.best(150)]
+    read = lambda x1, y1, x2, y2: slide.read(x1, y1, x2 - x1, y2 - y1)
+    detector = Detector.load(*SHIPPED, device="cpu", backend="torch")
+    reading = read_blocks(blocks, size, um, 1, read, detector)
+peak = [resource.getrusage(who).ru_maxrss << 10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(json.dumps({"blocks": len(blocks), "cells": len(reading.cells), "peak": peak}))
+"""
+
+
+if os.environ.get("LEUKOWEB_TEST_FULL_SIZE"):  # it takes minutes
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(1800)
+    def test_a_slide_of_60000_px_is_read_in_less_than_2_gb(tmp_path, field):
+        places = [(1200, 1200), (30000, 30000), (54000, 6000), (48000, 54000)]  # whole blocks
+        path = write_slide(tmp_path / "a.svs", 61440, {place: field.image for place in places})
+        command = [sys.executable, "-c", READ_LARGE, str(path), str(tmp_path / "out")]
+        done = subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+        answer = json.loads(done.stdout.splitlines()[-1])
+        print(answer)  # for docs/whole-slides.md
+        assert answer["blocks"] == len(places)
+        assert answer["cells"] == len(places) * len(field.cells)
+        assert max(answer["peak"]) < 2 << 30

@@ -62,7 +62,7 @@ def unpack_archive(path: str, folder: Path, limits: Limits) -> list[Path]:
                             raise _too_large(limits)
                         file.write(piece)
                 written.append(target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, FileExistsError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, FileExistsError) as error:
         raise ImageRefused(DAMAGED_ARCHIVE) from error
     return written
 

@@ -66,7 +66,7 @@ def coverage_shown(result: ImageResult) -> dict[str, Any]:
         "drawn": result.coverage["drawn"],
         "read": len(read),
         "said": said,
-        "area": number(area, ".1f"),
+        "area": number(area, ".2f"),
         "blocks": len(kinds),
         "sparse": kinds.count("s"),
         "dense": kinds.count("d"),

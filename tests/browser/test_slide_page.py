@@ -1,5 +1,7 @@
 """The slide page: it follows the analysis by itself, links field and gallery, and shows missed nuclei."""
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
@@ -114,3 +116,33 @@ def test_no_serious_violation_of_accessibility(slide, browse_as, technologist, l
         for node in v["nodes"]
     ]
     assert not serious, "\n".join(serious)
+
+
+def test_what_was_read_of_a_whole_slide_is_told_and_a_drawn_region_is_asked_for(slide, open_slide):
+    slide.images.update(format="SVS")
+    kinds = ["sdus", "suus", "sdds", "ssss"]
+    ImageResult.objects.update(
+        coverage={"block_px": 500, "kinds": kinds, "read": [[500, 500, 1000, 1000]], "drawn": False}
+    )
+    page = open_slide()
+    coverage = page.get_by_role("region", name="What was read of the whole slide")
+    expect(coverage).to_contain_text("1 block was read (0.01 mm²) of 16")
+    expect(coverage).to_contain_text("Too dense: 3. Empty or too sparse: 10. Usable: 3; at most 150 are read.")
+    expect(coverage.get_by_role("button", name="Map")).to_have_attribute("aria-pressed", "true")
+    coverage.get_by_text("Read other regions").click()
+    coverage.get_by_role("button", name="Draw a region").click()
+    field = page.locator("#field canvas.field-boxes").bounding_box()
+    page.mouse.move(field["x"] + field["width"] / 2, field["y"] + field["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(field["x"] + field["width"] / 2 + 80, field["y"] + field["height"] / 2 + 60, steps=3)
+    page.mouse.up()
+    regions = coverage.get_by_label("One region a line")
+    expect(regions).to_have_value(re.compile(r"^\d+ \d+ \d+ \d+$"))
+    regions.press("End")
+    regions.press_sequentially("\n100 100 600 500")
+    assert Axe().run(page).violations_count == 0
+    coverage.get_by_role("button", name="Read these regions").click()
+    expect(page.locator("#slide-progress")).to_contain_text("Queued")
+    regions = slide.runs.get(is_shadow=False).regions
+    assert [len(region) for region in regions] == [5, 5]
+    assert regions[1][1:] == [100, 100, 600, 500]
