@@ -20,12 +20,12 @@ MOST_REGIONS = 100
 GUESSED_UM_PER_PX = 0.25  # where the scale is not known yet
 
 
-def regions_asked(image: SlideImage, text: str, um_per_px: float | None) -> list[list[int]]:
+def regions_asked(image: SlideImage | None, text: str) -> list[list[int]]:
     """Return image id and xyxy px of each region that lines of four numbers say; Refused holds a sentence."""
-    if not image.is_whole_slide:
+    if image is None or not image.is_whole_slide:
         raise Refused(gettext("Only of a whole slide are regions read; this image is read whole."), code="wrong_state")
     regions, blocks = [], 0
-    edge_px = BLOCK_UM / (um_per_px or GUESSED_UM_PER_PX)
+    edge_px = BLOCK_UM / (image.um_per_px or GUESSED_UM_PER_PX)
     for line in filter(str.strip, text.splitlines()):
         numbers = re.fullmatch(r"\s*(\d{1,7})[\s,;]+(\d{1,7})[\s,;]+(\d{1,7})[\s,;]+(\d{1,7})\s*", line)
         x1, y1, x2, y2 = map(int, numbers.groups()) if numbers else (0, 0, 0, 0)

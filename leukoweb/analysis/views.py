@@ -168,10 +168,10 @@ def slide_regions(request: HttpRequest, pk: int) -> HttpResponse:
     """Have drawn regions of a whole slide read in place of what was read, or its monolayer again."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
     try:
-        image = get_object_or_404(slide.images, pk=whole_number(request.POST.get("image")))
+        image = slide.images.filter(pk=whole_number(request.POST.get("image"))).first()
         regions: list[list[int]] = []
         if "monolayer" not in request.POST:
-            regions = regions_asked(image, request.POST.get("regions", ""), image.um_per_px)
+            regions = regions_asked(image, request.POST.get("regions", ""))
         services.reread_slide(slide, by=request.user, leave_labels="leave_labels" in request.POST, regions=regions)
         messages.info(request, gettext("The slide is queued again. Its former cells are kept but not counted."))
     except Refused as refused:
