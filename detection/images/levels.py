@@ -6,6 +6,7 @@ It runs in a child process only; which regions are read is left to `whole_slide`
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openslide
@@ -24,7 +25,7 @@ class Levels:
     def __init__(self, path: str | Path, slide: openslide.OpenSlide) -> None:
         self.slide, self.dimensions = slide, slide.dimensions
         self.times = list(slide.level_downsamples)
-        self.sub_pages: list[tifffile.TiffPage] = []
+        self.sub_pages: list[Any] = []
         if slide.level_count == 1 and is_tiff(path):
             self._file = tifffile.TiffFile(path)  # open as long as the process works on the slide
             with suppress(Exception):  # what cannot be read so is read from the finest level
@@ -59,7 +60,7 @@ class Levels:
             return region
         return np.asarray(Image.fromarray(region).resize((width_px, height_px), Image.Resampling.BOX))
 
-    def _of_page(self, page: tifffile.TiffPage, x: int, y: int, width_px: int, height_px: int) -> np.ndarray:
+    def _of_page(self, page: Any, x: int, y: int, width_px: int, height_px: int) -> np.ndarray:
         region = np.full((height_px, width_px, 3), 255, np.uint8)
         across = -(-page.imagewidth // page.tilewidth)
         last_x, last_y = min(x + width_px, page.imagewidth), min(y + height_px, page.imagelength)
@@ -99,7 +100,7 @@ def is_short(path: str | Path) -> bool:
     return False
 
 
-def _is_plain(page: tifffile.TiffPage) -> bool:
+def _is_plain(page: Any) -> bool:
     """Tell whether the tiles of a page are 8-bit colour, pixel by pixel."""
     colours = int(page.photometric) in (2, 6) and page.planarconfig == 1 and page.samplesperpixel >= 3
     return bool(page.is_tiled and colours and page.dtype == np.uint8)

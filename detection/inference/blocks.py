@@ -85,9 +85,9 @@ def read_blocks(
     kept = merge_over_seams(boxes, scores, np.array(cut, bool), iou=detector.card.merge_iou)
     kept = kept[np.argsort(-scores[kept], kind="stable")]
     # A cell that only the margin showed belongs to nobody where no part begins beside it.
-    kept = [i for i in kept if any(_is_in(boxes[i], block, 0.0) for block in blocks)]
+    own_kept = [i for i in kept if any(_is_in(boxes[i], block, 0.0) for block in blocks)]
     return FieldReading(
-        [cells[i] for i in kept],
+        [cells[i] for i in own_kept],
         um_per_px,
         "stated",
         np.concatenate(uncovered),

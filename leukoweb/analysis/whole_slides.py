@@ -69,7 +69,8 @@ class WholeSlide:
 
         found = self._map(um_per_px, note)
         if regions:
-            blocks = cut_into_blocks([tuple(map(int, region)) for region in regions], self.size_px, found.block_px)
+            drawn = [(int(x1), int(y1), int(x2), int(y2)) for x1, y1, x2, y2 in regions]
+            blocks = cut_into_blocks(drawn, self.size_px, found.block_px)
         else:
             blocks = [found.box(*block) for block in found.best(settings.SLIDE_BLOCKS)]
         times = fine_enough(um_per_px, detector.card.um_per_px)
