@@ -1,13 +1,15 @@
 """The 15 leukocyte types in the order of the detector's class index, with the one table of their names.
 
-Codes follow AML-Cytomorphology_LMU; pages and paper show `label` or `short`, exports and the API the code. This module
-imports nothing of ours; figures of detectors are left to their cards.
+Codes follow AML-Cytomorphology_LMU; pages and paper show `label` or `short`, exports and the API the code. Red cells and platelets are
+no types of a differential: a second network finds them. This module imports nothing of ours; figures of detectors are
+left to their cards.
 
 References
 ----------
 Matek et al. 2019, The Cancer Imaging Archive, doi 10.7937/tcia.2019.36f5o9ld.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -78,6 +80,29 @@ NEIGHBOURS = (
 UNIDENTIFIED = "UNI"  # a leukocyte whose type cannot be told
 NOT_A_CELL = "NOT"
 BESIDE_THE_TYPES = {UNIDENTIFIED: "Unidentified", NOT_A_CELL: "Not a cell"}
+
+# What a second, small network finds, as help beside the differential; the order is its class index.
+RED_CELL, PLATELET = "RBC", "PLT"
+FILM_CODES = (RED_CELL, PLATELET)
+
+
+def classes_of(codes: Iterable[str]) -> tuple[str, ...]:
+    """Return the classes of the network that finds these: the 15 types, or red cells and platelets.
+
+    Raises
+    ------
+    ValueError
+        Where both are among them: no network finds both.
+    """
+    found = set(codes)
+    if not found & set(FILM_CODES):
+        return CODES
+    if found - set(FILM_CODES):
+        raise ValueError(
+            "Leukocytes and red cells or platelets are labelled: a network finds the ones or the others. Leave out the "
+            "ones by a class map with lines `name: none`."
+        )
+    return FILM_CODES
 
 
 def label_of(code: str) -> str:

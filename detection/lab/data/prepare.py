@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from detection.cell_types import CELL_TYPES, CODES
+from detection.cell_types import classes_of, label_of
 from detection.inference.scale import um_per_px_from_red_cells
 from detection.lab.data.datasets import View, read_pixels, with_hash, write_dataset
 from detection.lab.data.derive_boxes import derive_boxes
@@ -350,10 +350,9 @@ def balance_table(views: Sequence[View]) -> str:
         split: len({view.patient for view in views if view.split == split and view.patient}) for split in counts
     }
     lines = [f"{'type':<6}{'name':<26}{'train':>8}{'val':>8}{'LMU':>8}"]
-    for cell_type in CELL_TYPES:
-        code = cell_type.code
+    for code in classes_of(code for count in counts.values() for code in count):
         lines.append(
-            f"{code:<6}{cell_type.name:<26}{counts['train'][code]:>8}{counts['val'][code]:>8}{LMU_CELLS[code]:>8}"
+            f"{code:<6}{label_of(code).lower():<26}{counts['train'][code]:>8}{counts['val'][code]:>8}{LMU_CELLS.get(code, 0):>8}"
         )
     lines.append(f"{'cells':<32}{counts['train'].total():>8}{counts['val'].total():>8}{sum(LMU_CELLS.values()):>8}")
     views_of = Counter(view.split for view in views)
@@ -368,12 +367,13 @@ def draw_balance(views: Sequence[View], path: Path) -> None:
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots()
+    codes = classes_of(code for view in views for code, _ in view.cells)
     for shift, split, colour in ((-0.2, "train", "#2563eb"), (0.2, "val", "#d97706")):
         counts = Counter(code for view in views if view.split == split for code, _ in view.cells)
         bars = axes.bar(
-            np.arange(len(CODES)) + shift, [max(counts[code], 0.5) for code in CODES], 0.4, label=split, color=colour
+            np.arange(len(codes)) + shift, [max(counts[code], 0.5) for code in codes], 0.4, label=split, color=colour
         )
-        axes.bar_label(bars, [counts[code] for code in CODES], fontsize=6)
-    axes.set(yscale="log", ylabel="cells", xticks=range(len(CODES)), xticklabels=CODES)
+        axes.bar_label(bars, [counts[code] for code in codes], fontsize=6)
+    axes.set(yscale="log", ylabel="cells", xticks=range(len(codes)), xticklabels=codes)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     figure.savefig(path, dpi=120)

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from detection.cell_types import BY_CODE
+from detection.cell_types import CODES, FILM_CODES
 from detection.lab.data.datasets import View, picture_size
 from detection.lab.data.files import Problem, make_view, number, pictures_in, read_rows, read_yaml, shown
 
+KNOWN_CODES = (*CODES, *FILM_CODES)
 LEAVE_OUT = "-"  # a class map sends a name here when it is no leukocyte
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}  # keys of data.yaml, and folders
@@ -49,17 +50,17 @@ def read_class_map(path: Path | None) -> dict[str, str]:
     if not isinstance(own, dict) or not all(isinstance(code, str) for code in own.values()):
         raise ValueError(f"{path} must hold lines of the form `foreign name: CODE`.")
     own = {name: LEAVE_OUT if code.lower() == "none" else code for name, code in own.items()}
-    wrong = sorted(code for code in own.values() if code not in BY_CODE and code != LEAVE_OUT)
+    wrong = sorted(code for code in own.values() if code not in KNOWN_CODES and code != LEAVE_OUT)
     if wrong:
         raise ValueError(
-            f"{path} names codes that do not exist: {', '.join(wrong)}. Use one of {', '.join(BY_CODE)} or none."
+            f"{path} names codes that do not exist: {', '.join(wrong)}. Use one of {', '.join(KNOWN_CODES)} or none."
         )
     return KNOWN_NAMES | own
 
 
 def translate(name: str, names: dict[str, str]) -> str | None:
     """Turn a foreign class name into a code, LEAVE_OUT, or None for an unknown one."""
-    return names.get(name, name if name in BY_CODE else None)
+    return names.get(name, name if name in KNOWN_CODES else None)
 
 
 def read_yolo(

@@ -4,7 +4,7 @@ Loading is left to `detection.inference.networks`, training to `training`.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from detection.inference.networks import load_network
 ARCHITECTURES = Path(__file__).parents[2] / "architectures"
 
 
-def build_network(architecture: str | Path, *, scale: str = "n", start: Path | None = None) -> DetectionModel:
-    """Build the network of an architecture file for the fifteen types.
+def build_network(
+    architecture: str | Path, *, scale: str = "n", start: Path | None = None, codes: Sequence[str] = CODES
+) -> DetectionModel:
+    """Build the network of an architecture file.
 
     Parameters
     ----------
@@ -35,6 +37,8 @@ def build_network(architecture: str | Path, *, scale: str = "n", start: Path | N
         "n", "s", "m" or "full" for the files of `detection/architectures`.
     start : Path or None
         Checkpoint whose fitting weights are taken over; one of half the width starts the wider network as its equal.
+    codes : sequence of str
+        Its classes in their order; the fifteen types without it.
 
     Returns
     -------
@@ -48,12 +52,12 @@ def build_network(architecture: str | Path, *, scale: str = "n", start: Path | N
     """
     own = ARCHITECTURES / str(architecture)
     plan = yaml.safe_load(own.read_text()) | {"scale": scale} if own.is_file() else str(architecture)
-    network = DetectionModel(plan, nc=len(CODES), verbose=False)
+    network = DetectionModel(plan, nc=len(codes), verbose=False)
     if start:
         known = load_network(start)
         if not widen(known, network):
             network.load(known, verbose=False)
-    network.names = dict(enumerate(CODES))
+    network.names = dict(enumerate(codes))
     network.args = get_cfg(DEFAULT_CFG)
     return network
 

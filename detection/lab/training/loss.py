@@ -3,27 +3,29 @@
 Drawing canvases is left to `sampling`, training to `training`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from detection.cell_types import BY_CODE, CODES, NEIGHBOURS
+from detection.cell_types import CODES, NEIGHBOURS
 
 
-def smoothing_matrix(share: float) -> torch.Tensor:
-    """Return (15, 15): row i is what a cell of type i teaches; neighbours of NEIGHBOURS divide `share`."""
-    matrix = torch.eye(len(CODES))
-    for code in CODES:
+def smoothing_matrix(share: float, codes: Sequence[str] = CODES) -> torch.Tensor:
+    """Return (classes, classes): row i is what a cell of type i teaches; neighbours of NEIGHBOURS divide `share`."""
+    matrix = torch.eye(len(codes))
+    for index, code in enumerate(codes):
         near = [b if a == code else a for a, b in NEIGHBOURS if code in (a, b)]
         for other in near:
-            matrix[BY_CODE[code].index, BY_CODE[other].index] = share / len(near)
+            matrix[index, codes.index(other)] = share / len(near)
         if near:
-            matrix[BY_CODE[code].index, BY_CODE[code].index] = 1 - share
+            matrix[index, index] = 1 - share
     return matrix
 
 
-def build_loss(network: Any, smoothing: float, cls: float = 0.5) -> Callable[..., Any]:
+def build_loss(
+    network: Any, smoothing: float, cls: float = 0.5, codes: Sequence[str] = CODES
+) -> Callable[..., Any]:
     """Build the loss of a network.
 
     Parameters
@@ -33,6 +35,8 @@ def build_loss(network: Any, smoothing: float, cls: float = 0.5) -> Callable[...
         Share of a target that goes to the neighbouring types.
     cls : float
         Weight of typing against placing.
+    codes : sequence of str
+        Classes of the network.
 
     Returns
     -------
@@ -42,7 +46,7 @@ def build_loss(network: Any, smoothing: float, cls: float = 0.5) -> Callable[...
     """
     network.args.cls = cls
     loss = network.init_criterion()
-    matrix = smoothing_matrix(smoothing).to(next(network.parameters()).device)
+    matrix = smoothing_matrix(smoothing, codes).to(next(network.parameters()).device)
     assign, cross_entropy = loss.assigner.forward, loss.bce
     now: dict[str, Any] = {}
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from detection.cell_types import BY_CODE
+from detection.cell_types import classes_of
 from detection.inference.stain_transfer import Stain, stain_of, transfer_stain
 from detection.lab.data.datasets import View
 from detection.lab.training.augment import change_colours, change_optics, soften
@@ -96,6 +96,7 @@ class Canvases(Dataset):
         self.canvas_px, self.um_per_px, self.seed = canvas_px, um_per_px, seed
         self.composed, self.strong = composed, strong
         self.views = list(views)
+        self.codes = classes_of(code for view in self.views for code, _ in view.cells)
         if unknown := sum(view.um_per_px is None for view in self.views):
             raise ValueError(
                 f"{unknown} training views have no scale: state um_per_px for their source and run `prepare`."
@@ -141,7 +142,7 @@ class Canvases(Dataset):
         unlabelled, _ = visible(drawn.unlabelled, self.canvas_px, least=0.05)
         return (
             torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-            torch.tensor([BY_CODE[drawn.codes[k]].index for k in kept], dtype=torch.float32),
+            torch.tensor([self.codes.index(drawn.codes[k]) for k in kept], dtype=torch.float32),
             torch.from_numpy(xywh.astype(np.float32)).reshape(-1, 4),
             torch.tensor([drawn.weights[k] for k in kept], dtype=torch.float32),
             torch.from_numpy((unlabelled / self.canvas_px).astype(np.float32)).reshape(-1, 4),

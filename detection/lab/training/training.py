@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from detection.cell_types import CODES, classes_of
 from detection.inference.networks import has_fast_bfloat16, import_torch
 from detection.inference.stain_transfer import Stain
 from detection.lab.data.datasets import View, read_dataset
@@ -186,8 +187,10 @@ def train(
     views = read_dataset(dataset, "train")
     if not any(view.cells for view in views):
         raise ValueError(f"{dataset} has no training view with a cell. Run `prepare` on labelled data first.")
+    codes = classes_of(code for view in views for code, _ in view.cells)
+    check = check if codes == CODES else None  # the figure of merit is of leukocytes
     learner = Learner(
-        build_network(architecture, scale=scale, start=start),
+        build_network(architecture, scale=scale, start=start, codes=codes),
         recipe,
         device=run["device"],
         precision=run["precision"],
@@ -197,7 +200,7 @@ def train(
     drop_rows_after(out / "log.jsonl", learner.state["epoch"])
     import_torch()
     torch.set_num_threads(threads or os.cpu_count() or 1)  # ultralytics leaves one core out when it is imported
-    loss_of = build_loss(learner.network, recipe["smoothing"], recipe["cls"])
+    loss_of = build_loss(learner.network, recipe["smoothing"], recipe["cls"], codes)
     validation = read_dataset(dataset, "val") if check else []
     stains = read_stains(recipe["stains"])
     if not is_done(recipe, learner.state, is_checked=bool(check)):  # what a finished run was stays as it is
