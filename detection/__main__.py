@@ -39,6 +39,7 @@ COMMANDS = {
         "fit a detector to a laboratory's stain from 30 to 500 labelled cells",
     ),
     "release": ("detection.lab.measuring.release", "make a detector version: weights and card"),
+    "release-film": ("detection.lab.measuring.film", "the same for a detector of red cells and platelets"),
 }
 
 

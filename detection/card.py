@@ -6,7 +6,7 @@ It reads, checks and writes the JSON file beside the weights; measuring and show
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,14 @@ class Card:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> "Card":
+    def of(cls, facts: Mapping[str, Any], codes: Sequence[str] = CODES) -> "Card":
         """Read a card from its JSON object.
 
         Raises
         ------
         DetectorRefused
-            Where a needed entry is absent or of a wrong kind, or the classes are not the 15 types in their order.
+            Where a needed entry is absent or of a wrong kind, or the classes are not these codes (without them the 15
+            types) in their order.
         """
         if not isinstance(facts, Mapping):
             raise DetectorRefused("The detector's card is no JSON object.")
@@ -101,8 +102,9 @@ class Card:
             temperature = float(facts.get("temperature") or 1.0)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise DetectorRefused("The detector's card holds entries of a wrong kind.") from error
-        if tuple(own.code for own in types) != CODES:
-            raise DetectorRefused(f"The detector's classes are not the 15 types in their order: {', '.join(CODES)}.")
+        if tuple(own.code for own in types) != tuple(codes):
+            what = "the 15 types" if tuple(codes) == CODES else "these"
+            raise DetectorRefused(f"The detector's classes are not {what} in their order: {', '.join(codes)}.")
         if not UM_PER_PX_RANGE[0] <= numbers[0] <= UM_PER_PX_RANGE[1]:
             raise DetectorRefused(f"The detector's card says a scale of {numbers[0]:g} um per px, which no image has.")
         if not 0 < temperature < np.inf:
@@ -111,20 +113,20 @@ class Card:
         return cls(name, version, sha256, numbers[0], types, numbers[1], merge_iou, cell, temperature, facts)
 
     @classmethod
-    def read(cls, path: str | Path) -> "Card":
+    def read(cls, path: str | Path, codes: Sequence[str] = CODES) -> "Card":
         """Read a card's file; DetectorRefused where it is absent, no JSON or no card (see `of`)."""
         try:
             facts = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
             raise DetectorRefused("The weights or the card of the detector cannot be read.") from error
-        return cls.of(facts)
+        return cls.of(facts, codes)
 
     @classmethod
-    def draft(cls, um_per_px: float, facts: Mapping[str, Any] | None = None) -> "Card":
+    def draft(cls, um_per_px: float, facts: Mapping[str, Any] | None = None, codes: Sequence[str] = CODES) -> "Card":
         """Return the card of weights that are not released, with what is known of them."""
         start = {"name": "unreleased", "version": "", "sha256": "", "um_per_px": um_per_px}
-        rest = {"classes": [{"code": code} for code in CODES], "default_score_threshold": 0.25}
-        return cls.of(start | rest | dict(facts or {}))
+        rest = {"classes": [{"code": code} for code in codes], "default_score_threshold": 0.25}
+        return cls.of(start | rest | dict(facts or {}), codes)
 
     def check_weights(self, path: str | Path) -> None:
         """Raise DetectorRefused where the weights cannot be read or are not those of this card."""
@@ -136,7 +138,7 @@ class Card:
             raise DetectorRefused("The detector's weights are not those of its card: their SHA-256 differs.")
 
     def score_thresholds(self) -> np.ndarray:
-        """Return the least score for each class, shape (15,), float32, at which a box is a cell.
+        """Return the least score for each class, shape (classes,), float32, at which a box is a cell.
 
         It is the class's own threshold, the card's default where a class has none, and never more than the card's
         `cell_score_threshold`: below its own threshold a type is uncertain, yet the cell is there and a reader types
@@ -149,7 +151,7 @@ class Card:
 
     def type_card(self, code: str) -> TypeCard:
         """Return what the card says of a type."""
-        return self.types[CODES.index(code)]
+        return next(own for own in self.types if own.code == code)
 
     def tests(self) -> list[str]:
         """Return the names of the data sets that the card gives figures for, in its order."""

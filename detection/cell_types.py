@@ -1,8 +1,8 @@
 """The 15 leukocyte types in the order of the detector's class index, with the one table of their names.
 
-Codes follow AML-Cytomorphology_LMU; pages and paper show `label` or `short`, exports and the API the code. Red cells and platelets are
-no types of a differential: a second network finds them. This module imports nothing of ours; figures of detectors are
-left to their cards.
+Codes follow AML-Cytomorphology_LMU; pages and paper show `label` or `short`, exports and the API the code. Red cells
+and platelets are no types of a differential: a second network finds them. This module imports nothing of ours; figures
+of detectors are left to their cards.
 
 References
 ----------

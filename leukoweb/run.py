@@ -152,7 +152,7 @@ def worker_command() -> list[str]:
 
 def long_worker_command() -> list[str]:
     """The command of the worker that reads what takes long, so that nothing short waits behind it."""
-    return [*_celery("long"), "-Q", "long"]
+    return [*_celery("long"), "-Q", "long,film"]
 
 
 def _celery(name: str) -> list[str]:

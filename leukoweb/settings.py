@@ -309,10 +309,14 @@ RUN_HARD_LIMIT_S = env.int("LEUKOWEB_RUN_HARD_LIMIT_S", 1800)
 RUN_MAX_ATTEMPTS = 3
 # What is estimated to take longer waits in a queue of its own, so that it never stands before the short ones.
 LONG_RUN_S = env.int("LEUKOWEB_LONG_RUN_S", 300)
-RUNS_QUEUE, LONG_RUNS_QUEUE = "runs", "long"
-# A worker takes all three, in this order within one precedence; `-Q` limits it to some.
-CELERY_TASK_QUEUES = [Queue("celery"), Queue(RUNS_QUEUE), Queue(LONG_RUNS_QUEUE)]
-CELERY_TASK_ROUTES = {"leukoweb.analysis.tasks.run_detection": {"queue": RUNS_QUEUE}}
+# Red cells and platelets come last: help that nobody waits for.
+RUNS_QUEUE, LONG_RUNS_QUEUE, FILM_QUEUE = "runs", "long", "film"
+# A worker takes all four, in this order within one precedence; `-Q` limits it to some.
+CELERY_TASK_QUEUES = [Queue("celery"), Queue(RUNS_QUEUE), Queue(LONG_RUNS_QUEUE), Queue(FILM_QUEUE)]
+CELERY_TASK_ROUTES = {
+    "leukoweb.analysis.tasks.run_detection": {"queue": RUNS_QUEUE},
+    "leukoweb.analysis.tasks.count_film": {"queue": FILM_QUEUE},
+}
 WORKERS = env.int("LEUKOWEB_WORKERS", 1)  # how many must answer for /health/ to be content
 RUN_SILENT_LIMIT_S = env.int("LEUKOWEB_RUN_SILENT_LIMIT_S", 30)  # a worker that says nothing so long is lost
 SWEEP_AFTER_S = env.int("LEUKOWEB_SWEEP_AFTER_S", 30)
@@ -346,6 +350,11 @@ CELERY_BEAT_SCHEDULE = {
     },
     "flags": {
         "task": "leukoweb.review.tasks.store_flags",
+        "schedule": timedelta(seconds=SWEEP_EVERY_S),
+        "options": {"expires": SWEEP_EVERY_S},
+    },
+    "film": {
+        "task": "leukoweb.review.tasks.ask_film_counts",
         "schedule": timedelta(seconds=SWEEP_EVERY_S),
         "options": {"expires": SWEEP_EVERY_S},
     },

@@ -125,7 +125,7 @@ def test_every_queue_has_its_worker_in_compose_and_long_runs_hold_none_of_the_ot
     [queues] = re.findall(r'^CMD \["celery".*"-Q", "([^"]+)"', stage("worker"), re.M)
     long = SERVICES[f"{kind}-long"]
     assert "command" not in SERVICES[kind]
-    taken = [*queues.split(","), long["command"][long["command"].index("-Q") + 1]]
+    taken = [*queues.split(","), *long["command"][long["command"].index("-Q") + 1].split(",")]
     assert taken == [queue.name for queue in settings.CELERY_TASK_QUEUES]
     assert {**long, "command": None} == {**SERVICES[kind], "command": None}
 

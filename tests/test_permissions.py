@@ -18,6 +18,7 @@ from django.test import Client
 from django.urls import URLPattern, get_resolver, reverse
 
 from leukoweb.accounts.models import User
+from leukoweb.analysis.models import FilmCount, FilmImage
 from leukoweb.cases.store import derived_folder, original_path
 
 ROLES = ("anonymous", "technologist", "pathologist", "admin", "outsider")
@@ -127,6 +128,7 @@ TABLE = {
     "image_original": (OWN, "no"),
     "image_tile": (OWN, "no"),
     "cell_crop": (OWN, "no"),
+    "clump_crop": (OWN, "no"),
     "cell_around": (OWN, "no"),
     # review
     "workbench": (OWN, "no"),
@@ -138,6 +140,9 @@ TABLE = {
     "case_preview": (OWN, "no"),
     "case_decisions": ("no", OWN),
     "case_findings": (OWN, OWN),
+    "case_film": (OWN, "no"),
+    "case_film_accept": ("no", OWN),
+    "slide_elements": (OWN, "no"),
     "case_scanned": ("no", READERS),  # of other cases it says that there is none
     "reference_cells": (READERS, "no"),
     "reader_keys": ("no", READERS),
@@ -255,6 +260,7 @@ OBJECTS = [
     ("atlas/", lambda c: {"pk": 10**6}),
     ("cells/references/", lambda c: {"code": "MYO"}),
     ("cells/", lambda c: {"pk": c.cell.pk}),
+    ("film/", lambda c: {"pk": c.film.pk, "number": 0}),
     ("images/<int:pk>/tiles/", lambda c: {"pk": c.image.pk, "level": 0, "column": 0, "row": 0}),
     ("images/", lambda c: {"pk": c.image.pk}),
     ("slides/", lambda c: {"pk": c.slide.pk}),
@@ -313,6 +319,10 @@ def cast(laboratory, technologist, pathologist, admin, outsider, make_case, make
         fitted={"cells": 1, "colour": None, "typed_right": {"before": [0, 0, 1], "after": [1, 0, 1]}},
     )
     c.cell = c.image.cells.first()
+    c.film = FilmImage.objects.create(
+        count=FilmCount.objects.create(run=c.slide.runs.get()), image=c.image, um_per_px=0.2, area_um2=1.0,
+        red_cells=1, platelets=1, boxes={}, clumps=[[3, 100, 100, 140, 140]],
+    )  # fmt: skip
     c.report = Report.objects.create(case=c.case, created_by=pathologist)
     c.interface = save_interface(Interface(laboratory=laboratory, name="HIS", direction="orders_in", port=1), by=admin)
     receive(c.interface, b"PID|1")

@@ -34,8 +34,14 @@ def crop_path(cell: Cell, *, um_per_px: float | None, around: bool = False) -> P
     A picture is at least as wide as the box with some margin, and of unknown scale only that; `around` shows the
     neighbours too.
     """
-    image = cell.image
-    left, top, side_px = _square(cell.xyxy, um_per_px, around=around)
+    return picture_of(cell.image, cell.xyxy, um_per_px=um_per_px, around=around)
+
+
+def picture_of(
+    image: SlideImage, xyxy: tuple[float, ...], *, um_per_px: float | None, around: bool = False
+) -> Path | None:
+    """The JPEG of a box on an image; as `crop_path`."""
+    left, top, side_px = _square(xyxy, um_per_px, around=around)
     path = _place(image, left, top, side_px, around=around)
     if not path.exists():
         with suppress(FileNotFoundError):

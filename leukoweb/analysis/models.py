@@ -228,3 +228,60 @@ class Cell(models.Model):
     def xyxy(self) -> tuple[float, float, float, float]:
         """The box in px of the original image."""
         return self.x1, self.y1, self.x2, self.y2
+
+
+class FilmCount(models.Model):
+    """One reading of a run's images by the detector of red cells and platelets: help beside the differential.
+
+    QUEUED -> RUNNING -> DONE or FAILED. A run that reads the slide again has its own; nothing is overwritten.
+    """
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="film_count")
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    asked_at = models.DateTimeField(default=timezone.now)
+    sent_at = models.DateTimeField(null=True, help_text="When the task was last enqueued.")
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+    detector = models.CharField(max_length=150, blank=True, help_text="Name and version of the card.")
+    weights_sha256 = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["state", "asked_at"])]
+
+
+class FilmImageQuerySet(models.QuerySet):
+    def visible_to(self, user: User) -> QuerySet:
+        """The counts of images that the user may see."""
+        return self.filter(image__slide__in=Slide.objects.visible_to(user))
+
+    def counted(self) -> QuerySet:
+        """The counts that are shown: of counted runs over slides that are not set aside."""
+        return self.filter(count__run__is_shadow=False, count__run__slide__set_aside_at=None)
+
+
+class FilmImage(models.Model):
+    """Red cells and platelets that the detector found on one image; written once."""
+
+    count = models.ForeignKey(FilmCount, on_delete=models.CASCADE, related_name="images")
+    image = models.ForeignKey(SlideImage, on_delete=models.PROTECT, related_name="film_counts")
+    um_per_px = models.FloatField()
+    area_um2 = models.FloatField(help_text="Of the part that was read; of a very large image its middle.")
+    red_cells = models.PositiveIntegerField(help_text="Without those that the left or the upper edge cuts.")
+    platelets = models.PositiveIntegerField(help_text="As red_cells.")
+    boxes = models.JSONField(help_text="Code to the boxes found, each xyxy px and score.")
+    clumps = models.JSONField(default=list, help_text="Each: platelets in it, and the xyxy px around them.")
+
+    objects = FilmImageQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["count", "image"], name="one_film_count_per_image")]

@@ -24,7 +24,7 @@ from django.utils import timezone
 from kombu.exceptions import ChannelError
 
 from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, NoRoom, unpack_image
-from leukoweb.analysis import services
+from leukoweb.analysis import film, services
 from leukoweb.analysis.at_work import at_work
 from leukoweb.analysis.detectors import active_detector, computed_on, load_for
 from leukoweb.analysis.models import Run
@@ -102,6 +102,12 @@ def run_detection(self: Task, run_id: int) -> None:
             f"The detector stopped with an unexpected error ({type(error).__name__}). Try again; "
             "if it happens again, tell the administrator.",
         )
+
+
+@shared_task
+def count_film(count_id: int) -> None:
+    """Count the red cells and platelets of a slide that was read; harmless when it runs twice."""
+    film.count(count_id)
 
 
 @shared_task

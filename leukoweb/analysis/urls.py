@@ -16,6 +16,7 @@ urlpatterns = [
     path("slides/<int:pk>/reread/", views.slide_reread, name="slide_reread"),
     path("images/<int:pk>/original", views.image_original, name="image_original"),
     path("images/<int:pk>/tiles/<int:level>/<int:column>_<int:row>.jpg", views.image_tile, name="image_tile"),
+    path("film/<int:pk>/clumps/<int:number>.jpg", views.clump_crop, name="clump_crop"),
     path("cells/<int:pk>/crop.jpg", views.cell_crop, name="cell_crop"),
     path("cells/<int:pk>/around.jpg", views.cell_around, name="cell_around"),
     path("manage/detectors/", views_detectors.detector_list, name="detector_list"),

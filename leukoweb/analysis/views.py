@@ -14,8 +14,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
 from leukoweb.analysis import services
-from leukoweb.analysis.crops import crop_path
-from leukoweb.analysis.models import Cell, ImageResult, Run
+from leukoweb.analysis.crops import crop_path, picture_of
+from leukoweb.analysis.models import Cell, FilmImage, ImageResult, Run
 from leukoweb.analysis.regions import regions_asked
 from leukoweb.analysis.set_aside import include_slide, set_slide_aside
 from leukoweb.analysis.slide_tiles import tile_path
@@ -64,6 +64,17 @@ def cell_crop(request: HttpRequest, pk: int) -> HttpResponse:
 def cell_around(request: HttpRequest, pk: int) -> HttpResponse:
     """Send the picture of a cell with its neighbours."""
     return _crop(request, pk, around=True)
+
+
+@requires("read_cases")
+@require_GET
+def clump_crop(request: HttpRequest, pk: int, number: int) -> HttpResponse:
+    """Send the picture of a clump of platelets with its neighbours."""
+    own = get_object_or_404(FilmImage.objects.visible_to(request.user).select_related("image"), pk=pk)
+    if number >= len(own.clumps):
+        raise Http404
+    _, x1, y1, x2, y2 = own.clumps[number]
+    return _picture(picture_of(own.image, (x1, y1, x2, y2), um_per_px=own.um_per_px))
 
 
 @requires("read_cases")

@@ -57,6 +57,7 @@ class Action(models.TextChoices):
     EMERGENCY_CLOSE = "emergency.close", gettext_lazy("followed up an emergency access")
     EMERGENCY_OPEN = "emergency.open", gettext_lazy("opened a case of another laboratory in an emergency")
     EMERGENCY_REFUSED = "emergency.refused", gettext_lazy("asked in an emergency for a case that is not there")
+    FILM_COUNT = "film.count", gettext_lazy("counted red cells and platelets")
     FINDING_MARK = "finding.mark", gettext_lazy("marked findings")
     FINDING_UNDO = "finding.undo", gettext_lazy("took findings back")
     FLAG_ACKNOWLEDGE = "flag.acknowledge", gettext_lazy("acknowledged a flag")

@@ -110,6 +110,7 @@ def worker_check() -> Check:
         return Check("worker", "failed", gettext("No worker answers: slides wait until one is started."))
     taken = {queue["name"] for queues in answers.values() for queue in queues}
     work = {"celery": "the sweep", settings.RUNS_QUEUE: "slides", settings.LONG_RUNS_QUEUE: "long analyses"}
+    work[settings.FILM_QUEUE] = "red cells and platelets"
     if left := [what for name, what in work.items() if name not in taken]:
         return Check(
             "worker",

@@ -91,6 +91,33 @@ class RulesForm(forms.Form):
     )
     schistocytes_above = forms.FloatField(label=gettext_lazy("Schistocytes are called above (% of red cells)"))
     schistocytes_source = forms.CharField(max_length=500, label=gettext_lazy("Source of the limit of schistocytes"))
+    film_by_detector = forms.BooleanField(
+        required=False,
+        label=gettext_lazy("Have the detector count red cells and platelets, as help"),
+        help_text=gettext_lazy("Shown beside the findings; nothing of it enters a report unless a person accepts it."),
+    )
+    platelet_field_mm2 = forms.FloatField(
+        label=gettext_lazy("Platelets are given per field of (mm²)"),
+        help_text=gettext_lazy("0.038 mm² is a field of 0.22 mm: field number 22, objective 100x."),
+    )
+    platelet_factor = forms.FloatField(
+        required=False,
+        label=gettext_lazy("Platelets (10⁹/L) for one platelet per field"),
+        help_text=gettext_lazy("Only a factor that this laboratory has validated. Empty: no estimate is shown."),
+    )
+    platelet_factor_source = forms.CharField(
+        required=False, max_length=500, label=gettext_lazy("How the platelet factor was validated")
+    )
+    platelet_factor_on = forms.CharField(
+        required=False, max_length=10, widget=forms.DateInput(attrs={"type": "date"}),
+        label=gettext_lazy("Platelet factor validated on"),
+    )  # fmt: skip
+    platelet_factor_by = forms.CharField(
+        required=False, max_length=500, label=gettext_lazy("Platelet factor validated by")
+    )
+    platelet_tolerance = forms.FloatField(
+        label=gettext_lazy("Say when platelets of film and analyser differ by more than (%)")
+    )
     reason = forms.CharField(
         max_length=1000,
         widget=forms.Textarea(attrs={"rows": 2}),

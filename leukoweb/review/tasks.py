@@ -1,8 +1,9 @@
-"""What the worker does for review: flags that a change has made unknown, and critical results that nobody was told."""
+"""What the worker does for review: flags that a change made unknown, critical results, and who wants a film counted."""
 
 from celery import shared_task
 
 from leukoweb.review.criticals.escalation import escalate, send_notices
+from leukoweb.review.findings.detected import ask_for_counts
 from leukoweb.review.urgency import work_out_flags
 
 
@@ -17,3 +18,9 @@ def escalate_criticals() -> None:
     """Tell the next person of each open critical result, and send the notices that are due; harmless to repeat."""
     escalate()
     send_notices()
+
+
+@shared_task
+def ask_film_counts() -> None:
+    """Have red cells and platelets counted for the laboratories that want it; harmless to repeat."""
+    ask_for_counts()

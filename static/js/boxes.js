@@ -14,6 +14,21 @@ const LIGHT = "rgba(255,255,255,.85)";
 const BARS_UM = [5, 10, 20, 50, 100, 200, 500, 1000];
 const LEAST_NAMED_PX = 9; // a narrower box carries no name
 
+/** @type {Record<string, string>} of red cells and platelets, which are no types of a differential */
+export const ELEMENT_COLORS = { PLT: "#d946ef", RBC: "#0d9488" };
+
+/**
+ * @param {CanvasRenderingContext2D} pen
+ * @param {string} code
+ * @param {Place} place
+ */
+export function drawElement(pen, code, { x, y, w, h }) {
+  pen.setLineDash([]);
+  pen.lineWidth = code === "PLT" ? 2 : 1;
+  pen.strokeStyle = ELEMENT_COLORS[code];
+  pen.strokeRect(x, y, w, h);
+}
+
 /**
  * @param {CanvasRenderingContext2D} pen
  * @param {Cell} cell

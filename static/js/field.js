@@ -1,7 +1,7 @@
 // The field view: one image of a smear in OpenSeadragon with the boxes of its cells on a canvas above it.
 // It knows boxes, types and colours; it does not know decisions.
 
-import { drawBox, drawDraft, drawNucleus, drawRuler, drawScaleBar } from "./boxes.js";
+import { drawBox, drawDraft, drawElement, drawNucleus, drawRuler, drawScaleBar } from "./boxes.js";
 import { drawMap } from "./blockmap.js";
 import { cellAt, lengthUm, uncovered } from "./places.js";
 import { decimal, gettext, interpolate } from "./words.js";
@@ -29,6 +29,10 @@ export class Field extends EventTarget {
     this.selected = new Set();
     /** @type {Set<string>} codes whose boxes are not drawn */
     this.hidden = new Set();
+    /** @type {Map<number, Record<string, number[][]>>} image to boxes of red cells and platelets, by code */
+    this.elements = new Map();
+    /** @type {Set<string>} which of them are drawn */
+    this.elementCodes = new Set();
     /** @type {Box[]} */
     this.nuclei = [];
     this.nucleus = -1;
@@ -291,6 +295,11 @@ export class Field extends EventTarget {
     if (!this.isBare) {
       if (this.isMapShown && this.image.coverage) drawMap(pen, this.image.coverage, place, { width, height });
       for (const region of this.regions) drawDraft(pen, place(region));
+      for (const code of this.elementCodes)
+        for (const box of this.elements.get(this.image.id)?.[code] ?? []) {
+          const at = place(/** @type {Box} */ (box.slice(0, 4)));
+          if (at.x < width && at.y < height && at.x + at.w > 0 && at.y + at.h > 0) drawElement(pen, code, at);
+        }
       const above = [];
       for (const cell of this.cells.values()) {
         if (this.hidden.has(cell.code)) continue;

@@ -36,6 +36,7 @@ export class Findings extends EventTarget {
     section.addEventListener("click", (event) => this.#click(event));
     section.addEventListener("focusin", (event) => this.#focused(event));
     section.addEventListener("change", (event) => this.#typed(event));
+    document.body.addEventListener("findings-changed", () => this.groups.length && this.#load()); // the panel of the detector
     addEventListener("beforeunload", (event) => this.queue.length && event.preventDefault());
   }
 
@@ -46,6 +47,7 @@ export class Findings extends EventTarget {
   async open() {
     this.root.setAttribute("data-findings", "");
     this.section.hidden = false;
+    document.body.dispatchEvent(new Event("film-open"));
     if (!this.groups.length) await this.#load();
     this.#focus(this.current || this.groups[0]?.key);
   }

@@ -1,6 +1,7 @@
 // The page of one slide: field, gallery and chosen cell linked, and the possible missed cells.
 // It waits for the analysis to end and is then exchanged as a whole; relabelling is the workbench's work.
 
+import { ELEMENT_COLORS } from "./boxes.js";
 import { make, readJson } from "./page.js";
 import { uncovered } from "./places.js";
 import { listenToKeys } from "./keyboard.js";
@@ -24,6 +25,8 @@ function start(root) {
   const { desk, field, gallery, types } = shown;
   const part = (/** @type {string} */ name) => shown.part(name);
   const hidden = new Set();
+  /** @type {Record<string, number[][]>[]} boxes of red cells and platelets, image by image */
+  let elements = [];
   gallery.sort = "score";
   keys = {
     ...lookingKeys(shown),
@@ -34,7 +37,36 @@ function start(root) {
 
   function showToggles() {
     const shownTypes = types.all().filter((type) => desk.census.count(type.code).all);
-    part("toggles").replaceChildren(...shownTypes.map((type) => toggleOf(type, desk.census.count(type.code).all)));
+    part("toggles").replaceChildren(...shownTypes.map((type) => toggleOf(type, desk.census.count(type.code).all)), ...elementToggles());
+  }
+
+  /** One button for platelets and one for red cells, where the detector has counted them; their boxes are hidden at first. */
+  function elementToggles() {
+    const names = { PLT: gettext("Platelets"), RBC: gettext("Red cells") };
+    return Object.entries(names).filter(([code]) => elements.some((own) => own[code]?.length)).map(([code, name]) => {
+      const swatch = make("span", { className: "swatch", "aria-hidden": "true" });
+      swatch.style.backgroundColor = ELEMENT_COLORS[code];
+      const number = elements.reduce((sum, own) => sum + (own[code]?.length ?? 0), 0);
+      const button = make("button", { type: "button", className: "toggle", title: gettext("Found by the detector, as help"), dataset: { code } }, swatch, name, make("span", { className: "toggle-count" }, String(number)));
+      button.setAttribute("aria-pressed", String(field.elementCodes.has(code)));
+      button.addEventListener("click", () => {
+        const isShown = !field.elementCodes.delete(code);
+        if (isShown) field.elementCodes.add(code);
+        button.setAttribute("aria-pressed", String(isShown));
+        field.draw();
+      });
+      return button;
+    });
+  }
+
+  async function loadElements() {
+    const answer = await fetch(page.urls.elements, { headers: { Accept: "application/json" } });
+    if (!answer.ok) return; // help only: the page does without it
+    const { images } = await answer.json();
+    elements = Object.values(images);
+    field.elements = new Map(Object.entries(images).map(([id, own]) => [Number(id), own]));
+    showToggles();
+    field.draw();
   }
 
   /**
@@ -114,7 +146,7 @@ function start(root) {
   }
   startRegions(root, field, shown.tell.bind(shown));
   guardQueue(desk, part("saving"), shown.tell.bind(shown));
-  desk.load().catch((problem) => shown.tell(problem.message, true));
+  desk.load().then(loadElements).catch((problem) => shown.tell(problem.message, true));
 }
 
 // The part of the page below its heading is there only when the analysis is done, and htmx brings it then.

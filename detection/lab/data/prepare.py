@@ -351,9 +351,8 @@ def balance_table(views: Sequence[View]) -> str:
     }
     lines = [f"{'type':<6}{'name':<26}{'train':>8}{'val':>8}{'LMU':>8}"]
     for code in classes_of(code for count in counts.values() for code in count):
-        lines.append(
-            f"{code:<6}{label_of(code).lower():<26}{counts['train'][code]:>8}{counts['val'][code]:>8}{LMU_CELLS.get(code, 0):>8}"
-        )
+        name, lmu = label_of(code).lower(), LMU_CELLS.get(code, 0)
+        lines.append(f"{code:<6}{name:<26}{counts['train'][code]:>8}{counts['val'][code]:>8}{lmu:>8}")
     lines.append(f"{'cells':<32}{counts['train'].total():>8}{counts['val'].total():>8}{sum(LMU_CELLS.values()):>8}")
     views_of = Counter(view.split for view in views)
     lines.append(f"{'views':<32}{views_of['train']:>8}{views_of['val']:>8}")

@@ -52,10 +52,10 @@ class Match:
     labels: np.ndarray
 
 
-def truth(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labelled boxes (n, 4) and class indices (n,) of a view."""
+def truth(view: View, codes: Sequence[str] = CODES) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labelled boxes (n, 4) and class indices (n,) of a view; `codes` are the classes in their order."""
     boxes = np.array([box for _, box in view.cells], float).reshape(-1, 4)
-    return boxes, np.array([BY_CODE[code].index for code, _ in view.cells], int)
+    return boxes, np.array([codes.index(code) for code, _ in view.cells], int)
 
 
 def find_on_views(
@@ -114,7 +114,7 @@ def found_of(cells: Sequence[FoundCell]) -> Found:
     )
 
 
-def match_views(views: Sequence[View], found: Sequence[Found]) -> list[Match]:
+def match_views(views: Sequence[View], found: Sequence[Found], codes: Sequence[str] = CODES) -> list[Match]:
     """Match detections to labels as COCO does, per type and IoU.
 
     Parameters
@@ -122,21 +122,23 @@ def match_views(views: Sequence[View], found: Sequence[Found]) -> list[Match]:
     views : sequence of View
     found : sequence of Found
         One for each view.
+    codes : sequence of str
+        The classes in their order; without them the 15 types.
 
     Returns
     -------
     list of Match
-        One for each of the 15 types.
+        One for each class.
     """
-    return [_match_type(index, views, found) for index in range(len(CODES))]
+    return [_match_type(index, views, found, codes) for index in range(len(codes))]
 
 
-def _match_type(index: int, views: Sequence[View], found: Sequence[Found]) -> Match:
+def _match_type(index: int, views: Sequence[View], found: Sequence[Found], codes: Sequence[str]) -> Match:
     """Match the detections of one type to its labels on all views."""
     labels = np.zeros(len(views), int)
     parts = [(np.zeros(0), np.zeros((0, len(IOUS)), bool), np.zeros(0, int))]
     for number, (view, cells) in enumerate(zip(views, found)):
-        boxes, types = truth(view)
+        boxes, types = truth(view, codes)
         own, mine = boxes[types == index], np.flatnonzero(cells.types == index)
         mine = mine[np.argsort(-cells.scores[mine], kind="stable")][:MAX_FOUND]
         labels[number] = len(own)
@@ -197,7 +199,14 @@ def average_precisions(match: Match, weights: np.ndarray | None = None) -> np.nd
     return out
 
 
-def ap_table(views: Sequence[View], matches: Sequence[Match], *, repeats: int = 200, seed: int = 0) -> dict[str, Any]:
+def ap_table(
+    views: Sequence[View],
+    matches: Sequence[Match],
+    *,
+    repeats: int = 200,
+    seed: int = 0,
+    codes: Sequence[str] = CODES,
+) -> dict[str, Any]:
     """Tabulate AP per type with bootstrap intervals by patient, or by view where no patient is known.
 
     Parameters
@@ -209,6 +218,8 @@ def ap_table(views: Sequence[View], matches: Sequence[Match], *, repeats: int = 
         Bootstrap draws; 0 gives no interval.
     seed : int
         Random seed.
+    codes : sequence of str
+        The classes in their order; without them the 15 types.
 
     Returns
     -------
@@ -231,7 +242,7 @@ def ap_table(views: Sequence[View], matches: Sequence[Match], *, repeats: int = 
         if repeats:
             row["ap50_low"], row["ap50_high"] = interval([draw[0] for draw in draws[k]])
             row["ap50_95_low"], row["ap50_95_high"] = interval([draw.mean() for draw in draws[k]])
-        types[CODES[k]] = row
+        types[codes[k]] = row
     known = {bool(view.patient) for view in views}
     by = "patient or view" if len(known) == 2 else "patient" if known == {True} else "view"
     table = {"types": types, "by": by, "bootstrap": repeats}

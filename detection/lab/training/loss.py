@@ -23,9 +23,7 @@ def smoothing_matrix(share: float, codes: Sequence[str] = CODES) -> torch.Tensor
     return matrix
 
 
-def build_loss(
-    network: Any, smoothing: float, cls: float = 0.5, codes: Sequence[str] = CODES
-) -> Callable[..., Any]:
+def build_loss(network: Any, smoothing: float, cls: float = 0.5, codes: Sequence[str] = CODES) -> Callable[..., Any]:
     """Build the loss of a network.
 
     Parameters

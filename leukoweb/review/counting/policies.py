@@ -10,6 +10,7 @@ Adult ranges: absolute counts as used by Oxford University Hospitals, in Frontie
 """
 
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from leukoweb.refusals import Refused
@@ -109,6 +110,13 @@ class Rules:
     findings_required: bool = False
     schistocytes_above: float = 1.0
     schistocytes_source: str = _SCHISTOCYTES
+    film_by_detector: bool = False
+    platelet_field_mm2: float = 0.038
+    platelet_factor: float | None = None
+    platelet_factor_source: str = ""
+    platelet_factor_on: str = ""
+    platelet_factor_by: str = ""
+    platelet_tolerance: float = 25.0
     flag_rules: list[dict[str, Any]] = field(default_factory=defaults)
     review_rules: list[dict[str, Any]] = field(default_factory=list)
     delta_rules: list[dict[str, Any]] = field(default_factory=list)
@@ -211,6 +219,9 @@ def rules_from(stored: dict) -> Rules:
         problems["corrects_wbc"] = "Say yes or no to the correction of the WBC."
     if not isinstance(rules.findings_required, bool):
         problems["findings_required"] = "Say yes or no to asking for findings before a signature."
+    if not isinstance(rules.film_by_detector, bool):
+        problems["film_by_detector"] = "Say yes or no to counting red cells and platelets by the detector."
+    problems |= _problems_of_factor(rules)
     for name, least, most in _LIMITS:
         value = getattr(rules, name)
         if not _is_number(value) or not least <= value <= most:
@@ -245,6 +256,8 @@ _LIMITS = (
     ("film_wbc_per_mm2", 0, 100),
     ("film_tolerance", 1.5, 1000),
     ("schistocytes_above", 0, 100),
+    ("platelet_field_mm2", 0.001, 10),
+    ("platelet_tolerance", 1, 1000),
 )
 _WHOLE = (
     ("minimum_count", 1, 10_000),
@@ -273,6 +286,33 @@ def _of_today(stored: dict[str, Any]) -> dict[str, Any]:
             for r in today["ranges"]
         ]
     return today
+
+
+def _problems_of_factor(rules: Rules) -> dict[str, str]:
+    """Return what is wrong with the factor from platelets per field to 10^9/L; None says that there is none."""
+    problems = {}
+    said = {
+        "platelet_factor_source": "Say how the factor was validated, in at most 500 characters.",
+        "platelet_factor_on": "Enter the day of the validation, as 2026-11-28; it is not in the future.",
+        "platelet_factor_by": "Say who validated the factor, in at most 500 characters.",
+    }
+    if rules.platelet_factor is None:
+        return {name: text for name, text in said.items() if not isinstance(getattr(rules, name), str)}
+    if not _is_number(rules.platelet_factor) or not 0 < rules.platelet_factor <= 1000:
+        problems["platelet_factor"] = "A factor is above 0 and at most 1000. Leave it empty where none is validated."
+    for name, text in said.items():
+        value = getattr(rules, name)
+        is_said = isinstance(value, str) and 0 < len(value.strip()) <= 500
+        if not is_said or (name == "platelet_factor_on" and not _is_past_day(value)):
+            problems[name] = text
+    return problems
+
+
+def _is_past_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text) <= (datetime.now(UTC) + timedelta(hours=14)).date()  # today somewhere
+    except ValueError:
+        return False
 
 
 def _is_number(value: object) -> bool:

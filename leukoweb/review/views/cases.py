@@ -36,6 +36,7 @@ from leukoweb.review.services import (
     rules_of,
     verification_of_count,
 )
+from leukoweb.review.views.findings import film_context
 from leukoweb.sentences import translated
 
 
@@ -113,6 +114,7 @@ def _live(case: Case) -> dict[str, Any]:
         "analysing": waiting,
         "limits": [] if is_rejected else [said.bench for said in count.sentences if said.bench],
         "cbc_runs": cbc_runs(case),
+        **film_context(case, differential.rules),
         "reasons": [] if is_rejected else reasons_of(case, figures, differential.rules.review_rules),
         "newer_cbc": newer_cbc(case),
         "warnings": [] if is_rejected else [warning.bench for warning in count.warnings],

@@ -1,18 +1,23 @@
-"""The JSON of the tab “Red cells & platelets”; thin over review.findings, which decides what may be marked."""
+"""The tab “Red cells & platelets”: its JSON, and the detector's count as help; thin over review.findings."""
 
 from typing import Any
 
-from django.http import HttpRequest, JsonResponse
-from django.shortcuts import get_object_or_404
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
-from leukoweb.cases.models import Case
+from leukoweb.analysis.models import FilmImage
+from leukoweb.cases.models import Case, Slide
 from leukoweb.given import json_of
 from leukoweb.refusals import Refused
+from leukoweb.review.cells.decisions import CLOSED
+from leukoweb.review.counting.policies import Rules
 from leukoweb.review.findings.asked import FindingsRequest, UndoRequest, answer_of
+from leukoweb.review.findings.detected import accept, detected_of, is_wanted
 from leukoweb.review.findings.marking import mark_findings, undo_findings
+from leukoweb.review.findings.table import ADEQUACY, GRADINGS
 from leukoweb.sentences import translated
 
 
@@ -45,3 +50,46 @@ def _told(known: dict[str, Any]) -> dict[str, Any]:
         "counted_per": translated(known["counted_per"]),
     }
     return known | words | ({"items": [_told(item) for item in known["items"]]} if "items" in known else {})
+
+
+@requires("read_cases")
+@require_GET
+def case_film(request: HttpRequest, pk: int) -> HttpResponse:
+    """What the detector counted of red cells and platelets, as help; empty where the laboratory does not want it."""
+    case = get_object_or_404(Case.objects.visible_to(request.user).with_state(), pk=pk)
+    return render(request, "review/_film_count.html", film_context(case))
+
+
+@requires("relabel_cell")
+@require_POST
+def case_film_accept(request: HttpRequest, pk: int) -> HttpResponse:
+    """Mark the platelets as this person sees them, with the detector's figure as the note; show the panel again."""
+    case = get_object_or_404(Case.objects.visible_to(request.user), pk=pk)
+    problem = ""
+    try:
+        accept(case, request.POST.get("value", ""), by=request.user)
+    except Refused as refused:
+        problem = str(refused)
+    case = Case.objects.with_state().get(pk=pk)
+    answer = render(request, "review/_film_count.html", film_context(case) | {"problem": problem})
+    answer["HX-Trigger"] = "findings-changed"
+    return answer
+
+
+def film_context(case: Case, rules: Rules | None = None) -> dict[str, Any]:
+    """What the panel of the detector's count needs; the case has its state."""
+    return {
+        "case": case,
+        "film": detected_of(case, rules),
+        "film_is_open": case.state not in CLOSED,
+        "film_values": [(value, translated(word)) for value, word in GRADINGS[ADEQUACY].items()],
+    }
+
+
+@requires("read_cases")
+@require_GET
+def slide_elements(request: HttpRequest, pk: int) -> JsonResponse:
+    """The boxes of red cells and platelets of a slide, by image; none where the laboratory does not want them."""
+    slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
+    images = FilmImage.objects.counted().filter(image__slide=slide) if is_wanted(slide.case.laboratory_id) else []
+    return JsonResponse({"images": {own.image_id: own.boxes for own in images}})

@@ -75,7 +75,8 @@ def slide_detail(request: HttpRequest, pk: int) -> HttpResponse:
             "page": {
                 "reader": request.user.pk,
                 "types": types_for(request.user),
-                "urls": _urls(reverse("slide_cells", args=[pk]), case),
+                "urls": _urls(reverse("slide_cells", args=[pk]), case)
+                | {"elements": reverse("slide_elements", args=[pk])},
             },
         },
     )
