@@ -23,5 +23,5 @@ def newest_card(folder: Path, kind: str = "leukocyte") -> Path:
 
 
 SHIPPED_CARD = newest_card(Path(__file__).parent / "weights")
-FILM_CARD = Path(__file__).parent / "weights" / "platelet-yolov5p4-1.json"
+FILM_CARD = newest_card(SHIPPED_CARD.parent, "platelet")  # red cells and platelets
 SHIPPED = (SHIPPED_CARD.with_suffix(".pt"), SHIPPED_CARD)
