@@ -152,7 +152,7 @@ class Worker:
         self.folder, self.database_url, self.process = folder, database_url, None
         self.log_path = folder / "worker.log"
 
-    def start(self, *, queues="celery,runs,long", **environment):
+    def start(self, *, queues="celery,runs,long,film", **environment):
         """Start it with further environment variables; it needs seconds until it takes its first run."""
         command = [sys.executable, "-m", "celery", "-A", "leukoweb", "worker", "--loglevel=INFO", "-P", "prefork",
                    "-c", "1", "-B", "-Q", queues, "--without-gossip", "--without-mingle"]  # fmt: skip

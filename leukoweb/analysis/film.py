@@ -94,10 +94,10 @@ def count(count_id: int) -> None:
         detector = load_film_detector()
         found = list(_read(own, detector))
     except FileNotFoundError:
-        _end(own, FilmCount.State.FAILED, error=NO_PICTURE)
+        _end(own, state=FilmCount.State.FAILED, error=NO_PICTURE)
     except Exception:
         log.exception("film count %s failed", own.pk)
-        _end(own, FilmCount.State.FAILED, error=UNEXPECTED)
+        _end(own, state=FilmCount.State.FAILED, error=UNEXPECTED)
     else:
         _store(own, detector.card, found)
 
@@ -151,7 +151,7 @@ def _store(own: FilmCount, card: Card, found: list[tuple[SlideImage, float, "Fil
     """Store everything of a count at once, if it is still ours."""
     with transaction.atomic():
         said = {"detector": f"{card.name} {card.version}".strip(), "weights_sha256": card.sha256}
-        if not _end(own, FilmCount.State.DONE, **said):
+        if not _end(own, state=FilmCount.State.DONE, **said):
             return
         FilmImage.objects.bulk_create(
             FilmImage(
@@ -170,10 +170,10 @@ def _store(own: FilmCount, card: Card, found: list[tuple[SlideImage, float, "Fil
         record("film.count", obj=own.run.slide, case=own.run.slide.case, changes=changes)
 
 
-def _end(own: FilmCount, state: FilmCount.State, **said: str) -> bool:
+def _end(own: FilmCount, **ended: object) -> bool:
     """End this attempt of a count; False when it is no longer ours."""
     ours = FilmCount.objects.filter(pk=own.pk, state=FilmCount.State.RUNNING, attempt=own.attempt)
-    return ours.update(state=state, finished_at=timezone.now(), **said) == 1
+    return ours.update(finished_at=timezone.now(), **ended) == 1
 
 
 @lru_cache(maxsize=1)

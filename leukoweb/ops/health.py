@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from kombu.exceptions import OperationalError as BrokerError
 
-from leukoweb.analysis.models import DetectorVersion, Run
+from leukoweb.analysis.models import DetectorVersion, FilmCount, Run
 from leukoweb.analysis.services import seconds_for
 from leukoweb.audit import chain
 from leukoweb.delivery.outbox import undelivered
@@ -110,7 +110,8 @@ def worker_check() -> Check:
         return Check("worker", "failed", gettext("No worker answers: slides wait until one is started."))
     taken = {queue["name"] for queues in answers.values() for queue in queues}
     work = {"celery": "the sweep", settings.RUNS_QUEUE: "slides", settings.LONG_RUNS_QUEUE: "long analyses"}
-    work[settings.FILM_QUEUE] = "red cells and platelets"
+    if FilmCount.objects.filter(state=FilmCount.State.QUEUED).exists():  # few laboratories want them
+        work[settings.FILM_QUEUE] = "red cells and platelets"
     if left := [what for name, what in work.items() if name not in taken]:
         return Check(
             "worker",
