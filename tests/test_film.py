@@ -10,7 +10,7 @@ from scipy.stats import binomtest, chi2
 
 from detection.inference.film import clumps_of, settle
 from leukoweb.analysis import film
-from leukoweb.analysis.models import FilmCount, FilmImage, Run
+from leukoweb.analysis.models import FilmCount, FilmImage, ImageResult, Run
 from leukoweb.audit.models import Event
 from leukoweb.cases.models import CbcResult
 from leukoweb.refusals import Refused
@@ -229,3 +229,20 @@ def test_what_is_as_wide_as_a_red_cell_and_half_taken_for_one_is_a_red_cell():
     scores, stays = settle(red_cells, np.array([0.12, 0.2, 0.5, 0.9]), platelets, np.array([0.7, 0.6, 0.4, 0.8]), 0.1)
     assert scores.tolist() == [0.7, 0, 0.5, 0.9]
     assert stays.tolist() == [False, True, False, True]  # the last lies on a red cell: both are there
+
+
+def test_all_of_an_image_is_counted_the_middle_of_a_large_one_and_blocks_of_a_whole_slide(counted):
+    result = ImageResult.objects.get()
+    assert film.windows_of(result) == [(0, 0, 2000, 2000)]
+    result.image.width_px = 10_000
+    assert film.windows_of(result) == [(2952, 0, 7048, 2000)]
+    result.image.format = "SVS"
+    result.coverage = {"read": [[9000, 1000, 10_100, 2100]] * 20}
+    assert film.windows_of(result) == [(9000, 1000, 10_000, 2000)] * film.MOST_BLOCKS
+
+
+def test_the_pixels_of_a_box_are_put_together_from_tiles(counted, draw_pixels):
+    slide = draw_pixels(counted.slides.get())
+    pixels = film.pixels_of(slide.images.get(), (500, 0, 1100, 40))
+    assert pixels.shape == (40, 600, 3)
+    assert np.abs(pixels[5, -1].astype(int) - [238, 220, 214]).max() < 4  # glass of the third tile

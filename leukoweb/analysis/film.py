@@ -4,7 +4,7 @@ Which laboratories want it, and what is shown of it, is left to the review room.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -24,14 +24,15 @@ from detection import FILM_CARD
 from detection.card import Card
 from detection.cell_types import FILM_CODES
 from detection.images import TILE_PX
-from leukoweb.analysis.models import FilmCount, FilmImage, Run
+from leukoweb.analysis.models import FilmCount, FilmImage, ImageResult, Run
+from leukoweb.analysis.slide_tiles import tile_path
 from leukoweb.audit.services import record
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import tiles_folder
 
 if TYPE_CHECKING:  # the web process never loads a network
     from detection.inference.film import FilmDetector, FilmReading
 
+Box = tuple[int, int, int, int]  # xyxy px
 log = logging.getLogger(__name__)
 GIVES_WAY = timedelta(minutes=10)  # so long a count waits while slides are to be read; then it takes its turn
 LATELY = timedelta(days=7)  # older slides are not counted when a laboratory switches counting on
@@ -41,6 +42,7 @@ MOST_ATTEMPTS = 3
 MOST_ASKED = 50  # in one sweep
 MOST_WINDOW_PX = 4096  # of a very large image its middle is read
 MOST_PX = 200_000_000  # of all images of a slide
+MOST_BLOCKS = 10  # of a whole slide
 NO_PICTURE = gettext_noop("The pictures of this slide are not there any more: its red cells cannot be counted.")
 UNEXPECTED = gettext_noop("The count stopped with an unexpected error. The leukocytes are not concerned.")
 
@@ -92,7 +94,7 @@ def count(count_id: int) -> None:
     own = FilmCount.objects.select_related("run__slide__case").get(pk=count_id)
     try:
         detector = load_film_detector()
-        found = list(_read(own, detector))
+        found = [(result, readings) for result, readings in _read(own, detector) if readings]
     except FileNotFoundError:
         _end(own, state=FilmCount.State.FAILED, error=NO_PICTURE)
     except Exception:
@@ -109,65 +111,84 @@ def load_film_detector() -> "FilmDetector":
     return shipped_film_detector(settings.DEVICE)
 
 
-def _read(own: FilmCount, detector: "FilmDetector") -> Iterable[tuple[SlideImage, float, "FilmReading"]]:
-    """Yield each image of the slide with its scale and what was found, until enough was read."""
+def _read(own: FilmCount, detector: "FilmDetector") -> Iterator[tuple[ImageResult, list["FilmReading"]]]:
+    """Yield each image of the slide with what was found on its windows, until enough was read."""
     left_px = MOST_PX
     for result in own.run.image_results.select_related("image").order_by("image__position"):
+        readings: list[FilmReading] = []
+        for x1, y1, x2, y2 in windows_of(result):
+            left_px -= (x2 - x1) * (y2 - y1)
+            if left_px < 0 and readings:
+                break
+            pixels = pixels_of(result.image, (x1, y1, x2, y2))
+            readings.append(detector.read(pixels, result.um_per_px, (x1, y1)))
+        yield result, readings
         if left_px <= 0:
             return
-        pixels, left, top = middle_of(result.image)
-        left_px -= pixels.shape[0] * pixels.shape[1]
-        yield result.image, result.um_per_px, detector.read(pixels, result.um_per_px, (left, top))
 
 
-def middle_of(image: SlideImage) -> tuple[np.ndarray, int, int]:
-    """Return the pixels of an image, of a very large one those of its middle, and where they begin.
+def windows_of(result: ImageResult) -> list[Box]:
+    """Return what is counted of an image: all of it, of a very large one its middle, of a whole slide some blocks.
 
-    They are read from the viewer's finest tiles, which our own worker wrote: nothing is unpacked a second time.
-    Raises FileNotFoundError where there are none.
+    The blocks are the first that leukocytes were looked for in: the monolayer, or what a reader drew.
+    """
+    image = result.image
+    if image.is_whole_slide:
+        blocks = (result.coverage or {}).get("read", [])[:MOST_BLOCKS]
+        return [(max(0, x1), max(0, y1), min(x2, image.width_px), min(y2, image.height_px))
+                for x1, y1, x2, y2 in blocks]  # fmt: skip
+    (left, right), (top, bottom) = _middle(image.width_px), _middle(image.height_px)
+    return [(left, top, right, bottom)]
+
+
+def pixels_of(image: SlideImage, box: Box) -> np.ndarray:
+    """Return the pixels of a box of an image, shape (H, W, 3), uint8, from the viewer's finest tiles.
+
+    Nothing is unpacked a second time. Raises FileNotFoundError where there are no tiles.
     """
     level = (max(image.width_px, image.height_px) - 1).bit_length()
-    folder = tiles_folder(image.sha256, image.pk) / "pyramid" / str(level)
-    (left, right), (top, bottom) = _middle(image.width_px), _middle(image.height_px)
-    pixels = np.empty((bottom - top, right - left, 3), np.uint8)
-    for column in range(left // TILE_PX, -(-right // TILE_PX)):
-        for row in range(top // TILE_PX, -(-bottom // TILE_PX)):
-            with Image.open(folder / f"{column}_{row}.jpg", formats=["JPEG"]) as tile:
-                part = np.asarray(tile.convert("RGB"))
-            y, x = row * TILE_PX - top, column * TILE_PX - left
-            pixels[y : y + part.shape[0], x : x + part.shape[1]] = part
-    return pixels, left, top
+    left, top, right, bottom = box
+    picture = Image.new("RGB", (right - left, bottom - top))
+    for column in range(left // TILE_PX, (right - 1) // TILE_PX + 1):
+        for row in range(top // TILE_PX, (bottom - 1) // TILE_PX + 1):
+            with Image.open(tile_path(image, level, column, row), formats=["JPEG"]) as tile:
+                picture.paste(tile, (column * TILE_PX - left, row * TILE_PX - top))
+    return np.asarray(picture)
 
 
 def _middle(edge_px: int) -> tuple[int, int]:
-    """Return where the part of an edge begins and ends that is read: whole tiles."""
-    if edge_px <= MOST_WINDOW_PX:
-        return 0, edge_px
-    start = (edge_px - MOST_WINDOW_PX) // 2 // TILE_PX * TILE_PX
-    return start, start + MOST_WINDOW_PX
+    """Return where the part of an edge begins and ends that is read."""
+    start = max(0, (edge_px - MOST_WINDOW_PX) // 2)
+    return start, start + min(edge_px, MOST_WINDOW_PX)
 
 
-def _store(own: FilmCount, card: Card, found: list[tuple[SlideImage, float, "FilmReading"]]) -> None:
+def _store(own: FilmCount, card: Card, found: list[tuple[ImageResult, list["FilmReading"]]]) -> None:
     """Store everything of a count at once, if it is still ours."""
+    images = [_counted(own, result, readings) for result, readings in found]
     with transaction.atomic():
         said = {"detector": f"{card.name} {card.version}".strip(), "weights_sha256": card.sha256}
         if not _end(own, state=FilmCount.State.DONE, **said):
             return
-        FilmImage.objects.bulk_create(
-            FilmImage(
-                count=own, image=image, um_per_px=um_per_px, area_um2=reading.area_um2, red_cells=reading.red_cells,
-                platelets=reading.platelets,
-                boxes={
-                    code: [[*each.xyxy, round(each.score, 3)] for each in reading.elements if each.code == code]
-                    for code in FILM_CODES
-                },
-                clumps=[[clump.platelets, *clump.xyxy] for clump in reading.clumps],
-            )
-            for image, um_per_px, reading in found
-        )  # fmt: skip
-        totals = {name: sum(getattr(reading, name) for *_, reading in found) for name in ("red_cells", "platelets")}
+        FilmImage.objects.bulk_create(images)
+        totals = {name: sum(getattr(image, name) for image in images) for name in ("red_cells", "platelets")}
         changes = {**totals, "detector": card.sha256}
         record("film.count", obj=own.run.slide, case=own.run.slide.case, changes=changes)
+
+
+def _counted(own: FilmCount, result: ImageResult, readings: list["FilmReading"]) -> FilmImage:
+    """Return the count of one image, of all its windows together."""
+    elements = [each for reading in readings for each in reading.elements]
+    return FilmImage(
+        count=own, image=result.image, um_per_px=result.um_per_px,
+        area_um2=sum(reading.area_um2 for reading in readings),
+        red_cells=sum(reading.red_cells for reading in readings),
+        platelets=sum(reading.platelets for reading in readings),
+        boxes={
+            code: [[*each.xyxy, round(each.score, 3)] for each in elements if each.code == code]
+            for code in FILM_CODES
+        },
+        clumps=[[clump.platelets, *clump.xyxy] for reading in readings for clump in reading.clumps],
+    )  # fmt: skip
 
 
 def _end(own: FilmCount, **ended: object) -> bool:
