@@ -1,6 +1,7 @@
 // The sign page: puts a phrase into the comment, saves the draft by itself, lets Enter in the signature mean sign.
 // What may be signed is the server's business.
 
+import { swapPictures } from "./picture_swap.js";
 import { around, byId } from "./page.js";
 import { gettext, interpolate } from "./words.js";
 
@@ -22,6 +23,7 @@ function draft() {
 }
 
 comment.setSelectionRange(comment.value.length, comment.value.length);
+const offerSwap = swapPictures(form, state, () => save());
 let saved = draft().toString();
 let isRefused = false;
 let isSigning = false;
@@ -60,6 +62,7 @@ async function show() {
     if (now && before && !before.contains(document.activeElement)) before.replaceWith(now);
   }
   sign.disabled = document.querySelector("#gates .gate-open") !== null;
+  offerSwap();
 }
 
 /** One request after the other, so that the newest words are stored last. */

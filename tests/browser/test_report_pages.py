@@ -97,6 +97,21 @@ def test_the_paper_beside_the_form_shows_what_was_typed_and_the_checklist_frees_
     expect(page.locator("#gates .gate-open")).to_have_count(0)
 
 
+def test_a_click_on_a_picture_of_the_paper_shows_another_cell_of_its_type(browse_as, case, pathologist):
+    page = browse_as(pathologist, f"/cases/{case.pk}/sign/")
+    figure = page.locator(".paper .pictures figure").first
+    shown = figure.get_attribute("data-cell")
+    code = page.locator(f"input[name=pictures][value='{shown}']").get_attribute("data-code")
+    figure.click()
+    expect(page.locator(f".paper figure[data-cell='{shown}']")).to_have_count(0)
+    expect(page.locator("#draft-state")).to_contain_text("Saved")
+    another = page.evaluate("document.activeElement.dataset.cell")
+    assert page.locator(f"input[name=pictures][value='{another}']").get_attribute("data-code") == code
+    assert int(another) in Report.objects.get(case=case).pictures
+    page.keyboard.press("Enter")
+    expect(page.locator(f".paper figure[data-cell='{another}']")).to_have_count(0)
+
+
 def test_the_table_is_copied_by_one_key(browse_as, case, pathologist, live_server):
     page = browse_as(pathologist)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=live_server.url)
