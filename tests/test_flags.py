@@ -7,6 +7,7 @@ import pytest
 
 from leukoweb.review.counting.ages import Age
 from leukoweb.review.counting.differential import Wbc, count_differential
+from leukoweb.review.counting.flag_rules import defaults
 from leukoweb.review.counting.flags import flags_of, sentences_of
 from leukoweb.review.counting.policies import Rules, rules_from
 
@@ -65,29 +66,29 @@ def test_few_promyelocytes_beside_blasts_or_with_complete_maturation_are_not_pos
     assert "possible_apl" not in flags(counts)
 
 
-# Labels of leukocyte-yolov5s-2 on the twelve whole fields of Sidhom 2021, as the worker reads them.
+# Labels of leukocyte-yolov5s-3 on the twelve whole fields of Sidhom 2021, as the worker reads them.
 FIELDS = {
-    "APL 00": {"EBO": 6},
-    "APL 19": {"EBO": 9, "EOS": 1, "PMO": 1, "LYA": 1, "MYO": 1, "MYB": 1},
-    "APL 39": {"EBO": 16, "MYO": 10, "KSC": 2, "NGS": 1, "LYA": 3, "MON": 1},
-    "APL 62": {"EBO": 10, "MYO": 1, "KSC": 1},
-    "AML 08a": {"EBO": 3, "KSC": 49, "MYO": 72, "MON": 32, "LYT": 4, "PMO": 14, "LYA": 2, "MMZ": 2, "MOB": 2, "NGS": 1,
-                "MYB": 1},
-    "AML 08b": {"MYO": 126, "EBO": 2, "KSC": 68, "MON": 27, "LYT": 2, "NGS": 3, "MOB": 3, "PMO": 4, "LYA": 4, "EOS": 1,
+    "APL 00": {"EBO": 2},
+    "APL 19": {"EOS": 1, "EBO": 5, "PMO": 1, "LYA": 1, "MON": 1},
+    "APL 39": {"EBO": 12, "KSC": 3, "MYO": 8, "NGS": 1, "MON": 3, "LYA": 1, "LYT": 1},
+    "APL 62": {"EBO": 6, "MYO": 1, "KSC": 1},
+    "AML 08a": {"KSC": 44, "EBO": 3, "MON": 27, "MYO": 64, "LYT": 8, "PMO": 21, "LYA": 5, "MMZ": 2, "BAS": 1,
+                "NGS": 1, "EOS": 1},
+    "AML 08b": {"KSC": 64, "MYO": 112, "EBO": 2, "MON": 26, "LYT": 3, "EOS": 11, "NGS": 3, "PMO": 9, "LYA": 1,
                 "NGB": 1},
-    "AML 08c": {"MYO": 65, "EBO": 3, "KSC": 35, "NGS": 1, "MON": 25, "PMO": 17, "LYA": 3, "MOB": 2, "LYT": 2, "NGB": 2,
-                "MMZ": 1},
+    "AML 08c": {"KSC": 29, "EBO": 2, "MYO": 48, "MON": 19, "NGS": 4, "PMO": 29, "LYT": 6, "LYA": 3, "EOS": 2,
+                "MOB": 1, "MMZ": 1},
     "AML 23": {},
-    "AML 35": {"MYO": 8, "LYT": 11, "KSC": 2, "PMO": 4, "NGS": 9, "MYB": 5, "MMZ": 2, "NGB": 6},
-    "AML 36": {"EBO": 7, "MON": 20, "LYT": 3, "KSC": 15, "BAS": 1, "MOB": 6, "MYB": 1, "PMO": 1, "MYO": 1},
-    "AML 56": {"LYT": 1, "KSC": 2, "MYO": 1, "MON": 2, "LYA": 2, "NGB": 1, "EBO": 1},
-    "AML 58": {"NGS": 11, "KSC": 35, "EBO": 3, "MYO": 3, "MON": 60, "LYT": 5, "NGB": 2, "LYA": 3, "EOS": 1, "PMO": 2,
-               "MMZ": 1},
+    "AML 35": {"LYT": 16, "KSC": 1, "MYO": 7, "NGS": 4, "MYB": 4, "PMO": 3, "NGB": 11, "MMZ": 3},
+    "AML 36": {"EBO": 5, "MON": 26, "KSC": 14, "LYT": 3, "BAS": 1, "PMO": 1, "MMZ": 1},
+    "AML 56": {"LYT": 1, "KSC": 2, "MYO": 2, "MON": 2, "LYA": 1, "NGB": 1, "EOS": 1},
+    "AML 58": {"NGS": 11, "KSC": 30, "EBO": 2, "MON": 58, "EOS": 2, "LYT": 6, "MYO": 2, "NGB": 2, "PMO": 2, "LYA": 4,
+                "MMZ": 1},
 }  # fmt: skip
 
 
 def test_no_field_of_another_leukaemia_raises_possible_apl_by_the_labels_of_the_detector():
-    """C7: 0 of 8 fields of other AML (the rule before: 6 of 8), and 0 of 4 fields of APL (before: 1 of 4).
+    """C7: 0 of 8 fields of other AML, and 0 of 4 fields of APL, as by version 2 of the detector.
 
     The fields of APL hold hardly any leukocyte that this detector finds: no rule of counts can see APL there.
     """
@@ -104,6 +105,14 @@ def test_possible_apl_by_the_labels_of_people():
     assert [len(patients) for patients in hit.values()] == [22, 60]
     assert [sum(is_hit for _, is_hit in patients) for patients in hit.values()] == [11, 3]
     assert sum(count >= 2 for count, _ in hit["APL"]) == 12
+
+
+def test_of_two_limits_under_one_title_that_are_met_the_gravest_is_the_flag_whatever_their_order():
+    """H26: a milder limit in another unit, further down in a laboratory's table, took the place of the urgent one."""
+    rows = defaults()
+    mild = {**rows[0], "key": "blasts_absolute", "unit": "10*9/L", "limit": 0.01, "severity": "note", "bench": ""}
+    found = flags({"MYO": 1, "NGS": 99}, wbc=10, flag_rules=[*rows, mild])
+    assert [(name, flag.urgency) for name, flag in found.items() if flag.title == "Blasts"] == [("blasts", "urgent")]
 
 
 def test_promyelocytes_alone_are_for_the_pathologist_but_not_possible_apl():

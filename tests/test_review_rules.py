@@ -49,6 +49,24 @@ def test_each_kind_of_condition_has_a_case_that_meets_it_and_one_that_does_not(w
     rules_from({"review_rules": [RULE | {"when": when, "true_case": true, "false_case": false}]})
 
 
+@pytest.mark.parametrize(
+    ("when", "sent", "is_met"),
+    [("PLT < 20", "<20", True), ("PLT > 20", "<30", False), ("WBC > 100", "++++", True), ("WBC < 4", "++++", False)],
+)
+def test_a_bound_and_a_value_over_the_range_meet_a_condition_as_they_are_meant(when, sent, is_met):
+    """H26: "<30" met "above 20"; a value over the analyser's range met nothing."""
+    value = value_of(when[:3], sent, "10*9/L")
+    facts = Facts({value.key: value.amount} if value.amount is not None else {}, {value.key: value.note})
+    assert bool(met_by(when, facts)) is is_met
+
+
+def test_a_rule_for_adults_is_met_by_a_person_of_unknown_age():
+    """H28: as flags and critical results judge, so that no film is missed."""
+    facts = Facts({"WBC": 2.0})
+    assert reasons_for([RULE | {"age_from": "18y"}], facts, age=None, sex="U")
+    assert not reasons_for([RULE | {"age_under": "18y"}], facts, age=None, sex="U")
+
+
 def test_nothing_is_met_by_a_count_without_values():
     assert not met_by("WBC < 4", Facts())
     assert not met_by("PLT doubtful", Facts())

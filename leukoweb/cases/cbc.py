@@ -18,6 +18,7 @@ be told from it by its unit; what the report prints is the value as sent.
 """
 
 import math
+import operator
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -28,8 +29,10 @@ from leukoweb.cases.wbc import GIGA_PER_L, refusal_of
 from leukoweb.cases.wbc import unit_of as count_unit_of
 from leukoweb.refusals import Refused
 
+SIGNS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 INDEX_TOLERANCE = 0.1  # rounding of three printed values stays far below; another specimen's values do not
 NOT_MEASURED, OVER_RANGE = "not measured", "over the range of the analyser"
+LESS, MORE = "less than this", "more than this"
 # Haemoglobin by amount of substance is that of its monomer (Hb/4): 1 g/dL is 0.6206 mmol/L.
 G_PER_MMOL = 10 / 0.6206
 # What a unit of each kind is in the first one; the first is what values are compared in.
@@ -162,7 +165,7 @@ def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = ""
         return CbcValue(value=None, unit="", amount=None, note=OVER_RANGE, **common)
     number, note = text.strip("* "), "doubtful" if "*" in text else ""
     if number[:1] in "<>":
-        number, note = number[1:].strip(), f"{'less' if number[0] == '<' else 'more'} than this"
+        number, note = number[1:].strip(), LESS if number[0] == "<" else MORE
     if not re.fullmatch(r"[+-]?\d{1,9}(?:[.,]\d{1,6})?", number):
         raise Refused(
             gettext("%(name)s: “%(text)s” is no value of an analyser.") % {"name": parameter.name, "text": text[:40]},
@@ -193,6 +196,19 @@ def _impossible(parameter: Parameter, value: float, unit: str) -> str:
     if parameter.kind in ("share", "part", "width") and value * UNITS[parameter.kind][unit] > 100:
         return f"{parameter.name}: {value:g} {unit} is more than the whole."
     return ""
+
+
+def meets(amount: float | None, note: str, sign: str, limit: float) -> bool:
+    """Say whether a value meets a limit; `sign` is one of < <= > >=.
+
+    A bound ("<10", ">900") meets a limit on its own side only, and there also one that it equals; a value over the
+    analyser's range is above every limit.
+    """
+    if note == OVER_RANGE:
+        return sign[0] == ">"
+    if amount is None or note == (MORE if sign[0] == "<" else LESS):
+        return False
+    return SIGNS[f"{sign[0]}=" if note in (LESS, MORE) else sign](amount, limit)
 
 
 def contradictions_of(values: dict[str, float | None]) -> list[str]:

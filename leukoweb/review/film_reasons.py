@@ -22,7 +22,7 @@ def reasons_of(case: Case, figures: dict[str, Any], rules: list[dict[str, Any]])
         return []
     run = CbcResult.objects.filter(case=case, is_final=True).first()
     film = {f"film:{row['key']}": row["percent"] for row in figures["rows"] if row["percent"] is not None}
-    signed = Report.objects.filter(case__patient=case.patient_id, state=Report.State.SIGNED).exclude(case=case)
+    signed = Report.objects.in_force().filter(case__patient=case.patient_id).exclude(case=case)
     return _reasons(case, run, film, rules, is_first=not signed.exists())
 
 
@@ -51,7 +51,7 @@ def met_lately(laboratory: Laboratory, rules: list[dict[str, Any]]) -> tuple[lis
     for run in runs:
         newest.setdefault(run.case_id, run)
     patients = {run.case.patient_id for run in newest.values()}
-    signed = Report.objects.filter(case__patient__in=patients, state=Report.State.SIGNED)
+    signed = Report.objects.in_force().filter(case__patient__in=patients)
     by_patient: dict[int, set[int]] = {patient: set() for patient in patients}
     for patient, case in signed.values_list("case__patient", "case"):
         by_patient[patient].add(case)

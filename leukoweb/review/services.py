@@ -201,7 +201,7 @@ def verification_of_count(count: CaseCount) -> Verification:
 
 
 def previous_result(case: Case) -> PreviousPart | None:
-    """The last signed differential of the same person before this specimen, as far as a comparison needs it."""
+    """The last differential in force of the same person before this specimen, as far as a comparison needs it."""
     earlier = (
         Report.objects.in_force()
         .filter(

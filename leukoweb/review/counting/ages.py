@@ -60,6 +60,11 @@ def is_within(age: Age | None, age_from: str, age_under: str | None) -> bool:
     return age.reached(age_from) and (age_under is None or not age.reached(age_under))
 
 
+def is_judged(age: Age | None, age_from: str, age_under: str | None) -> bool:
+    """Say whether a limit of certain ages is for a person; one whose age is not known is judged as an adult."""
+    return age_under is None if age is None else is_within(age, age_from, age_under)
+
+
 def days_of(bound: str | None) -> float:
     """Return about how many days a bound is, to compare bounds with each other; no bound is infinite."""
     if bound is None:

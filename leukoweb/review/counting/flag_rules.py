@@ -1,7 +1,7 @@
 """The limits at which a differential raises a flag, as a table that a laboratory edits; it counts nothing.
 
-Each row is one limit with its source. Of the rows under one title that are met, the last one is the flag: blasts at
-20 % are one flag, not three.
+Each row is one limit with its source. Of the rows under one title that are met, the last of the gravest is the flag:
+blasts at 20 % are one flag, not three.
 
 References
 ----------

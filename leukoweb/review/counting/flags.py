@@ -3,18 +3,18 @@
 Pure: limits come with the differential's own rules.
 """
 
-import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from detection.cell_types import BLASTS, PROMYELOCYTES
+from leukoweb.cases.cbc import SIGNS
+from leukoweb.review.counting.ages import is_judged
 from leukoweb.review.counting.differential import Differential, cells_to_separate, upper_bound_of_zero
 from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, NOTE, REVIEW, URGENT
 from leukoweb.review.counting.words import cells, per_cent, printed
 
 LATER_STAGES = ("MYB", "MMZ", "NGB")
-HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 _UNCONFIRMED = "Suspected by the detector, not confirmed by a person."
 
 
@@ -81,12 +81,15 @@ def flags_of(
         return []
     found = [*_possible_apl(differential), *_maturation_gap(differential)]
     last: dict[str, Flag] = {}
+    weight = (URGENT, REVIEW, NOTE)
     for rule in differential.rules.flag_rules:
         flag = _flag_of(rule, differential, lya_meaning)
-        if flag:
+        if flag is None:
+            continue
+        known = last.get(flag.title)
+        if known is None or weight.index(flag.urgency) <= weight.index(known.urgency):
             last[flag.title] = flag
     found += last.values()
-    weight = (URGENT, REVIEW, NOTE)
     found.sort(key=lambda flag: weight.index(flag.urgency))
     return [_marked(flag, differential, confirmed) for flag in found]
 
@@ -95,14 +98,11 @@ def _flag_of(rule: Mapping[str, Any], d: Differential, lya_meaning: str) -> Flag
     """Return the flag of one row of the table, or None where it is not for this person or not met."""
     if rule["sex"] not in ("any", d.sex):
         return None
-    if d.age is None:
-        if rule["age_under"] is not None:
-            return None
-    elif not d.age.reached(rule["age_from"]) or (rule["age_under"] and d.age.reached(rule["age_under"])):
+    if not is_judged(d.age, rule["age_from"], rule["age_under"]):
         return None
     codes = _codes_of(rule["item"], d)
     value = _value_of(rule, d, codes, lya_meaning)
-    if value is None or not HOLDS[rule["comparison"]](value, rule["limit"]):
+    if value is None or not SIGNS[rule["comparison"]](value, rule["limit"]):
         return None
     sentence = _sentence_of(rule, d, codes, value)
     if d.age is None and rule["age_from"] != "0d":

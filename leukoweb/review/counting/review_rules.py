@@ -16,15 +16,14 @@ A condition is a list of parts joined by "and", a case a list of parts joined by
 | no report of the patient was signed before | `first time` | the same |
 """
 
-import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from detection.cell_types import BY_CODE
-from leukoweb.cases.cbc import NOT_MEASURED, OVER_RANGE, PARAMETERS
-from leukoweb.review.counting.ages import Age, is_within
+from leukoweb.cases.cbc import NOT_MEASURED, OVER_RANGE, PARAMETERS, meets
+from leukoweb.review.counting.ages import Age, is_judged
 from leukoweb.review.counting.table_checks import problem_of_ages, problem_of_table, problem_of_texts
 
 ACTIONS = {
@@ -34,7 +33,6 @@ FIELDS = ("key", "title", "when", "action", "sex", "age_from", "age_under", "tru
 MOST_RULES = 100
 MARKS = {"doubtful": "doubtful", "over range": OVER_RANGE, "not measured": NOT_MEASURED}
 FIRST = "first time"
-_SIGNS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _NAME = r"(?P<name>film:[A-Z]{3}|[A-Z]+[%#]?)"
 _NUMBER = r"(?P<number>\d{1,6}(?:\.\d{1,4})?)"
 _COMPARED = re.compile(rf"{_NAME}\s*(?P<sign><=|>=|<|>)\s*{_NUMBER}")
@@ -68,7 +66,7 @@ def reasons_for(rules: list[dict[str, Any]], facts: Facts, *, age: Age | None, s
     return [
         Reason(rule["title"], ACTIONS[rule["action"]], words, rule["source"])
         for rule in rules
-        if is_within(age, rule["age_from"], rule["age_under"])
+        if is_judged(age, rule["age_from"], rule["age_under"])
         and rule["sex"] in ("any", sex)
         and (words := met_by(rule["when"], facts))
     ]
@@ -82,9 +80,10 @@ def met_by(condition: str, facts: Facts) -> str:
 
 def _part_met(part: str, facts: Facts) -> str:
     if match := _COMPARED.fullmatch(part):
-        value = facts.values.get(match["name"])
-        is_met = value is not None and _SIGNS[match["sign"]](value, float(match["number"]))
-        return f"{match['name']} {value:g} {match['sign']} {match['number']}" if is_met else ""
+        value, note = facts.values.get(match["name"]), facts.marks.get(match["name"], "")
+        if not meets(value, note, match["sign"], float(match["number"])):
+            return ""
+        return f"{match['name']} {note if value is None else f'{value:g}'} {match['sign']} {match['number']}"
     if match := _MARKED.fullmatch(part):
         return part if facts.marks.get(match["name"]) == MARKS[match["mark"]] else ""
     if match := _FLAG.fullmatch(part):

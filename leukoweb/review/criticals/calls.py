@@ -13,7 +13,7 @@ from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import SIGNED, Case
 from leukoweb.refusals import Refused
-from leukoweb.review.criticals.detection import facts_now
+from leukoweb.review.criticals.detection import facts_now, look_at_other_cases
 from leukoweb.review.criticals.models import Critical, CriticalEntry
 from leukoweb.review.services import count_case
 from leukoweb.review.urgency import keep_flags
@@ -127,6 +127,8 @@ def close_critical(critical: Critical, *, by: User, reason: str = "") -> Critica
                 raise Refused(_("No call with read-back is recorded: enter why you close it without."), "reason")
         entry = CriticalEntry.objects.create(critical=critical, kind=Kind.CLOSED, by=by, reason=reason)
         keep_flags(critical.case)
+        if critical.told is None:
+            look_at_other_cases(critical)
         record("critical.close", actor=by, obj=critical, case=critical.case,
                changes={"reason": reason, "read_back": critical.is_read_back})  # fmt: skip
     return entry

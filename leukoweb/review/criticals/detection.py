@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from leukoweb.accounts.models import Laboratory
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
+from leukoweb.cases.cbc import value_of
 from leukoweb.cases.models import Case, CbcResult
+from leukoweb.cases.wbc import refusal_of
 from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalPolicy
 from leukoweb.review.criticals.rules import Fact, defaults, facts_of
 from leukoweb.review.models import Decision
@@ -46,11 +49,18 @@ def facts_now(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> dict[in
                 count.flags,
                 confirmed=count.confirmed,
                 lya_meaning=count.lya_meaning,
-                cbc=cbc.get(case.pk, []),
+                cbc=[*cbc.get(case.pk, []), *_entered_wbc(case)],
                 age=age_of(case),
             ),
         )
     return found
+
+
+def _entered_wbc(case: Case) -> list[dict[str, Any]]:
+    """Return the WBC of a case as a value of a blood count: one that a person typed has no run of an analyser."""
+    if case.wbc is None or not case.wbc_unit or refusal_of(case.wbc, case.wbc_unit):
+        return []
+    return [value_of("WBC", f"{case.wbc.normalize():f}", case.wbc_unit).as_dict()]
 
 
 def keep_criticals(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> None:
@@ -79,20 +89,28 @@ def _settle(case: Case, version: int, facts: list[Fact], last: Mapping[str, Crit
         if key not in here and critical.no_longer is None:
             change = _change_since(critical, version)
             CriticalEntry.objects.create(critical=critical, kind=CriticalEntry.Kind.NO_LONGER, change=change)
+            look_at_other_cases(critical)
             record("critical.no_longer", obj=critical, case=case, changes={"title": critical.title, **change})
 
 
 def _was_told_before(case: Case, fact: Fact) -> bool:
-    """Say whether the same was critical in another case of the person within the days of the rule."""
+    """Say whether the same was told, or is still to be told, in another case of the person within the rule's days."""
     if not fact.first_only_days:
         return False
     since = timezone.now() - timedelta(days=fact.first_only_days)
-    gone = CriticalEntry.objects.filter(critical=OuterRef("pk"), kind=CriticalEntry.Kind.NO_LONGER)
+    entries = CriticalEntry.objects.filter(critical=OuterRef("pk"))
+    gone, ended = entries.filter(kind=CriticalEntry.Kind.NO_LONGER), entries.filter(kind__in=CriticalEntry.ENDS)
     earlier = Critical.objects.filter(
         key=fact.key, case__patient=case.patient_id, detected_at__gte=since, case__rejected_at=None,
         case__is_demonstration=case.is_demonstration,
     ).exclude(case=case)  # fmt: skip
-    return earlier.filter(~Exists(gone)).exists()
+    return earlier.filter(~Exists(gone)).filter(Exists(entries.filter(is_reached=True)) | ~Exists(ended)).exists()
+
+
+def look_at_other_cases(critical: Critical) -> None:
+    """Let the open cases of the person be looked at again, after one ended that had kept theirs from being told."""
+    others = Case.objects.filter(patient=critical.case.patient_id).exclude(pk=critical.case_id)
+    transaction.on_commit(lambda: others.forget_flags())  # after the commit: this one holds a case
 
 
 def _change_since(critical: Critical, version: int) -> dict[str, Any]:
@@ -126,5 +144,6 @@ def end_rejected() -> int:
             critical=critical, kind=CriticalEntry.Kind.NO_LONGER, defaults={"change": change}
         )
         if is_new:
+            look_at_other_cases(critical)
             record("critical.no_longer", obj=critical, case=critical.case, changes={"title": critical.title, **change})
     return len(found)

@@ -16,12 +16,12 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from leukoweb.cases.cbc import PARAMETERS
+from leukoweb.cases.cbc import OVER_RANGE, PARAMETERS, SIGNS, meets
 from leukoweb.cases.cbc import UNITS as CBC_UNITS
-from leukoweb.review.counting.ages import FROM_BIRTH, Age, is_within
+from leukoweb.review.counting.ages import FROM_BIRTH, Age, is_judged
 from leukoweb.review.counting.differential import Differential
 from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, PATTERNS, UNITS, units_of
-from leukoweb.review.counting.flags import HOLDS, Flag, figure_of, is_machine_only
+from leukoweb.review.counting.flags import Flag, figure_of, is_machine_only
 from leukoweb.review.counting.table_checks import (
     is_limit,
     problem_of_ages,
@@ -134,7 +134,7 @@ def facts_of(
     lya_meaning : str
         "abnormal" where the reader calls the atypical lymphocytes abnormal.
     cbc : list of dict
-        The values of the reported blood count (cases/cbc.py); empty where there is none.
+        The values of the reported blood count (cases/cbc.py) and a WBC that a person entered; empty where there is none.
     age : Age or None
 
     Returns
@@ -143,10 +143,9 @@ def facts_of(
         A row of certain ages is left out where the age is not known, unless it has no upper age: judged as an adult.
     """
     raised = {flag.key: flag for flag in flags}
-    values = {value["key"]: value for value in cbc}
     found = []
     for row in rows:
-        if not _is_of_age(row, age):
+        if not is_judged(age, row["age_from"], row["age_under"]):
             continue
         kind, _dot, subject = row["subject"].partition(".")
         if kind == FLAG:
@@ -154,18 +153,15 @@ def facts_of(
         elif kind == FILM:
             fact = _of_film(row, subject, differential, confirmed, lya_meaning)
         else:
-            fact = _of_cbc(row, values.get(subject))
+            facts = (_of_cbc(row, value) for value in cbc if value["key"] == subject)
+            fact = next((fact for fact in facts if fact), None)
         if fact:
             found.append(fact)
     return found
 
 
-def _is_of_age(row: Mapping[str, Any], age: Age | None) -> bool:
-    return row["age_under"] is None if age is None else is_within(age, row["age_from"], row["age_under"])
-
-
 def _fact(row: Mapping[str, Any], sentence: str, value: float | None, unit: str, **more: Any) -> Fact:
-    limit = f"{COMPARISONS[row['comparison']]} {row['limit']:g}" if value is not None else ""
+    limit = "" if row["subject"].startswith(f"{FLAG}.") else f"{COMPARISONS[row['comparison']]} {row['limit']:g}"
     return Fact(
         key=row["key"], title=row["title"], sentence=sentence, limit=limit, value=value, unit=unit, code=row["code"],
         source=row["source"], first_only_days=row["first_only_days"],
@@ -186,7 +182,7 @@ def _of_film(
         return None
     item, _dot, unit = subject.partition(".")
     value, codes = figure_of({"item": item, "unit": unit}, d, lya_meaning)
-    if value is None or not HOLDS[row["comparison"]](value, row["limit"]):
+    if value is None or not SIGNS[row["comparison"]](value, row["limit"]):
         return None
     amount = f"{value:g}" if unit == "cells" else printed(value, 2)
     sentence = f"{ITEMS[item][1][0].upper()}{ITEMS[item][1][1:]}: {amount} {UNITS[unit]}."
@@ -199,17 +195,13 @@ def _of_film(
                  is_machine_only=is_machine_only(codes, d, confirmed))  # fmt: skip
 
 
-def _of_cbc(row: Mapping[str, Any], value: Mapping[str, Any] | None) -> Fact | None:
-    if value is None or value["amount"] is None:
-        return None
-    # "<10" and ">900" are bounds: they meet a limit only on their own side of it.
-    if value["note"] == ("more than this" if row["comparison"][0] == "<" else "less than this"):
-        return None
-    if not HOLDS[row["comparison"]](value["amount"], row["limit"]):
+def _of_cbc(row: Mapping[str, Any], value: Mapping[str, Any]) -> Fact | None:
+    if not meets(value["amount"], value["note"], row["comparison"], row["limit"]):
         return None
     parameter = PARAMETERS[value["key"]]
     unit = next(iter(CBC_UNITS[parameter.kind]))
-    sentence = f"{parameter.name}: {value['sent']} {value['unit']} (analyser)."
+    sent = OVER_RANGE if value["note"] == OVER_RANGE else f"{value['sent']} {value['unit']}"
+    sentence = f"{parameter.name}: {sent} (analyser)."
     return _fact(row, sentence, value["amount"], unit)
 
 

@@ -16,12 +16,14 @@ from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, SIGNED, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells
+from leukoweb.review.criticals.detection import keep_criticals
 from leukoweb.review.findings.marking import put_findings_back
 from leukoweb.review.models import Decision, Report, Withdrawal
 from leukoweb.review.reports.changes import PATIENT, SPECIMEN
 from leukoweb.review.reports.content import patient_of, specimen_of
 from leukoweb.review.reports.parts import CellPart
 from leukoweb.review.reports.signing import checked_reason
+from leukoweb.review.services import count_cases
 
 
 def withdraw_report(report: Report, *, by: User, password: str, reason: str) -> Withdrawal:
@@ -73,6 +75,7 @@ def cancel_amendment(draft: Report, *, by: User, reason: str) -> Report:
             "interpretation": draft.interpretation, "comment": draft.comment, "cells": cells,
         }  # fmt: skip
         draft.delete()
+        keep_criticals([case], count_cases([case]))  # what is in force again may be critical again
         record("report.cancel_amendment", actor=by, obj=signed, case=case, changes=changes)
     return signed
 
