@@ -192,6 +192,8 @@ REPORT = [
     _("Patient"), _("MRN"), _("Sex"), _("Birth date"), _("Accession number"), _("Priority"), _("Stain"),
     _("Collected"), _("Received"), _("Clinical note"), _("Analyser WBC"), _("Requested by"), _("Ward"), _("Copy to"),
     _("Specimen"), _("Collector"), _("Comment"), _("Leukocytes counted"), _("Flags"), _("Slides"), _("Rules"),
+    _("Critical results"), _("Slides set aside"), _("Detector"), _("Reference count"), _("Verified"),
+    _("counted as lymphocytes: %(reason)s"),
     _("uploader"), _("file"), _("red cells"), _("assumed"), _("metadata"), _("Pathologist"), _("per 100 WBC"),
     _("× 10³/µL"), _("/µL"), _("× 10¹²/L"), _("× 10⁶/µL"), _("withdrawn"), _("variant"), _("abnormal"),
 ]  # fmt: skip

@@ -32,7 +32,6 @@ from leukoweb.review.reports.files import bundle_text
 from leukoweb.review.reports.ledger import general_problems
 from leukoweb.review.reports.seal import problems_of
 from leukoweb.review.reports.signing import amend_report
-from leukoweb.review.reports.withdrawing import cancel_amendment
 from leukoweb.review.tasks import store_flags
 from leukoweb.review.urgency import keep_flags
 from tests.test_reports import NORMAL, acknowledge, post_signature, reviewed  # noqa: F401  a fixture
@@ -485,63 +484,3 @@ def test_cells_of_a_case_are_confirmed_before_the_call_that_the_same_reader_make
     store_flags()
     relabel_cells([current_cells(case).get(detector_code="MYO")], to="MYO", by=technologist)
     assert call(Critical.objects.get(case=case), technologist).minutes == 0
-
-
-@pytest.mark.parametrize(
-    ("key", "sent", "unit", "critical"),
-    [("WBC", "++++", "", "wbc_high"), ("WBC", ">100", "10*9/L", "wbc_high"), ("PLT", "<20", "10*9/L", "platelets_low"),
-     ("PLT", "++++", "", None), ("HGB", "----", "", None)],
-)  # fmt: skip
-def test_a_value_over_the_range_and_a_bound_at_the_limit_are_critical(
-    make_case, technologist, key, sent, unit, critical
-):
-    case = make_case()
-    store_blood_count(case, count(sent, key, unit), by=technologist)
-    store_flags()
-    assert [c.key for c in Critical.objects.filter(case=case)] == ([critical] if critical else [])
-
-
-def test_a_white_cell_count_that_a_person_typed_is_critical_like_that_of_an_analyser(make_case):
-    case = make_case(wbc="250", wbc_unit="10*9/L", wbc_source="XN", wbc_at=timezone.now())
-    store_flags()
-    critical = Critical.objects.get(case=case)
-    assert (critical.key, critical.fact["sentence"]) == ("wbc_high", "White blood cells: 250 10*9/L (analyser).")
-
-
-@pytest.mark.parametrize("ended", ["closed untold", "no longer", "rejected", "told"])
-def test_first_time_only_is_about_what_was_told_not_about_what_ended_untold(
-    make_case, make_slide, technologist, pathologist, ended, django_capture_on_commit_callbacks
-):
-    first, second = make_case("A-1"), make_case("A-2")
-    make_slide(first, BLASTS)
-    store_flags()
-    make_slide(second, BLASTS)
-    store_flags()
-    critical = Critical.objects.get()
-    cells = [cell for cell in current_cells(first) if cell.code == "MYO"]
-    with django_capture_on_commit_callbacks(execute=True):
-        if ended == "closed untold":
-            close_critical(critical, by=pathologist, reason="The tubes were mixed up.")
-        elif ended == "no longer":
-            relabel_cells(cells, to="LYT", by=technologist)
-        elif ended == "rejected":
-            reject_case(first, by=technologist, reason="clotted")
-            escalate()
-        else:
-            relabel_cells(cells, to="MYO", by=technologist)
-            call(critical, by=technologist)
-            close_critical(critical, by=technologist)
-    store_flags()
-    assert Critical.objects.filter(case=second).exists() is (ended != "told")
-
-
-def test_a_withdrawn_amendment_leaves_what_was_signed_as_critical_as_it_was(reviewed, sign_in, pathologist):  # noqa: F811
-    case = reviewed(BLASTS)
-    client = sign_in(pathologist)
-    acknowledge(client, case)
-    post_signature(client, case, comment="Blasts.")
-    draft = amend_report(Report.objects.get(), by=pathologist, reason="Looked again.")
-    relabel_cells([cell for cell in current_cells(case) if cell.code == "MYO"], to="LYT", by=pathologist)
-    assert not Critical.objects.filter(case=case).open().exists()
-    cancel_amendment(draft, by=pathologist, reason="Wrong case.")
-    assert [c.key for c in Critical.objects.filter(case=case).open()] == ["blasts"]

@@ -119,6 +119,31 @@ def test_the_status_follows_the_case(read, client, signed, pathologist, technolo
     assert (rejected["status"], "result" in rejected) == ("cancelled", False)
 
 
+def test_a_withdrawn_report_stays_entered_in_error_while_its_amendment_is_open(read, signed, pathologist):  # noqa: F811
+    """H22: it was called final again."""
+    report, _ = signed
+    withdraw_report(report, by=pathologist, password=PASSWORD, reason="The tubes were mixed up.")
+    amend_report(report, by=pathologist, reason="The right tube.")
+    assert valid(read(f"DiagnosticReport/{report.case_id}"))["status"] == "entered-in-error"
+    assert valid(read(f"Observation/{report.case_id}-panel"))["status"] == "entered-in-error"
+
+
+def test_a_critical_figure_carries_its_code_and_the_panel_what_must_be_known(read, reviewed, client, pathologist):  # noqa: F811
+    """H26: the code went out by HL7 only, and limits and smudge cells that are lymphocytes were said nowhere."""
+    case = reviewed({"NGS": 60, "LYT": 30, "KSC": 20, "MYO": 1})
+    client.force_login(pathologist)
+    acknowledge(client, case)
+    choice = {"smudge_shown": "yes", "smudge_as_lymphocytes": "yes", "smudge_reason": "Known CLL."}
+    client.post(reverse("case_sign", args=[case.pk]), {"act": "keep", "comment": "CLL.", **choice})
+    acknowledge(client, case)
+    assert post_signature(client, case, **choice).status_code == 302
+    blasts = valid(read(f"Observation/{case.pk}-blasts"))
+    assert [one["coding"][0]["code"] for one in blasts["interpretation"]] == ["AA"]
+    notes = [note["text"] for note in valid(read(f"Observation/{case.pk}-panel"))["note"]]
+    assert "20 smudge cells counted as lymphocytes: Known CLL." in notes
+    assert any(note.startswith("Critical result: Blasts.") for note in notes)
+
+
 def everything(read, case):
     """Read every resource of a case, each by its own address; return them by kind and id."""
     kinds = ("ServiceRequest", "Specimen", "DiagnosticReport")

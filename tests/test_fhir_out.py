@@ -11,19 +11,20 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from leukoweb.cases.services import reject_case
+from leukoweb.cases.services import edit_case, reject_case
 from leukoweb.delivery.fhir_out import post
 from leukoweb.delivery.mllp import NotDelivered
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.outbox import collect, send_again, send_due, undelivered
 from leukoweb.delivery.services import save_interface
 from leukoweb.delivery.tasks import deliver_results
+from leukoweb.review.models import Report
 from leukoweb.review.reports.signing import amend_report
 from leukoweb.review.reports.withdrawing import withdraw_report
 from tests.conftest import PASSWORD
 from tests.fhir_schema import problems_of
 from tests.test_delivery_pages import FORM
-from tests.test_reports import post_signature, reviewed, signed  # noqa: F401 (fixtures)
+from tests.test_reports import WBC, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
 SITE = "https://leukoweb.hospital.example"
 OUTCOME = {"resourceType": "OperationOutcome", "issue": [
@@ -188,6 +189,36 @@ def test_an_amended_and_a_withdrawn_report_replace_the_one_before(interface, ser
     assert [one["status"] for one in server.of("DiagnosticReport")] == ["entered-in-error"]
     assert [problems_of(bundle) for bundle in server.bundles] == [[], [], []]
     assert len(server.of("Patient")) == len(server.of("Specimen")) == 1
+
+
+def test_figures_that_an_amendment_no_longer_has_become_entered_in_error(
+    interface, server, reviewed, sign_in, pathologist, technologist  # noqa: F811
+):  # fmt: skip
+    """H30: the other system kept them as final."""
+    case, client = reviewed(**WBC), sign_in(pathologist)
+    post_signature(client, case)
+    deliver_results()
+    amend_report(Report.objects.get(), by=pathologist, reason="Of another specimen.")
+    fields = {"wbc": None, "wbc_unit": "", "wbc_source": "", "wbc_at": None}
+    edit_case(case, by=technologist, mrn=case.patient.mrn, patient={}, fields=fields)
+    post_signature(client, case)
+    deliver_results()
+    statuses = {one["code"].get("text", "panel"): one["status"] for one in server.of("Observation")}
+    assert {status for name, status in statuses.items() if name.endswith(", absolute")} == {"entered-in-error"}
+    assert {status for name, status in statuses.items() if not name.endswith(", absolute")} == {"corrected"}
+    assert [problems_of(bundle) for bundle in server.bundles] == [[], []]
+
+
+def test_a_withdrawn_report_is_sent_as_such_also_when_an_amendment_was_opened_meanwhile(
+    interface, server, signed, pathologist  # noqa: F811
+):  # fmt: skip
+    """H22: it was sent as final."""
+    report, _ = signed
+    withdraw_report(report, by=pathologist, password=PASSWORD, reason="The tubes were mixed up.")
+    amend_report(report, by=pathologist, reason="The right tube.")
+    deliver_results()
+    assert [one["status"] for one in server.of("DiagnosticReport")] == ["entered-in-error"]
+    assert {one["status"] for one in server.of("Observation")} == {"entered-in-error"}
 
 
 def test_a_rejected_specimen_is_posted_without_any_figure(interface, server, make_case, technologist):

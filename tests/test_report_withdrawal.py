@@ -3,9 +3,11 @@
 
 import io
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from pypdf import PdfReader
 
 from leukoweb.analysis.models import Run
@@ -14,8 +16,9 @@ from leukoweb.audit.models import Event
 from leukoweb.cases.models import Case, Slide
 from leukoweb.review.cells.decisions import current_cells, relabel_cells
 from leukoweb.review.models import Report, Withdrawal
+from leukoweb.review.services import previous_result
 from tests.conftest import PASSWORD
-from tests.test_reports import NORMAL, post_signature, reviewed, signed  # noqa: F401 (fixtures)
+from tests.test_reports import NORMAL, acknowledge, look_at, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
 REASON = {"code": "RC", "reason": "Clot seen in the tube."}
 
@@ -191,6 +194,41 @@ def test_a_slide_that_came_with_a_withdrawn_amendment_is_set_aside(signed, make_
     slide.refresh_from_db()
     assert slide.set_aside_reason == "Amendment withdrawn: Wrong case."
     assert state(report.case) == "signed"
+
+
+def test_an_amendment_prints_what_changed_beside_the_figures_too(signed, make_slide, technologist):
+    """H30: what was critical, how smudge cells count, slides set aside and how much was verified."""
+    report, client = signed
+    amend(client, report)
+    slide = make_slide(report.case, {"MYO": 1, "KSC": 2})
+    broken = make_slide(report.case, {})
+    Run.objects.filter(slide=broken).update(state=Run.State.FAILED, error="The file is damaged.")
+    client.post(reverse("slide_set_aside", args=[broken.pk]), {"reason": "Broken glass."})
+    look_at(report.case, technologist)
+    acknowledge(client, report.case)
+    choice = {"smudge_shown": "yes", "smudge_as_lymphocytes": "yes", "smudge_reason": "Known CLL."}
+    client.post(reverse("case_sign", args=[report.case_id]), {"act": "keep", "comment": "CLL.", **choice})
+    acknowledge(client, report.case)
+    assert post_signature(client, report.case, **choice).status_code == 302
+    new = Report.objects.get(version=2)
+    changes = {c["what"]: (c["before"], c["now"]) for c in new.content["amendment"]["changes"]}
+    assert changes["Critical results"] == ("(empty)", "Blasts")
+    assert changes["Smudge cells"] == ("(empty)", "counted as lymphocytes: Known CLL.")
+    assert changes["Slides set aside"] == ("(empty)", f"{broken}: Broken glass.")
+    assert changes["Verified"][1] == "103 of 103 cells verified by a person."
+    assert "Detector" not in changes
+    pdf = words(client.get(reverse("report_pdf", args=[new.pk])).content)[1]
+    assert "counted as lymphocytes: Known CLL." in pdf
+    assert str(slide) in changes["Slides"][1]
+
+
+def test_a_withdrawn_report_is_no_previous_result_and_no_first_report(signed, make_case):
+    """H22: the next specimen was compared with figures that had been taken back."""
+    report, client = signed
+    later = make_case("A-2", received_at=timezone.now() + timedelta(minutes=1))
+    assert previous_result(later)["accession_number"] == "A-1001"
+    client.post(reverse("report_withdraw", args=[report.pk]), {"reason": "Mixed up.", "password": PASSWORD})
+    assert previous_result(later) is None
 
 
 @pytest.fixture

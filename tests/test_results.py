@@ -13,16 +13,20 @@ from django.urls import reverse
 from django.utils import timezone
 from hl7apy.parser import parse_message
 
-from leukoweb.cases.services import reject_case
+from leukoweb.cases.services import edit_case, reject_case
 from leukoweb.delivery.hl7 import acknowledgement, read
 from leukoweb.delivery.mllp import NotDelivered, deliver
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.outbox import collect, send_again, send_due, undelivered
 from leukoweb.delivery.services import save_interface
+from leukoweb.review.cells.decisions import current_cells, relabel_cells
+from leukoweb.review.findings.marking import Mark, mark_findings
+from leukoweb.review.models import Report
+from leukoweb.review.reports.figures import notes_of
 from leukoweb.review.reports.signing import amend_report
 from leukoweb.review.reports.withdrawing import withdraw_report
 from tests.conftest import PASSWORD
-from tests.test_reports import post_signature, reviewed, signed  # noqa: F401 (fixtures)
+from tests.test_reports import WBC, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
 
 class Receiver(socketserver.ThreadingTCPServer):
@@ -125,6 +129,37 @@ def test_an_amended_report_sends_every_line_again_as_corrected(interface, receiv
     assert second.first("OBR").get(25) == "C"
     assert {seg.get(11) for seg in second.all("OBX")} == {"C"}
     assert "One band was a metamyelocyte." in second.first("NTE").get(3)
+
+
+def test_an_amended_report_takes_back_what_the_version_before_had_and_it_has_not(
+    interface, receiver, reviewed, sign_in, pathologist, technologist  # noqa: F811
+):  # fmt: skip
+    """H30: a receiver kept eosinophils, absolute counts, findings and the comment that the amendment had taken away."""
+    case, client = reviewed(**WBC), sign_in(pathologist)
+    mark_findings(case, [Mark("target_cells", "2")], by=technologist)
+    post_signature(client, case)
+    amend_report(Report.objects.get(), by=pathologist, reason="Of another specimen.")
+    relabel_cells([cell for cell in current_cells(case) if cell.code == "EOS"], to="NGS", by=pathologist)
+    mark_findings(case, [Mark("target_cells", "")], by=pathologist)
+    fields = {"wbc": None, "wbc_unit": "", "wbc_source": "", "wbc_at": None}
+    edit_case(case, by=technologist, mrn=case.patient.mrn, patient={}, fields=fields)
+    post_signature(client, case, comment="")
+    for _ in range(2):
+        collect(interface)
+        send_due(interface)
+    first, second = map(observations, receiver.got)
+    assert first.keys() <= second.keys()
+    assert (second["EOS"].get(5), second["EOS"].get(11)) == ("0", "C")
+    assert {(seg.get(5), seg.get(11)) for key, seg in second.items() if key.endswith("#")} == {("", "X")}
+    assert [(second[key].get(5), second[key].get(11)) for key in ("target_cells", "33255-1")] == [("", "X")] * 2
+
+
+def test_a_message_says_how_many_cells_a_person_verified_where_not_all_were(interface, signed):  # noqa: F811
+    """H1, S10: the policy that allows it is said to whoever gets the result, not on paper only."""
+    report, _ = signed
+    verification = report.content["verification"]
+    verification["verified"] = 34
+    assert "34 of 100 cells verified by a person, 66 by the detector alone." in notes_of(report.content)
 
 
 def test_a_rejected_specimen_is_said_without_any_figure(interface, receiver, make_case, technologist):

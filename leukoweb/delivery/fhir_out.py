@@ -47,7 +47,8 @@ def bundle_message(case: Case, report: Report | None, *, interface: Interface, p
     if pdf is not None:
         data = base64.b64encode(pdf).decode()
         found[3]["presentedForm"] = [{"contentType": "application/pdf", "data": data, "title": "Report"}]
-    found += fhir.observations_of(case, report) if report else []
+    if report:
+        found += [*fhir.observations_of(case, report), *fhir.observations_gone(case, report)]
     places = {f"{one['resourceType']}/{one['id']}": _urn(interface, one) for one in found}
     entries = [_entry(one, places, interface) for one in found]
     return json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}).encode()

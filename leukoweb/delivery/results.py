@@ -13,9 +13,16 @@ from datetime import datetime
 
 from leukoweb.cases.models import Case
 from leukoweb.delivery.hl7 import escape, field, segment, stamp
-from leukoweb.review.criticals.part import critical_codes, sentence_of
+from leukoweb.review.criticals.part import critical_codes
 from leukoweb.review.models import Report, Withdrawal
-from leukoweb.review.reports.figures import PANEL, sent_figures, sent_findings
+from leukoweb.review.reports.figures import (
+    PANEL,
+    earlier_versions,
+    figures_of,
+    notes_of,
+    sent_figures,
+    sent_findings,
+)
 from leukoweb.review.reports.parts import Content, PatientPart, SignaturePart
 
 PDF = ("PDF", "Report as PDF", "99LW")
@@ -28,6 +35,8 @@ def result_message(
     report: Report, *, control_id: str, zone_time: datetime, authority: str = "", pdf: bytes | None = None
 ) -> bytes:
     """Write ORU^R01 of a signed report: F at first, and every line again as C once it amends another version.
+
+    What an earlier version had and this one has not is sent as 0, or as X without a value where it has no figure now.
 
     Parameters
     ----------
@@ -47,12 +56,14 @@ def result_message(
     status = CORRECTED if report.version > 1 else FINAL
     lines = [
         *_head(case, content["patient"], control_id, zone_time, authority, status, content["signature"]),
-        *_notes(content, status),
+        *(segment("NTE", {1: str(n), 3: field(text)}) for n, text in enumerate(notes_of(content), 1)),
     ]
-    observations = [*sent_figures(content), *sent_findings(content), *_comment(content)]
+    observations = [*figures_of(report), *sent_findings(content), *_comment(content)]
+    gone = _gone(report, observations)
     if pdf is not None:
         observations.append({"pdf": base64.b64encode(pdf).decode()})
     lines += [_obx(number, seen, content, status) for number, seen in enumerate(observations, 1)]
+    lines += [_taken_back(number, seen) for number, seen in enumerate(gone, len(observations) + 1)]
     return ("\r".join(lines) + "\r").encode()
 
 
@@ -79,11 +90,30 @@ def withdrawal_message(withdrawal: Withdrawal, *, control_id: str, zone_time: da
         *_head(case, content["patient"], control_id, zone_time, authority, CANCELLED, content["signature"]),
         segment("NTE", {1: "1", 3: field(f"Report version {report.version} withdrawn: {withdrawal.reason}")}),
     ]
-    observations = [*sent_figures(content), *sent_findings(content), *_comment(content)]
-    for number, seen in enumerate(observations, 1):
-        kind, code = ("TX", COMMENT) if "text" in seen else ("ST" if "finding" in seen else "NM", _code(seen))
-        lines.append(segment("OBX", {1: str(number), 2: kind, 3: field(*code), 11: CANCELLED}))
+    observations = [*figures_of(report), *sent_findings(content), *_comment(content)]
+    lines += [_taken_back(number, seen) for number, seen in enumerate(observations, 1)]
     return ("\r".join(lines) + "\r").encode()
+
+
+def _gone(report: Report, now: list[dict]) -> list[dict]:
+    """Return the lines of earlier versions that this one does not have: else the receiver would keep them."""
+    here, found = {_identity(seen) for seen in now}, {}
+    for content in earlier_versions(report):
+        for seen in (*sent_figures(content), *sent_findings(content), *_comment(content)):
+            if _identity(seen) not in here:
+                found.setdefault(_identity(seen), seen)
+    return list(found.values())
+
+
+def _identity(seen: dict) -> str:
+    """What a receiver knows a line by: the first code of OBX-3."""
+    return COMMENT[0] if "text" in seen else _code(seen)[0]
+
+
+def _taken_back(number: int, seen: dict) -> str:
+    """A line without its value, which takes back what was sent under its code."""
+    kind, code = ("TX", COMMENT) if "text" in seen else ("ST" if "finding" in seen else "NM", _code(seen))
+    return segment("OBX", {1: str(number), 2: kind, 3: field(*code), 11: CANCELLED})
 
 
 def _head(
@@ -117,20 +147,6 @@ def _head(
         segment("ORC", {1: "RE", 2: field(case.placer_number), 3: field(filler)}),
         segment("OBR", obr),
     ]  # fmt: skip
-
-
-def _notes(content: Content, status: str) -> list[str]:
-    """The limits of the count and, on an amended report, why it was amended."""
-    texts = [limit if isinstance(limit, str) else str(limit) for limit in content["limits"]]
-    if content["report"].get("smudge_as_lymphocytes"):
-        smudge = content["counts"].get("KSC", 0)
-        texts.append(f"{smudge} smudge cells counted as lymphocytes: {content['report']['smudge_reason']}")
-    if status == CORRECTED:
-        texts.insert(0, f"Corrected report: {content['report']['amendment_reason']}")
-    if content["product"]["is_research_use"]:
-        texts.append("Research use, not a medical device.")
-    texts += [sentence_of(critical) for critical in content.get("criticals", [])]
-    return [segment("NTE", {1: str(n), 3: field(text)}) for n, text in enumerate(texts, 1)]
 
 
 def _comment(content: Content) -> list[dict]:

@@ -134,7 +134,7 @@ def facts_of(
     lya_meaning : str
         "abnormal" where the reader calls the atypical lymphocytes abnormal.
     cbc : list of dict
-        The values of the reported blood count (cases/cbc.py) and a WBC that a person entered; empty where there is none.
+        The values of the reported blood count (cases/cbc.py), and a WBC that a person entered.
     age : Age or None
 
     Returns

@@ -9,6 +9,7 @@ from typing import Any
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.findings.words import findings_words
 from leukoweb.review.reports.parts import Change, Content
+from leukoweb.review.reports.verification import sentence_of
 
 PATIENT = {"name": "Patient", "mrn": "MRN", "sex": "Sex", "birth_date": "Birth date"}
 SPECIMEN = {
@@ -34,9 +35,12 @@ def changes_between(before: Content, now: Content) -> list[Change]:
         *cbc_pairs(before, now),
         *_figures(before, now),
         ("Flags", _titles(before), _titles(now)),
+        ("Critical results", _criticals(before), _criticals(now)),
         *_findings(before, now),
         *_named(WORDS, before["report"], now["report"]),
+        ("Smudge cells", _smudge(before), _smudge(now)),
         ("Slides", _slides(before), _slides(now)),
+        *_parts(before, now),
         ("Rules", _rules(before), _rules(now)),
     ]
     return [{"what": what, "before": old or NOTHING, "now": new or NOTHING} for what, old, new in pairs if old != new]
@@ -66,7 +70,12 @@ def _figures(before: Content, now: Content) -> list[Pair]:
     old, new = ({line["key"]: line for line in _lines(content)} for content in (before, now))
     keys = [*old, *(key for key in new if key not in old)]
     named = old | new
-    return [(named[key]["name"].capitalize(), _figure(old.get(key)), _figure(new.get(key))) for key in keys]
+    return [(_capital(named[key]["name"]), _figure(old.get(key)), _figure(new.get(key))) for key in keys]
+
+
+def _capital(name: str) -> str:
+    """A name as it begins a line; abbreviations in it stay."""
+    return name[:1].upper() + name[1:]
 
 
 def _lines(content: Content) -> list[dict[str, Any]]:
@@ -85,6 +94,41 @@ def _titles(content: Content) -> str:
     return "; ".join(flag["title"] for flag in content["flags"])
 
 
+def _criticals(content: Content) -> str:
+    """What is critical; a value that is no longer so is not."""
+    return "; ".join(critical["title"] for critical in content.get("criticals", []) if not critical["no_longer"])
+
+
+def _smudge(content: Content) -> str:
+    """How smudge cells are counted: the signer's choice, with its reason."""
+    report = content["report"]
+    return f"counted as lymphocytes: {report['smudge_reason']}" if report.get("smudge_as_lymphocytes") else ""
+
+
+def _parts(before: Content, now: Content) -> list[Pair]:
+    """One pair for each part that the signed version has: one of an earlier product may have fewer."""
+    said = {"set_aside": ("Slides set aside", _set_aside), "detectors": ("Detector", _detectors),
+            "reference": ("Reference count", _reference), "verification": ("Verified", _verified)}  # fmt: skip
+    return [(what, words(before), words(now)) for name, (what, words) in said.items() if name in before]
+
+
+def _set_aside(content: Content) -> str:
+    return "; ".join(f"{slide['slide_label']}: {slide['reason']}" for slide in content["set_aside"])
+
+
+def _detectors(content: Content) -> str:
+    return ", ".join(dict.fromkeys(f"{run['name']} {run['version']}".strip() for run in content["detectors"]))
+
+
+def _reference(content: Content) -> str:
+    count = content["reference"]
+    return " and ".join(count["readers"]) if count else ""
+
+
+def _verified(content: Content) -> str:
+    return sentence_of(content["verification"])
+
+
 def _slides(content: Content) -> str:
     return ", ".join(dict.fromkeys(image["slide_label"] for image in content["images"]))
 
@@ -96,7 +140,7 @@ def _rules(content: Content) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):  # the analyser's count
-        return " ".join(str(part) for part in (value["value"], value["unit"], value["source"]) if part)
+        return " ".join(str(part) for part in (value["value"], value["unit"], value["source"], value.get("at")) if part)
     return "" if value is None else str(value)
 
 

@@ -11,8 +11,16 @@ from datetime import datetime
 from typing import Any
 
 from leukoweb.cases.models import REJECTED, WITHDRAWN, Case, Patient
+from leukoweb.review.criticals.part import critical_codes
 from leukoweb.review.models import Report
-from leukoweb.review.reports.figures import PANEL, sent_figures, sent_findings
+from leukoweb.review.reports.figures import (
+    PANEL,
+    earlier_versions,
+    figures_of,
+    notes_of,
+    sent_figures,
+    sent_findings,
+)
 
 Resource = dict[str, Any]
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
@@ -84,7 +92,7 @@ def status_of(case: Case, report: Report | None) -> str:
         return "cancelled"
     if report is None:
         return "registered"
-    if case.state == WITHDRAWN:
+    if hasattr(report, "withdrawal"):  # also while an amendment of it is open
         return "entered-in-error"
     return "corrected" if report.version > 1 else "final"
 
@@ -117,11 +125,31 @@ def report_of(case: Case, report: Report | None) -> Resource:
 def observations_of(case: Case, report: Report) -> list[Resource]:
     """Return the panel and one observation for each figure of the signed version in force."""
     content, status = report.content, status_of(case, report)
-    figures = [_figure(case, figure, content, status) for figure in sent_figures(content)]
-    figures += [_finding(case, finding, content, status) for finding in sent_findings(content)]
+    figures = _figures(case, figures_of(report), content, status)
     panel = _observation(case, "panel", content, status)
-    panel |= {"code": _panel(), "hasMember": [_to("Observation", figure["id"]) for figure in figures]}
+    panel |= {
+        "code": _panel(), "hasMember": [_to("Observation", figure["id"]) for figure in figures],
+        "note": [{"text": text} for text in notes_of(content)],
+    }  # fmt: skip
     return [_filled(panel), *figures]
+
+
+def observations_gone(case: Case, report: Report) -> list[Resource]:
+    """Return the figures of earlier versions that this one does not have, as entered in error."""
+    here = {one["id"] for one in observations_of(case, report)}
+    found: dict[str, Resource] = {}
+    for content in earlier_versions(report):
+        for one in _figures(case, sent_figures(content), content, "entered-in-error"):
+            if one["id"] not in here:
+                found.setdefault(one["id"], one)
+    return list(found.values())
+
+
+def _figures(case: Case, figures: list[Resource], content: Resource, status: str) -> list[Resource]:
+    """Return one observation for each figure and finding of a version."""
+    codes = critical_codes(content.get("criticals", []))
+    found = [_figure(case, figure, content, status, codes.get(figure["key"], "")) for figure in figures]
+    return found + [_finding(case, finding, content, status) for finding in sent_findings(content)]
 
 
 def _observation(case: Case, key: str, content: Resource, status: str) -> Resource:
@@ -133,17 +161,18 @@ def _observation(case: Case, key: str, content: Resource, status: str) -> Resour
     }  # fmt: skip
 
 
-def _figure(case: Case, figure: Resource, content: Resource, status: str) -> Resource:
+def _figure(case: Case, figure: Resource, content: Resource, status: str, critical: str) -> Resource:
+    """A figure; `critical` is its code of HL7 table 0078 (the codes of ObservationInterpretation) or ""."""
     code = {"coding": [{"system": LOINC, "code": figure["loinc"]}] if figure["loinc"] else [], "text": figure["name"]}
     unit, words = figure["unit"]
     key = figure["key"].replace("#", "-absolute").replace("_", "-")
-    limits, call = figure["range"] or {}, {"high": "H", "low": "L"}.get(figure["call"], "N")
+    limits, call = figure["range"] or {}, critical or {"high": "H", "low": "L"}.get(figure["call"], "N")
     low, high = (limits.get(end) for end in ("low", "high"))
     return _filled(
         _observation(case, key, content, status)
         | {
             "code": _filled(code), "valueQuantity": _quantity(figure["value"], unit, words),
-            "interpretation": [{"coding": [{"system": CALLS, "code": call}]}] if limits else [],
+            "interpretation": [{"coding": [{"system": CALLS, "code": call}]}] if limits or critical else [],
             "referenceRange": [_filled({"low": low is not None and _quantity(low, unit, words) or None,
                                         "high": high is not None and _quantity(high, unit, words) or None})]
             if low is not None or high is not None else [],

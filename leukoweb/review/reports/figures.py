@@ -5,25 +5,47 @@ References
 LOINC: `review.counting.loinc`; the panel 24318-8 as in docs/domain.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
+from leukoweb.review.criticals import part as criticals
 from leukoweb.review.findings.table import NOT_EXAMINED
 from leukoweb.review.findings.words import finding_words, noted
+from leukoweb.review.models import Report
+from leukoweb.review.reports.verification import is_reviewed, sentence_of, verification_of
 
 PANEL = ("24318-8", "Leukocyte differential, manual", "LN")
 ALWAYS_SENT = ("blasts",)  # a count of zero is a result of its own (24318-8, conditional items)
 
 
-def sent_figures(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One entry for each figure that is sent: key, name, LOINC, value, unit, range and call."""
+def earlier_versions(report: Report) -> list[Mapping[str, Any]]:
+    """Return the contents of the signed versions that a report replaces, the last one first."""
+    found = []
+    while report.amends is not None:
+        report = report.amends
+        found.append(report.content)
+    return found
+
+
+def figures_of(report: Report) -> list[dict[str, Any]]:
+    """Return the figures that are sent of a signed report; a type that an earlier version had is sent as 0 too."""
+    known = {figure["key"].rstrip("#") for content in earlier_versions(report) for figure in sent_figures(content)}
+    return sent_figures(report.content, also=known)
+
+
+def sent_figures(content: Mapping[str, Any], *, also: Set[str] = frozenset()) -> list[dict[str, Any]]:
+    """One entry for each figure that is sent: key, name, LOINC, value, unit, range and call.
+
+    Types that were not found are left out, except blasts and those named in `also`.
+    """
     differential, codes = content["differential"], content["loinc"]
     rows = [*differential["rows"], *differential["groups"].values()]
     found: list[dict[str, Any]] = []
     in_lymphocytes = content["report"].get("smudge_as_lymphocytes")
     for row in rows:
         is_elsewhere = in_lymphocytes and row["key"] == "KSC"
-        if is_elsewhere or not (row["count"] or row["counted"] or row["key"] in ALWAYS_SENT):
+        is_sent = row["count"] or row["counted"] or row["key"] in ALWAYS_SENT or row["key"] in also
+        if is_elsewhere or not is_sent:
             continue
         code = codes.get(row["key"], {"percent": "", "absolute": ""})
         is_per_100 = row["per_100"] is not None
@@ -62,3 +84,21 @@ def sent_findings(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             for item in group["items"]
         ]  # fmt: skip
     return found
+
+
+def notes_of(content: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must know beside the figures, in sentences: why it was amended, limits, who verified."""
+    report, signature = content["report"], content["signature"]
+    found = [f"Corrected report: {report['amendment_reason']}"] if report["amends_version"] else []
+    found += [str(limit) for limit in content["limits"]]
+    if report.get("smudge_as_lymphocytes"):
+        smudge = content["counts"].get("KSC", 0)
+        found.append(f"{smudge} smudge cells counted as lymphocytes: {report['smudge_reason']}")
+    verification = content.get("verification") or verification_of(content["cells"], 100.0)
+    if not is_reviewed(verification) and verification["counted"]:
+        found.append(sentence_of(verification))
+    if note := signature.get("reset"):
+        found.append(note)
+    if content["product"]["is_research_use"]:
+        found.append("Research use, not a medical device.")
+    return found + [criticals.sentence_of(critical) for critical in content.get("criticals", [])]

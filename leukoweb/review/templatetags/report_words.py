@@ -17,7 +17,14 @@ UNITS = {
 }  # fmt: skip
 SEXES = {"F": "female", "M": "male"}
 YEARS_WITH_MONTHS = 2
-WRITTEN = {*PATIENT.values(), *SPECIMEN.values(), WORDS["comment"], WORDS["left_shift_comment"], "Slides"} - {"Sex"}
+WRITTEN = {
+    *PATIENT.values(),
+    *SPECIMEN.values(),
+    WORDS["comment"],
+    WORDS["left_shift_comment"],
+    "Slides",
+    "Slides set aside",
+} - {"Sex"}
 
 
 @register.filter
