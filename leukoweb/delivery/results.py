@@ -97,7 +97,8 @@ def withdrawal_message(withdrawal: Withdrawal, *, control_id: str, zone_time: da
 
 def _gone(report: Report, now: list[dict]) -> list[dict]:
     """Return the lines of earlier versions that this one does not have: else the receiver would keep them."""
-    here, found = {_identity(seen) for seen in now}, {}
+    here = {_identity(seen) for seen in now}
+    found: dict[str, dict] = {}
     for content in earlier_versions(report):
         for seen in (*sent_figures(content), *sent_findings(content), *_comment(content)):
             if _identity(seen) not in here:

@@ -18,7 +18,7 @@ PANEL = ("24318-8", "Leukocyte differential, manual", "LN")
 ALWAYS_SENT = ("blasts",)  # a count of zero is a result of its own (24318-8, conditional items)
 
 
-def earlier_versions(report: Report) -> list[Mapping[str, Any]]:
+def earlier_versions(report: Report) -> list[Any]:
     """Return the contents of the signed versions that a report replaces, the last one first."""
     found = []
     while report.amends is not None:
