@@ -16,8 +16,10 @@ from rest_framework.test import APIClient
 
 from leukoweb.accounts import lockout, services
 from leukoweb.accounts.second_factor import check_code
+from leukoweb.accounts.services import change_account
 from leukoweb.api.models import ApiToken
 from leukoweb.api.services import give_token
+from leukoweb.audit.services import record
 from tests.conftest import PASSWORD
 from tests.services import ROOT
 from tests.test_accounts import code_of, enter, give_totp, is_in
@@ -155,6 +157,24 @@ def test_one_administrator_alone_cannot_reset_who_signs(pathologist, admin, seco
     pathologist.refresh_from_db()
     assert not pathologist.check_password(PASSWORD)
     assert "Second factor removed" in reset(pathologist, second_admin, "factor")
+
+
+def test_an_administrator_who_takes_the_role_away_first_cannot_reset_alone_either(pathologist, admin):
+    """H47: demoted, reset by one, and made a pathologist again."""
+    pathologist.statement_accepted_at = None
+    pathologist.save()
+    change_account(pathologist, {"role": "technologist"}, by=admin)
+    pathologist.refresh_from_db()
+    assert "another administrator must confirm" in reset(pathologist, admin)
+    pathologist.refresh_from_db()
+    assert pathologist.check_password(PASSWORD)
+
+
+def test_a_technologist_who_has_released_a_report_is_reset_by_two(technologist, admin):
+    """H47: where a laboratory lets technologists release, they sign too."""
+    assert "Temporary password" in reset(technologist, admin)
+    record("report.sign", actor=technologist, changes={"version": 1, "seal": "0"})
+    assert "another administrator must confirm" in reset(technologist, admin)
 
 
 def test_what_was_asked_more_than_a_day_ago_is_not_confirmed(pathologist, admin, second_admin):

@@ -6,9 +6,10 @@ from django.urls import reverse
 
 from leukoweb.accounts.models import User
 from leukoweb.audit.models import Event
+from leukoweb.refusals import Refused
 from leukoweb.review.counting.agreement import cohen_kappa, kappa_interval
 from leukoweb.review.models import Decision, Reading, ReferenceCount, Report
-from leukoweb.review.studies.reference import read_cell
+from leukoweb.review.studies.reference import read_cell, settle
 from tests.conftest import PASSWORD
 from tests.test_reports import look_at, post_signature
 
@@ -272,4 +273,7 @@ def test_the_readings_are_in_the_sealed_bundle(case, sign_in, technologist, seco
     readings = Report.objects.get(case=case).content["reference"]["readings"]
     assert len(readings) == 440
     assert {reading["by"] for reading in readings} == {"tess", "rita"}
+    closed = Reading.objects.filter(is_second_look=True, place=2).first()
+    with pytest.raises(Refused, match="stays as it is"):  # what is sealed would differ from what the page shows
+        settle(ReferenceCount.objects.get(), closed.cell_id, "LYA", by=pathologist)
     assert sum(reading["is_second_look"] for reading in readings) == 40

@@ -17,12 +17,17 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from leukoweb.accounts.models import User
+from leukoweb.cases.models import Case, Patient
+from leukoweb.cases.services import reject_case
 from leukoweb.review.cells.decisions import current_cells, relabel_cells
-from leukoweb.review.models import Decision, Report, Withdrawal
+from leukoweb.review.criticals.calls import record_call
+from leukoweb.review.criticals.models import Critical
+from leukoweb.review.findings.marking import Mark, mark_findings
+from leukoweb.review.models import Decision, Finding, Report, Withdrawal
 from leukoweb.review.reports import signing
 from leukoweb.review.reports.seal import FIRST, canonical, digest, problems_of
 from tests.services import ROOT
-from tests.test_reports import PASSWORD, post_signature, reviewed, signed  # noqa: F401 (fixtures)
+from tests.test_reports import NORMAL, PASSWORD, acknowledge, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
 guard = import_module("leukoweb.review.migrations.0004_report_guard")
 
@@ -305,6 +310,46 @@ def test_decisions_of_a_signed_case_that_were_rewritten_removed_or_added_are_fou
     assert f"Decision {decisions[0].pk} on cell {decisions[0].cell_id} is not what was sealed" in said
     assert f"Decision {decisions[1].pk} on cell {decisions[1].cell_id} is gone" in said
     assert f"Decision {added.pk} on cell {added.cell_id} came after the signature" in said
+
+
+def test_a_signed_report_that_was_made_a_draft_again_is_found(two_signed):
+    """H40: the row is there, and no longer says that it is signed."""
+    last = two_signed[1]
+    behind_the_product(lambda: Report.objects.filter(pk=last.pk).update(state="draft"))
+    assert f"Report {last.pk}, version 1 of case {last.case_id}, was signed on" in say_all()
+
+
+def test_a_case_that_was_given_another_patient_or_number_behind_the_product_is_found(two_signed, make_case):
+    """H40: the sealed page names one person, the lists another."""
+    first, second, _ = two_signed
+    Case.objects.filter(pk=first.case_id).update(accession_number="A-9")
+    Patient.objects.filter(pk=second.case.patient_id).update(name="Somebody Else")
+    said = say_all()
+    assert "The accession number of its case is not what was sealed" in said
+    assert said.count("The patient's name of its case is not what was sealed") == 2
+
+
+def test_findings_calls_and_rejections_that_were_changed_behind_the_product_are_found(
+    reviewed, sign_in, pathologist, technologist, make_case  # noqa: F811
+):  # fmt: skip
+    """H40."""
+    case = reviewed({**NORMAL, "MYO": 2})
+    mark_findings(case, [Mark("target_cells", "2"), Mark("platelet_clumps", "1")], by=technologist)
+    record_call(Critical.objects.get(), by=technologist, told_to="Dr Mole", told_role="ward", how="phone",
+                is_reached=True)  # fmt: skip
+    client = sign_in(pathologist)
+    acknowledge(client, case)
+    assert post_signature(client, case).status_code == 302
+    other = make_case("A-2")
+    reject_case(other, by=technologist, reason="clotted")
+    assert say_all() == ""
+    Finding.objects.filter(key="target_cells").update(value="3")
+    Finding.objects.filter(key="platelet_clumps")._raw_delete("default")
+    Case.objects.filter(pk=other.pk).update(rejection_reason="lost")
+    said = say_all()
+    assert "Finding target_cells is not what was sealed" in said
+    assert "Finding platelet_clumps is not what was sealed" in said
+    assert f"Case {other.pk}: its rejection is not what the audit says." in said
 
 
 def test_a_dropped_guard_is_found(two_signed):

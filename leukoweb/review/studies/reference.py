@@ -226,7 +226,9 @@ def settle(count: ReferenceCount, cell_id: int, code: str, *, by: User) -> None:
     if not by.can("sign_report"):
         raise Refused(gettext("Only a pathologist can settle a disagreement."), code="not_allowed")
     with transaction.atomic():
-        Case.objects.locked(count.case_id)
+        case = Case.objects.locked(count.case_id)
+        if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):
+            raise Refused(gettext("This case is closed: its reference count stays as it is."), code="case_closed")
         if not is_finished(count):
             raise Refused(gettext("Both readers must have finished first."), code="wrong_state")
         own = next((own for own, _ in disagreements(count) if own.cell_id == cell_id), None)

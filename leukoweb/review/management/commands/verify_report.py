@@ -46,6 +46,7 @@ class Command(BaseCommand):
         """Verify every signed report of a laboratory and that each follows the one before it."""
         previous, problems = (0, FIRST), []
         signed = Report.objects.filter(case__laboratory=laboratory, state=Report.State.SIGNED).order_by("sequence")
+        signed = signed.select_related("case__patient")
         for report in signed.iterator(chunk_size=50):
             found = problems_of(canonical(bundle_of(
                 report.content, sequence=report.sequence, previous_seal=report.previous_seal, seal=report.seal
