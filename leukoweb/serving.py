@@ -2,6 +2,9 @@
 
 Slow senders wait in the main loop, which costs no thread; a large body must keep a least rate. nginx does the same
 where it is in front. What bodies are allowed is decided in bodies.py.
+
+A request that works longer than a deadline is answered with a sentence, and its process is replaced: a thread cannot be
+stopped, and whatever it does is in a transaction that ends with its process.
 """
 
 import errno
@@ -10,7 +13,10 @@ import re
 import selectors
 import socket
 import struct
+import threading
 import time
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -26,6 +32,12 @@ MOST_WAITING_BY_ADDRESS = 100
 SILENCE_LIMIT_S = 20
 LINGER_S, TCP_ESTABLISHED = 0.5, 1
 LEAST_BYTES_PER_S, GRACE_S = 4096, 30
+# Above the longest check of an upload (CHECK_LIMIT_S), below the patience of nginx (proxy_read_timeout).
+WORK_LIMIT_S = 285.0
+TOO_LONG = (
+    b"The request took too long and was ended. Nothing was half-saved: send less at once, or try again; tell the "
+    b"administrator the time if it repeats.\n"
+)
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,15})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 
@@ -35,6 +47,7 @@ class PacedSocket:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection, self.began_at, self.came = connection, time.monotonic(), 0
+        self.last_at = self.began_at
 
     def recv(self, size: int) -> bytes:
         """Receive what comes; TimeoutError where the sender is too slow."""
@@ -42,10 +55,23 @@ class PacedSocket:
             piece = self.connection.recv(size)
         except BlockingIOError as silent:
             raise TimeoutError(errno.ETIMEDOUT, "the body stopped coming") from silent
-        self.came += len(piece)
+        self.came, self.last_at = self.came + len(piece), time.monotonic()
         if piece and self.came < LEAST_BYTES_PER_S * (time.monotonic() - self.began_at - GRACE_S):
             raise TimeoutError(errno.ETIMEDOUT, "the body comes too slowly")
         return piece
+
+
+@dataclass
+class Work:
+    """A request that the application works on: it has its time from when its last byte came."""
+
+    paced: PacedSocket
+    began_at: float = field(default_factory=time.monotonic)
+    is_answered: bool = False
+
+    def is_over(self, now: float) -> bool:
+        """Say whether it has worked longer than it may."""
+        return now - max(self.began_at, self.paced.last_at) > WORK_LIMIT_S
 
 
 class Worker(ThreadWorker):
@@ -56,6 +82,8 @@ class Worker(ThreadWorker):
         logging.getLogger("gunicorn.error").addFilter(HideNumbers())
         self.waiting: dict[TConn, float] = {}  # connections whose request is not whole, and when each must be
         self.watched: set[TConn] = set()  # those of them that the poller listens to
+        self.work: dict[int, Work] = {}  # by thread, as the next
+        self.paced: dict[int, PacedSocket] = {}
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection and wait for its request in the main loop."""
@@ -79,10 +107,28 @@ class Worker(ThreadWorker):
         self.keepalived_conns.remove(conn)
         self._wait(conn)
 
+    def load_wsgi(self) -> None:
+        """Load the application, and note how long each request is worked on; what streams an answer is not counted."""
+        super().load_wsgi()
+        application = self.wsgi
+
+        def timed(environ: dict[str, Any], start_response: Any) -> Any:
+            thread = threading.get_ident()
+            self.work[thread] = Work(self.paced[thread])
+            try:
+                return application(environ, start_response)
+            finally:
+                self.work.pop(thread, None)
+
+        self.wsgi = timed
+
     def murder_pending(self) -> None:
         """Look again at the connections whose request has come in part, and close those whose time is over."""
         super().murder_pending()
         now = time.monotonic()
+        for work in list(self.work.values()):
+            if work.is_over(now) and not work.is_answered:
+                self._give_up(work)
         for conn, until in list(self.waiting.items()):
             if now > until:
                 self._forget(conn)
@@ -99,12 +145,26 @@ class Worker(ThreadWorker):
         """Answer a request whose body must keep coming."""
         seconds = struct.pack("ll", SILENCE_LIMIT_S, 0)
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
-        conn.parser.unreader.sock = PacedSocket(conn.sock)
+        conn.parser.unreader.sock = self.paced[threading.get_ident()] = PacedSocket(conn.sock)
         is_kept = super().handle_request(req, conn)
         if conn.sock in REFUSED:
             _linger(conn.sock)
             return False
         return is_kept
+
+    def _give_up(self, work: Work) -> None:
+        """Answer in place of a thread that works too long, and let this process end: the arbiter starts another one.
+
+        The others of its requests have the graceful time to finish.
+        """
+        work.is_answered = True
+        self.log.error("a request worked longer than %s s: this process is replaced", WORK_LIMIT_S)
+        head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Length: {len(TOO_LONG)}\r\nConnection: close\r\n"
+        head += "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nRetry-After: 60\r\n\r\n"
+        with suppress(OSError):
+            work.paced.connection.send(head.encode() + TOO_LONG, socket.MSG_DONTWAIT)
+            work.paced.connection.shutdown(socket.SHUT_RDWR)  # whatever the thread still says is not heard
+        self.alive = False
 
     def _wait(self, conn: TConn) -> None:
         conn.sock.setblocking(False)

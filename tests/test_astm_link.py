@@ -9,8 +9,8 @@ import pytest
 from leukoweb.cases.models import CbcResult
 from leukoweb.delivery import astm_link
 from leukoweb.delivery.astm_link import ACK, ENQ, EOT, ETB, ETX, NAK, STX, checksum, frames, is_whole, opened, send
-from leukoweb.delivery.mllp import NotDelivered
 from leukoweb.delivery.models import Message
+from leukoweb.delivery.network import NotDelivered
 from tests import services
 from tests.test_counts_in import ASTM, astm, make_interface  # noqa: F401 (fixture)
 from tests.test_listener import Listener

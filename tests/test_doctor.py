@@ -16,6 +16,7 @@ from leukoweb.logs import JsonLine
 from leukoweb.ops import doctor
 from leukoweb.ops.health import Check
 from leukoweb.requests import current_id
+from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalNotice
 from tests.services import free_port
 
 
@@ -113,6 +114,23 @@ def test_a_mail_server_that_does_not_answer_is_a_failure(settings):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
     assert (doctor.mail_check().state, "notices are not sent" in doctor.mail_check().words) == ("failed", True)
+
+
+def test_the_system_page_says_how_the_last_mail_went_and_asks_no_server(settings, db, monkeypatch, make_case):
+    """Each view of the page opened a connection to the mail server and waited for it."""
+    settings.IS_MAIL_ON = True
+    monkeypatch.setattr(doctor, "get_connection", None)  # it would be called
+    assert "No notice was sent" in doctor.last_mail_check().words
+    fact = {"sentence": "Blasts", "codes": [], "first_only_days": 0}
+    critical = Critical.objects.create(case=make_case(), key="x", number=1, title="X", fact=fact, policy_version=0)
+    entry = CriticalEntry.objects.create(critical=critical, kind="escalated")
+    notice = CriticalNotice.objects.create(entry=entry, channel="mail", address="a@b.example", attempts=1)
+    assert doctor.last_mail_check().state == "ok"
+    notice.sentence = "SMTPConnectError"
+    notice.save()
+    assert (doctor.last_mail_check().state, "SMTPConnectError" in doctor.last_mail_check().words) == ("failed", True)
+    found = {check.name: check.state for check in doctor.installation_checks(asks_others=False)}
+    assert found["mail"] == "failed"
 
 
 def test_clocks_that_differ_are_said(db, production, monkeypatch):

@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from leukoweb.cases.services import edit_case, reject_case
 from leukoweb.delivery.fhir_out import post
-from leukoweb.delivery.mllp import NotDelivered
 from leukoweb.delivery.models import Interface, Message
+from leukoweb.delivery.network import NotDelivered
 from leukoweb.delivery.outbox import collect, send_again, send_due, undelivered
 from leukoweb.delivery.services import save_interface
 from leukoweb.delivery.tasks import deliver_results

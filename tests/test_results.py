@@ -15,8 +15,9 @@ from hl7apy.parser import parse_message
 
 from leukoweb.cases.services import edit_case, reject_case
 from leukoweb.delivery.hl7 import acknowledgement, read
-from leukoweb.delivery.mllp import NotDelivered, deliver
+from leukoweb.delivery.mllp import deliver
 from leukoweb.delivery.models import Interface, Message
+from leukoweb.delivery.network import NotDelivered
 from leukoweb.delivery.outbox import collect, send_again, send_due, undelivered
 from leukoweb.delivery.services import save_interface
 from leukoweb.review.cells.decisions import current_cells, relabel_cells
@@ -187,7 +188,7 @@ def test_an_acknowledgement_that_comes_too_late_is_none_and_the_result_is_sent_a
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ("reset", "cannot be reached"),
+        ("reset", "ended the connection without an answer"),
         ("silent", "ended the connection without an answer"),
         ("other", "acknowledgement is of another message"),
         ("garbage", "no acknowledgement"),

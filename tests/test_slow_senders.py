@@ -21,6 +21,51 @@ SLOW = 40
 ANSWER = 503
 
 
+SLOW_WORK = """
+import time
+
+import leukoweb.serving
+leukoweb.serving.WORK_LIMIT_S = 1.5
+
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/long/":
+        time.sleep(600)
+    environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+def test_a_request_that_works_too_long_is_answered_in_words_and_its_process_replaced(tmp_path):
+    """H50: one upload held a thread for 459 s; nothing ended a request."""
+    (tmp_path / "slow_work.py").write_text(SLOW_WORK)
+    port = free_port()
+    command = [
+        sys.executable, "-m", "gunicorn", "slow_work:application", "--pythonpath", str(tmp_path), "--worker-class",
+        "leukoweb.serving.Worker", "--workers", "1", "--threads", "2", "--bind", f"127.0.0.1:{port}",
+        "--no-control-socket", "--graceful-timeout", "1", "--timeout", "2",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: page(port) == 200, timeout_s=60, what="the start of the web process")
+        with send(port, b"POST /body/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40000\r\n\r\n") as body:
+            for _ in range(4):  # longer than the limit, but it keeps coming
+                time.sleep(0.5)
+                body.sendall(b"x" * 10_000)
+            assert b"200 OK" in body.recv(4096)
+        with send(port, b"GET /long/ HTTP/1.1\r\nHost: localhost\r\n\r\n") as connection:
+            said = answer(connection).decode()
+        assert said.startswith("HTTP/1.1 503")
+        assert "The request took too long and was ended." in said
+        wait_until(lambda: page(port) == 200, timeout_s=60, what="the next web process")
+    finally:
+        end(process)
+    assert "a request worked longer than 1.5 s" in (tmp_path / "log").read_text()
+
+
 @pytest.fixture(scope="module")
 def web(tmp_path_factory):
     """A web process of two threads over no database, so that every page answers 503 at once."""

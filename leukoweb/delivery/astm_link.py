@@ -13,12 +13,12 @@ answers it (Host Interface Manual of the cobas e 411, page 22: easymanua.ls/roch
 
 import asyncio
 import logging
-from asyncio import IncompleteReadError, LimitOverrunError, StreamReader, StreamWriter
+from asyncio import LimitOverrunError, StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from leukoweb.delivery.hl7 import MAX_BYTES
-from leukoweb.delivery.mllp import NotDelivered
+from leukoweb.delivery.network import NotDelivered, in_words
 
 log = logging.getLogger(__name__)
 STX, ETX, EOT, ENQ, ACK, NAK, ETB = b"\x02", b"\x03", b"\x04", b"\x05", b"\x06", b"\x15", b"\x17"
@@ -151,32 +151,25 @@ async def send(host: str, port: int, text: bytes, *, timers: Timers = STANDARD) 
     NotDelivered
         When the receiver is busy, silent, or refuses a frame six times.
     """
-    try:
+    sent = 0
+    with in_words(timers.answer_s):
         async with asyncio.timeout(timers.answer_s):
             reader, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
-        raise NotDelivered("The receiver cannot be reached.") from None
-    sent = 0
-    try:
-        await _put(reader, writer, ENQ, timers)
-        for frame in frames(text):
-            await _put(reader, writer, frame, timers)
-            sent += 1
-        await _answer(writer, EOT)
-    except (IncompleteReadError, ConnectionError):
-        raise NotDelivered("The receiver ended the connection.") from None
-    finally:
-        writer.close()
+        try:
+            await _put(reader, writer, ENQ, timers)
+            for frame in frames(text):
+                await _put(reader, writer, frame, timers)
+                sent += 1
+            await _answer(writer, EOT)
+        finally:
+            writer.close()
     return sent
 
 
 async def _put(reader: StreamReader, writer: StreamWriter, frame: bytes, timers: Timers) -> None:
     for _ in range(ATTEMPTS):
         await _answer(writer, frame)
-        try:
-            sign = await asyncio.wait_for(reader.readexactly(1), timers.answer_s)
-        except TimeoutError:
-            raise NotDelivered(f"No answer within {timers.answer_s:g} s.") from None
+        sign = await asyncio.wait_for(reader.readexactly(1), timers.answer_s)
         if sign == ACK:
             return
         if frame == ENQ:

@@ -10,8 +10,8 @@ or replaces the one that has it (conditional update); both may be repeated witho
 
 import base64
 import json
-import ssl
 import uuid
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
 
@@ -19,8 +19,8 @@ from django.conf import settings
 
 from leukoweb.cases.models import REJECTED, Case
 from leukoweb.delivery.hl7 import MAX_BYTES
-from leukoweb.delivery.mllp import ANSWER_LIMIT_S, NotDelivered, client_tls
 from leukoweb.delivery.models import Interface
+from leukoweb.delivery.network import ANSWER_LIMIT_S, NotDelivered, client_tls, in_words
 from leukoweb.review.models import Report
 from leukoweb.review.reports import fhir
 
@@ -98,28 +98,18 @@ def post(interface: Interface, raw: bytes, *, patience_s: float = ANSWER_LIMIT_S
     NotDelivered
         When the server cannot be reached, ends the connection or does not answer in time.
     """
-    connection = _connection(interface, patience_s)
     headers = {"Content-Type": TYPE, "Accept": TYPE}
     if token := settings.FHIR_TOKENS.get(interface.host):
         headers["Authorization"] = f"Bearer {token}"
-    try:
-        connection.request("POST", interface.path or "/", body=raw, headers=headers)
-        answer: HTTPResponse = connection.getresponse()
-        return f"HTTP {answer.status}\n".encode() + answer.read(MAX_BYTES)
-    except TimeoutError:
-        raise NotDelivered(f"No answer within {patience_s:g} s.") from None
-    except ssl.SSLError:
-        raise NotDelivered("The TLS connection failed: compare certificates on both sides.") from None
-    except ConnectionRefusedError:
-        raise NotDelivered("The receiver cannot be reached (Connection refused).") from None
-    except ConnectionError:
-        raise NotDelivered("The receiver ended the connection without an answer.") from None
-    except OSError as error:
-        raise NotDelivered(f"The receiver cannot be reached ({error.strerror or 'no route'}).") from None
-    except HTTPException:
-        raise NotDelivered("The answer was not HTTP.") from None
-    finally:
-        connection.close()
+    with in_words(patience_s), closing(_connection(interface, patience_s)) as connection:
+        try:
+            connection.request("POST", interface.path or "/", body=raw, headers=headers)
+            answer: HTTPResponse = connection.getresponse()
+            return f"HTTP {answer.status}\n".encode() + answer.read(MAX_BYTES)
+        except ConnectionError:
+            raise
+        except HTTPException:  # a connection that ends without an answer is one too
+            raise NotDelivered("The answer was not HTTP.") from None
 
 
 def _connection(interface: Interface, patience_s: float) -> HTTPConnection:

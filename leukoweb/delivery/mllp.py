@@ -6,7 +6,6 @@ It leaves what a message means to the caller; bytes of a message never reach the
 import asyncio
 import logging
 import ssl
-from asyncio import IncompleteReadError
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,14 +15,10 @@ from hl7.mllp.streams import HL7StreamReader, HL7StreamWriter
 
 from leukoweb.delivery.hl7 import MAX_BYTES
 from leukoweb.delivery.models import Interface
+from leukoweb.delivery.network import ANSWER_LIMIT_S, NotDelivered, client_tls, in_words
 
 log = logging.getLogger(__name__)
 Take = Callable[[bytes], Awaitable[bytes]]
-ANSWER_LIMIT_S = 30.0
-
-
-class NotDelivered(Exception):
-    """Say in one sentence why a message got no acknowledgement."""
 
 
 def server_tls() -> ssl.SSLContext:
@@ -33,14 +28,6 @@ def server_tls() -> ssl.SSLContext:
     if settings.MLLP_TLS_CA:
         context.load_verify_locations(settings.MLLP_TLS_CA)
         context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def client_tls() -> ssl.SSLContext:
-    """Return the TLS settings of the sender."""
-    context = ssl.create_default_context(cafile=settings.MLLP_TLS_CA or None)
-    if settings.MLLP_TLS_CERT:
-        context.load_cert_chain(settings.MLLP_TLS_CERT, settings.MLLP_TLS_KEY)
     return context
 
 
@@ -85,23 +72,16 @@ def deliver(interface: Interface, raw: bytes, *, patience_s: float = ANSWER_LIMI
 async def exchange(interface: Interface, raw: bytes, *, patience_s: float) -> bytes:
     """Send one message within a running event loop (see `deliver`)."""
     try:
-        async with asyncio.timeout(patience_s):
-            reader, writer = await open_hl7_connection(
-                interface.host, interface.port, limit=MAX_BYTES, ssl=client_tls() if interface.use_tls else None
-            )
-            try:
-                writer.writeblock(raw)
-                await writer.drain()
-                return bytes(await reader.readblock())
-            finally:
-                writer.close()
-    except TimeoutError:
-        raise NotDelivered(f"No answer within {patience_s:g} s.") from None
-    except IncompleteReadError:
-        raise NotDelivered("The receiver ended the connection without an answer.") from None
+        with in_words(patience_s):
+            async with asyncio.timeout(patience_s):
+                reader, writer = await open_hl7_connection(
+                    interface.host, interface.port, limit=MAX_BYTES, ssl=client_tls() if interface.use_tls else None
+                )
+                try:
+                    writer.writeblock(raw)
+                    await writer.drain()
+                    return bytes(await reader.readblock())
+                finally:
+                    writer.close()
     except (InvalidBlockError, ValueError):
         raise NotDelivered("The answer was not in an MLLP frame.") from None
-    except ssl.SSLError:
-        raise NotDelivered("The TLS connection failed: compare certificates on both sides.") from None
-    except OSError as error:
-        raise NotDelivered(f"The receiver cannot be reached ({error.strerror or 'no route'}).") from None

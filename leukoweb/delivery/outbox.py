@@ -20,8 +20,9 @@ from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
 from leukoweb.delivery.fhir_out import bundle_message, post, refusal_of
 from leukoweb.delivery.hl7 import MessageRefused, read
-from leukoweb.delivery.mllp import NotDelivered, deliver
+from leukoweb.delivery.mllp import deliver
 from leukoweb.delivery.models import Interface, Message
+from leukoweb.delivery.network import NotDelivered
 from leukoweb.delivery.results import rejection_message, result_message, withdrawal_message
 from leukoweb.refusals import Refused
 from leukoweb.review.models import Report, Withdrawal

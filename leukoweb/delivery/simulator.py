@@ -18,6 +18,7 @@ from leukoweb.accounts.models import User
 from leukoweb.delivery import astm_link, mllp
 from leukoweb.delivery.hl7 import Hl7, MessageRefused, acknowledgement, field, read, segment, stamp
 from leukoweb.delivery.models import Interface, new_control_id
+from leukoweb.delivery.network import ANSWER_LIMIT_S
 
 Say = Callable[[str], None]
 FAMILIES = ("Ash", "Birch", "Cedar", "Elm", "Fir", "Hazel", "Juniper", "Larch", "Maple", "Rowan")
@@ -162,7 +163,7 @@ async def play(places: Places, *, count: int, results: int, seed: int, say: Say)
         for patient in patients(count, seed=seed, at=at):
             if places.orders:
                 to = Interface(host=places.host, port=places.orders)
-                answer = read(await mllp.exchange(to, order_of(patient, at=at), patience_s=mllp.ANSWER_LIMIT_S))
+                answer = read(await mllp.exchange(to, order_of(patient, at=at), patience_s=ANSWER_LIMIT_S))
                 msa, error = answer.first("MSA"), answer.first("ERR").get(8)
                 say(f"ordered {patient.accession}: {msa.get(1)} {msa.get(2)} {error}".rstrip())
             if places.counts:

@@ -25,6 +25,7 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from leukoweb.ops.figures import last_backup
 from leukoweb.ops.health import Check, database_check, look
+from leukoweb.review.criticals.models import CriticalNotice
 
 CLOCK_WARNING_S, CLOCK_LIMIT_S = 2, 30  # a code of the second factor is valid for one step of 30 s more
 CERTIFICATE_WARNING = timedelta(days=30)
@@ -34,21 +35,28 @@ OWN_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 
 def examine() -> list[Check]:
     """Look at everything: what the health page shows, then the installation."""
-    return [*look(), *installation_checks()]
+    return [*look(), *installation_checks(asks_others=True)]
 
 
-def installation_checks() -> list[Check]:
-    """Return what is said of the installation itself; without a database only what needs none."""
-    found = [*database_checks()] if database_check().state == "ok" else []
+def installation_checks(*, asks_others: bool) -> list[Check]:
+    """Return what is said of the installation itself; without a database only what needs none.
+
+    `asks_others` opens a connection to the mail server: a page that is only looked at does not.
+    """
+    has_database = database_check().state == "ok"
+    found = [*database_checks()] if has_database else []
     found += [
         secret_key_check(),
         debug_check(),
         hosts_check(),
         tls_check(),
-        mail_check(),
         folder_check(),
         backup_check(),
     ]
+    if asks_others or not settings.IS_MAIL_ON:
+        found.append(mail_check())
+    elif has_database:
+        found.append(last_mail_check())
     return found + [*certificate_checks()] + [*deployment_checks()]
 
 
@@ -171,6 +179,18 @@ def mail_check() -> Check:
             "The mail server does not answer (%s): notices are not sent. Look at LEUKOWEB_EMAIL_URL."
         ) % type(error).__name__)  # fmt: skip
     return Check("mail", "ok", _("The mail server answers."))
+
+
+def last_mail_check() -> Check:
+    """Say how the last notice by mail went, without asking the server."""
+    last = CriticalNotice.objects.filter(channel=CriticalNotice.Channel.MAIL, attempts__gt=0).order_by("-pk").first()
+    if last is None:
+        return Check("mail", "ok", _("No notice was sent by mail yet: leukoweb doctor asks the mail server."))
+    if last.sentence:
+        return Check("mail", "failed", _(
+            "The mail server did not take the last notice (%s): look at LEUKOWEB_EMAIL_URL, then run leukoweb doctor."
+        ) % last.sentence)  # fmt: skip
+    return Check("mail", "ok", _("The mail server took the last notice."))
 
 
 def certificate_checks() -> Iterator[Check]:

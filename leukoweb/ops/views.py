@@ -35,7 +35,7 @@ def health(request: HttpRequest) -> HttpResponse:
 
 def _page(checks: list[Check]) -> dict[str, Any]:
     """Give the page what is running, how it is installed, and the figures; the latter two only with a database."""
-    groups, shown = [(_("Services"), checks), (_("Installation"), installation_checks())], []
+    groups, shown = [(_("Services"), checks), (_("Installation"), installation_checks(asks_others=False))], []
     if all(check.state != "failed" for check in checks if check.name == "database"):
         shown = figures.in_words()
     return {"groups": groups, "figures": shown, "version": settings.VERSION}

@@ -134,9 +134,8 @@ def _is_same_finding(row: Finding, part: Mapping[str, Any]) -> bool:
 def _against_readings(report: Report, event: Event | None) -> list[str]:
     """Compare the readings of a reference count with those that were sealed, unless it went on in an amendment."""
     reference, count = report.content.get("reference"), ReferenceCount.objects.filter(case=report.case_id).first()
-    later = Event.objects.filter(
-        action__startswith="reference.", case_id=report.case_id, id__gt=event.id if event else 0
-    )
+    later = Event.objects.filter(action__startswith="reference.", case_id=report.case_id)
+    later = later.filter(id__gt=event.id if event else 0)
     if not reference or count is None or later.exists():
         return []
     readers = {1: count.first_reader, 2: count.second_reader}

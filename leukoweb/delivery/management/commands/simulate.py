@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from leukoweb.delivery.mllp import NotDelivered
+from leukoweb.delivery.network import NotDelivered
 from leukoweb.delivery.simulator import Places, play
 
 
