@@ -77,6 +77,8 @@ class Work:
 class Worker(ThreadWorker):
     """Gunicorn's threads behind a main loop that waits for whole requests."""
 
+    wsgi: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         logging.getLogger("gunicorn.error").addFilter(HideNumbers())
