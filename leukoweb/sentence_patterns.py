@@ -114,6 +114,8 @@ LIMITS = [
     _("stain"),
     _("focus"),
     _("scale"),
+    _("%(slide)s: Of the whole slide, %(count)s of %(blocks)s blocks were read (%(area)s mm²)."),
+    _("%(slide)s: Of the whole slide, %(area)s mm² were read in regions that a reader drew."),
     _("Its types count as less proven: review them closely."),
     _("The WBC was measured %(span)s before the specimen was collected."),
     _("The WBC was measured %(span)s after the specimen was collected."),

@@ -20,15 +20,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from detection.images import ImageFacts, ImageRefused, Limits, check_images, unpack_image
+from detection.images.slides import Regions, slide_file
 from detection.inference.blocks import cut_into_blocks, read_blocks
 from detection.inference.detector import FoundCell
 from detection.inference.monolayer import DENSE, SPARSE, USABLE, map_blocks
 from detection.phantom import draw_field
+from leukoweb.analysis.coverage import area_of
 from leukoweb.analysis.models import Run
 from leukoweb.analysis.slide_tiles import prune_tiles
 from leukoweb.analysis.tasks import run_detection
 from leukoweb.analysis.uploads import accept_upload
 from leukoweb.cases.store import derived_folder, slide_tiles_folder
+from leukoweb.review.services import count_case
+from tests.scanner_files import write_dicom, write_mrxs, write_ndpi
 from tests.services import ROOT
 from tests.whole_slides import GLASS, UM_PER_PX, write_slide
 
@@ -63,6 +67,42 @@ def test_a_whole_slide_is_recognised_with_its_size_and_scale(slides, kind, name)
     assert check_images([slides[kind]], limits=SMALL) == [ImageFacts(name, EDGE_PX, EDGE_PX, UM_PER_PX)]
 
 
+def test_slides_of_other_scanners_are_recognised_and_their_overview_is_the_picture(field, tmp_path):
+    """DICOM as one file and as an archive of its levels, MRXS as an archive, NDPI: written in their structures."""
+    pixels = np.full((1536, 1536, 3), GLASS, np.uint8)
+    pixels[256:1456, 256:1456] = field.image
+    folder = tmp_path / "slide"
+    folder.mkdir()
+    one = write_dicom(tmp_path / "a.dcm", pixels)
+    levels = [write_dicom(folder / f"{times}.dcm", pixels, times=times) for times in (1, 4)]
+    index = write_mrxs(tmp_path / "mrxs", pixels)
+    files = [
+        ("DICOM", one),
+        ("DICOM ZIP", packed(tmp_path / "dicom.zip", {path.name: path.read_bytes() for path in levels})),
+        ("NDPI", write_ndpi(tmp_path / "a.ndpi", pixels)),
+        (
+            "MRXS ZIP",
+            packed(
+                tmp_path / "mrxs.zip",
+                {
+                    str(path.relative_to(tmp_path)): path.read_bytes()
+                    for path in (index, *index.with_suffix("").iterdir())
+                },
+            ),
+        ),
+    ]
+    answers = check_images([path for _, path in files], limits=SMALL, scratch=tmp_path)
+    assert answers == [ImageFacts(name, 1536, 1536, UM_PER_PX) for name, _ in files]
+    for name, path in files:
+        out = tmp_path / f"out {name}"
+        unpack_image(path, out, limits=SMALL)
+        assert abs(np.load(out / "pixels.npy").astype(int) - pixels).mean() < 4, name
+        with Regions(slide_file(path, out / "slide")) as regions:
+            part = regions.read(512, 256, 300, 200, 2).astype(int)
+        wanted = cv2.resize(pixels[256:656, 512:1112], (300, 200), interpolation=cv2.INTER_AREA)
+        assert abs(part - wanted).mean() < 5, name
+
+
 def test_a_slide_that_is_small_enough_is_a_picture_like_others(slides):
     [facts] = check_images([slides["svs"]])
     assert facts.format == "TIFF"
@@ -76,6 +116,12 @@ def test_the_overview_is_unpacked_and_shows_the_field(slides, kind, field, tmp_p
     assert overview.shape == (EDGE_PX, EDGE_PX, 3)
     shown = overview[1200:2400, 1200:2400].astype(int)
     assert abs(shown - field.image).mean() < 4
+
+
+def test_the_area_that_was_read_counts_what_regions_share_once():
+    coverage = {"read": [[0, 0, 1000, 1000], [500, 500, 1500, 1000], [4000, 0, 5000, 1000]]}
+    assert area_of(coverage, 1.0) == pytest.approx(1 + 0.25 + 1)
+    assert area_of({"read": []}, 1.0) == 0
 
 
 # Files that are no slide, or half of one ---------------------------------------------------------------
@@ -235,6 +281,11 @@ def test_the_monolayer_of_a_whole_slide_is_read_shown_and_exchanged_for_a_drawn_
     found = np.array([cell.xyxy for cell in run.cells.all()])
     assert all(np.abs(found - box).max(1).min() < 30 for box in truth)
     assert len(found) == len(truth)
+
+    assert area_of(coverage, UM_PER_PX) == run.image_results.get().area_mm2 == pytest.approx(0.09)
+    assert run.read_of_slides == "Of the whole slide, 1 of 169 blocks were read (0.09 mm²)."
+    limits = [said.report for said in count_case(run.slide.case).warnings]
+    assert limits == [f"{slide}: {run.read_of_slides}"]
 
     client = sign_in(technologist)
     page = client.get(reverse("slide_detail", args=[slide.pk])).content.decode()

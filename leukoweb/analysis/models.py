@@ -126,6 +126,9 @@ class Run(models.Model):
     regions = models.JSONField(
         null=True, blank=True, help_text="What a reader drew on a whole slide: image id, xyxy px; empty: the monolayer."
     )
+    read_of_slides = models.CharField(
+        max_length=400, blank=True, help_text="How much of its whole slides was read, in sentences for the report."
+    )
     computed_on = models.JSONField(default=dict, help_text="Device, backend, precision and weights hash of this run.")
     unlike = models.CharField(
         max_length=40, blank=True, help_text="In what the images are unlike those on which the detector was tested."
@@ -178,6 +181,9 @@ class ImageResult(models.Model):
         help_text="How far stain, focus and scale are from tested images: above 1 unlike; none before 1.4.",
     )
 
+    area_mm2 = models.FloatField(
+        null=True, help_text="Of film that was read of a whole slide; empty: all of the image."
+    )
     coverage = models.JSONField(
         null=True, blank=True, help_text="Of a whole slide: its map of blocks, and what was read (whole_slides.py)."
     )

@@ -60,13 +60,12 @@ def coverage_shown(result: ImageResult) -> dict[str, Any]:
     kinds, read = "".join(result.coverage["kinds"]), result.coverage["read"]
     usable = kinds.count("u")
     said = ngettext("%(count)s block was read", "%(count)s blocks were read", len(read)) % {"count": len(read)}
-    area = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in read) * (result.um_per_px / 1000) ** 2
     return {
         "image": result.image,
         "drawn": result.coverage["drawn"],
         "read": len(read),
         "said": said,
-        "area": number(area, ".2f"),
+        "area": number(result.area_mm2 or 0, ".2f"),
         "blocks": len(kinds),
         "sparse": kinds.count("s"),
         "dense": kinds.count("d"),

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from detection import BLOCK_UM
 from leukoweb.accounts.models import User
 from leukoweb.analysis.at_work import is_left, remove_mark
+from leukoweb.analysis.coverage import read_sentence
 from leukoweb.analysis.detectors import detector_in_use
 from leukoweb.analysis.models import Cell, DetectorVersion, ImageResult, Run
 from leukoweb.audit.services import record
@@ -256,6 +257,11 @@ def store_result(run: Run, *, detector: DetectorVersion, computed_on: dict, resu
             detector=detector,
             computed_on=computed_on,
             images_done=len(results),
+            read_of_slides=" ".join(
+                read_sentence(measured["coverage"], measured["area_mm2"])
+                for _, measured, _ in results
+                if measured.get("coverage")
+            )[:400],
             unlike=", ".join(unlike_in([measured.get("unlike", {}) for _, measured, _ in results])),
         )
         if done != 1:

@@ -26,6 +26,7 @@ from kombu.exceptions import ChannelError
 from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, NoRoom, unpack_image
 from leukoweb.analysis import film, services
 from leukoweb.analysis.at_work import at_work
+from leukoweb.analysis.coverage import area_of
 from leukoweb.analysis.detectors import active_detector, computed_on, load_for
 from leukoweb.analysis.models import Run
 from leukoweb.analysis.slide_tiles import prune_tiles
@@ -286,6 +287,7 @@ def _read_slide(run: Run, detector: Any) -> list[tuple]:
                     "uncovered_nuclei": np.round(reading.uncovered, 1).tolist(),
                     "unlike": dict(reading.unlike),
                     "coverage": coverage,
+                    "area_mm2": area_of(coverage, scale.um_per_px) if coverage else None,
                 }
                 results.append((image, measured, reading))
                 unpacked.forget(image)

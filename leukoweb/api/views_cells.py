@@ -177,7 +177,7 @@ def _differential(case: Case) -> dict:
         "range_refusal": differential.range_refusal,
         "smudge_as_lymphocytes": differential.smudge_as_lymphocytes,
         "sentences": [sentence.bench for sentence in count.sentences if sentence.bench],
-        "warnings": [warning.bench for warning in count.warnings],
+        "warnings": [warning.bench for warning in count.warnings if warning.bench],
         "policies": {
             "version": policy.version if policy else 0,
             "rules": differential.rules.as_dict(),

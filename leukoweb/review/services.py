@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, F, FloatField, Min, Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext
 
@@ -115,6 +116,7 @@ def _counted(
         warnings.append(Sentence(f"{sentence} Check that both are of one specimen.", sentence))
     sentences = sentences_of(differential)
     warnings += [unlike_sentence(run) for run in slides if run.unlike]
+    warnings += [Sentence("", f"{run.slide}: {run.read_of_slides}") for run in slides if run.read_of_slides]
     unread = sum(run.state != Run.State.DONE for run in slides)
     if unfinished := unfinished_sentence(unread, len(slides), is_empty=differential.is_empty):
         sentences = [unfinished, *([] if differential.is_empty else sentences)]
@@ -136,7 +138,11 @@ def _slides_of(cases: list[Case]) -> dict[int, list[Run]]:
     """The analysis of each slide of each case; slides that were set aside are left out."""
     runs = Run.objects.filter(slide__case__in=[case.pk for case in cases], slide__set_aside_at=None, is_shadow=False)
     found: dict[int, list[Run]] = {case.pk: [] for case in cases}
-    for run in runs.select_related("slide").only("state", "unlike", "slide__case", "slide__label").order_by("pk"):
+    for run in (
+        runs.select_related("slide")
+        .only("state", "unlike", "read_of_slides", "slide__case", "slide__label")
+        .order_by("pk")
+    ):
         found[run.slide.case_id].append(run)
     return found
 
@@ -156,7 +162,8 @@ def _choices_of(cases: list[Case]) -> dict[int, tuple[str, bool]]:
 
 def _film_areas(cases: list[Case]) -> dict[int, float]:
     """Square millimetres of film that were read of each case; absent where a picture is too small to tell a density."""
-    square_mm = F("um_per_px") * F("um_per_px") * F("image__width_px") * F("image__height_px") / 1e6
+    whole = F("um_per_px") * F("um_per_px") * F("image__width_px") * F("image__height_px") / 1e6
+    square_mm = Coalesce("area_mm2", whole, output_field=FloatField())
     results = ImageResult.objects.filter(
         run__is_shadow=False, run__slide__set_aside_at=None, run__slide__case__in=[case.pk for case in cases]
     )

@@ -117,7 +117,7 @@ def _live(case: Case) -> dict[str, Any]:
         **film_context(case, differential.rules),
         "reasons": [] if is_rejected else reasons_of(case, figures, differential.rules.review_rules),
         "newer_cbc": newer_cbc(case),
-        "warnings": [] if is_rejected else [warning.bench for warning in count.warnings],
+        "warnings": [] if is_rejected else [warning.bench for warning in count.warnings if warning.bench],
         "verification": verification,
         "status": status_of(verification, is_signed=case.state == SIGNED),
         "is_reviewed": is_reviewed(verification),
