@@ -91,7 +91,8 @@ def write_mrxs(folder: Path, pixels: np.ndarray, *, levels: int = 3) -> Path:
             f"DIGITIZER_WIDTH = {TILE_PX}\r\nDIGITIZER_HEIGHT = {TILE_PX}\r\nIMAGE_CONCAT_FACTOR = {min(level, 1)}\r\n"
         )
     head = (
-        f"[GENERAL]\r\nSLIDE_ID = {slide_id}\r\nIMAGENUMBER_X = {across}\r\nIMAGENUMBER_Y = {len(pixels) // TILE_PX}\r\n"
+        f"[GENERAL]\r\nSLIDE_ID = {slide_id}\r\nIMAGENUMBER_X = {across}\r\n"
+        f"IMAGENUMBER_Y = {len(pixels) // TILE_PX}\r\n"
         "OBJECTIVE_MAGNIFICATION = 40\r\nSLIDE_VERSION = 01.02\r\nCameraImageDivisionsPerSide = 1\r\n"
         f"[HIERARCHICAL]\r\nINDEXFILE = Index.dat\r\nHIER_COUNT = 1\r\nNONHIER_COUNT = 0\r\n"
         f"HIER_0_NAME = Slide zoom level\r\nHIER_0_COUNT = {levels}\r\n"

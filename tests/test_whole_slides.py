@@ -285,7 +285,7 @@ def test_the_monolayer_of_a_whole_slide_is_read_shown_and_exchanged_for_a_drawn_
     assert area_of(coverage, UM_PER_PX) == run.image_results.get().area_mm2 == pytest.approx(0.09)
     assert run.read_of_slides == "Of the whole slide, 1 of 169 blocks were read (0.09 mm²)."
     limits = [said.report for said in count_case(run.slide.case).warnings]
-    assert limits == [f"{slide}: {run.read_of_slides}"]
+    assert f"{slide}: {run.read_of_slides}" in limits
 
     client = sign_in(technologist)
     page = client.get(reverse("slide_detail", args=[slide.pk])).content.decode()
