@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('analysis', '0007_whole_slides'),
+        ('analysis', '0008_film_count'),
     ]
 
     operations = [
