@@ -4,7 +4,8 @@ import pytest
 from django.urls import reverse
 
 from leukoweb.audit.models import Event
-from leukoweb.cases.models import Case, Patient
+from leukoweb.cases.merging import approve_merge
+from leukoweb.cases.models import Case, Patient, PatientMerge
 from leukoweb.delivery.hl7 import read
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.services import dismiss, receive, replay, save_interface
@@ -210,12 +211,27 @@ def test_demographics_are_corrected_before_any_slide_and_held_after(interface, m
     ("old", "state", "code"),
     [(b"unknown-here", "applied", "AA"), (b"OLD-1", "held", "AA"), (b"44556", "refused", "AE")],
 )
-def test_a_merge_is_held_for_two_people_and_never_with_itself(interface, old, state, code):
+def test_a_merge_into_an_unknown_record_is_held_and_never_one_with_itself(interface, old, state, code):
     Patient.objects.create(laboratory=interface.laboratory, mrn="OLD-1", name="Nguyen, T")
     merge = PERSON % (b"A40", b"9", b"A40") + b"MRG|" + old + b"\r"
     assert answer_to(interface, merge)[0] == code
     assert last_message().state == state
     assert Patient.objects.filter(mrn="OLD-1").exists()
+
+
+def test_a_merge_is_a_proposal_that_a_person_approves(interface, admin):
+    old = Patient.objects.create(laboratory=interface.laboratory, mrn="OLD-1", name="Nguyen, T")
+    receive(interface, order())
+    for number in (b"9", b"10"):  # the second one says nothing new
+        receive(interface, PERSON % (b"A40", number, b"A40") + b"MRG|OLD-1\r")
+        assert last_message().state == "applied"
+    proposed = PatientMerge.objects.get()
+    assert (proposed.state, proposed.proposed_by, proposed.kept.mrn) == ("proposed", interface.acts_as, "44556")
+    old.refresh_from_db()
+    assert old.survivor is None
+    approve_merge(proposed, by=admin)
+    old.refresh_from_db()
+    assert old.person == proposed.kept
 
 
 def test_a_held_order_is_applied_once_its_code_is_mapped(interface, admin, technologist):

@@ -177,6 +177,9 @@ TABLE = {
     "case_rejection_pdf": ("in 404 404 403 404", "no"),
     "report_verify": (READERS, READERS),
     "patient_detail": (OWN, "no"),
+    "merge_list": (SIGNED_IN, "no"),
+    "merge_propose": ("no", SIGNED_IN),
+    "merge_decide": ("no", "in ok ok ok 404"),
     "alarm_dismiss": ("no", OWN),
     "alarm_escalate": ("no", OWN),
     # interfaces and messages
@@ -265,6 +268,7 @@ OBJECTS = [
     ("images/", lambda c: {"pk": c.image.pk}),
     ("slides/", lambda c: {"pk": c.slide.pk}),
     ("alarms/", lambda c: {"pk": c.alarm.pk}),
+    ("patients/merges/", lambda c: {"pk": c.merge.pk}),
     ("patients/", lambda c: {"pk": c.case.patient_id}),
     ("reports/<int:pk>/export", lambda c: {"pk": c.report.pk, "form": "json"}),
     ("reports/", lambda c: {"pk": c.report.pk}),
@@ -311,6 +315,8 @@ def cast(laboratory, technologist, pathologist, admin, outsider, make_case, make
               "before_accession": "A-1", "before_at": "2026-11-01T08:00:00+00:00", "measure": "amount", "span": "72h",
               "source": "ours"},
     )  # fmt: skip
+    other = c.case.patient.laboratory.patients.create(mrn="M-78", name="Edelgard Wintermute")
+    c.merge = c.case.patient.merges_into.create(ended=other, reason="One person.", proposed_by=technologist)
     c.image = c.slide.images.get()
     c.detector = c.slide.runs.get().detector
     c.calibration = c.detector.calibrations.create(

@@ -22,6 +22,8 @@ PERMISSIONS = {
     "release_report": {TECHNOLOGIST, PATHOLOGIST},  # a technologist where the laboratory's rules say so
     "sign_report": {PATHOLOGIST},
     "open_in_emergency": {PATHOLOGIST},
+    "propose_merge": {TECHNOLOGIST, PATHOLOGIST, ADMIN},
+    "approve_merge": {ADMIN},  # never of one's own proposal
     "manage_accounts": {ADMIN},
     "manage_policies": {ADMIN},
     "manage_detectors": {ADMIN},

@@ -76,9 +76,10 @@ class SlideBrief(serializers.ModelSerializer):
 
 
 class CaseSerializer(serializers.ModelSerializer):
-    """A case as it is."""
+    """A case as it is; `patient` is the record that stands for the person since a merge."""
 
-    patient = PatientSerializer()
+    patient = PatientSerializer(source="patient.person")
+    registered_mrn = serializers.CharField(source="patient.mrn", read_only=True, help_text="As on the specimen.")
     state = serializers.ChoiceField(list(STATES.items()), read_only=True)
     wbc = serializers.FloatField(allow_null=True)
     wbc_source = serializers.CharField(allow_blank=True)
@@ -88,7 +89,8 @@ class CaseSerializer(serializers.ModelSerializer):
     class Meta:
         model = Case
         fields = [
-            "id", "accession_number", "state", "priority", "patient", "stain", "collected_at", "received_at",
+            "id", "accession_number", "state", "priority", "patient", "registered_mrn", "stain", "collected_at",
+            "received_at",
             "clinical_note", "wbc", "wbc_unit", "wbc_at", "wbc_source", "rejected_at", "rejection_code",
             "rejection_reason", "registered_at", "is_demonstration", "warnings", "slides",
         ]  # fmt: skip

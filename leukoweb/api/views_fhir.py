@@ -221,9 +221,11 @@ def _search(request: Request, kind: str, asked: Any) -> Response:
     if (identifier := asked.get("identifier")) is not None:
         number = clean_number(identifier.rpartition("|")[2])
         own = Q(accession_number=number) | Q(placer_number=number)
-        rows = rows.filter(mrn=number) if kind == "Patient" else rows.filter(own)
+        rows = _stands_for(rows, number) if kind == "Patient" else rows.filter(own)
     if (patient := asked.get("patient")) is not None and kind != "Patient":
-        rows = rows.filter(patient_id=_key(patient.removeprefix("Patient/"), "patient"))
+        record_key = _key(patient.removeprefix("Patient/"), "patient")
+        named = _patients(request).filter(pk=record_key).first()
+        rows = rows.filter(patient__in=Patient.objects.same_person(named)) if named else rows.none()
     if (one := asked.get("_id")) is not None:
         rows = rows.filter(pk=_key(one, "_id"))
     total = rows.count()
@@ -244,6 +246,12 @@ def _search(request: Request, kind: str, asked: Any) -> Response:
             record_read(request._request, row, row)
             resources.append(_resource(kind, row))
     return Response(fhir.bundle_of(resources, total=total, base=_base(request), links=links))
+
+
+def _stands_for(patients: QuerySet[Patient], mrn: str) -> QuerySet[Patient]:
+    """The record that stands for the person with a number, also where that number was merged into it."""
+    named = patients.filter(mrn=mrn).first()
+    return patients.filter(pk=named.person.pk) if named else patients.none()
 
 
 def _key(text: str, name: str) -> int:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from django.db.models import Count, Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from leukoweb.cases.identity import clean_number, search_key
-from leukoweb.cases.models import Case, CaseQuerySet, Patient
+from leukoweb.cases.models import Case, CaseQuerySet, Patient, PatientQuerySet
 
 PAGE_SIZE = 50
 COUNT_AT_MOST = 1000
@@ -38,7 +39,10 @@ def found(
     for word in search.split():
         number = clean_number(word)
         patients = Patient.objects.filter(Q(name_key__contains=search_key(word)) | Q(mrn__istartswith=number))
-        cases = cases.filter(Q(accession_number__icontains=number) | Q(patient__in=patients))
+        hit = Q(accession_number__icontains=number) | Q(patient__in=patients)
+        if merged := _persons_of(patients):
+            hit |= Q(patient__in=merged) | Q(patient__survivor__in=merged)
+        cases = cases.filter(hit)
     if priority:
         cases = cases.filter(priority=priority)
     if received_from:
@@ -46,6 +50,12 @@ def found(
     if received_to:
         cases = cases.filter(received_at__lt=_midnight(received_to + timedelta(days=1)))
     return cases.in_state(state) if state else cases
+
+
+def _persons_of(patients: PatientQuerySet) -> set[int]:
+    """The records that stand for the persons of some others, where records were merged: either number finds both."""
+    merged = patients.filter(Q(survivor__isnull=False) | Q(records__isnull=False))
+    return set(merged.annotate(person_id=Coalesce("survivor", "pk")).values_list("person_id", flat=True))
 
 
 def page_of(

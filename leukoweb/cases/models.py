@@ -73,6 +73,11 @@ class PatientQuerySet(models.QuerySet):
         in_emergency = getattr(user, "emergency_cases", ())
         return self.filter(own | models.Q(cases__in=in_emergency) if in_emergency else own).distinct()
 
+    def same_person(self, patient: "Patient") -> "PatientQuerySet":
+        """The records of one person: the one that stands for it, and those that are merged into it."""
+        stands_for_it = patient.survivor_id or patient.pk
+        return self.filter(models.Q(pk=stands_for_it) | models.Q(survivor=stands_for_it))
+
 
 class Patient(models.Model):
     """A person whose blood was taken."""
@@ -88,6 +93,10 @@ class Patient(models.Model):
     sex = models.CharField(max_length=1, choices=Sex, default=Sex.UNKNOWN)
     birth_date = models.DateField(null=True, blank=True)
     name_key = models.CharField(max_length=400, editable=False, default="", help_text="See identity.py.")
+    survivor = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, editable=False, related_name="records",
+        help_text="The record that stands for this person since a merge; see merging.py.",
+    )  # fmt: skip
 
     objects = PatientQuerySet.as_manager()
 
@@ -104,6 +113,105 @@ class Patient(models.Model):
         if kwargs.get("update_fields") and "name" in kwargs["update_fields"]:
             kwargs["update_fields"] = {*kwargs["update_fields"], "name_key"}
         super().save(*args, **kwargs)
+
+    @property
+    def person(self) -> "Patient":
+        """The record that stands for this person: this one, unless it was merged into another."""
+        return self.survivor or self
+
+    @property
+    def other_mrns(self) -> list[str]:
+        """The other numbers of this person, the one that stands for it first."""
+        records = Patient.objects.same_person(self).exclude(pk=self.pk).order_by("-survivor", "pk")
+        return list(records.values_list("mrn", flat=True))
+
+
+class PatientMergeQuerySet(models.QuerySet):
+    def visible_to(self, user: User) -> "PatientMergeQuerySet":
+        """The merges of the user's own laboratory."""
+        if not user.is_authenticated or not user.can("propose_merge"):
+            return self.none()
+        return self.filter(kept__laboratory_id=user.laboratory_id)
+
+    def living(self) -> "PatientMergeQuerySet":
+        """Those that wait or are in force."""
+        return self.filter(declined_at=None, undone_at=None)
+
+    def in_force(self) -> "PatientMergeQuerySet":
+        """Those that were approved and not undone."""
+        return self.living().filter(approved_at__isnull=False)
+
+
+class PatientMerge(models.Model):
+    """Two records of one person: `ended` points to `kept` while it is in force; see merging.py."""
+
+    class State(models.TextChoices):
+        PROPOSED = "proposed", gettext_lazy("waits for approval")
+        DECLINED = "declined", gettext_lazy("declined")
+        MERGED = "merged", gettext_lazy("merged")
+        UNDO_PROPOSED = "undo_proposed", gettext_lazy("undoing waits for approval")
+        UNDONE = "undone", gettext_lazy("undone")
+
+    kept = models.ForeignKey(Patient, on_delete=models.PROTECT, related_name="merges_into")
+    ended = models.ForeignKey(Patient, on_delete=models.PROTECT, related_name="merges")
+    reason = models.TextField(max_length=1000)
+    origin = models.CharField(max_length=200, blank=True, help_text="The message that asked for it.")
+    proposed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    proposed_at = models.DateTimeField(default=timezone.now)
+    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    approved_at = models.DateTimeField(null=True)
+    declined_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    declined_at = models.DateTimeField(null=True)
+    decline_reason = models.TextField(blank=True, max_length=1000)
+    undo_proposed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    undo_proposed_at = models.DateTimeField(null=True)
+    undo_reason = models.TextField(blank=True, max_length=1000)
+    undone_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    undone_at = models.DateTimeField(null=True)
+
+    objects = PatientMergeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["ended"],
+                condition=models.Q(declined_at=None, undone_at=None),
+                name="one_living_merge_of_each_record",
+            ),
+            models.CheckConstraint(condition=~models.Q(kept=models.F("ended")), name="merge_of_two_records"),
+        ]
+
+    @property
+    def state(self) -> Any:
+        """One of State."""
+        if self.declined_at:
+            return self.State.DECLINED
+        if self.undone_at:
+            return self.State.UNDONE
+        if self.undo_proposed_at:
+            return self.State.UNDO_PROPOSED
+        return self.State.MERGED if self.approved_at else self.State.PROPOSED
+
+    @property
+    def state_name(self) -> str:
+        """The state in words."""
+        return str(self.State(self.state).label)
+
+    @property
+    def waits_for(self) -> User | None:
+        """Who proposed what waits: somebody else must approve it."""
+        return {self.State.PROPOSED: self.proposed_by, self.State.UNDO_PROPOSED: self.undo_proposed_by}.get(
+            self.State(self.state)
+        )
+
+    @property
+    def differences(self) -> list[str]:
+        """What of the two records is not the same: to be compared before anybody approves."""
+        names = {"name_key": gettext_noop("name"), "birth_date": gettext_noop("birth date"), "sex": gettext_noop("sex")}
+        return [word for name, word in names.items() if getattr(self.kept, name) != getattr(self.ended, name)]
 
 
 class CaseQuerySet(models.QuerySet):

@@ -216,7 +216,8 @@ def _patient_of(laboratory: Laboratory, mrn: str, fields: dict, *, by: User, eve
         if is_new:
             events.append(("patient.register", patient, by, None, _as_text({"mrn": mrn, **given})))
             return patient
-    if "name" in given and not is_same_name(given["name"], patient.name):
+    names = {patient.name, patient.person.name}  # one of them since a merge
+    if "name" in given and not any(is_same_name(given["name"], name) for name in names):
         raise Refused(
             gettext(
                 "This MRN belongs to a patient with another name: compare both with the request form. "
@@ -251,7 +252,9 @@ def _correct_patient(
     if changes:
         patient.save(update_fields=list(changes))
         # After the commit: whoever edits another case of this patient holds that case and waits for the patient's row.
-        transaction.on_commit(lambda: patient.cases.all().forget_flags())
+        transaction.on_commit(
+            lambda: Case.objects.filter(patient__in=Patient.objects.same_person(patient)).forget_flags()
+        )
         events.append(("patient.edit", patient, by, case, changes))
 
 

@@ -42,8 +42,14 @@ def bundle_message(case: Case, report: Report | None, *, interface: Interface, p
         The report on paper, to be sent as `presentedForm`.
     """
     report = None if case.state == REJECTED else report
-    found = [fhir.patient_of(case.patient), fhir.request_of(case), fhir.specimen_of(case), fhir.report_of(case, report)]
+    found = [
+        fhir.patient_of(case.patient.person),
+        fhir.request_of(case),
+        fhir.specimen_of(case),
+        fhir.report_of(case, report),
+    ]
     found[3].pop("media", None)  # pictures stay here
+    found[0].pop("link", None)  # the other records of the person are not sent
     if pdf is not None:
         data = base64.b64encode(pdf).decode()
         found[3]["presentedForm"] = [{"contentType": "application/pdf", "data": data, "title": "Report"}]

@@ -11,7 +11,8 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from leukoweb.cases.identity import clean_number, is_same_name
-from leukoweb.cases.models import Case, Patient, Slide
+from leukoweb.cases.merging import propose_merge
+from leukoweb.cases.models import Case, Patient, PatientMerge, Slide
 from leukoweb.cases.services import edit_case, register_case, reject_case
 from leukoweb.delivery.hl7 import Hl7, MessageRefused
 from leukoweb.delivery.models import FILM, Interface
@@ -53,7 +54,7 @@ def apply_orders(interface: Interface, parsed: Hl7) -> Case | None:
         _correct_person(interface, read_person(parsed, **given))
         return None
     if parsed.kind == "ADT^A40":
-        _merge(interface, parsed, read_person(parsed, **given))
+        _propose_merge(interface, parsed, read_person(parsed, **given))
         return None
     types = {kind.split("^")[0] for kind in ORDER_MESSAGES} | {"ADT"}
     if parsed.header.get(9) in types:
@@ -137,7 +138,8 @@ def _change(interface: Interface, case: Case, order: OrderGiven) -> Case:
     fields = _fields_of(order)
     _check_texts(fields, order.person)
     same_name = is_same_name(order.person.name, case.patient.name)
-    if order.person.mrn.casefold() != case.patient.mrn.casefold() or _differences(
+    numbers = {case.patient.mrn.casefold(), case.patient.person.mrn.casefold()}
+    if order.person.mrn.casefold() not in numbers or _differences(
         case.patient, replace(order.person, name="" if same_name else order.person.name)
     ):
         raise Held("The changed order names a different patient than the case.")
@@ -197,11 +199,25 @@ def _differences(patient: Patient, person: PersonGiven) -> list[str]:
     return sorted(name for name, value in _given(person).items() if getattr(patient, name) != value)
 
 
-def _merge(interface: Interface, parsed: Hl7, person: PersonGiven) -> None:
+def _propose_merge(interface: Interface, parsed: Hl7, person: PersonGiven) -> None:
+    """Apply ADT^A40: a proposal in the name of the interface, which a person approves; nothing is merged by it."""
     old = clean_number(parsed.first("MRG").get(1))
     if not old:
         raise MessageRefused("MRG-1 does not name the number that ends.", code="101", location="MRG-1")
     if old == person.mrn:
         raise MessageRefused("A record cannot be merged with itself.", code="204", location="MRG-1")
-    if Patient.objects.filter(laboratory=interface.laboratory, mrn=old).exists():
-        raise Held("Two patient records are to be merged: compare both before anything is changed.")
+    own = Patient.objects.filter(laboratory=interface.laboratory)
+    ended, kept = own.filter(mrn=old).first(), own.filter(mrn=person.mrn).first()
+    if ended is None:
+        return  # nobody here has this number
+    if kept is None:
+        raise Held("A record is to be merged into one that is not on file: register a case of that number first.")
+    if PatientMerge.objects.living().filter(kept=kept, ended=ended).exists():
+        return
+    try:
+        propose_merge(
+            kept=kept, ended=ended, by=interface.acts_as, origin=f"{interface.name}, {parsed.control_id}",
+            reason=f"ADT^A40 of {interface.name}.",
+        )  # fmt: skip
+    except Refused as reason:
+        raise Held(str(reason)) from reason

@@ -69,9 +69,10 @@ def result_message(
 
 def rejection_message(case: Case, *, control_id: str, zone_time: datetime, authority: str = "") -> bytes:
     """Write ORU^R01 that says that the specimen was rejected and why; it carries no figure."""
-    born = case.patient.birth_date
+    person = case.patient.person
+    born = person.birth_date
     patient: PatientPart = {
-        "name": case.patient.name, "mrn": case.patient.mrn, "sex": case.patient.sex,
+        "name": person.name, "mrn": person.mrn, "sex": person.sex,
         "birth_date": born.isoformat() if born else None,
     }  # fmt: skip
     lines = [

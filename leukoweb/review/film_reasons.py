@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from leukoweb.accounts.models import Laboratory
-from leukoweb.cases.models import Case, CbcResult
+from leukoweb.cases.models import Case, CbcResult, Patient
 from leukoweb.review.counting.review_rules import Facts, Reason, reasons_for
 from leukoweb.review.models import Report
 from leukoweb.review.services import age_of
@@ -22,7 +22,8 @@ def reasons_of(case: Case, figures: dict[str, Any], rules: list[dict[str, Any]])
         return []
     run = CbcResult.objects.filter(case=case, is_final=True).first()
     film = {f"film:{row['key']}": row["percent"] for row in figures["rows"] if row["percent"] is not None}
-    signed = Report.objects.in_force().filter(case__patient=case.patient_id).exclude(case=case)
+    of_person = Report.objects.in_force().filter(case__patient__in=Patient.objects.same_person(case.patient))
+    signed = of_person.exclude(case=case)
     return _reasons(case, run, film, rules, is_first=not signed.exists())
 
 
@@ -34,7 +35,7 @@ def _reasons(
     values = {value["key"]: value["amount"] for value in run.values if value["amount"] is not None}
     marks = {value["key"]: value["note"] for value in run.values if value["note"]}
     facts = Facts({**values, **film}, marks, tuple(run.remarks), is_first)
-    return reasons_for(rules, facts, age=age_of(case), sex=case.patient.sex)
+    return reasons_for(rules, facts, age=age_of(case), sex=case.patient.person.sex)
 
 
 def met_lately(laboratory: Laboratory, rules: list[dict[str, Any]]) -> tuple[list[tuple[dict[str, Any], int]], int]:

@@ -15,7 +15,7 @@ from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
-from leukoweb.cases.models import Case
+from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.wbc import refusal_of, warnings_of
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.ages import Age, age_at
@@ -107,7 +107,7 @@ def _counted(
         rules,
         wbc=wbc_of(case),
         age=age_of(case),
-        sex=case.patient.sex,
+        sex=case.patient.person.sex,
         smudge_as_lymphocytes=smudge_as_lymphocytes,
     )
     flags = flags_of(differential, confirmed=confirmed, lya_meaning=lya_meaning)
@@ -212,7 +212,7 @@ def previous_result(case: Case) -> PreviousPart | None:
     earlier = (
         Report.objects.in_force()
         .filter(
-            case__patient=case.patient_id,
+            case__patient__in=Patient.objects.same_person(case.patient),
             case__received_at__lt=case.received_at,
             case__is_demonstration=case.is_demonstration,
         )
@@ -249,9 +249,10 @@ def wbc_of(case: Case) -> Wbc | None:
 
 def age_of(case: Case) -> Age | None:
     """The patient's age at collection, else at receipt, by the laboratory's calendar; None without a birth date."""
-    if case.patient.birth_date is None:
+    birth_date = case.patient.person.birth_date
+    if birth_date is None:
         return None
-    return age_at(case.patient.birth_date, timezone.localtime(case.collected_at or case.received_at).date())
+    return age_at(birth_date, timezone.localtime(case.collected_at or case.received_at).date())
 
 
 def rederived(content: dict[str, Any], policy: Policy) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from leukoweb.accounts.models import Laboratory
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
 from leukoweb.cases.cbc import value_of
-from leukoweb.cases.models import Case, CbcResult
+from leukoweb.cases.models import Case, CbcResult, Patient
 from leukoweb.cases.wbc import refusal_of
 from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalPolicy
 from leukoweb.review.criticals.rules import Fact, defaults, facts_of
@@ -101,7 +101,8 @@ def _was_told_before(case: Case, fact: Fact) -> bool:
     entries = CriticalEntry.objects.filter(critical=OuterRef("pk"))
     gone, ended = entries.filter(kind=CriticalEntry.Kind.NO_LONGER), entries.filter(kind__in=CriticalEntry.ENDS)
     earlier = Critical.objects.filter(
-        key=fact.key, case__patient=case.patient_id, detected_at__gte=since, case__rejected_at=None,
+        key=fact.key, case__patient__in=Patient.objects.same_person(case.patient), detected_at__gte=since,
+        case__rejected_at=None,
         case__is_demonstration=case.is_demonstration,
     ).exclude(case=case)  # fmt: skip
     return earlier.filter(~Exists(gone)).filter(Exists(entries.filter(is_reached=True)) | ~Exists(ended)).exists()
@@ -109,7 +110,8 @@ def _was_told_before(case: Case, fact: Fact) -> bool:
 
 def look_at_other_cases(critical: Critical) -> None:
     """Let the open cases of the person be looked at again, after one ended that had kept theirs from being told."""
-    others = Case.objects.filter(patient=critical.case.patient_id).exclude(pk=critical.case_id)
+    records = Patient.objects.same_person(critical.case.patient)
+    others = Case.objects.filter(patient__in=records).exclude(pk=critical.case_id)
     transaction.on_commit(lambda: others.forget_flags())  # after the commit: this one holds a case
 
 

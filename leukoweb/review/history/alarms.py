@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
-from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, CbcResult
+from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, CbcResult, Patient
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.delta_rules import MIX_UP, change_by, span_of
 from leukoweb.review.counting.values import Value, values_of
@@ -94,7 +94,7 @@ def _values_now(case: Case, count: CaseCount) -> dict[str, Value]:
 def _earlier(case: Case, taken_at: datetime) -> list[dict[str, Any]]:
     """The signed results in force of the same person before this specimen, newest first."""
     reports = Report.objects.in_force().filter(
-        case__patient=case.patient_id, case__is_demonstration=case.is_demonstration
+        case__patient__in=Patient.objects.same_person(case.patient), case__is_demonstration=case.is_demonstration
     ).exclude(case=case)  # fmt: skip
     rows = reports.annotate(taken_at=Coalesce("case__collected_at", "case__received_at")).filter(taken_at__lt=taken_at)
     return [

@@ -41,7 +41,8 @@ class Result:
 
 def results_of(patient: Patient, user: User) -> list[Result]:
     """Return the signed results and rejections of a person that the user may see, oldest first."""
-    cases = Case.objects.visible_to(user).filter(patient=patient).select_related("patient")
+    of_person = Case.objects.filter(patient__in=Patient.objects.same_person(patient))
+    cases = Case.objects.visible_to(user).filter(pk__in=of_person).select_related("patient")
     newest = list(cases.filter(reports__state=Report.State.SIGNED).distinct()[:MOST])
     newest += cases.filter(rejected_at__isnull=False)[:MOST]
     signed = Report.objects.filter(case__in=newest, state=Report.State.SIGNED)

@@ -174,15 +174,18 @@ def laboratory_of(case: Case) -> LaboratoryPart:
 
 def patient_of(case: Case) -> PatientPart:
     """Return the person as printed."""
-    patient = case.patient
-    age = age_of(case)
-    return {
+    patient = case.patient.person
+    age, others = age_of(case), patient.other_mrns
+    found: PatientPart = {
         "name": patient.name,
         "mrn": patient.mrn,
         "sex": patient.sex,
         "birth_date": patient.birth_date.isoformat() if patient.birth_date else None,
         "age": _age(age),
     }
+    if others:
+        found["other_mrns"] = others
+    return found
 
 
 def _age(age: Age | None) -> AgePart | None:

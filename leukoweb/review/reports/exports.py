@@ -14,10 +14,11 @@ from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
-from leukoweb.cases.models import Case, CbcResult, Patient, SlideImage
+from leukoweb.cases.models import Case, CbcResult, Patient, PatientMerge, SlideImage
 from leukoweb.cases.store import original_path
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.criticals.models import Critical, CriticalEntry
+from leukoweb.review.history.models import DeltaAlarm, DeltaEntry
 from leukoweb.review.models import Decision, Finding, Report
 from leukoweb.review.services import age_of, count_case
 from leukoweb.review.studies.training_set import make_empty, write_pixels
@@ -27,7 +28,8 @@ def export_patient(patient: Patient, folder: Path, *, by: User | None = None) ->
     """Write all that is stored about a patient: `patient.json` and the originals; returns the number of cases."""
     make_empty(folder)
     (folder / "originals").mkdir()
-    cases = list(patient.cases.order_by("id"))
+    records = list(Patient.objects.same_person(patient).order_by("id"))
+    cases = list(Case.objects.filter(patient__in=records).order_by("id"))
     images = list(SlideImage.objects.filter(slide__case__in=cases).select_related("slide"))
     for image in images:
         if image.expired_at is None:
@@ -35,6 +37,8 @@ def export_patient(patient: Patient, folder: Path, *, by: User | None = None) ->
     of_cases = {"run__slide__case__in": cases}
     everything = {
         "patient": model_to_dict(patient),
+        "records": [model_to_dict(one) for one in records],
+        "merges": list(PatientMerge.objects.filter(ended__in=records).values()),
         "cases": [model_to_dict(case) for case in cases],
         "blood_counts": list(CbcResult.objects.filter(case__in=cases).values()),
         "images": [model_to_dict(image) for image in images],
@@ -43,6 +47,8 @@ def export_patient(patient: Patient, folder: Path, *, by: User | None = None) ->
         "decisions": list(Decision.objects.filter(cell__in=Cell.objects.filter(**of_cases)).values()),
         "criticals": list(Critical.objects.filter(case__in=cases).values()),
         "critical_log": list(CriticalEntry.objects.filter(critical__case__in=cases).values()),
+        "delta_alarms": list(DeltaAlarm.objects.filter(case__in=cases).values()),
+        "delta_log": list(DeltaEntry.objects.filter(alarm__case__in=cases).values()),
         "findings": list(Finding.objects.filter(case__in=cases).values()),
         "reports": list(Report.objects.filter(case__in=cases).values()),
         "events": list(

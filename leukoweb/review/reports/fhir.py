@@ -4,7 +4,8 @@ Nothing is computed here: figures come from what was signed, as for messages and
 
 References
 ----------
-FHIR R4 (4.0.1): https://hl7.org/fhir/R4. LOINC as in docs/domain.md; units are UCUM.
+FHIR R4 (4.0.1): https://hl7.org/fhir/R4; links of records: its value sets link-type and identifier-use.
+LOINC as in docs/domain.md; units are UCUM.
 """
 
 from datetime import datetime
@@ -44,15 +45,25 @@ def _to(kind: str, key: object) -> Resource:
     return {"reference": f"{kind}/{key}"}
 
 
+def _subject(case: Case) -> Resource:
+    """The record that stands for the person."""
+    return _to("Patient", case.patient.survivor_id or case.patient_id)
+
+
 def _panel() -> Resource:
     return {"coding": [{"system": LOINC, "code": PANEL[0], "display": PANEL[1]}]}
 
 
 def patient_of(patient: Patient) -> Resource:
-    """Return the person."""
+    """Return the person; a record that was merged into another is not active and points to it (value set link-type)."""
     family, _, given = patient.name.partition(", ")
+    links = [{"other": _to("Patient", patient.survivor_id), "type": "replaced-by"}] if patient.survivor_id else []
+    merged = [] if links else list(patient.records.order_by("pk"))
+    links += [{"other": _to("Patient", other.pk), "type": "replaces"} for other in merged]
+    numbers: list[Resource] = [{"value": patient.mrn}, *({"use": "old", "value": other.mrn} for other in merged)]
     return _filled({
-        "resourceType": "Patient", "id": str(patient.pk), "identifier": [{"value": patient.mrn}],
+        "resourceType": "Patient", "id": str(patient.pk), "identifier": numbers, "link": links,
+        "active": False if patient.survivor_id else None,
         "name": [_filled({"text": patient.name, "family": family, "given": given.split()})],
         "gender": GENDERS.get(patient.sex, "unknown"),
         "birthDate": patient.birth_date and patient.birth_date.isoformat(),
@@ -67,7 +78,7 @@ def request_of(case: Case) -> Resource:
         "resourceType": "ServiceRequest", "id": str(case.pk), "identifier": [{"value": number} for number in numbers],
         "status": "revoked" if case.state == REJECTED else "completed" if is_done else "active", "intent": "order",
         "priority": "stat" if case.priority == Case.Priority.STAT else "routine", "code": _panel(),
-        "subject": _to("Patient", case.patient_id), "authoredOn": _at(case.ordered_at or case.registered_at),
+        "subject": _subject(case), "authoredOn": _at(case.ordered_at or case.registered_at),
         "requester": _filled({"display": case.requester}), "specimen": [_to("Specimen", case.pk)],
         "note": [{"text": case.clinical_note}] if case.clinical_note else [],
     })  # fmt: skip
@@ -79,7 +90,7 @@ def specimen_of(case: Case) -> Resource:
     return _filled({
         "resourceType": "Specimen", "id": str(case.pk), "accessionIdentifier": {"value": case.accession_number},
         "status": "unsatisfactory" if case.state == REJECTED else "available",
-        "type": _filled({"text": case.specimen_type}), "subject": _to("Patient", case.patient_id),
+        "type": _filled({"text": case.specimen_type}), "subject": _subject(case),
         "receivedTime": _at(case.received_at), "request": [_to("ServiceRequest", case.pk)],
         "collection": _filled(collected),
         "note": [{"text": case.rejection_reason}] if case.rejection_reason else [],
@@ -102,7 +113,7 @@ def report_of(case: Case, report: Report | None) -> Resource:
     found = {
         "resourceType": "DiagnosticReport", "id": str(case.pk), "status": status_of(case, report),
         "basedOn": [_to("ServiceRequest", case.pk)], "category": [{"coding": [{"system": SECTION, "code": "HM"}]}],
-        "code": _panel(), "subject": _to("Patient", case.patient_id), "effectiveDateTime": _at(case.collected_at),
+        "code": _panel(), "subject": _subject(case), "effectiveDateTime": _at(case.collected_at),
         "specimen": [_to("Specimen", case.pk)],
     }  # fmt: skip
     if case.state == REJECTED:
@@ -155,7 +166,7 @@ def _figures(case: Case, figures: list[Resource], content: Resource, status: str
 def _observation(case: Case, key: str, content: Resource, status: str) -> Resource:
     return {
         "resourceType": "Observation", "id": f"{case.pk}-{key}", "status": status,
-        "subject": _to("Patient", case.patient_id), "specimen": _to("Specimen", case.pk),
+        "subject": _subject(case), "specimen": _to("Specimen", case.pk),
         "effectiveDateTime": _at(case.collected_at), "issued": content["signature"]["signed_at"],
         "performer": [{"display": content["signature"]["name"]}],
     }  # fmt: skip
@@ -202,7 +213,7 @@ def media_of(case: Case, report: Report, key: int, jpeg: str) -> Resource:
     """Return the picture of a cell that the signer chose for the report; `jpeg` in Base64."""
     label = next((cell["code"] for cell in report.content["cells"] if cell["id"] == key), "")
     return _filled({
-        "resourceType": "Media", "id": str(key), "status": "completed", "subject": _to("Patient", case.patient_id),
+        "resourceType": "Media", "id": str(key), "status": "completed", "subject": _subject(case),
         "content": {"contentType": "image/jpeg", "data": jpeg, "title": f"Cell labelled {label}"},
     })  # fmt: skip
 

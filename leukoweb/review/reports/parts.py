@@ -52,6 +52,7 @@ class PatientPart(TypedDict):
     birth_date: str | None
     age: NotRequired[AgePart | None]  # since version 1.3
     age_years: NotRequired[float | None]  # before
+    other_mrns: NotRequired[list[str]]  # of records that were merged into this one
 
 
 class WbcPart(TypedDict):

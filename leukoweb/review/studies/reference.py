@@ -290,7 +290,7 @@ def reference_section(case: Case) -> ReferencePart | None:
 
 def _counted(case: Case, codes: Iterable[str]) -> Differential:
     rules = rules_of(current_policy(case.laboratory))
-    return count_differential(Counter(codes), rules, wbc=wbc_of(case), age=age_of(case), sex=case.patient.sex)
+    return count_differential(Counter(codes), rules, wbc=wbc_of(case), age=age_of(case), sex=case.patient.person.sex)
 
 
 def _pairs(count: ReferenceCount) -> list[tuple[Reading, Reading]]:

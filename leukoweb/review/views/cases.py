@@ -59,6 +59,8 @@ def case_detail(request: HttpRequest, pk: int) -> HttpResponse:
         {
             **_live(case),
             "age": age_of(case),
+            "person": case.patient.person,
+            "other_mrns": case.patient.person.other_mrns,
             "may_release": may_release(request.user, rules_of(current_policy(case.laboratory_id))),
             "reports": reports,
             "signed": next((report for report in reports if report.state == Report.State.SIGNED), None),

@@ -28,6 +28,7 @@ def patient_detail(request: HttpRequest, pk: int) -> HttpResponse:
     patient = get_object_or_404(Patient.objects.visible_to(request.user).select_related("laboratory"), pk=pk)
     record("patient.read", actor=request.user, obj=patient, laboratory=patient.laboratory)
     results = results_of(patient, request.user)
+    patient = patient.person
     groups = parameters_of(results)
     known = {key: value for values in groups.values() for key, value in values}
     chosen = request.GET.get("show", "")
@@ -35,6 +36,7 @@ def patient_detail(request: HttpRequest, pk: int) -> HttpResponse:
         chosen = FIRST_SHOWN if FIRST_SHOWN in known else next(iter(known), "")
     shown = {
         "patient": patient,
+        "other_mrns": patient.other_mrns,
         "groups": groups,
         "chosen": chosen,
         "parameter": known.get(chosen),

@@ -1,0 +1,83 @@
+"""The page of patient records that are merged, or proposed to be; what a merge does stands in merging.py."""
+
+from collections.abc import Callable
+
+from django.contrib import messages
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from leukoweb.accounts.access import requires
+from leukoweb.audit.services import record
+from leukoweb.cases import merging
+from leukoweb.cases.identity import clean_number
+from leukoweb.cases.models import Patient, PatientMerge
+from leukoweb.given import is_storable
+from leukoweb.refusals import Refused
+
+MOST = 200
+
+
+@requires("propose_merge")
+@require_GET
+def merge_list(request: HttpRequest) -> HttpResponse:
+    """What waits for a second person, and what was decided, newest first."""
+    merges = PatientMerge.objects.visible_to(request.user).select_related(
+        "kept", "ended", "proposed_by", "approved_by", "declined_by", "undo_proposed_by", "undone_by"
+    )
+    shown = list(merges.annotate(kept_cases=Count("kept__cases", distinct=True),
+                                 ended_cases=Count("ended__cases", distinct=True))[:MOST])  # fmt: skip
+    record("merge.read", actor=request.user, laboratory=request.user.laboratory, changes={"shown": len(shown)})
+    waiting = [merge for merge in shown if merge.waits_for]
+    return render(
+        request, "cases/merge_list.html",
+        {"waiting": waiting, "decided": [merge for merge in shown if not merge.waits_for]},
+    )  # fmt: skip
+
+
+@requires("propose_merge")
+@require_POST
+def merge_propose(request: HttpRequest) -> HttpResponse:
+    """Propose to merge two records, named by their numbers."""
+    try:
+        kept, ended = (_record(request, name) for name in ("kept", "ended"))
+        reason = request.POST.get("reason", "")
+        merging.propose_merge(kept=kept, ended=ended, by=request.user, reason=reason)
+        messages.success(request, _("Proposed: another person approves it."))
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("merge_list")
+
+
+def _record(request: HttpRequest, name: str) -> Patient:
+    mrn = clean_number(request.POST.get(name, ""))
+    own = Patient.objects.filter(laboratory=request.user.laboratory)
+    found = own.filter(mrn=mrn).first() if mrn and is_storable(mrn) else None
+    if found is None:
+        raise Refused(_("There is no patient with this MRN: compare it with the request form."), name)
+    return found
+
+
+@requires("propose_merge")
+@require_POST
+def merge_decide(request: HttpRequest, pk: int) -> HttpResponse:
+    """Approve or decline a merge, propose to undo it, approve or decline that."""
+    merge = get_object_or_404(PatientMerge.objects.visible_to(request.user), pk=pk)
+    reason, by = request.POST.get("reason", ""), request.user
+    acts: dict[str, Callable[[], PatientMerge]] = {
+        "approve": lambda: merging.approve_merge(merge, by=by),
+        "decline": lambda: merging.decline_merge(merge, by=by, reason=reason),
+        "propose_undo": lambda: merging.propose_undo(merge, by=by, reason=reason),
+        "approve_undo": lambda: merging.approve_undo(merge, by=by),
+        "decline_undo": lambda: merging.decline_undo(merge, by=by, reason=reason),
+    }
+    try:
+        if (act := acts.get(request.POST.get("act", ""))) is None:
+            raise Refused(_("Choose what is to be done."))
+        done = act()
+        messages.success(request, _("%(ended)s: %(state)s.") % {"ended": done.ended.mrn, "state": done.state_name})
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("merge_list")
