@@ -1,7 +1,9 @@
 """Two records of one person: merged and undone by two persons, nothing signed is rewritten (S4, S5, S9)."""
 
+import itertools
 import json
-from datetime import timedelta
+import time
+from datetime import date, timedelta
 
 import pytest
 from django.urls import reverse
@@ -9,6 +11,16 @@ from django.utils import timezone
 
 from leukoweb.audit.models import Event
 from leukoweb.cases import merging
+from leukoweb.cases.duplicates import (
+    NEAR_NUMBER,
+    SAME_NUMBER,
+    SAME_PERSON,
+    Known,
+    duplicates_of,
+    is_near,
+    likely_pairs,
+    not_same_person,
+)
 from leukoweb.cases.models import Case, Patient, PatientMerge
 from leukoweb.cases.services import register_case
 from leukoweb.refusals import Refused
@@ -223,3 +235,65 @@ def test_the_page_proposes_approves_and_undoes_by_two_persons(kept, ended, sign_
     client.post(address, {"act": "propose_undo", "reason": "Twins."})
     assert "You proposed this yourself" in client.post(address, {"act": "approve_undo"}, follow=True).content.decode()
     assert "Choose what is to be done" in client.post(address, {"act": "x"}, follow=True).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "near"),
+    [
+        ("M-100", "M-101", True),
+        ("M-100", "M-10", True),
+        ("M-100", "M-1000", True),
+        ("M-100", "M-010", True),
+        ("M-100", "1M-00", False),
+        ("M-100", "M-211", False),
+        ("M-100", "M-100", False),
+        ("M-100", "N-101", False),
+        ("", "1", True),
+        ("12", "1234", False),
+    ],
+)
+def test_numbers_are_near_by_one_character_or_two_neighbours_swapped(one, other, near):
+    assert is_near(one, other) is is_near(other, one) is near
+
+
+def test_the_finder_names_likely_pairs_until_somebody_decides(laboratory, admin, technologist, other_laboratory):
+    def patient(mrn, name, born="1961-05-04", lab=laboratory):
+        return Patient.objects.create(laboratory=lab, mrn=mrn, name=name, birth_date=born)
+
+    first, second = patient("M-1", "Nguyễn, Văn"), patient("X-7", "nguyen van")
+    near = patient("M-2", "Doe, Jane")
+    patient("M-3", "Roe, John", "1970-01-01")
+    patient("M-1", "Nguyễn, Văn", lab=other_laboratory)
+    patient("m-3", "Roe, Paula", None)
+    found = [({p.first.mrn, p.second.mrn}, p.why) for p in duplicates_of(laboratory)]
+    assert found == [({"M-3", "m-3"}, SAME_NUMBER), ({"M-1", "X-7"}, SAME_PERSON), ({"M-1", "M-2"}, NEAR_NUMBER)]
+    with pytest.raises(Refused, match="administrator"):
+        not_same_person(first, near, by=technologist, reason="x")
+    with pytest.raises(Refused, match="two persons"):
+        not_same_person(first, near, by=admin, reason=" ")
+    with pytest.raises(Refused, match="two records of your laboratory"):
+        not_same_person(first, first, by=admin, reason="x")
+    not_same_person(near, first, by=admin, reason="Twins.")
+    assert not_same_person(first, near, by=admin, reason="Again.").reason == "Twins."
+    merging.propose_merge(kept=first, ended=second, by=technologist, reason="One person.")
+    assert [p.why for p in duplicates_of(laboratory)] == [SAME_NUMBER]
+    assert Event.objects.filter(action="merge.not_same").count() == 1
+
+
+def test_administrators_see_the_pairs_and_say_that_two_are_two(kept, laboratory, sign_in, admin, technologist, client):
+    twin = Patient.objects.create(laboratory=laboratory, mrn="Q-1", name="Jane, Doe", birth_date="1961-05-04")
+    assert "may be one person" not in sign_in(technologist).get(reverse("merge_list")).content.decode()
+    page = sign_in(admin).get(reverse("merge_list")).content.decode()
+    assert "same name and birth date" in page
+    assert "merge Q-1 into M-1" in page
+    form = {"kept": "M-1", "ended": twin.mrn, "reason": "Twins of one name."}
+    assert client.post(reverse("merge_two_persons"), form).status_code == 302
+    assert "No such records." in client.get(reverse("merge_list")).content.decode()
+
+
+def test_thousands_of_records_are_compared_within_a_second():
+    days = [date(1930 + n % 90, 1 + n % 12, 1 + n % 28) for n in range(5_000)]
+    records = [Known(n, f"M-{n * 7919:09d}", f"name {n}", born) for n, born in enumerate(days)]
+    began = time.process_time()
+    assert sum(1 for _ in itertools.islice(likely_pairs(records), 200)) < 200
+    assert time.process_time() - began < 1

@@ -179,6 +179,7 @@ TABLE = {
     "patient_detail": (OWN, "no"),
     "merge_list": (SIGNED_IN, "no"),
     "merge_propose": ("no", SIGNED_IN),
+    "merge_two_persons": ("no", ADMINS),
     "merge_decide": ("no", "in ok ok ok 404"),
     "alarm_dismiss": ("no", OWN),
     "alarm_escalate": ("no", OWN),

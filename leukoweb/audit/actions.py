@@ -70,6 +70,7 @@ class Action(models.TextChoices):
     MERGE_APPROVE = "merge.approve", gettext_lazy("approved a merge of two patient records")
     MERGE_DECLINE = "merge.decline", gettext_lazy("declined a merge of two patient records")
     MERGE_DECLINE_UNDO = "merge.decline_undo", gettext_lazy("kept a merge of two patient records")
+    MERGE_NOT_SAME = "merge.not_same", gettext_lazy("found two patient records to be of two persons")
     MERGE_PROPOSE = "merge.propose", gettext_lazy("proposed a merge of two patient records")
     MERGE_PROPOSE_UNDO = "merge.propose_undo", gettext_lazy("proposed to undo a merge of two patient records")
     MERGE_READ = "merge.read", gettext_lazy("looked at the merges of patient records")

@@ -163,6 +163,7 @@ class PatientMerge(models.Model):
     declined_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
     declined_at = models.DateTimeField(null=True)
     decline_reason = models.TextField(blank=True, max_length=1000)
+    are_two_persons = models.BooleanField(default=False, help_text="The finder of duplicates does not ask again.")
     undo_proposed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )

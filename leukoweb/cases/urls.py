@@ -14,6 +14,7 @@ urlpatterns = [
     path("cases/<int:pk>/reject/", views.case_reject, name="case_reject"),
     path("patients/merges/", views_merging.merge_list, name="merge_list"),
     path("patients/merges/propose/", views_merging.merge_propose, name="merge_propose"),
+    path("patients/merges/two-persons/", views_merging.merge_two_persons, name="merge_two_persons"),
     path("patients/merges/<int:pk>/", views_merging.merge_decide, name="merge_decide"),
     path("uploads/", tus.tus_create, name="tus_create"),
     path("uploads/discard/", tus.uploads_discard, name="uploads_discard"),

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET, require_POST
 from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record
 from leukoweb.cases import merging
+from leukoweb.cases.duplicates import duplicates_of, not_same_person
 from leukoweb.cases.identity import clean_number
 from leukoweb.cases.models import Patient, PatientMerge
 from leukoweb.given import is_storable
@@ -33,7 +34,10 @@ def merge_list(request: HttpRequest) -> HttpResponse:
     waiting = [merge for merge in shown if merge.waits_for]
     return render(
         request, "cases/merge_list.html",
-        {"waiting": waiting, "decided": [merge for merge in shown if not merge.waits_for]},
+        {
+            "waiting": waiting, "decided": [merge for merge in shown if not merge.waits_for],
+            "pairs": duplicates_of(request.user.laboratory) if request.user.can("approve_merge") else [],
+        },
     )  # fmt: skip
 
 
@@ -46,6 +50,19 @@ def merge_propose(request: HttpRequest) -> HttpResponse:
         reason = request.POST.get("reason", "")
         merging.propose_merge(kept=kept, ended=ended, by=request.user, reason=reason)
         messages.success(request, _("Proposed: another person approves it."))
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("merge_list")
+
+
+@requires("approve_merge")
+@require_POST
+def merge_two_persons(request: HttpRequest) -> HttpResponse:
+    """Remember that two records are of two persons."""
+    try:
+        kept, ended = (_record(request, name) for name in ("kept", "ended"))
+        not_same_person(kept, ended, by=request.user, reason=request.POST.get("reason", ""))
+        messages.success(request, _("Remembered: these are two persons."))
     except Refused as refused:
         messages.error(request, str(refused))
     return redirect("merge_list")
