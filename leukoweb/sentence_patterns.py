@@ -212,5 +212,11 @@ TABLES = [
     _("Check the sample: %(title)s"), _("Changed: %(title)s"), _("possible sample mix-up"),
     _("change to be looked at"), _("up or down"), _("in its unit"), _("% of the earlier value"),
 ]  # fmt: skip
-_ALL = (COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES, RESULT, REPORT, TABLES)
+FILM = [
+    _("%(figure)s; %(platelets)s platelets and %(red_cells)s red cells by %(detector)s, accepted by a person"),
+    _("%(platelets)s platelets and %(red_cells)s red cells by %(detector)s, accepted by a person"),
+    _("about %(value)s (95 %% interval %(low)s to %(high)s) × 10⁹/L by factor %(factor)s"),
+    _("%(value)s (95 %% interval %(low)s to %(high)s) per 1,000 red cells"),
+]
+_ALL = (FILM, COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES, RESULT, REPORT, TABLES)
 PATTERNS = [text for texts in _ALL for text in texts if "%(" in text]

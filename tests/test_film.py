@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import override
+from PIL import Image
 from scipy.stats import binomtest, chi2
 
-from detection.inference.film import clumps_of, settle
+from detection import FILM_CARD
+from detection.card import Card, DetectorRefused
+from detection.cell_types import CODES, FILM_CODES, classes_of
+from detection.inference.film import FilmDetector, clumps_of, settle
+from detection.lab.data.datasets import View
+from detection.lab.data.readers import read_class_map
+from detection.lab.measuring.evaluation import Found
+from detection.lab.measuring.film import choose_thresholds, figures
 from leukoweb.analysis import film
 from leukoweb.analysis.models import FilmCount, FilmImage, ImageResult, Run
 from leukoweb.audit.models import Event
@@ -27,6 +36,7 @@ from leukoweb.review.counting.policies import Rules, rules_from
 from leukoweb.review.findings.detected import ask_for_counts, detected_of
 from leukoweb.review.findings.state import current_findings
 from leukoweb.review.services import save_policy
+from leukoweb.sentences import translated
 
 FACTOR = {
     "film_by_detector": True,
@@ -207,6 +217,11 @@ def test_nothing_enters_the_report_unless_a_person_accepts_it_and_the_note_says_
         "about 133 (95 % interval 95 to 181) × 10⁹/L by factor 14; 40 platelets and 1,000 red cells by "
         "platelet-yolov5p4 1, accepted by a person"
     )
+    with override("de"):
+        assert translated(row.note) == (
+            "etwa 133 (95-%-Intervall 95 bis 181) × 10⁹/L mit Faktor 14; 40 Thrombozyten und 1.000 Erythrozyten vom "
+            "Detektor platelet-yolov5p4 1, von einer Person übernommen"
+        )
     event = Event.objects.filter(action="finding.mark").get()
     assert "platelet-yolov5p4 1" in str(event.changes)
     assert "adequate" in answer.content.decode()
@@ -246,3 +261,54 @@ def test_the_pixels_of_a_box_are_put_together_from_tiles(counted, draw_pixels):
     pixels = film.pixels_of(slide.images.get(), (500, 0, 1100, 40))
     assert pixels.shape == (40, 600, 3)
     assert np.abs(pixels[5, -1].astype(int) - [238, 220, 214]).max() < 4  # glass of the third tile
+
+
+def test_a_network_finds_the_15_types_or_red_cells_and_platelets_never_both(tmp_path):
+    assert classes_of(["NGS", "MYO"]) == CODES
+    assert classes_of(["PLT"]) == FILM_CODES
+    with pytest.raises(ValueError, match="the ones or the others"):
+        classes_of(["PLT", "NGS"])
+    (tmp_path / "classes.yaml").write_text("RBC: RBC\nPlatelets: PLT\nWBC: none\n")
+    names = read_class_map(tmp_path / "classes.yaml")
+    assert (names["RBC"], names["Platelets"], names["WBC"]) == ("RBC", "PLT", "-")
+
+
+def test_the_card_of_red_cells_is_none_of_leukocytes_and_holds_figures_of_both_tests():
+    card = Card.read(FILM_CARD, FILM_CODES)
+    card.check_weights(FILM_CARD.with_suffix(".pt"))
+    assert card.tests() == ["OI-PBC", "BCCD"]
+    platelets = card.type_card("PLT").tests["OI-PBC"]
+    assert platelets.n > 800
+    assert 0.8 < platelets.recall[1] < platelets.recall[0] < platelets.recall[2]
+    with pytest.raises(DetectorRefused):
+        Card.read(FILM_CARD)
+
+
+def test_figures_count_what_is_found_right_and_compare_sums_with_labels():
+    views = [
+        View("a", "a", 100, 100, (("PLT", (10, 10, 20, 20)), ("RBC", (30, 30, 60, 60)))),
+        View("b", "b", 100, 100, (("PLT", (10, 10, 20, 20)), ("PLT", (0, 50, 10, 60)))),  # one is cut by the edge
+    ]
+    found = [
+        Found(np.array([[10, 10, 20, 20], [30, 30, 60, 60], [70, 70, 80, 80]], float), np.array([1, 0, 1]),
+              np.array([0.9, 0.9, 0.3])),
+        Found(np.array([[10, 10, 20, 20]], float), np.array([1]), np.array([0.6])),
+    ]  # fmt: skip
+    assert choose_thresholds(views, found)["PLT"] > 0.3  # at which the two whole labelled ones are found
+    rows = figures(views, found, {"RBC": 0.5, "PLT": 0.2})
+    assert (rows["PLT"]["n"], rows["PLT"]["labelled_whole"], rows["PLT"]["found_whole"]) == (3, 2, 3)
+    assert (rows["PLT"]["precision"][0], rows["PLT"]["recall"][0]) == (0.6667, 0.6667)
+    assert rows["PLT"]["count_error"] == 0.5
+    assert (rows["RBC"]["precision"][0], rows["RBC"]["ap50"]) == (1.0, 1.0)
+
+
+def test_the_shipped_detector_finds_the_red_cells_of_a_field_in_their_size(smear_files, real_images):
+    """Three seconds: nothing else shows that weights, scale and tiles fit together."""
+    detector = FilmDetector.load(FILM_CARD.with_suffix(".pt"), FILM_CARD, device="cpu")
+    um_per_px = 0.21 if real_images else 0.2
+    with Image.open(smear_files[0]) as picture:
+        reading = detector.read(np.asarray(picture.convert("RGB")), um_per_px, (100, 0))
+    sides = [own.xyxy[2] - own.xyxy[0] for own in reading.elements if own.code == "RBC"]
+    assert reading.red_cells > 20
+    assert 5.5 < np.median(sides) * um_per_px < 9.5
+    assert min(own.xyxy[0] for own in reading.elements) >= 100

@@ -4,8 +4,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from leukoweb.analysis.models import FilmCount, FilmImage
+from leukoweb.review.counting.policies import rules_from
 from leukoweb.review.findings.state import current_findings
 from leukoweb.review.models import Finding
+from leukoweb.review.services import save_policy
 
 
 @pytest.fixture
@@ -89,3 +92,31 @@ def test_the_tab_fits_the_window_and_has_no_serious_fault_of_access(film, width)
         for node in rule["nodes"]
     ]
     assert not serious, "\n".join(serious)
+
+
+def test_the_detectors_platelets_are_accepted_beside_the_findings_and_shown_on_the_slide(
+    case, film, admin, laboratory, technologist, browse_as
+):
+    page = film
+    expect(page.locator(".film-count-place")).to_be_empty()  # nobody has switched it on
+    save_policy(laboratory, rules_from({"film_by_detector": True}), reason="help", by=admin)
+    slide = case.slides.get()
+    FilmImage.objects.create(
+        count=FilmCount.objects.create(run=slide.runs.get(), state=FilmCount.State.DONE), image=slide.images.get(),
+        um_per_px=0.2, area_um2=160_000, red_cells=1000, platelets=40, clumps=[[3, 10, 10, 60, 60]],
+        boxes={"PLT": [[10, 10, 20, 20, 0.9]], "RBC": [[30, 30, 70, 70, 0.9]]},
+    )  # fmt: skip
+    page.reload()
+    page.locator("[data-part=film-open]").click()
+    panel = page.locator("#film-count")
+    expect(panel.locator(".clumps img")).to_have_count(1)
+    assert not Finding.objects.exists()
+    panel.get_by_role("button", name="adequate").click()
+    expect(page.locator("[data-key=platelet_adequacy] [data-value='2']")).to_have_attribute("aria-pressed", "true")
+    expect(panel).to_contain_text("accepted by a person")
+    page = browse_as(technologist, f"/slides/{slide.pk}/")
+    platelets = page.locator(".toggle[data-code=PLT]")
+    expect(platelets).to_have_text("Platelets1")
+    expect(platelets).to_have_attribute("aria-pressed", "false")
+    platelets.click()
+    expect(platelets).to_have_attribute("aria-pressed", "true")
