@@ -266,6 +266,7 @@ def test_an_order_becomes_a_case(send):
         ({"status": "draft"}, 400, "invalid"),
         ({"resourceType": "Patient"}, 400, "invalid"),
         ({"authoredOn": "yesterday"}, 400, "invalid"),
+        ({"authoredOn": "2099-01-01T08:00:00Z"}, 400, "invalid"),
         ({"priority": ["stat"], "contained": "p"}, 400, "invalid"),
         ({"priority": "STAT"}, 400, "invalid"),
         ({"contained": [PERSON | {"name": [{"family": "Nguyen", "given": True}]}]}, 400, "invalid"),

@@ -107,6 +107,14 @@ def test_possible_apl_by_the_labels_of_people():
     assert sum(count >= 2 for count, _ in hit["APL"]) == 12
 
 
+def test_a_flag_gives_the_share_that_the_table_of_the_same_report_prints():
+    """H32: shares in the table sum to 100, so that 10 of 108 are 9.2 % there; the flag said 9.3 %."""
+    counts = {"MYO": 30, "PMO": 10, "NGS": 50, "LYT": 10, "LYA": 8}
+    rows = {row.key: row.percent for row in count_differential(counts, Rules()).rows}
+    assert rows["PMO"] == 9.2
+    assert "9.2% of leukocytes" in flags(counts)["promyelocytes"].report
+
+
 def test_of_two_limits_under_one_title_that_are_met_the_gravest_is_the_flag_whatever_their_order():
     """H26: a milder limit in another unit, further down in a laboratory's table, took the place of the urgent one."""
     rows = defaults()

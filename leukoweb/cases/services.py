@@ -74,7 +74,7 @@ def edit_case(case: Case, *, by: User, mrn: str, patient: dict, fields: dict) ->
         for name, value in fields.items():
             setattr(case, name, value)
         case.flag_level, case.flags = None, []
-        _refuse_contradictions({name: getattr(case, name) for name in CASE_FIELDS}, patient)
+        _refuse_contradictions({name: getattr(case, name) for name in CASE_FIELDS + ORDER_FIELDS}, patient)
         _refuse_born_after(case.patient.birth_date, {name: getattr(case, name) for name in CASE_FIELDS})
         try:
             with transaction.atomic():
@@ -166,7 +166,7 @@ def _refuse_born_after(birth_date: date | None, case: dict) -> None:
 def _refuse_contradictions(case: Mapping[str, Any], patient: Mapping[str, Any]) -> None:
     """Refuse values that cannot stand together, whoever sends them."""
     now = timezone.now()
-    times = {name: case.get(name) for name in ("collected_at", "received_at", "wbc_at")}
+    times = {name: case.get(name) for name in ("collected_at", "received_at", "wbc_at", "ordered_at")}
     for name, at in times.items():
         if at and at > now + CLOCKS_DIFFER:
             raise Refused(gettext("This time lies in the future: check the date."), name)

@@ -12,7 +12,7 @@ from leukoweb.cases.cbc import SIGNS
 from leukoweb.review.counting.ages import is_judged
 from leukoweb.review.counting.differential import Differential, cells_to_separate, upper_bound_of_zero
 from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, NOTE, REVIEW, URGENT
-from leukoweb.review.counting.words import cells, per_cent, printed
+from leukoweb.review.counting.words import cells, printed
 
 LATER_STAGES = ("MYB", "MMZ", "NGB")
 _UNCONFIRMED = "Suspected by the detector, not confirmed by a person."
@@ -157,7 +157,7 @@ def _sentence_of(rule: Mapping[str, Any], d: Differential, codes: tuple[str, ...
     found = cells(counted, one, many)
     if rule["unit"] == "per 100 WBC":
         return f"{found}, {printed(value, 1)} per 100 leukocytes, {limit}."
-    share = "" if rule["item"] in ("EBO", "KSC") else f", {per_cent(100 * counted / d.total)} of leukocytes"
+    share = "" if rule["item"] in ("EBO", "KSC") else f", {_share(d, codes)} of leukocytes"
     if rule["unit"] == "%":
         return f"{found}{share}, {limit}%."
     return f"{found}{share}." if rule["limit"] <= 1 else f"{found}{share}, {limit}."
@@ -269,7 +269,7 @@ def _not_separated(rule: Mapping[str, Any], d: Differential) -> Iterator[Sentenc
     if more == 0:
         return
     share, limit = 100 * counted / d.total, f"{rule['limit']:g}% limit"
-    name = f"{ITEMS[rule['item']][1]} ({per_cent(share)})"
+    name = f"{ITEMS[rule['item']][1]} ({_share(d, codes)})"
     side = "above" if share > rule["limit"] else "below"
     report = f"{name[0].upper()}{name[1:]} cannot be told from the {limit} by this count."
     if more is None or more > d.rules.practical_more_cells:
@@ -280,6 +280,11 @@ def _not_separated(rule: Mapping[str, Any], d: Differential) -> Iterator[Sentenc
         )
     else:
         yield Sentence(f"About {more:,} more cells needed to place {name} {side} the {limit}.", report)
+
+
+def _share(d: Differential, codes: tuple[str, ...]) -> str:
+    """Return the share of some types as the table of the same report prints it (C11)."""
+    return f"{printed(round(sum(d[code].percent or 0.0 for code in codes), 9), d.rules.decimals)}%"
 
 
 def _present(differential: Differential, codes: tuple[str, ...]) -> tuple[str, ...]:

@@ -20,11 +20,6 @@ def printed(value: float | None, decimals: int) -> str:
     return f"{value:.{decimals}f}"
 
 
-def per_cent(value: float) -> str:
-    """Return a share as sentences give it, with one decimal."""
-    return f"{printed(value, 1)}%"
-
-
 def cells(count: int, one: str, many: str) -> str:
     """Return a number with its noun."""
     return f"{count:,} {one if count == 1 else many}"
