@@ -30,7 +30,9 @@ from leukoweb.analysis.models import Run
 from leukoweb.analysis.slide_tiles import prune_tiles
 from leukoweb.analysis.tasks import run_detection
 from leukoweb.analysis.uploads import accept_upload
-from leukoweb.cases.store import derived_folder, slide_tiles_folder
+from leukoweb.analysis.whole_slides import WholeSlide
+from leukoweb.cases.models import SlideImage
+from leukoweb.cases.store import derived_folder, original_path, slide_tiles_folder
 from leukoweb.review.services import count_case
 from tests.scanner_files import write_dicom, write_mrxs, write_ndpi
 from tests.services import ROOT
@@ -242,6 +244,26 @@ def test_a_cell_at_the_seam_of_parts_is_counted_once_and_one_outside_not_at_all(
 
 
 # From the upload to the cells -------------------------------------------------------------------------
+
+
+def test_the_scale_of_a_slide_that_does_not_say_it_is_measured_in_its_red_cells(tmp_path, field):
+    """The same overview serves both: its edge is that of the slide here."""
+    pixels = np.full((EDGE_PX, EDGE_PX, 3), GLASS, np.uint8)
+    pixels[1200:2400, 1200:2400] = field.image
+    path = write_slide(tmp_path / "a.tiff", EDGE_PX, {(1200, 1200): field.image}, kind="tiff", scale=False)
+    [facts] = check_images([path], limits=SMALL)
+    assert facts.um_per_px is None
+    image = SlideImage(sha256="5" * 64, format="WSI", width_px=EDGE_PX, height_px=EDGE_PX)
+    stored = original_path(image.sha256)
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(stored)
+    measured = []
+    for um_per_px in (None, UM_PER_PX):
+        image.um_per_px = um_per_px
+        with WholeSlide(image, pixels) as slide:
+            measured.append(slide.um_per_px_from_red_cells(lambda done, total: None))
+    stored.unlink()
+    assert measured == pytest.approx([UM_PER_PX, UM_PER_PX], rel=0.1)
 
 
 @pytest.fixture(scope="module")
