@@ -6,7 +6,7 @@ Two oracles read every answer: the JSON schema of R4 with its required value set
 
 import json
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from django.urls import reverse
@@ -241,6 +241,47 @@ def test_searches_page_by_key_and_name_nobody_in_their_address(read, client, mak
     assert valid(read(f"Specimen?patient=Patient/{patient}"))["total"] == 5
     refused(read("Patient?name=x"), 400, "invalid")
     refused(read("Patient?_id=x"), 400, "invalid")
+
+
+def test_a_percentage_has_its_interval_and_its_range_the_ages_that_it_is_for(read, signed):  # noqa: F811
+    report, _ = signed
+    case, rows = report.case, {row["key"]: row for row in report.content["differential"]["rows"]}
+    found = valid(read(f"Observation/{case.pk}-NGS"))
+    bounds = {one["code"]["text"]: one["valueQuantity"] for one in found["component"]}
+    assert bounds["95% interval, lower bound"]["value"] == pytest.approx(rows["NGS"]["low"], abs=0.0005)
+    assert bounds["95% interval, upper bound"]["value"] == pytest.approx(rows["NGS"]["high"], abs=0.0005)
+    [upper] = valid(read(f"Observation/{case.pk}-blasts"))["component"]
+    assert upper["code"]["text"] == "95% upper limit, none found"
+    assert upper["valueQuantity"]["value"] == pytest.approx(100 * (1 - 0.05 ** (1 / 100)), abs=0.0005)
+    every = [*rows.values(), *report.content["differential"]["groups"].values()]
+    judged = next(row for row in every if row["percent_range"] and row["count"])
+    [limits] = valid(read(f"Observation/{case.pk}-{judged['key'].replace('_', '-')}"))["referenceRange"]
+    assert limits["age"]["low"]["code"] in ("d", "mo", "a")
+    assert f"{limits['age']['low']['value']}" == judged["percent_range"]["age_from"][:-1]
+
+
+def test_the_paper_of_a_report_is_at_the_address_that_it_names(read, client, signed, make_case):  # noqa: F811
+    report, _ = signed
+    [paper] = valid(read(f"DiagnosticReport/{report.case.pk}"))["presentedForm"]
+    answer = client.get(paper["url"])
+    assert (answer["Content-Type"], answer.content[:5]) == (paper["contentType"], b"%PDF-")
+    assert "presentedForm" not in valid(read(f"DiagnosticReport/{make_case('A-9').pk}"))
+
+
+def test_reports_are_found_by_the_time_of_their_last_change(read, signed, make_case):  # noqa: F811
+    report, _ = signed
+    make_case("A-9")
+    at = report.signed_at.astimezone(UTC).replace(microsecond=0)
+
+    def found(since):
+        bundle = valid(read(f"DiagnosticReport?_lastUpdated={since}"))
+        return [entry["resource"]["id"] for entry in bundle.get("entry", [])]
+
+    assert found(f"ge{at:%Y-%m-%dT%H:%M:%SZ}") == [str(report.case.pk)]
+    assert found(f"gt{at + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}") == []
+    for wrong in ("2026-11-28", "ge", "gesoon", "le2026-11-28"):
+        refused(read(f"DiagnosticReport?_lastUpdated={wrong}"), 400, "invalid")
+    refused(read("Specimen?_lastUpdated=ge2026-11-28"), 400, "invalid")
 
 
 def test_an_order_becomes_a_case(send):

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from rest_framework.permissions import AllowAny
@@ -34,7 +35,7 @@ from leukoweb.review.models import Report
 from leukoweb.review.reports import fhir
 
 MOST_ROWS, ROWS = 100, 50
-SEARCHED = ("_id", "_count", "_after", "patient", "identifier")
+SEARCHED = ("_id", "_count", "_after", "_lastUpdated", "patient", "identifier")
 # Our code of a refusal to the value set issue-type, https://hl7.org/fhir/R4/valueset-issue-type.html
 ISSUES = {
     "invalid": "invalid", "unreadable": "structure", "taken": "duplicate", "not_signed_in": "login",
@@ -82,8 +83,7 @@ class Metadata(APIView):
         can["ServiceRequest"].append("create")
         resources = [
             {"type": kind, "interaction": [{"code": code} for code in codes],
-             "searchParam": [{"name": "_id", "type": "token"}, {"name": "patient", "type": "reference"}]
-             if "search-type" in codes and kind != "Patient" else []}
+             "searchParam": _parameters(kind) if "search-type" in codes else []}
             for kind, codes in can.items()
         ]  # fmt: skip
         security = {"description": "Authorization: Bearer <token>; a token of the scope “read” cannot order."}
@@ -153,7 +153,7 @@ class Resource(FhirView):
         case = _cases(request).filter(pk=pk).first()
         if case is None or kind not in fhir.KINDS:
             raise Http404
-        found = _observation(case, key) if kind == "Observation" else _resource(kind, case)
+        found = _observation(case, key) if kind == "Observation" else _resource(request, kind, case)
         record_read(request._request, case, case)
         return Response(found)
 
@@ -183,10 +183,34 @@ def _signed(case: Case) -> Report | None:
     return signed.order_by("-version").first()
 
 
-def _resource(kind: str, case: Case) -> fhir.Resource:
+def _parameters(kind: str) -> list[dict[str, str]]:
+    """Return what a kind is searched by, with the type of each parameter."""
+    found = [("_id", "token")]
+    if kind != "Patient":
+        found.append(("patient", "reference"))
+    if kind == "DiagnosticReport":
+        found.append(("_lastUpdated", "date"))
+    return [{"name": name, "type": of} for name, of in found]
+
+
+def _resource(request: Request, kind: str, case: Case) -> fhir.Resource:
     if kind == "ServiceRequest":
         return fhir.request_of(case)
-    return fhir.specimen_of(case) if kind == "Specimen" else fhir.report_of(case, _signed(case))
+    if kind == "Specimen":
+        return fhir.specimen_of(case)
+    pdf_url = request.build_absolute_uri(reverse("api_report_pdf_by_id", args=[case.pk]))
+    return fhir.report_of(case, _signed(case), pdf_url=pdf_url)
+
+
+def _updated(rows: QuerySet[Case], since: str) -> QuerySet[Case]:
+    """Return the cases whose report was signed, withdrawn or rejected since a time, such as ge2026-11-28T08:00:00Z."""
+    at = _moment(since[2:], "_lastUpdated") if since[:2] in ("ge", "gt") else None
+    if at is None:
+        raise Refused("_lastUpdated is ge or gt and a time with its offset, or a date: ge2026-11-28.", "_lastUpdated")
+    end = "gte" if since[:2] == "ge" else "gt"
+    signed = Q(**{f"reports__signed_at__{end}": at}) | Q(**{f"reports__withdrawal__withdrawn_at__{end}": at})
+    changed = Case.objects.filter(signed | Q(**{f"rejected_at__{end}": at}))
+    return rows.filter(pk__in=changed.values("pk"))
 
 
 def _observation(case: Case, key: str) -> fhir.Resource:
@@ -228,6 +252,10 @@ def _search(request: Request, kind: str, asked: Any) -> Response:
         rows = rows.filter(patient__in=Patient.objects.same_person(named)) if named else rows.none()
     if (one := asked.get("_id")) is not None:
         rows = rows.filter(pk=_key(one, "_id"))
+    if (since := asked.get("_lastUpdated")) is not None:
+        if kind != "DiagnosticReport":
+            raise Refused("Only DiagnosticReport is searched by _lastUpdated.", "_lastUpdated")
+        rows = _updated(rows, since)
     total = rows.count()
     if (after := asked.get("_after")) is not None:
         rows = rows.filter(pk__gt=_key(after, "_after"))
@@ -244,7 +272,7 @@ def _search(request: Request, kind: str, asked: Any) -> Response:
             resources.append(fhir.patient_of(row))
         else:
             record_read(request._request, row, row)
-            resources.append(_resource(kind, row))
+            resources.append(_resource(request, kind, row))
     return Response(fhir.bundle_of(resources, total=total, base=_base(request), links=links))
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from leukoweb.cases.models import REJECTED, WITHDRAWN, Case, Patient
+from leukoweb.review.counting.ages import is_bound
 from leukoweb.review.criticals.part import critical_codes
 from leukoweb.review.models import Report
 from leukoweb.review.reports.figures import (
@@ -28,6 +29,7 @@ LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
 SECTION = "http://terminology.hl7.org/CodeSystem/v2-0074"
 CALLS = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+AGES = {"d": ("days", "d"), "m": ("months", "mo"), "y": ("years", "a")}
 GENDERS = {"F": "female", "M": "male"}
 KINDS = ("Patient", "ServiceRequest", "Specimen", "DiagnosticReport", "Observation", "Media")
 
@@ -108,14 +110,16 @@ def status_of(case: Case, report: Report | None) -> str:
     return "corrected" if report.version > 1 else "final"
 
 
-def report_of(case: Case, report: Report | None) -> Resource:
-    """Return the report of a case: the signed version in force, or that there is none yet."""
+def report_of(case: Case, report: Report | None, *, pdf_url: str = "") -> Resource:
+    """Return the report of a case: the signed version in force, or that there is none yet; `pdf_url` is its paper."""
     found = {
         "resourceType": "DiagnosticReport", "id": str(case.pk), "status": status_of(case, report),
         "basedOn": [_to("ServiceRequest", case.pk)], "category": [{"coding": [{"system": SECTION, "code": "HM"}]}],
         "code": _panel(), "subject": _subject(case), "effectiveDateTime": _at(case.collected_at),
         "specimen": [_to("Specimen", case.pk)],
     }  # fmt: skip
+    if pdf_url and (report is not None or case.state == REJECTED):
+        found["presentedForm"] = [{"contentType": "application/pdf", "url": pdf_url, "title": "Report"}]
     if case.state == REJECTED:
         found["conclusion"] = f"Specimen rejected: {case.rejection_reason}"
     elif report is not None:
@@ -185,10 +189,35 @@ def _figure(case: Case, figure: Resource, content: Resource, status: str, critic
             "code": _filled(code), "valueQuantity": _quantity(figure["value"], unit, words),
             "interpretation": [{"coding": [{"system": CALLS, "code": call}]}] if limits or critical else [],
             "referenceRange": [_filled({"low": low is not None and _quantity(low, unit, words) or None,
-                                        "high": high is not None and _quantity(high, unit, words) or None})]
+                                        "high": high is not None and _quantity(high, unit, words) or None,
+                                        "age": _ages(limits)})]
             if low is not None or high is not None else [],
+            "component": [
+                {"code": {"text": text}, "valueQuantity": _quantity(bound, unit, words)}
+                for text, bound in _bounds(figure["interval"])
+            ],
         }
     )  # fmt: skip
+
+
+def _bounds(interval: tuple[float | None, float] | None) -> list[tuple[str, float]]:
+    """Name the bounds of an interval in words: no code that is at hand says what they are."""
+    if interval is None:
+        return []
+    low, high = interval
+    if low is None:
+        return [("95% upper limit, none found", high)]
+    return [("95% interval, lower bound", low), ("95% interval, upper bound", high)]
+
+
+def _ages(limits: Resource) -> Resource:
+    """Return the ages that a range is for: from its lower bound to under its upper one, such as 3d, 6m and 2y."""
+    found = {}
+    for end, bound in (("low", limits.get("age_from")), ("high", limits.get("age_under"))):
+        if isinstance(bound, str) and is_bound(bound):
+            words, code = AGES[bound[-1]]
+            found[end] = {"value": int(bound[:-1]), "unit": words, "system": UCUM, "code": code}
+    return found
 
 
 def _finding(case: Case, finding: Resource, content: Resource, status: str) -> Resource:

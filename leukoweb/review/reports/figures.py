@@ -34,8 +34,9 @@ def figures_of(report: Report) -> list[dict[str, Any]]:
 
 
 def sent_figures(content: Mapping[str, Any], *, also: Set[str] = frozenset()) -> list[dict[str, Any]]:
-    """One entry for each figure that is sent: key, name, LOINC, value, unit, range and call.
+    """One entry for each figure that is sent: key, name, LOINC, value, unit, range, call and 95 % interval.
 
+    The interval is (low, high) of a percentage; low is None where nothing was found: high is one-sided then (C2, C11).
     Types that were not found are left out, except blasts and those named in `also`.
     """
     differential, codes = content["differential"], content["loinc"]
@@ -56,14 +57,21 @@ def sent_figures(content: Mapping[str, Any], *, also: Set[str] = frozenset()) ->
                 "key": row["key"], "name": row["name"], "loinc": code["percent"], "value": share,
                 "unit": ("/100{WBCs}", "per 100 WBC") if is_per_100 else ("%", "percent"),
                 "range": row["percent_range"], "call": "" if by_absolute else row["call"],
+                "interval": None if is_per_100 else _interval(row),
             })  # fmt: skip
         if absolute is not None:
             found.append({
                 "key": f"{row['key']}#", "name": f"{row['name']}, absolute", "loinc": code["absolute"],
                 "value": absolute, "unit": ("10*3/uL", "thousand per microlitre"), "range": row["absolute_range"],
-                "call": row["call"] if by_absolute else "",
+                "call": row["call"] if by_absolute else "", "interval": None,
             })  # fmt: skip
     return found
+
+
+def _interval(row: Mapping[str, Any]) -> tuple[float | None, float] | None:
+    if row.get("zero_upper") is not None:
+        return None, row["zero_upper"]
+    return None if row["low"] is None else (row["low"], row["high"])
 
 
 def sent_findings(content: Mapping[str, Any]) -> list[dict[str, Any]]:
