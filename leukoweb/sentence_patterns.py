@@ -209,6 +209,7 @@ TABLES = [
     _("the days must be a whole number from 0 (every time) to %(most)s."), _("choose what is compared."),
     _("choose the comparison and one of the codes %(codes)s."), _("write the span as 72h or 30d."),
     _("0 is a limit of percentages of the film only, where the intervals decide."),
+    _("Changes against the earlier result: %(limits)s."),
     _("Check the sample: %(title)s"), _("Changed: %(title)s"), _("possible sample mix-up"),
     _("change to be looked at"), _("up or down"), _("in its unit"), _("% of the earlier value"),
 ]  # fmt: skip

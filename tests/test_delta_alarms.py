@@ -10,6 +10,7 @@ from django.utils import timezone
 from leukoweb.audit.models import Event
 from leukoweb.cases.blood_counts import BloodCount, store_blood_count
 from leukoweb.cases.cbc import value_of
+from leukoweb.cases.models import Case
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.delta_rules import change_by, problem_of
 from leukoweb.review.counting.policies import Rules, rules_from
@@ -17,7 +18,10 @@ from leukoweb.review.counting.values import Value
 from leukoweb.review.history.alarms import dismiss_alarm, escalate_alarm
 from leukoweb.review.history.models import DeltaAlarm
 from leukoweb.review.models import Report
+from leukoweb.review.reports.content import content_of
+from leukoweb.review.reports.release import Condition, unmet_conditions
 from leukoweb.review.reports.seal import problems_of
+from leukoweb.review.reports.signing import draft_of
 from leukoweb.review.services import save_policy
 from leukoweb.review.urgency import keep_flags
 from tests.conftest import PASSWORD
@@ -137,6 +141,13 @@ def test_an_escalated_alarm_is_answered_by_a_pathologist_only(earlier, technolog
     dismiss_alarm(alarm, by=pathologist, reason="Transfused.")
     with pytest.raises(Refused, match="answered already"):
         dismiss_alarm(alarm, by=pathologist, reason="Again.")
+
+
+def test_a_technologist_releases_no_report_with_an_alarm_and_the_report_prints_the_rule(earlier, technologist):
+    content = content_of(draft_of(earlier(85), by=technologist))
+    assert Condition.NO_DELTA in unmet_conditions(Case.objects.get(accession_number="A-2"), content, Rules())
+    said = "Changes against the earlier result: Haemoglobin from 30 within 72h, Neutrophils from 0 within 30d."
+    assert said in content["policies"]["sentences"]
 
 
 def test_a_rerun_that_agrees_ends_the_alarm_and_one_that_does_not_is_a_new_one(earlier, technologist):

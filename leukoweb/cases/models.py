@@ -211,8 +211,12 @@ class PatientMerge(models.Model):
     @property
     def differences(self) -> list[str]:
         """What of the two records is not the same: to be compared before anybody approves."""
-        names = {"name_key": gettext_noop("name"), "birth_date": gettext_noop("birth date"), "sex": gettext_noop("sex")}
-        return [word for name, word in names.items() if getattr(self.kept, name) != getattr(self.ended, name)]
+        found = {
+            gettext_noop("name"): sorted(self.kept.name_key.split()) != sorted(self.ended.name_key.split()),
+            gettext_noop("birth date"): self.kept.birth_date != self.ended.birth_date,
+            gettext_noop("sex"): self.kept.sex != self.ended.sex,
+        }
+        return [word for word, is_different in found.items() if is_different]
 
 
 class CaseQuerySet(models.QuerySet):

@@ -156,6 +156,7 @@ class Rules:
             f"Possible APL: {self.apl_bilobed} bilobed promyelocytes or more; or {self.apl_promyelocytes} or more "
             f"promyelocytes that are at least {self.apl_share:g} % of promyelocytes and blasts, unless myelocytes, "
             f"metamyelocytes and bands together are {self.apl_maturation:g} times as many.",
+            *self._delta_sentences(),
             *self._release_sentences(),
             "A person verifies every counted cell before a signature."
             if self.least_verified == 100
@@ -167,6 +168,15 @@ class Rules:
                 else []
             ),
         ]
+
+    def _delta_sentences(self) -> list[str]:
+        """Return the changes that raise an alarm, in one sentence."""
+        units = {delta_rules.AMOUNT: "", delta_rules.SHARE: " %"}
+        limits = [
+            f"{row['title']} from {row['limit']:g}{units[row['measure']]} within {row['span']}"
+            for row in self.delta_rules
+        ]
+        return [f"Changes against the earlier result: {', '.join(limits)}."] if limits else []
 
     def _release_sentences(self) -> list[str]:
         """Return who may release, where it is not a pathologist alone, whoever verified the cells."""
