@@ -122,7 +122,8 @@ def test_what_was_read_of_a_whole_slide_is_told_and_a_drawn_region_is_asked_for(
     slide.images.update(format="SVS")
     kinds = ["sdus", "suus", "sdds", "ssss"]
     ImageResult.objects.update(
-        coverage={"block_px": 500, "kinds": kinds, "read": [[500, 500, 1000, 1000]], "drawn": False}
+        coverage={"block_px": 500, "kinds": kinds, "read": [[500, 500, 1000, 1000]], "drawn": False},
+        area_mm2=0.01,
     )
     page = open_slide()
     coverage = page.get_by_role("region", name="What was read of the whole slide")
