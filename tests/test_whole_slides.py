@@ -69,6 +69,7 @@ def test_a_whole_slide_is_recognised_with_its_size_and_scale(slides, kind, name)
     assert check_images([slides[kind]], limits=SMALL) == [ImageFacts(name, EDGE_PX, EDGE_PX, UM_PER_PX)]
 
 
+@pytest.mark.slow  # child processes start several times
 def test_slides_of_other_scanners_are_recognised_and_their_overview_is_the_picture(field, tmp_path):
     """DICOM as one file and as an archive of its levels, MRXS as an archive, NDPI: written in their structures."""
     pixels = np.full((1536, 1536, 3), GLASS, np.uint8)
@@ -246,6 +247,7 @@ def test_a_cell_at_the_seam_of_parts_is_counted_once_and_one_outside_not_at_all(
 # From the upload to the cells -------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # child processes start several times
 def test_the_scale_of_a_slide_that_does_not_say_it_is_measured_in_its_red_cells(tmp_path, field):
     """The same overview serves both: its edge is that of the slide here."""
     pixels = np.full((EDGE_PX, EDGE_PX, 3), GLASS, np.uint8)
