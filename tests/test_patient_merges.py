@@ -25,6 +25,7 @@ from leukoweb.cases.models import Case, Patient, PatientMerge
 from leukoweb.cases.services import register_case
 from leukoweb.refusals import Refused
 from leukoweb.review.models import Report
+from leukoweb.review.reports.ledger import problems_of_report
 from leukoweb.review.reports.seal import problems_of
 from leukoweb.review.services import previous_result
 from tests.test_reports import NORMAL, post_signature, reviewed  # noqa: F401  a fixture
@@ -104,13 +105,15 @@ def test_two_proposals_that_close_a_circle_are_not_both_approved(kept, ended, te
 
 
 def test_a_chain_stands_for_one_person_and_undoing_a_link_restores_both_sides(
-    kept, ended, merge, laboratory, technologist, admin
+    kept, ended, merge, laboratory, technologist, admin, make_case
 ):
     third = Patient.objects.create(laboratory=laboratory, mrn="M-3", name="Doe, J")
+    case = make_case("A-3", patient=third)
     first = merge(ended, third)
     second = merge(kept, ended)
     assert {p.person.pk for p in Patient.objects.all()} == {kept.pk}
     assert sorted(kept.other_mrns) == ["M-2", "M-3"]
+    assert Event.objects.filter(action="merge.approve", case_id=case.pk).count() == 2
     merging.propose_undo(second, by=technologist, reason="Two persons.")
     merging.approve_undo(second, by=admin)
     assert {p.mrn: p.person.mrn for p in Patient.objects.all()} == {"M-1": "M-1", "M-2": "M-2", "M-3": "M-2"}
@@ -164,6 +167,7 @@ def test_nothing_signed_is_rewritten_and_later_reports_print_both_numbers(
     amended = Report.objects.get(case=old, version=2)
     assert (amended.content["patient"]["mrn"], amended.content["patient"]["name"]) == ("M-1", "Doe, Jane")
     assert {"what": "MRN", "before": "M-2", "now": "M-1"} in amended.content["amendment"]["changes"]
+    assert [problems_of_report(one) for one in Report.objects.all()] == [[], [], []]
 
 
 def test_either_number_finds_the_cases_of_both(kept, ended, merge, make_case, sign_in, technologist):

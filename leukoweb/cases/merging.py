@@ -7,12 +7,13 @@ registered under. Undoing it takes the redirect away, and all is as it was.
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.audit.services import record
-from leukoweb.cases.models import Case, Patient, PatientMerge
+from leukoweb.cases.models import Case, CaseQuerySet, Patient, PatientMerge
 from leukoweb.refusals import Refused
 
 MOST_REASON = 1000
@@ -192,19 +193,24 @@ def _settle(merge: PatientMerge) -> None:
     """Point each record of the laboratory to the one that stands for its person, and forget the flags it shapes."""
     into = _redirects(merge.kept.laboratory_id)
     pointing = Patient.objects.filter(laboratory=merge.kept.laboratory_id, survivor__isnull=False)
-    changed = {merge.kept_id, merge.ended_id}
     for pk, now in {**dict.fromkeys(into), **dict(pointing.values_list("pk", "survivor"))}.items():
         end = _end_of(pk, into)
         survivor = None if end == pk else end
         if survivor != now:
             Patient.objects.filter(pk=pk).update(survivor=survivor)
-            changed |= {pk, *({end} if survivor else {now} - {None})}
-    Case.objects.filter(patient__in=changed).forget_flags()
+    _cases_of(merge).forget_flags()
+
+
+def _cases_of(merge: PatientMerge) -> CaseQuerySet:
+    """Every case of the person, or of both."""
+    both = Patient.objects.filter(pk__in=[merge.kept_id, merge.ended_id])
+    ends = {patient.survivor_id or patient.pk for patient in both}
+    return Case.objects.filter(Q(patient__in=ends) | Q(patient__survivor__in=ends))
 
 
 def _record_on_cases(action: str, merge: PatientMerge, by: User, more: dict[str, str]) -> None:
     """Write the decision once for itself and once in the history of each case that shows another person now."""
     changes = {"kept": merge.kept.mrn, "ended": merge.ended.mrn, **more}
     record(action, actor=by, obj=merge, laboratory=merge.kept.laboratory, changes=changes)
-    for case in Case.objects.filter(patient__in=[merge.kept_id, merge.ended_id]).order_by("pk"):
+    for case in _cases_of(merge).order_by("pk"):
         record(action, actor=by, obj=merge, case=case, changes=changes)

@@ -23,6 +23,7 @@ from leukoweb.review.reports.parts import sealed_time
 SAME = (
     "interpretation", "comment", "lya_meaning", "smudge_as_lymphocytes", "smudge_reason", "amendment_reason", "version",
 )  # fmt: skip
+MERGES = ("merge.approve", "merge.undo")
 PERSON = ("mrn", "name", "sex", "birth_date")
 
 
@@ -76,7 +77,10 @@ def _against_event(report: Report, event: Event) -> list[str]:
 def _against_content(report: Report) -> list[str]:
     """Compare the columns of the row with what is sealed in its content."""
     sealed, signature = report.content["report"], report.content["signature"]
-    named = [(name, getattr(report, name), sealed.get(name, "")) for name in SAME]
+    columns = {name: getattr(report, name) for name in SAME}
+    named = [
+        (name, value, sealed.get(name, type(value)())) for name, value in columns.items()
+    ]  # earlier ones have fewer
     named += [
         ("signature_meaning", report.signature_meaning, signature["meaning"]),
         ("signed_at", _second(report.signed_at), _second(datetime.fromisoformat(signature["signed_at"]))),
@@ -90,12 +94,15 @@ def _against_content(report: Report) -> list[str]:
 
 def _against_case(report: Report, event: Event) -> list[str]:
     """Compare patient and number of its case with what was sealed, unless a later event says that they changed."""
-    patient = report.case.patient
+    patient = report.case.patient.person
     later = Event.objects.filter(id__gt=event.id)
     if later.filter(action="case.edit", case_id=report.case_id).exists():
         return []
     named = [("accession number", report.case.accession_number, report.content["specimen"]["accession_number"])]
-    if not later.filter(action="patient.edit", object_id=str(patient.pk)).exists():
+    is_edited = later.filter(
+        action="patient.edit", object_id__in=[str(patient.pk), str(report.case.patient_id)]
+    ).exists()
+    if not is_edited and not later.filter(action__in=MERGES, case_id=report.case_id).exists():
         born = patient.birth_date and patient.birth_date.isoformat()
         now = {"mrn": patient.mrn, "name": patient.name, "sex": patient.sex, "birth_date": born}
         named += [(f"patient's {name}", now[name], report.content["patient"][name]) for name in PERSON]
