@@ -17,6 +17,7 @@ import { decimal, evidenceWords, gettext, interpolate } from "./words.js";
 
 const HEAD_PX = 40; // the heading of a type lies above the first row in view
 const FOOT_PX = 8;
+const SMALL = 3; // cells of a type that shares its row with others
 
 export class Gallery extends EventTarget {
   /**
@@ -77,7 +78,11 @@ export class Gallery extends EventTarget {
     this.listed = new Map(cells.map((cell) => [cell.id, cell]));
     this.census = Census.of(cells);
     for (const [code, group] of this.groups) {
-      group.list.replaceChildren(...(lists.get(code) ?? []));
+      const tiles = lists.get(code) ?? [];
+      group.list.replaceChildren(...tiles);
+      // Until all is laid out anew, so that no type jumps to another row while it is read.
+      group.section.classList.toggle("is-small", tiles.length > 0 && tiles.length <= SMALL);
+      group.section.style.setProperty("--few", String(tiles.length));
       this.#count(code);
     }
     this.say("counted");

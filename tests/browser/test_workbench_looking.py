@@ -174,3 +174,26 @@ def test_space_enlarges_the_picture_under_the_mouse_as_long_as_it_is_held(bench)
     expect(bench.locator("#workbench.is-bare")).to_be_visible()
     bench.keyboard.up("Space")
     assert not Decision.objects.exists()
+
+
+def test_types_of_few_cells_share_a_row_and_nothing_moves_when_one_is_added(
+    make_case, make_slide, draw_pixels, browse_as, pathologist, press, wait_until_saved
+):
+    case = make_case()
+    draw_pixels(make_slide(case, {"NGS": 12, "MYB": 2, "MMZ": 3, "MYO": 1}))
+    page = browse_as(pathologist, f"/cases/{case.pk}/review/")
+    expect(page.locator(".tile")).to_have_count(18)
+
+    def tops():
+        groups = page.locator(".group:visible").all()
+        return {group.get_attribute("data-code"): group.bounding_box()["y"] for group in groups}
+
+    before = tops()
+    assert before["MMZ"] == before["MYB"] == before["MYO"] > before["NGS"]
+    page.screenshot(path="/tmp/small.png")
+    page.locator(".group[data-code=MYB] .tile").first.click()
+    page.locator("#inspector[data-ready]").wait_for()
+    press("t")
+    wait_until_saved()
+    expect(page.locator(".group[data-code=MMZ] .tile")).to_have_count(4)
+    assert tops() == before
