@@ -1,5 +1,6 @@
 """Forms of the laboratory's rules and phrases: they make values of what was typed; policies.py says what is allowed."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -29,12 +30,15 @@ from leukoweb.review.models import Phrase
 from leukoweb.sentences import translated
 
 
+def in_words(choices: Mapping[str, str]) -> list[tuple[str, Any]]:
+    """Return the choices of a rule with their stored words in the language of the page."""
+    return [(key, gettext_lazy(words)) for key, words in choices.items()]
+
+
 class RulesForm(forms.Form):
     """The rules of counting and flagging, with the reason of the change."""
 
-    bands = forms.ChoiceField(
-        choices=[(key, gettext_lazy(words)) for key, words in BANDS.items()], label=gettext_lazy("Band neutrophils")
-    )
+    bands = forms.ChoiceField(choices=in_words(BANDS), label=gettext_lazy("Band neutrophils"))
     corrects_wbc = forms.BooleanField(
         required=False,
         label=gettext_lazy("Correct the WBC for erythroblasts"),
@@ -251,11 +255,11 @@ class DeltaRuleForm(LimitLine):
     key = forms.CharField(max_length=40, required=False, label=gettext_lazy("Id"))
     title = forms.CharField(max_length=60, label=gettext_lazy("Change"))
     subject = forms.ChoiceField(label=gettext_lazy("Of"))
-    direction = forms.ChoiceField(choices=list(DIRECTIONS.items()), label=gettext_lazy("Direction"), initial="any")
+    direction = forms.ChoiceField(choices=in_words(DIRECTIONS), label=gettext_lazy("Direction"), initial="any")
     limit = forms.FloatField(min_value=0, label=gettext_lazy("By at least"))
-    measure = forms.ChoiceField(choices=list(MEASURES.items()), label=gettext_lazy("Unit"), initial="amount")
+    measure = forms.ChoiceField(choices=in_words(MEASURES), label=gettext_lazy("Unit"), initial="amount")
     span = forms.CharField(max_length=6, initial="72h", label=gettext_lazy("Within"))
-    action = forms.ChoiceField(choices=list(DELTA_ACTIONS.items()), label=gettext_lazy("Alarm"), initial="mix_up")
+    action = forms.ChoiceField(choices=in_words(DELTA_ACTIONS), label=gettext_lazy("Alarm"), initial="mix_up")
     source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
