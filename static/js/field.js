@@ -122,6 +122,7 @@ export class Field extends EventTarget {
       maxLevel: top,
       getTileUrl: (/** @type {number} */ level, /** @type {number} */ x, /** @type {number} */ y) => `${image.tiles}${level}/${x}_${y}.jpg`,
     });
+    this.#releaseMouse();
   }
 
   /**
@@ -223,13 +224,15 @@ export class Field extends EventTarget {
   /**
    * Begin a box to place: drawn with the mouse, or moved by arrow keys from the middle of what is seen.
    * @param {Box | null} box
+   * @param {boolean} isEmpty nothing is there until the mouse draws it
    */
-  startDraft(box = null) {
+  startDraft(box = null, isEmpty = false) {
     this.isDrawing = true; // from now on a type's key means the new cell, also while the image still opens
     this.isMeasuring = false;
     this.ruler = null;
     this.draft = box && [...box];
     this.#releaseMouse();
+    if (isEmpty) return;
     if (this.viewer.isOpen()) this.#placeDraft();
     else this.viewer.addOnceHandler("open", () => this.isDrawing && this.#placeDraft());
   }
@@ -274,7 +277,8 @@ export class Field extends EventTarget {
   }
 
   #releaseMouse() {
-    const isTaken = this.isDrawing || this.isMeasuring;
+    // While the image still opens nothing can be drawn on it.
+    const isTaken = (this.isDrawing || this.isMeasuring) && this.viewer.isOpen() && this.viewer.world.getItemCount() > 0;
     this.canvas.classList.toggle("is-drawing", isTaken);
     this.viewer.setMouseNavEnabled(!isTaken);
     this.draw();
@@ -429,7 +433,7 @@ export class Field extends EventTarget {
     this.viewer.viewport.goHome(true);
     this.afterOpen?.();
     this.afterOpen = null;
-    this.draw();
+    this.#releaseMouse();
     this.#say("opened");
   }
 

@@ -28,8 +28,7 @@ export function startRegions(root, field, tell) {
       field.endDraft();
       return;
     }
-    field.startDraft();
-    field.draft = null; // nothing is drawn yet
+    field.startDraft(null, true);
     tell(gettext("Draw the region with the mouse, from corner to corner."));
   });
   field.addEventListener("drawn", () => {

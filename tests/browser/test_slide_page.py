@@ -132,7 +132,7 @@ def test_what_was_read_of_a_whole_slide_is_told_and_a_drawn_region_is_asked_for(
     expect(coverage.get_by_role("button", name="Map")).to_have_attribute("aria-pressed", "true")
     coverage.get_by_text("Read other regions").click()
     coverage.get_by_role("button", name="Draw a region").click()
-    field = page.locator("#field canvas.field-boxes").bounding_box()
+    field = page.locator("#field canvas.is-drawing").bounding_box()
     page.mouse.move(field["x"] + field["width"] / 2, field["y"] + field["height"] / 2)
     page.mouse.down()
     page.mouse.move(field["x"] + field["width"] / 2 + 80, field["y"] + field["height"] / 2 + 60, steps=3)
