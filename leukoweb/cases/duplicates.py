@@ -18,12 +18,13 @@ from django.utils.translation import gettext_noop
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Patient, PatientMerge
+from leukoweb.cases.services import MOST_REASON
 from leukoweb.refusals import Refused
 
 SAME_PERSON = gettext_noop("same name and birth date")
 SAME_NUMBER = gettext_noop("the numbers differ in capital letters only")
 NEAR_NUMBER = gettext_noop("same birth date, and the numbers differ by one character or by two that are swapped")
-MOST_PAIRS, MOST_REASON = 200, 1000
+MOST_PAIRS = 200
 MOST_OF_A_DAY = 500  # records of one birth date whose numbers are compared with one another
 
 

@@ -14,15 +14,14 @@ from django.utils.translation import gettext as _
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, CaseQuerySet, Patient, PatientMerge
+from leukoweb.cases.services import checked_reason
 from leukoweb.refusals import Refused
-
-MOST_REASON = 1000
 
 
 def propose_merge(*, kept: Patient, ended: Patient, by: User, reason: str, origin: str = "") -> PatientMerge:
     """Propose that `ended` is the same person as `kept`; nothing changes until another person approves."""
     _refuse_role(by, "propose_merge")
-    reason = _checked(reason, _("Enter why both records are of one person."))
+    reason = checked_reason(reason, _("Enter why both records are of one person."))
     if by.laboratory_id != kept.laboratory_id or by.laboratory_id != ended.laboratory_id:
         raise Refused(_("Records of different laboratories cannot be merged."), code="not_allowed")
     with transaction.atomic():
@@ -63,7 +62,7 @@ def approve_merge(merge: PatientMerge, *, by: User) -> PatientMerge:
 def decline_merge(merge: PatientMerge, *, by: User, reason: str) -> PatientMerge:
     """End a proposal without effect; its proposer may do so, too. Before: PROPOSED. After: DECLINED."""
     _refuse_role(by, "propose_merge")
-    reason = _checked(reason, _("Enter why the records are not merged."))
+    reason = checked_reason(reason, _("Enter why the records are not merged."))
     with transaction.atomic():
         merge = _locked(merge, by)
         _refuse_state(merge, PatientMerge.State.PROPOSED)
@@ -78,7 +77,7 @@ def decline_merge(merge: PatientMerge, *, by: User, reason: str) -> PatientMerge
 def propose_undo(merge: PatientMerge, *, by: User, reason: str) -> PatientMerge:
     """Propose to take a merge back; nothing changes until another person approves. Before: MERGED."""
     _refuse_role(by, "propose_merge")
-    reason = _checked(reason, _("Enter why the merge was wrong."))
+    reason = checked_reason(reason, _("Enter why the merge was wrong."))
     with transaction.atomic():
         merge = _locked(merge, by)
         _refuse_state(merge, PatientMerge.State.MERGED)
@@ -105,7 +104,7 @@ def approve_undo(merge: PatientMerge, *, by: User) -> PatientMerge:
 def decline_undo(merge: PatientMerge, *, by: User, reason: str) -> PatientMerge:
     """Keep a merge that somebody wanted undone. Before: UNDO_PROPOSED. After: MERGED."""
     _refuse_role(by, "propose_merge")
-    reason = _checked(reason, _("Enter why the merge stays."))
+    reason = checked_reason(reason, _("Enter why the merge stays."))
     with transaction.atomic():
         merge = _locked(merge, by)
         _refuse_state(merge, PatientMerge.State.UNDO_PROPOSED)
@@ -153,15 +152,6 @@ def _refuse_impossible(kept: Patient, ended: Patient) -> None:
             _("%(mrn)s is merged into another record: propose the merge into that one.") % {"mrn": kept.mrn},
             code="wrong_state",
         )
-
-
-def _checked(reason: str, ask: str) -> str:
-    reason = reason.strip()
-    if not reason:
-        raise Refused(ask, "reason")
-    if len(reason) > MOST_REASON:
-        raise Refused(_("Write at most %(most)d characters.") % {"most": MOST_REASON}, "reason")
-    return reason
 
 
 def _lock(laboratory_id: int | None) -> None:

@@ -24,6 +24,18 @@ CLOSED = {
     ),
 }
 MOST_REASON = 1000
+
+
+def checked_reason(reason: str, ask: str = "") -> str:
+    """Return a reason without blanks around it; refuse one that is too long or, where `ask` is a sentence, absent."""
+    reason = reason.strip()
+    if ask and not reason:
+        raise Refused(ask, "reason")
+    if len(reason) > MOST_REASON:
+        raise Refused(gettext("Write at most %(most)d characters.") % {"most": MOST_REASON}, "reason")
+    return reason
+
+
 CLOCKS_DIFFER = timedelta(minutes=10)
 MOST_YEARS, OLDEST_YEAR = 130, 1900  # nobody is older, no specimen here is: a year of two digits was typed
 PATIENT_FIELDS = ("name", "sex", "birth_date")

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import SIGNED, Case
+from leukoweb.cases.services import checked_reason
 from leukoweb.refusals import Refused
 from leukoweb.review.criticals.detection import facts_now, look_at_other_cases
 from leukoweb.review.criticals.models import Critical, CriticalEntry
@@ -110,9 +111,7 @@ def close_critical(critical: Critical, *, by: User, reason: str = "") -> Critica
     """Close a critical result that was told and read back; a pathologist closes it without that, with a reason."""
     if not by.can("tell_critical"):
         raise Refused(_("Your role cannot close critical results."), code="not_allowed")
-    reason = reason.strip()
-    if len(reason) > 1000:
-        raise Refused(_("Write at most %(most)d characters.") % {"most": 1000}, "reason")
+    reason = checked_reason(reason)
     with transaction.atomic():
         critical = _locked(critical, by)
         if not critical.is_open:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from leukoweb.cases.models import Case
 from leukoweb.review.criticals.models import Critical, CriticalEntry
 from leukoweb.review.criticals.rules import CODES
-from leukoweb.review.reports.parts import CallPart, CriticalPart, FlagPart, ReceiptPart, sealed_time
+from leukoweb.review.reports.parts import CallPart, CriticalPart, FlagPart, receipt_part, sealed_time
 
 
 def criticals_part(case: Case) -> list[CriticalPart]:
@@ -25,17 +25,13 @@ def _part(critical: Critical) -> CriticalPart:
         "codes": fact["codes"],
         "policy_version": critical.policy_version,
         "detected_at": sealed_time(critical.detected_at),
-        "bench_receipt": _receipt(critical.bench_receipt),
-        "pathologist_receipt": _receipt(critical.pathologist_receipt),
+        "bench_receipt": receipt_part(critical.bench_receipt),
+        "pathologist_receipt": receipt_part(critical.pathologist_receipt),
         "calls": [_call(call) for call in critical.calls],
-        "closed": _receipt(ending),
+        "closed": receipt_part(ending),
         "reason": ending.reason if ending else "",
         "no_longer": critical.no_longer.change_words if critical.no_longer else "",
     }
-
-
-def _receipt(entry: CriticalEntry | None) -> ReceiptPart:
-    return {"by": entry.by.printed_name if entry and entry.by else "", "at": sealed_time(entry.at) if entry else None}
 
 
 def _call(call: CriticalEntry) -> CallPart:

@@ -14,16 +14,16 @@ from django.utils.translation import gettext as _
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, CbcResult, Patient
+from leukoweb.cases.services import checked_reason
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.delta_rules import MIX_UP, change_by, span_of
 from leukoweb.review.counting.values import Value, values_of
 from leukoweb.review.history.models import DeltaAlarm, DeltaEntry
 from leukoweb.review.models import Report
-from leukoweb.review.reports.parts import DeltaPart, ReceiptPart, sealed_time
+from leukoweb.review.reports.parts import DeltaPart, receipt_part, sealed_time
 from leukoweb.review.services import CaseCount, current_policy, wbc_of
 
 Kind = DeltaEntry.Kind
-MOST_REASON = 1000
 LOOK_BACK = 10  # earlier results, the newest
 
 
@@ -129,7 +129,7 @@ def _settle(
 
 def dismiss_alarm(alarm: DeltaAlarm, *, by: User, reason: str) -> DeltaEntry:
     """Answer an alarm with a reason; one that was escalated only a pathologist answers. Before: not signed."""
-    reason = _checked(reason, is_needed=True)
+    reason = checked_reason(reason, _("Enter why the alarm is dismissed: the answer is printed on the report."))
     with transaction.atomic():
         alarm = _locked(alarm, by)
         if not alarm.is_active:
@@ -143,7 +143,7 @@ def dismiss_alarm(alarm: DeltaAlarm, *, by: User, reason: str) -> DeltaEntry:
 
 def escalate_alarm(alarm: DeltaAlarm, *, by: User, reason: str = "") -> DeltaEntry:
     """Leave an alarm to the pathologist; the first time counts. Before: active, not signed."""
-    reason = _checked(reason, is_needed=False)
+    reason = checked_reason(reason)
     with transaction.atomic():
         alarm = _locked(alarm, by)
         if alarm.escalated:
@@ -153,15 +153,6 @@ def escalate_alarm(alarm: DeltaAlarm, *, by: User, reason: str = "") -> DeltaEnt
         entry = DeltaEntry.objects.create(alarm=alarm, kind=Kind.ESCALATED, by=by, reason=reason)
         record("delta.escalate", actor=by, obj=alarm, case=alarm.case, changes={"title": alarm.title, "reason": reason})
     return entry
-
-
-def _checked(reason: str, *, is_needed: bool) -> str:
-    reason = reason.strip()
-    if is_needed and not reason:
-        raise Refused(_("Enter why the alarm is dismissed: the answer is printed on the report."), "reason")
-    if len(reason) > MOST_REASON:
-        raise Refused(_("Write at most %(most)d characters.") % {"most": MOST_REASON}, "reason")
-    return reason
 
 
 def _locked(alarm: DeltaAlarm, by: User) -> DeltaAlarm:
@@ -192,12 +183,8 @@ def _part(alarm: DeltaAlarm) -> DeltaPart:
         "fact": dict(alarm.fact),
         "policy_version": alarm.policy_version,
         "raised_at": sealed_time(alarm.raised_at),
-        "escalated": _receipt(alarm.escalated),
+        "escalated": receipt_part(alarm.escalated),
         "escalation": alarm.escalated.reason if alarm.escalated else "",
-        "dismissed": _receipt(alarm.dismissed),
+        "dismissed": receipt_part(alarm.dismissed),
         "reason": alarm.dismissed.reason if alarm.dismissed else "",
     }
-
-
-def _receipt(entry: DeltaEntry | None) -> ReceiptPart:
-    return {"by": entry.by.printed_name if entry and entry.by else "", "at": sealed_time(entry.at) if entry else None}

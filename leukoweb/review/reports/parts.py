@@ -128,6 +128,11 @@ class ReceiptPart(TypedDict):
     at: str | None
 
 
+def receipt_part(entry: Any) -> ReceiptPart:
+    """Return who made an entry of a log (of a critical result, of an alarm) and when; empty where there is none."""
+    return {"by": entry.by.printed_name if entry and entry.by else "", "at": sealed_time(entry.at) if entry else None}
+
+
 class FlagPart(TypedDict):
     """A flag with its receipts."""
 

@@ -1,7 +1,7 @@
 """The page of one case, and what is done there: edit the words, hand over, return, acknowledge; it counts nothing."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -39,11 +39,23 @@ from leukoweb.review.services import (
 from leukoweb.review.views.findings import film_context
 from leukoweb.sentences import translated
 
+OfCase = TypeVar("OfCase", Critical, DeltaAlarm)
+
 
 def visible_case(user: User, pk: int) -> Case:
     """The case with its state, or 404."""
     cases = Case.objects.visible_to(user).with_state()
     return get_object_or_404(cases.select_related("patient", "laboratory", "registered_by", "rejected_by"), pk=pk)
+
+
+def act_and_return(request: HttpRequest, found: OfCase, act: Callable[[OfCase], object], done: str) -> HttpResponse:
+    """Do something to what belongs to a case, say what was done or refused, and go back to the page that asked."""
+    try:
+        act(found)
+        messages.success(request, done)
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", found.case_id)
 
 
 @requires("read_cases")

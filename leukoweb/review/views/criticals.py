@@ -22,6 +22,7 @@ from leukoweb.review.criticals.models import Critical, CriticalPolicy
 from leukoweb.review.criticals.policies import save_critical_policy, values_of
 from leukoweb.review.forms import lines_of
 from leukoweb.review.forms_criticals import CallForm, CriticalPolicyForm, CriticalRuleFormSet, PeriodForm
+from leukoweb.review.views.cases import act_and_return
 
 MOST = 500
 
@@ -98,12 +99,7 @@ def critical_close(request: HttpRequest, pk: int) -> HttpResponse:
 def _do(request: HttpRequest, pk: int, act: Callable[[Critical], object], done: str) -> HttpResponse:
     """Do something to a critical result, say what was done, and go back to the page that asked."""
     critical = get_object_or_404(Critical.objects.visible_to(request.user), pk=pk)
-    try:
-        act(critical)
-        messages.success(request, done)
-    except Refused as refused:
-        messages.error(request, str(refused))
-    return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", critical.case_id)
+    return act_and_return(request, critical, act, done)
 
 
 @requires("manage_policies")

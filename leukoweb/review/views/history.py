@@ -4,9 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
@@ -14,11 +13,11 @@ from django.views.decorators.http import require_GET, require_POST
 from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Patient
-from leukoweb.refusals import Refused
 from leukoweb.review.history import chart
 from leukoweb.review.history.alarms import dismiss_alarm, escalate_alarm
 from leukoweb.review.history.models import DeltaAlarm
 from leukoweb.review.history.results import FIRST_SHOWN, Result, parameters_of, results_of
+from leukoweb.review.views.cases import act_and_return
 
 
 @requires("read_cases")
@@ -96,9 +95,4 @@ def alarm_escalate(request: HttpRequest, pk: int) -> HttpResponse:
 def _answer(request: HttpRequest, pk: int, act: Callable[[DeltaAlarm], object], done: str) -> HttpResponse:
     """Answer an alarm, say what was done, and go back to the page that asked."""
     alarm = get_object_or_404(DeltaAlarm.objects.visible_to(request.user), pk=pk)
-    try:
-        act(alarm)
-        messages.success(request, done)
-    except Refused as refused:
-        messages.error(request, str(refused))
-    return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", alarm.case_id)
+    return act_and_return(request, alarm, act, done)
