@@ -5,7 +5,7 @@ DATA ?= data
 JOBS ?= 2
 RUN := .venv/bin/python
 
-.PHONY: run install test test-fast check check-python check-scripts check-security sbom docs messages lock bench backup restore vendor clean
+.PHONY: run install test test-fast test-nightly check check-python check-scripts check-security sbom docs messages lock bench backup restore vendor clean
 
 run: .venv/installed
 	@exec $(RUN) -m leukoweb run --port $(PORT) --data "$(DATA)" $(if $(IMAGES),--images "$(IMAGES)")
@@ -13,11 +13,15 @@ run: .venv/installed
 install: .venv/installed
 
 test: .venv/installed-dev
-	$(RUN) -m pytest -n $(JOBS)
+	$(RUN) -m pytest -n $(JOBS) -m "not nightly"
 
 # Without real programs, browser and long computations, on SQLite: what to run while working.
 test-fast: .venv/installed-dev
-	LEUKOWEB_TEST_DATABASE=sqlite $(RUN) -m pytest -n $(JOBS) -m "not slow and not browser and not services"
+	LEUKOWEB_TEST_DATABASE=sqlite $(RUN) -m pytest -n $(JOBS) -m "not slow and not browser and not services and not nightly"
+
+# What takes many minutes: ten thousand schedules of the run's state machine.
+test-nightly: .venv/installed-dev
+	$(RUN) -m pytest -n $(JOBS) -m nightly
 
 check: .venv/installed-dev check-python check-scripts check-security
 

@@ -74,23 +74,27 @@ class Postgresql:
         settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
                     "synchronous_commit": "off", "full_page_writes": "off", "max_connections": 100}  # fmt: skip
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with open(self.folder.with_suffix(".log"), "wb") as self.log:
-            self.process = subprocess.Popen(
-                [programs / "postgres", "-D", cluster, *options],
-                stdout=self.log, stderr=self.log, cwd=self.folder, start_new_session=True,
-                preexec_fn=end_with_parent(signal.SIGINT), **account,
-            )  # fmt: skip
+        self.command, self.password = [programs / "postgres", "-D", cluster, *options], password
         self.url = f"postgres://leukoweb:{password}@127.0.0.1:{self.port}/leukoweb"
-        self._wait(password)
+        self.start()
 
-    def _wait(self, password):
+    def start(self):
+        """Start the server over its cluster and wait until it answers."""
+        with open(self.folder.with_suffix(".log"), "ab") as self.log:
+            self.process = subprocess.Popen(
+                self.command, stdout=self.log, stderr=self.log, cwd=self.folder, start_new_session=True,
+                preexec_fn=end_with_parent(signal.SIGINT), **_unprivileged(),
+            )  # fmt: skip
+        self._wait()
+
+    def _wait(self):
         import psycopg
 
         deadline = time.monotonic() + 30
         while True:
             try:
                 psycopg.connect(
-                    host="127.0.0.1", port=self.port, user="leukoweb", password=password, dbname="postgres"
+                    host="127.0.0.1", port=self.port, user="leukoweb", password=self.password, dbname="postgres"
                 ).close()
                 return
             except psycopg.OperationalError:

@@ -114,6 +114,18 @@ def test_a_slow_twin_from_before_a_retry_stores_nothing(submit, technologist):
     assert store(again)
 
 
+def test_a_slow_twin_whose_message_came_again_after_a_retry_is_nobody(submit, technologist):
+    """The broker delivers the message of a hanging worker again after a retry began to count anew."""
+    slow = claim(submit(), "task-1")
+    services.stop_run(slow, by=technologist)
+    assert services.retry_run(slow, by=technologist)
+    again = claim(slow, "task-1")
+    services.fail_run(slow, "the slow twin failed")
+    assert not services.note_progress(slow, images_done=0, tiles_done=1, tiles_total=2)
+    assert not store(slow)
+    assert store(again)
+
+
 def test_after_three_lost_workers_the_run_fails_in_words_and_in_the_audit_log(submit):
     run = submit()
     for _ in range(3):

@@ -167,20 +167,20 @@ def claim_run(run_id: int, *, task_id: str, max_attempts: int) -> Run | None:
                 run = Run.objects.select_related("slide__case__laboratory").get(pk=run_id)
                 record("run.failed", obj=run, case=run.slide.case, changes={"reason": reason})
                 return None
-    taken = free.update(
-        state=Run.State.RUNNING,
-        attempt=F("attempt") + 1,
-        task_id=task_id,
-        started_at=timezone.now(),
-        seen_at=timezone.now(),
-        finished_at=None,
-        images_done=0,
-        tiles_done=0,
-        tiles_total=0,
-        error="",
-        scale_choices=None,
-    )
-    return Run.objects.select_related("slide__case__laboratory").get(pk=run_id) if taken == 1 else None
+        taken = free.update(
+            state=Run.State.RUNNING,
+            attempt=F("attempt") + 1,
+            task_id=task_id,
+            started_at=timezone.now(),
+            seen_at=timezone.now(),
+            finished_at=None,
+            images_done=0,
+            tiles_done=0,
+            tiles_total=0,
+            error="",
+            scale_choices=None,
+        )
+        return Run.objects.select_related("slide__case__laboratory").get(pk=run_id) if taken == 1 else None
 
 
 def note_progress(run: Run, *, images_done: int, tiles_done: int, tiles_total: int) -> bool:
@@ -403,5 +403,10 @@ _BOX = ("x1", "y1", "x2", "y2")
 
 
 def _ours(run: Run) -> QuerySet:
-    """The run's row while this attempt still holds it."""
-    return Run.objects.filter(pk=run.pk, state=Run.State.RUNNING, attempt=run.attempt, task_id=run.task_id)
+    """The run's row while this attempt still holds it.
+
+    The time of the claim is part of it: a retry counts attempts anew, and a message may come again.
+    """
+    return Run.objects.filter(
+        pk=run.pk, state=Run.State.RUNNING, attempt=run.attempt, task_id=run.task_id, started_at=run.started_at
+    )
