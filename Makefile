@@ -5,7 +5,7 @@ DATA ?= data
 JOBS ?= 2
 RUN := .venv/bin/python
 
-.PHONY: run install test test-fast test-nightly check check-python check-scripts check-security sbom docs messages lock bench backup restore vendor clean
+.PHONY: run install test test-fast test-nightly chaos check check-python check-scripts check-security sbom docs messages lock bench backup restore vendor clean
 
 run: .venv/installed
 	@exec $(RUN) -m leukoweb run --port $(PORT) --data "$(DATA)" $(if $(IMAGES),--images "$(IMAGES)")
@@ -22,6 +22,12 @@ test-fast: .venv/installed-dev
 # What takes many minutes: ten thousand schedules of the run's state machine.
 test-nightly: .venv/installed-dev
 	$(RUN) -m pytest -n $(JOBS) -m nightly
+
+# Real processes under N random faults of a seed: what is lost, twice or an orphan (SLIDES=50; REAL=1: parts of real fields).
+SEED ?= 1
+N ?= 200
+chaos: .venv/installed-dev
+	$(RUN) -m tests.chaos --seed $(SEED) --faults $(N) $(if $(SLIDES),--slides $(SLIDES)) $(if $(REAL),--real)
 
 check: .venv/installed-dev check-python check-scripts check-security
 

@@ -247,7 +247,10 @@ ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "100/10m/ip"}  # besi
 ALLAUTH_TRUSTED_PROXY_COUNT = PROXIES
 USERSESSIONS_ADAPTER = "leukoweb.accounts.sign_in.SessionsAdapter"
 MFA_ADAPTER = "leukoweb.accounts.second_factor.SecondFactorAdapter"
-MFA_FORMS = {"authenticate": "leukoweb.accounts.second_factor.CodeForm"}
+MFA_FORMS = {
+    "authenticate": "leukoweb.accounts.second_factor.CodeForm",
+    "reauthenticate": "leukoweb.accounts.second_factor.ConfirmForm",
+}
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # accounts are made by administrators
 MFA_TOTP_ISSUER = "LeukoWeb"

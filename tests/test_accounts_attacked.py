@@ -20,6 +20,7 @@ from leukoweb.accounts.services import change_account
 from leukoweb.api.models import ApiToken
 from leukoweb.api.services import give_token
 from leukoweb.audit.services import record
+from leukoweb.refusals import Refused
 from tests.conftest import PASSWORD
 from tests.services import ROOT
 from tests.test_accounts import code_of, enter, give_totp, is_in
@@ -254,6 +255,17 @@ def test_one_code_that_comes_twice_at_once_is_taken_once(transactional_db, patho
     for thread in threads:
         thread.join()
     assert sorted(answers) == [False, False, False, True]
+
+
+def test_a_code_that_confirms_a_session_is_taken_once_and_guessing_at_it_locks_the_session(client, pathologist):
+    address, code = "/account/second-factor/reauthenticate/", code_of(give_totp(pathologist))
+    client.force_login(pathologist)
+    assert client.post(address, {"code": code}).status_code == 302
+    assert client.post(address, {"code": code}).status_code == 200
+    for guess in range(4):
+        client.post(address, {"code": f"00000{guess}"})
+    with pytest.raises(Refused, match="locked"):
+        lockout.confirm_password(pathologist, PASSWORD)
 
 
 # --- keys and decisions

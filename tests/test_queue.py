@@ -257,6 +257,14 @@ def test_without_a_broker_a_slide_is_queued_at_once_and_nothing_fails(submit, dj
     assert Run.objects.get(pk=run.pk).state == Run.State.QUEUED
 
 
+def test_a_slide_that_no_broker_took_is_sent_by_the_next_sweep(submit, django_capture_on_commit_callbacks, request):
+    with django_capture_on_commit_callbacks(execute=True):
+        run = submit()
+    request.getfixturevalue("broker")
+    sweep()
+    assert messages() == [run.pk]
+
+
 @pytest.mark.slow
 def test_a_broker_that_hangs_holds_neither_an_upload_nor_the_health_page(
     submit, broker, django_capture_on_commit_callbacks, client

@@ -2,10 +2,11 @@
 
 import base64
 import hashlib
+from collections.abc import Callable
 
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
-from allauth.mfa.base.forms import AuthenticateForm
+from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet
 from django.conf import settings
@@ -29,19 +30,30 @@ class SecondFactorAdapter(DefaultMFAAdapter):
 
 
 class CodeForm(AuthenticateForm):
-    """The code at sign-in: taken once in all processes, and a wrong one counts towards the lock-out."""
+    """The code at sign-in: a wrong one counts towards the lock-out of its address."""
 
     def clean_code(self) -> str:
-        if until := locked_until(self.user.username, address_of(context.request)):
-            raise ValidationError(lock_sentence(until), code="locked")
-        try:
-            with transaction.atomic():
-                list(Authenticator.objects.select_for_update(no_key=True).filter(user=self.user).order_by("pk"))
-                return super().clean_code()
-        except ValidationError:
-            credentials = {"username": self.user.username}
-            user_login_failed.send(__name__, credentials=credentials, request=context.request)
-            raise
+        return _taken_once(self.user, super().clean_code, request=context.request)
+
+
+class ConfirmForm(ReauthenticateForm):
+    """The code that a live session is asked for again: a wrong one counts towards the lock-out of live sessions."""
+
+    def clean_code(self) -> str:
+        return _taken_once(self.user, super().clean_code, request=HttpRequest())
+
+
+def _taken_once(user: User, check: Callable[[], str], *, request: HttpRequest) -> str:
+    """Check a code of a form, once in all processes, and count a wrong one where `request` comes from."""
+    if until := locked_until(user.username, address_of(request)):
+        raise ValidationError(lock_sentence(until), code="locked")
+    try:
+        with transaction.atomic():
+            list(Authenticator.objects.select_for_update(no_key=True).filter(user=user).order_by("pk"))
+            return check()
+    except ValidationError:
+        _count_failure(user, request)
+        raise
 
 
 def has_second_factor(user: User) -> bool:

@@ -134,7 +134,7 @@ def count_labelled(run: Run) -> int:
 
 
 def ring_worker(run: Run) -> bool:
-    """Tell a worker that a run waits; a broker that is away (False) is no failure, the sweep rings again."""
+    """Tell a worker that a run waits; a broker that is away (False) is no failure, the next sweep rings again."""
     from leukoweb.analysis.tasks import run_detection
 
     try:
@@ -144,6 +144,7 @@ def ring_worker(run: Run) -> bool:
             run_detection.apply_async((run.pk,), queue=queue, priority=0 if run.is_stat else 9, connection=broker)
     except (OperationalError, OSError, RedisError) as error:
         log.warning("run %s stays queued, the broker did not answer: %s", run.pk, type(error).__name__)
+        Run.objects.filter(pk=run.pk).update(sent_at=NEVER_SENT)
         return False
     return True
 
