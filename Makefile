@@ -2,7 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PORT ?= 8000
 DATA ?= data
-JOBS ?= 2
+# Three on two cores: a test of real processes waits more than it computes. What a process lacks it takes from the others.
+JOBS ?= 3
 RUN := .venv/bin/python
 
 .PHONY: run install test test-fast test-nightly chaos check check-python check-scripts check-security sbom docs messages lock bench backup restore vendor clean
@@ -13,15 +14,15 @@ run: .venv/installed
 install: .venv/installed
 
 test: .venv/installed-dev
-	$(RUN) -m pytest -n $(JOBS) -m "not nightly"
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not nightly"
 
 # Without real programs, browser and long computations, on SQLite: what to run while working.
 test-fast: .venv/installed-dev
-	LEUKOWEB_TEST_DATABASE=sqlite $(RUN) -m pytest -n $(JOBS) -m "not slow and not browser and not services and not nightly"
+	LEUKOWEB_TEST_DATABASE=sqlite $(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not slow and not browser and not services and not nightly"
 
 # What takes many minutes: ten thousand schedules of the run's state machine.
 test-nightly: .venv/installed-dev
-	$(RUN) -m pytest -n $(JOBS) -m nightly
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m nightly
 
 # Real processes under N random faults of a seed: what is lost, twice or an orphan (SLIDES=50; REAL=1: parts of real fields).
 SEED ?= 1
@@ -29,16 +30,16 @@ N ?= 200
 chaos: .venv/installed-dev
 	$(RUN) -m tests.chaos --seed $(SEED) --faults $(N) $(if $(SLIDES),--slides $(SLIDES)) $(if $(REAL),--real)
 
-check: .venv/installed-dev check-python check-scripts check-security
+check: check-python check-scripts check-security
 
-check-python:
+check-python: .venv/installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m djlint --quiet --lint templates
 	$(RUN) -m mypy
 	LEUKOWEB_DATA_DIR="$$(mktemp -d)" LEUKOWEB_ENV_FILE= $(RUN) manage.py makemigrations --check --dry-run
 
-check-scripts:
+check-scripts: .venv/installed-dev
 	@if command -v npx >/dev/null; then \
 	    npx --yes eslint@9 --max-warnings 0 static/js && npx --yes -p typescript@5 tsc -p tsconfig.json; \
 	else echo "Not run: eslint and tsc (no npx on PATH; Debian: apt-get install npm)"; fi

@@ -88,7 +88,7 @@ def _choose_database(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Leave out the tests of browser, scripts and alert rules where their program is absent."""
+    """Leave out the tests of browser, scripts and alert rules without their program; put what waits first."""
     if not services.chromium():
         absent = [item for item in items if item.get_closest_marker("browser")]
         items[:] = [item for item in items if item not in absent]
@@ -99,6 +99,8 @@ def pytest_collection_modifyitems(config, items):
         absent = [item for item in items if item.get_closest_marker(program)]
         items[:] = [item for item in items if item not in absent]
         config.hook.pytest_deselected(items=absent)
+    # Tests of real processes wait more than they compute: first in line, they run beside what computes.
+    items.sort(key=lambda item: item.get_closest_marker("services") is None)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

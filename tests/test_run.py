@@ -124,8 +124,9 @@ def states(data_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(720)  # 278 views: a minute alone, several beside other work
-def test_the_first_visit_finds_real_cells_that_the_shipped_detector_has_read_and_work_for_each_role(tmp_path):
+@pytest.mark.timeout(720)
+@pytest.mark.parametrize("read", [1, pytest.param(3, marks=pytest.mark.nightly)])  # cases: 78 of 278 views, or all
+def test_the_first_visit_finds_real_cells_that_the_shipped_detector_has_read_and_work_for_each_role(tmp_path, read):
     """One address, one button, and the detector, the queue and the readers do the rest while pages are served."""
     data_dir = tmp_path / "d"
     with running(data_dir) as (process, output):
@@ -141,13 +142,13 @@ def test_the_first_visit_finds_real_cells_that_the_shipped_detector_has_read_and
         )
         assert entered.url == url + "worklist/"
         assert "DEMO-1" in entered.text
+        wanted = [("done", 0, 0), ("done", 1, 0), ("done", 1, 2)][:read]  # once the readers are through, too
         wait_until(
-            lambda: [found[:3] for _, found in sorted(states(data_dir).items())]
-            == [("done", 0, 0), ("done", 1, 0), ("done", 1, 2)],
-            timeout_s=540, what="the readers of the demonstration",
+            lambda: [found[:3] for _, found in sorted(states(data_dir).items())][:read] == wanted,
+            timeout_s=540, what="the reading of the demonstration",
         )  # fmt: skip
         pictures = {plan.accession_number: len(list((PICTURES / plan.folder).iterdir())) for plan in CASES}
-        for number, (*_, cells) in states(data_dir).items():
+        for number, (*_, cells) in sorted(states(data_dir).items())[:read]:
             assert 0.95 * pictures[number] <= cells <= 1.05 * pictures[number]
 
 
