@@ -102,6 +102,7 @@ class Event(models.Model):
             models.Index(fields=["object_type", "object_id"]),
             models.Index(fields=["case_id", "-id"]),
             models.Index(fields=["laboratory_id", "-id"]),
+            models.Index(fields=["-id"], name="audit_reads", condition=Q(action__endswith=".read")),
         ]
 
     @property

@@ -72,15 +72,15 @@ def page_of(
         way = "lt" if is_falling == bool(after) else "gt"
         beyond = Q(**{f"{key}__{way}": mark[0]}) | Q(**{f"pk__{way}": mark[1]})
         rows = rows.filter(Q(**{f"{key}__{way}e": mark[0]}) & beyond)
-    keys = list(rows[: PAGE_SIZE + 1])
+    # The first page counts by its own query: a search may have to look at every case.
+    keys = list(rows[: (PAGE_SIZE if mark else COUNT_AT_MOST) + 1])
+    count = cases.order_by()[: COUNT_AT_MOST + 1].count() if mark else len(keys)
     is_more, keys = len(keys) > PAGE_SIZE, keys[:PAGE_SIZE]
     is_back = bool(mark and before)
     if is_back:
         keys.reverse()
     shown = Case.objects.filter(pk__in=keys).with_state().select_related("patient")
     by_key = {case.pk: case for case in shown.annotate(slide_count=Count("slides"))}
-    is_all = mark is None and not is_more
-    count = len(keys) if is_all else cases.order_by()[: COUNT_AT_MOST + 1].count()
     return Page(
         cases=[by_key[pk] for pk in keys if pk in by_key],
         count=min(count, COUNT_AT_MOST),

@@ -198,6 +198,12 @@ class Report(models.Model):
     class Meta:
         ordering = ["-version"]
         constraints = [models.UniqueConstraint(fields=["case", "version"], name="report_version_once_per_case")]
+        indexes = [
+            models.Index(fields=["case"], name="report_signed", condition=models.Q(state="signed")),
+            models.Index(fields=["case"], name="report_draft", condition=models.Q(state="draft")),
+            models.Index(fields=["-signed_at"], name="report_signed_at", condition=models.Q(state="signed")),
+            models.Index(fields=["-sequence"], name="report_sequence", condition=models.Q(state="signed")),
+        ]
 
     @property
     def lya_choices(self) -> list[tuple[str, str]]:
