@@ -14,6 +14,7 @@ from celery.signals import (
     worker_process_init,
     worker_ready,
 )
+from django.conf import settings
 
 from leukoweb import requests
 from leukoweb.processes import end_with_parent
@@ -38,6 +39,15 @@ task_postrun.connect(requests.let_go)
 def sweep_at_start(sender: Any, **_: Any) -> None:
     """Let a worker that starts look at once for runs whose message was lost."""
     sender.app.send_task("leukoweb.analysis.tasks.sweep", kwargs={"patience_s": 0})
+
+
+@worker_process_init.connect
+def trace(**_: Any) -> None:
+    """Trace the tasks of this process where a collector is named."""
+    if settings.TRACES_URL:
+        from leukoweb import tracing
+
+        tracing.start("worker")
 
 
 @worker_process_init.connect

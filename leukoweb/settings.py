@@ -3,6 +3,7 @@
 import os
 import secrets
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -446,6 +447,11 @@ USE_TZ = True
 LOG_FORMAT = env.str("LEUKOWEB_LOG_FORMAT", "line")
 if LOG_FORMAT not in ("line", "json"):
     raise ImproperlyConfigured(f"LEUKOWEB_LOG_FORMAT is {LOG_FORMAT!r}; it can be line or json.")
+TRACES_URL = env.str("LEUKOWEB_TRACES_URL", "")  # of a collector of OpenTelemetry
+if TRACES_URL and find_spec("opentelemetry") is None:
+    raise ImproperlyConfigured(
+        "LEUKOWEB_TRACES_URL is set, but its libraries are not there: pip install 'leukoweb[traces]'"
+    )
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

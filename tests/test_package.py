@@ -26,6 +26,7 @@ IMPORTED_AS = {
     "cv2": "opencv-python",
     "environ": "django-environ",
     "openslide": "openslide-python",
+    "opentelemetry": "opentelemetry-sdk",
     "PIL": "pillow",
     "pytest_django": "pytest-django",
     "rest_framework": "djangorestframework",
@@ -44,6 +45,15 @@ USED_OTHERWISE = {
     "pytest-timeout": "the limit of a test in pyproject.toml",
     "imagecodecs": "compressions that tifffile reads",
     "openslide-bin": "the library behind openslide-python",
+    **dict.fromkeys(
+        (
+            "opentelemetry-exporter-otlp-proto-http",
+            "opentelemetry-instrumentation-celery",
+            "opentelemetry-instrumentation-django",
+            "opentelemetry-instrumentation-psycopg",
+        ),
+        "parts of the package opentelemetry",
+    ),
     "psycopg": "Django's driver of PostgreSQL",
     "whitenoise": "a middleware of the settings",
     "mkdocs-material": "make docs",
@@ -91,19 +101,22 @@ def imported(*folders, without=()):
 
 
 WEB = ("leukoweb", "detection/images")
-BENCH = "leukoweb/ops/bench_keys.py"  # `make bench` drives a browser, in the environment of the tests
+# `make bench` drives a browser and `make load` locust, in the environment of the tests.
+BENCH = ("leukoweb/ops/bench_keys.py", "leukoweb/ops/load_users.py")
+TRACES = "leukoweb/tracing.py"  # loaded only where LEUKOWEB_TRACES_URL is set
 LATER = ("detection/images", "detection/lab")
 
 
 @pytest.mark.parametrize(
     ("found", "extra"),
     [
-        (imported(*WEB, without=(BENCH,)), None),
+        (imported(*WEB, without=(*BENCH, TRACES)), None),
         (imported("detection", without=LATER), "worker"),
         (imported("detection/lab"), "lab"),
+        (imported(*WEB, without=BENCH), "traces"),
         (imported("tests", "leukoweb/ops"), "dev"),
     ],
-    ids=["web", "worker", "lab", "dev"],
+    ids=["web", "worker", "lab", "traces", "dev"],
 )
 def test_what_a_part_imports_is_declared_for_it(found, extra):
     known = declared() | (declared(extra) if extra else set())
@@ -118,7 +131,9 @@ def test_what_is_declared_is_used():
 
 def test_every_page_is_served_where_only_the_dependencies_of_the_web_process_are_installed(tmp_path):
     absent = sorted(
-        {*imported("detection", without=LATER), *imported("detection/lab")} - declared() - {"pyyaml"}
+        {*imported("detection", without=LATER), *imported("detection/lab"), "opentelemetry-sdk"}
+        - declared()
+        - {"pyyaml"}
     )  # PyYAML comes with drf-spectacular
     tops = [next((top for top, name in IMPORTED_AS.items() if name == one), one) for one in absent]
     code = f"""
