@@ -6,7 +6,7 @@ DATA ?= data
 JOBS ?= 3
 RUN := .venv/bin/python
 
-.PHONY: run install test test-fast test-nightly chaos check check-python check-scripts check-security sbom docs messages lock bench backup restore vendor clean
+.PHONY: run install test test-fast test-nightly chaos check check-python check-scripts check-security sbom docs messages lock bench bench-size load backup restore vendor clean
 
 run: .venv/installed
 	@exec $(RUN) -m leukoweb run --port $(PORT) --data "$(DATA)" $(if $(IMAGES),--images "$(IMAGES)")
@@ -86,6 +86,14 @@ bench: .venv/installed-dev
 	$(RUN) -m leukoweb.ops.bench
 	$(RUN) -m leukoweb.ops.bench_keys
 	$(RUN) -m leukoweb.ops.bench_messages
+
+# Minutes and gigabytes: pages with many cases against few, in a PostgreSQL that is filled first.
+bench-size: .venv/installed-dev
+	$(RUN) -m leukoweb.ops.bench_size --cases 1000 $(or $(CASES),10000)
+
+# A laboratory at work against the real programs on this machine: make load LOAD="--technologists 5 --minutes 2"
+load: .venv/installed-dev
+	$(RUN) -m leukoweb.ops.bench_load $(LOAD)
 
 backup: .venv/installed
 	LEUKOWEB_DATA_DIR="$(abspath $(DATA))" $(RUN) manage.py backup "$(or $(TO),$(error say where to: make backup TO=/some/folder))"

@@ -3,110 +3,25 @@
 They listen in temporary folders or on free ports of this machine and end with the test run, however it ends.
 """
 
-import glob
 import os
-import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
+from leukoweb.ops.scratch import Postgresql, end, free_port, postgresql_programs  # noqa: F401  tests find them here
 from leukoweb.processes import broker_command, broker_socket, end_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = "/usr/bin/chromium"
 
 
-def postgresql_programs() -> Path | None:
-    """The folder of initdb and postgres: on PATH, or where Debian puts them."""
-    on_path = shutil.which("initdb")
-    folders = ([Path(on_path).resolve().parent] if on_path else []) + [
-        Path(folder) for folder in sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
-    ]
-    return next((f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()), None)
-
-
 def chromium() -> str | None:
     """The browser that the browser tests drive."""
     return CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _unprivileged() -> dict:
-    """Popen arguments that leave root behind: PostgreSQL refuses to run as root."""
-    if os.getuid() != 0:
-        return {}
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    account = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-
-
-class Postgresql:
-    """A throw-away PostgreSQL cluster of this test run."""
-
-    def __init__(self, programs: Path):
-        self.folder = Path(tempfile.mkdtemp(prefix="leukoweb-pg-", dir="/tmp"))
-        account = _unprivileged()
-        if account:
-            os.chown(self.folder, account["user"], account["group"])
-        self.port = free_port()
-        password = secrets.token_hex(16)
-        password_file = self.folder / "password"
-        password_file.write_text(password)
-        password_file.chmod(0o644 if account else 0o600)
-        cluster = str(self.folder / "cluster")
-        subprocess.run(
-            [programs / "initdb", "-D", cluster, "-U", "leukoweb", "-A", "scram-sha-256", "--pwfile", password_file,
-             "-E", "UTF8", "--locale=C", "--no-sync"],
-            check=True, capture_output=True, cwd=self.folder, **account,
-        )  # fmt: skip
-        settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
-                    "synchronous_commit": "off", "full_page_writes": "off", "max_connections": 100}  # fmt: skip
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self.command, self.password = [programs / "postgres", "-D", cluster, *options], password
-        self.url = f"postgres://leukoweb:{password}@127.0.0.1:{self.port}/leukoweb"
-        self.start()
-
-    def start(self):
-        """Start the server over its cluster and wait until it answers."""
-        with open(self.folder.with_suffix(".log"), "ab") as self.log:
-            self.process = subprocess.Popen(
-                self.command, stdout=self.log, stderr=self.log, cwd=self.folder, start_new_session=True,
-                preexec_fn=end_with_parent(signal.SIGINT), **_unprivileged(),
-            )  # fmt: skip
-        self._wait()
-
-    def _wait(self):
-        import psycopg
-
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                psycopg.connect(
-                    host="127.0.0.1", port=self.port, user="leukoweb", password=self.password, dbname="postgres"
-                ).close()
-                return
-            except psycopg.OperationalError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(Path(self.log.name).read_text(errors="replace")) from None
-                time.sleep(0.05)
-
-    def stop(self):
-        """End the cluster at once and remove it."""
-        end(self.process, signal.SIGINT)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        Path(self.log.name).unlink(missing_ok=True)
 
 
 class Broker:
@@ -188,18 +103,6 @@ class Worker:
                 self.process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 self.kill()
-
-
-def end(process, signal_number=signal.SIGTERM):
-    """End a process of ours and wait for it."""
-    if process is None or process.poll() is not None:
-        return
-    process.send_signal(signal_number)
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def wait_until(condition, *, timeout_s: float, what: str, every_s: float = 0.1):

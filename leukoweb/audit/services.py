@@ -3,7 +3,7 @@
 One event is one INSERT. On PostgreSQL it takes the chain's lock until the transaction ends, so it comes last in it.
 """
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from django.db import models
@@ -27,13 +27,29 @@ def record(
 
     An action that is not in the list of actions is a ValueError.
     """
+    event = event_of(action, at=timezone.now(), actor=actor, obj=obj, case=case, changes=changes, laboratory=laboratory)
+    event.save(force_insert=True)
+    return event
+
+
+def event_of(
+    action: Action | str,
+    *,
+    at: datetime,
+    actor: Any = None,
+    obj: models.Model | None = None,
+    case: Any = None,
+    changes: dict | None = None,
+    laboratory: Any = None,
+) -> Event:
+    """Return an event that is not written yet."""
     action = Action(action)
     actor = actor if getattr(actor, "pk", None) else None
     place = (
         laboratory.pk if laboratory else getattr(case, "laboratory_id", None) or getattr(actor, "laboratory_id", None)
     )
     columns = {
-        "at": timezone.now(),
+        "at": at,
         "actor_id": actor.pk if actor else None,
         "action": action.value,
         "object_type": obj._meta.label_lower if obj is not None else "",
@@ -43,7 +59,7 @@ def record(
     }
     actor_name = f"{actor.printed_name} ({actor.username})" if actor else ""
     text = canonical({**columns, "actor_name": actor_name, "changes": changes or {}})
-    return Event.objects.create(**columns, text=text)
+    return Event(**columns, text=text)
 
 
 def record_read(request: HttpRequest, obj: models.Model, case: models.Model) -> Event:

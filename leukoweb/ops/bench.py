@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from leukoweb.ops.scratch import free_port
 from leukoweb.places import ROOT
 
 EMPTIEST = "/health/web/"
@@ -41,13 +42,7 @@ def main() -> int:
 def installation(number: int) -> Iterator[tuple[str, int, dict[str, str], dict[str, tuple[str, str]]]]:
     """Serve a throw-away installation with `number` cases: its address, its process, and what `fill` returns."""
     with tempfile.TemporaryDirectory(prefix="leukoweb-bench-") as folder:
-        os.environ |= {
-            "LEUKOWEB_DATA_DIR": folder,
-            "LEUKOWEB_ENV_FILE": "",
-            "LEUKOWEB_STATICFILES_BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
-            "LEUKOWEB_LOG_LEVEL": "ERROR",
-            "DJANGO_SETTINGS_MODULE": "leukoweb.settings",
-        }
+        os.environ |= settings_over(folder)
         for name in ("DATABASE_URL", "BROKER_URL"):
             os.environ.pop(name, None)
         import django
@@ -57,18 +52,36 @@ def installation(number: int) -> Iterator[tuple[str, int, dict[str, str], dict[s
 
         call_command("collectstatic", interactive=False, verbosity=0)
         cookies, pages = fill(number)
-        port = free_port()
-        web = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "leukoweb.wsgi", "--worker-class", "gthread", "--threads", "4",
-             "--bind", f"127.0.0.1:{port}", "--no-control-socket", "--log-level", "error"],
-            cwd=ROOT,
-        )  # fmt: skip
-        try:
-            wait_for(f"http://127.0.0.1:{port}")
-            yield f"http://127.0.0.1:{port}", web.pid, cookies, pages
-        finally:
-            web.terminate()
-            web.wait()
+        with web(dict(os.environ)) as (address, pid):
+            yield address, pid, cookies, pages
+
+
+def settings_over(folder: str) -> dict[str, str]:
+    """Return the environment of a throw-away installation in a folder."""
+    return {
+        "LEUKOWEB_DATA_DIR": folder,
+        "LEUKOWEB_ENV_FILE": "",
+        "LEUKOWEB_STATICFILES_BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
+        "LEUKOWEB_LOG_LEVEL": "ERROR",
+        "DJANGO_SETTINGS_MODULE": "leukoweb.settings",
+    }
+
+
+@contextmanager
+def web(environment: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """Serve an installation: its address, and the process whose child answers."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "leukoweb.wsgi", "--worker-class", "gthread", "--threads", "4",
+         "--bind", f"127.0.0.1:{port}", "--no-control-socket", "--log-level", "error"],
+        cwd=ROOT, env=environment,
+    )  # fmt: skip
+    try:
+        wait_for(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}", server.pid
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def fill(number: int) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
@@ -207,15 +220,6 @@ def status_of(process: Path) -> str:
         return (process / "status").read_text()
     except OSError:
         return ""
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -181,14 +181,15 @@ def patient_of(case: Case) -> PatientPart:
         "mrn": patient.mrn,
         "sex": patient.sex,
         "birth_date": patient.birth_date.isoformat() if patient.birth_date else None,
-        "age": _age(age),
+        "age": age_part(age),
     }
     if others:
         found["other_mrns"] = others
     return found
 
 
-def _age(age: Age | None) -> AgePart | None:
+def age_part(age: Age | None) -> AgePart | None:
+    """Return an age as it is printed."""
     if age is None:
         return None
     return {"days": age.days, "months": age.months, "years": age.years, "text": age.words()}
