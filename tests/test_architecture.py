@@ -133,7 +133,7 @@ ASK_UPWARD = {
     (
         "cases",
         "runs",
-    ): "the state of a case is derived from its runs, reports and hand-overs in one query (cases/models.py)",
+    ): "the state of a case is derived from its runs, reports and hand-overs in one query (cases/states.py)",
     ("cases", "reports"): "as runs",
     ("cases", "hand_overs"): "as runs",
     ("analysis", "decisions"): "a slide whose cells a person has labelled is not read again",

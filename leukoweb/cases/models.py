@@ -11,31 +11,29 @@ from django.conf import settings
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Case as FirstOf
-from django.db.models import Exists, OuterRef, Value, When
+from django.db.models import Value, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy, gettext_noop
 
 from detection.images import WHOLE_SLIDES
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.cases.identity import search_key
+from leukoweb.cases.states import (  # noqa: F401  all rooms find the states beside the case
+    AMENDING,
+    FAILED,
+    ORDERED,
+    QUEUED,
+    REGISTERED,
+    REJECTED,
+    RUNNING,
+    SIGNED,
+    STATES,
+    TO_REVIEW,
+    TO_SIGN,
+    WITHDRAWN,
+    conditions_of,
+)
 
-ORDERED, REGISTERED, REJECTED = "ordered", "registered", "rejected"
-FAILED, RUNNING, QUEUED = "failed", "running", "queued"
-TO_REVIEW, TO_SIGN, SIGNED, AMENDING = "to_review", "to_sign", "signed", "amending"
-WITHDRAWN = "withdrawn"
-STATES = {
-    ORDERED: gettext_lazy("Ordered, no slide yet"),
-    REGISTERED: gettext_lazy("Registered, no slide yet"),
-    QUEUED: gettext_lazy("Queued for analysis"),
-    RUNNING: gettext_lazy("Analysing"),
-    FAILED: gettext_lazy("Analysis failed"),
-    TO_REVIEW: gettext_lazy("To review"),
-    TO_SIGN: gettext_lazy("To sign"),
-    SIGNED: gettext_lazy("Signed"),
-    AMENDING: gettext_lazy("Amendment open"),
-    WITHDRAWN: gettext_lazy("Report withdrawn"),
-    REJECTED: gettext_lazy("Specimen rejected"),
-}
 # Why a specimen is rejected: HL7 table 0490, https://terminology.hl7.org/CodeSystem/v2-0490 (CC0).
 REJECTIONS = {
     "RC": gettext_noop("Clotting"),
@@ -235,7 +233,7 @@ class CaseQuerySet(models.QuerySet):
 
     def with_state(self) -> "CaseQuerySet":
         """Annotate `state`, the one derived state of a case (see STATES)."""
-        first = [When(is_in_it, then=Value(state)) for state, is_in_it in _conditions().items()]
+        first = [When(is_in_it, then=Value(state)) for state, is_in_it in conditions_of(Case).items()]
         return self.annotate(state=FirstOf(*first, default=Value(TO_REVIEW), output_field=models.CharField()))
 
     def reported(self) -> "CaseQuerySet":
@@ -252,7 +250,7 @@ class CaseQuerySet(models.QuerySet):
 
     def in_state(self, state: str) -> "CaseQuerySet":
         """The cases in one state, by joins in place of the derived state of every row: fast with 100,000 cases."""
-        found, conditions = self, _conditions()
+        found, conditions = self, conditions_of(Case)
         if state not in (REJECTED, AMENDING, WITHDRAWN, SIGNED):
             # Without a signed report there is nothing to amend or withdraw: by two indexes, and the few that are left.
             waiting = Case.objects.filter(~conditions.pop(SIGNED), rejected_at=None)
@@ -264,36 +262,6 @@ class CaseQuerySet(models.QuerySet):
             if earlier != ORDERED or state == REGISTERED:  # else it has slides, which PostgreSQL joins faster alone
                 found = found.filter(~is_in_it)
         return found if state == TO_REVIEW else self.none()
-
-
-def _conditions() -> dict[str, Any]:
-    """The states with their conditions: the first that a case fulfils is its state; without any it is TO_REVIEW.
-
-    Each asks the rows that point at the case, by their index, and never joins the case with itself.
-    """
-    runs = {
-        state: _has("slides", set_aside_at=None, runs__state=state, runs__is_shadow=False)
-        for state in (FAILED, RUNNING, QUEUED)
-    }
-    has_slides = _has("slides", set_aside_at=None)
-    return {
-        REJECTED: models.Q(rejected_at__isnull=False),
-        AMENDING: _has("reports", state="draft", version__gt=1),
-        WITHDRAWN: _has("reports", withdrawal__isnull=False, amended_by__isnull=True),
-        SIGNED: _has("reports", state="signed"),
-        FAILED: runs[FAILED],
-        RUNNING: runs[RUNNING],
-        QUEUED: runs[QUEUED],
-        ORDERED: models.Q(~has_slides, ordered_at__isnull=False),
-        REGISTERED: ~has_slides,
-        TO_SIGN: _has("hand_overs", returned_at__isnull=True),
-    }
-
-
-def _has(relation: str, **fields: Any) -> Exists:
-    """Whether a case has such a row of a relation; rooms above have some, and are not imported for it."""
-    model = Case._meta.get_field(relation).related_model
-    return Exists(model._base_manager.filter(case=OuterRef("pk"), **fields))
 
 
 class Case(models.Model):
