@@ -29,7 +29,7 @@ COPY requirements.lock ./
 # Every library at the version that was tested.
 ENV PIP_CONSTRAINT=/srv/leukoweb/requirements.lock
 COPY --from=build /wheels /wheels
-RUN pip install "$(ls /wheels/*.whl)[traces]"
+RUN pip install "$(ls /wheels/*.whl)[traces,s3]"
 
 ENV LEUKOWEB_STATIC_DIR=/srv/static
 RUN LEUKOWEB_DATA_DIR=/tmp/build leukoweb collectstatic --noinput --verbosity 0 && rm -rf /tmp/build

@@ -5,6 +5,7 @@ import secrets
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -36,7 +37,10 @@ def _kept_secret(folder: Path) -> str:
 
 # --- where things lie -------------------------------------------------------------------------------------------
 DATA_DIR = Path(env.str("LEUKOWEB_DATA_DIR", str(home() / "data"))).resolve()
-STORE_DIR = DATA_DIR / "store"
+S3_BUCKET = env.str("LEUKOWEB_S3_BUCKET", "")  # where the store is; empty: a folder
+FOLDER_STORE_DIR = DATA_DIR / "store"
+STORE_DIR = DATA_DIR / "s3-copies" if S3_BUCKET else FOLDER_STORE_DIR  # with a bucket: copies of what is needed here
+S3_CACHE_BYTES = env.int("LEUKOWEB_S3_CACHE_MB", 20480) * 2**20
 LAST_BACKUP_FILE = DATA_DIR / "last-backup.json"
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "incoming"
 FILE_UPLOAD_PERMISSIONS = 0o600
@@ -137,12 +141,24 @@ CRISPY_ALLOWED_TEMPLATE_PACKS = CRISPY_TEMPLATE_PACK = "bootstrap5"
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("LEUKOWEB_STATIC_DIR", str(DATA_DIR / "static"))
 STATICFILES_DIRS = [ASSETS / "static"]
-STORAGES = {
+STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": env.str("LEUKOWEB_STATICFILES_BACKEND", "whitenoise.storage.CompressedManifestStaticFilesStorage")
     },
 }
+if S3_BUCKET:
+    STORAGES["store"] = {
+        "BACKEND": "leukoweb.cases.s3.Bucket",
+        "OPTIONS": {
+            "bucket_name": S3_BUCKET,
+            "location": env.str("LEUKOWEB_S3_PREFIX", ""),
+            "endpoint_url": env.str("LEUKOWEB_S3_ENDPOINT", "") or None,
+            "region_name": env.str("LEUKOWEB_S3_REGION", "") or None,
+            "access_key": env.str("LEUKOWEB_S3_ACCESS_KEY", "") or None,
+            "secret_key": env.str("LEUKOWEB_S3_SECRET_KEY", "") or None,
+        },
+    }
 
 # --- the product ------------------------------------------------------------------------------------------------
 IS_RESEARCH_USE = env.bool("LEUKOWEB_RESEARCH_USE", True)  # S11: the owner's one setting

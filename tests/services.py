@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -125,3 +126,24 @@ def another_database() -> str:
     with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
     return f"{address}/{name}"
+
+
+class S3:
+    """A real S3 server (moto's) in a process of its own; its objects end with it."""
+
+    def __init__(self):
+        self.address = f"http://127.0.0.1:{free_port()}"
+        port = self.address.rpartition(":")[2]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=end_with_parent,
+        )  # fmt: skip
+        wait_until(self._answers, timeout_s=60, what="the S3 server")
+
+    def _answers(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", int(self.address.rpartition(":")[2]))) == 0
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()

@@ -150,7 +150,8 @@ def test_slides_are_counted_only_where_the_laboratory_wants_it_and_once(
     assert [own.run.slide.case for own in FilmCount.objects.all()] == [counted]
 
 
-def test_a_count_gives_way_to_slides_that_wait_but_not_for_ever(counted, make_slide, monkeypatch):
+def test_a_count_gives_way_to_slides_that_wait_but_not_for_ever(counted, make_slide, monkeypatch, settings, tmp_path):
+    settings.STORE_DIR = tmp_path  # nothing that another test drew
     own = FilmCount.objects.get()
     FilmCount.objects.update(state=FilmCount.State.QUEUED, sent_at=timezone.now())
     make_slide(counted, {}).runs.update(state=Run.State.QUEUED)

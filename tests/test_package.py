@@ -29,6 +29,7 @@ IMPORTED_AS = {
     "opentelemetry": "opentelemetry-sdk",
     "PIL": "pillow",
     "pytest_django": "pytest-django",
+    "storages": "django-storages",
     "rest_framework": "djangorestframework",
     "skimage": "scikit-image",
     "yaml": "pyyaml",
@@ -57,6 +58,9 @@ USED_OTHERWISE = {
     "psycopg": "Django's driver of PostgreSQL",
     "whitenoise": "a middleware of the settings",
     "mkdocs-material": "make docs",
+    "moto": "the S3 server of the tests",
+    "flask": "serves it",
+    "flask-cors": "serves it",
     "requests": "the example client of docs/api.md",
     "hatchling": "builds the wheel",
     "editables": "the editable installation without a network",
@@ -104,19 +108,21 @@ WEB = ("leukoweb", "detection/images")
 # `make bench` drives a browser and `make load` locust, in the environment of the tests.
 BENCH = ("leukoweb/ops/bench_keys.py", "leukoweb/ops/load_users.py")
 TRACES = "leukoweb/tracing.py"  # loaded only where LEUKOWEB_TRACES_URL is set
+S3 = "leukoweb/cases/s3.py"  # imported where a bucket is set
 LATER = ("detection/images", "detection/lab")
 
 
 @pytest.mark.parametrize(
     ("found", "extra"),
     [
-        (imported(*WEB, without=(*BENCH, TRACES)), None),
+        (imported(*WEB, without=(*BENCH, TRACES, S3)), None),
         (imported("detection", without=LATER), "worker"),
         (imported("detection/lab"), "lab"),
-        (imported(*WEB, without=BENCH), "traces"),
+        (imported(*WEB, without=(*BENCH, S3)), "traces"),
+        (imported(*WEB, without=(*BENCH, TRACES)), "s3"),
         (imported("tests", "leukoweb/ops"), "dev"),
     ],
-    ids=["web", "worker", "lab", "traces", "dev"],
+    ids=["web", "worker", "lab", "traces", "s3", "dev"],
 )
 def test_what_a_part_imports_is_declared_for_it(found, extra):
     known = declared() | (declared(extra) if extra else set())
@@ -131,7 +137,7 @@ def test_what_is_declared_is_used():
 
 def test_every_page_is_served_where_only_the_dependencies_of_the_web_process_are_installed(tmp_path):
     absent = sorted(
-        {*imported("detection", without=LATER), *imported("detection/lab"), "opentelemetry-sdk"}
+        {*imported("detection", without=LATER), *imported("detection/lab"), "opentelemetry-sdk", *declared("s3")}
         - declared()
         - {"pyyaml"}
     )  # PyYAML comes with drf-spectacular

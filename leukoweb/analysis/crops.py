@@ -17,8 +17,8 @@ from PIL import Image
 from detection.images import TILE_PX
 from leukoweb.analysis.models import Cell
 from leukoweb.analysis.slide_tiles import tile_path
+from leukoweb.cases.copies import tiles_folder
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import tiles_folder
 from leukoweb.places import DISK_FULL_ERRORS
 from leukoweb.refusals import Refused
 

@@ -28,6 +28,7 @@ from leukoweb.analysis.models import FilmCount, FilmImage, ImageResult, Run
 from leukoweb.analysis.slide_tiles import tile_path
 from leukoweb.audit.services import record
 from leukoweb.cases.models import SlideImage
+from leukoweb.cases.store import StoreAway
 
 if TYPE_CHECKING:  # the web process never loads a network
     from detection.inference.film import FilmDetector, FilmReading
@@ -97,6 +98,8 @@ def count(count_id: int) -> None:
         found = [(result, readings) for result, readings in _read(own, detector) if readings]
     except FileNotFoundError:
         _end(own, state=FilmCount.State.FAILED, error=NO_PICTURE)
+    except StoreAway:
+        _end(own, state=FilmCount.State.QUEUED, attempt=F("attempt") - 1)  # the next sweep sends it again
     except Exception:
         log.exception("film count %s failed", own.pk)
         _end(own, state=FilmCount.State.FAILED, error=UNEXPECTED)

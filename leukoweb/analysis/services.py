@@ -41,6 +41,10 @@ NO_ROOM = gettext_lazy(
     "The server has no room on its disk. Nothing is wrong with the images: the analysis starts by itself when there is "
     "room. Tell the administrator."
 )
+STORE_AWAY = gettext_lazy(
+    "The image store does not answer. Nothing is wrong with the images: the analysis starts by itself when it is back. "
+    "Tell the administrator."
+)
 
 
 def submit_slide(
@@ -309,13 +313,13 @@ def fail_run(run: Run, reason: str, *, scale_choices: dict[str, float] | None = 
             record("run.failed", obj=run, case=run.slide.case, changes={"reason": reason})
 
 
-def wait_for_room(run: Run) -> None:
-    """Queue a run again that the full disk stopped: RUNNING -> QUEUED, the attempt not counted; the sweep sends it."""
+def put_back(run: Run, why: str) -> None:
+    """Queue a run again that the server stopped: RUNNING -> QUEUED, the attempt not counted; the sweep sends it."""
     waiting = _ours(run).update(
-        state=Run.State.QUEUED, task_id="", attempt=F("attempt") - 1, sent_at=timezone.now(), error=NO_ROOM
+        state=Run.State.QUEUED, task_id="", attempt=F("attempt") - 1, sent_at=timezone.now(), error=why
     )
     if waiting:
-        log.error("run %s waits: the disk is full", run.pk)
+        log.error("run %s waits: %s", run.pk, "the disk is full" if why == NO_ROOM else "the image store is away")
 
 
 def retry_run(run: Run, *, by: User) -> bool:

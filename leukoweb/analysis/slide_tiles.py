@@ -15,15 +15,9 @@ from django.utils.translation import gettext
 
 from detection.images import TILE_PX, ImageRefused
 from detection.images.slides import slide_file, write_tiles
+from leukoweb.cases.copies import local_original, tiles_folder, unpacked_slide
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import (
-    decoding_place,
-    has_room_for,
-    original_path,
-    slide_tiles_folder,
-    tiles_folder,
-    unpacked_slide,
-)
+from leukoweb.cases.store import decoding_place, has_room_for, slide_tiles_folder
 from leukoweb.refusals import Refused
 
 AT_ONCE = 4  # tiles along each edge that one child makes: it starts in the time of several tiles
@@ -90,12 +84,12 @@ def _make(image: SlideImage, level: int, column: int, row: int, path: Path) -> N
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     corner = (column - column % AT_ONCE, row - row % AT_ONCE)
+    original, unpacked = local_original(image.sha256), unpacked_slide(image.sha256)  # from a bucket it takes a while
     with _locked(path.parent), decoding_place(time.monotonic() + WAIT_S) as is_free:
         if path.exists() or not is_free:
             return
         with suppress(ImageRefused, FileNotFoundError):  # the address is then not found
-            file = slide_file(original_path(image.sha256), unpacked_slide(image.sha256))
-            write_tiles(file, path.parent, level, corner, (AT_ONCE, AT_ONCE))
+            write_tiles(slide_file(original, unpacked), path.parent, level, corner, (AT_ONCE, AT_ONCE))
 
 
 @contextmanager

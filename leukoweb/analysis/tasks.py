@@ -31,10 +31,12 @@ from leukoweb.analysis.detectors import active_detector, computed_on, load_for
 from leukoweb.analysis.models import Run
 from leukoweb.analysis.slide_tiles import prune_tiles
 from leukoweb.analysis.whole_slides import WholeSlide
+from leukoweb.cases.copies import local_original, prune_copies, tiles_folder, unpacked_slide
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import derived_folder, has_room_for, original_path, tiles_folder, unpacked_slide
+from leukoweb.cases.store import StoreAway, derived_folder, has_room_for, keep_derived
 from leukoweb.cases.tus import sweep_incoming
 from leukoweb.places import DISK_FULL_ERRORS
+from leukoweb.refusals import Refused
 
 DATABASE_AWAY = (OperationalError, InterfaceError)  # it does not answer; what it refuses to store is a fault of ours
 log = logging.getLogger(__name__)
@@ -86,8 +88,10 @@ def run_detection(self: Task, run_id: int) -> None:
         log.exception("run %s lost the database", run.pk)
         connection.close()
     except NoRoom:
-        services.wait_for_room(run)
-    except ImageRefused as refused:
+        services.put_back(run, services.NO_ROOM)
+    except StoreAway:
+        services.put_back(run, services.STORE_AWAY)
+    except (ImageRefused, Refused) as refused:
         services.fail_run(run, f"An image of this slide could not be read: {refused}")
     except ScaleAsked as asked:
         services.fail_run(run, str(asked), scale_choices=asked.choices)
@@ -95,7 +99,7 @@ def run_detection(self: Task, run_id: int) -> None:
         services.fail_run(run, services.TOO_LONG)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL_ERRORS:
-            services.wait_for_room(run)
+            services.put_back(run, services.NO_ROOM)
             return
         log.exception("run %s failed", run.pk)
         services.fail_run(
@@ -126,6 +130,7 @@ def sweep(patience_s: int | None = None) -> None:
         services.ring_for_waiting_runs(sent_before=now - patience)
     sweep_incoming()
     prune_tiles()
+    prune_copies()
     _remove_leavings(older_than=now - timedelta(seconds=1.1 * settings.RUN_HARD_LIMIT_S))
 
 
@@ -228,9 +233,10 @@ class _Unpacked:
             )
             if image.is_whole_slide:
                 limits = replace(limits, cpu_s=UNPACK_LIMIT_S)
-            facts = unpack_image(original_path(image.sha256), place, limits=limits)
+            facts = unpack_image(local_original(image.sha256), place, limits=limits)
             _keep_files(place / "slide", unpacked_slide(image.sha256))
-            if not (self.run.is_shadow and derived_folder(image.sha256).exists()):  # a comparison changes no picture
+            kept = tiles_folder(image.sha256, image.pk) / "pyramid"
+            if not (self.run.is_shadow and kept.exists()):  # a comparison changes no picture
                 _note_size(image, facts)
                 _keep_pyramid(place / "pyramid", image)
             self.bytes += (place / "pixels.npy").stat().st_size
@@ -274,6 +280,7 @@ def _read_slide(run: Run, detector: Any) -> list[tuple]:
                 if image.pk in whole:
                     drawn = [region[1:] for region in run.regions or [] if region[0] == image.pk]
                     reading, coverage = whole[image.pk].read(detector, scale.um_per_px, drawn, note)
+                    keep_derived(tiles_folder(image.sha256, image.pk) / "crops")
                 else:
                     pixels = unpacked.pixels(image)
                     if image.pk not in own:
@@ -312,6 +319,7 @@ def _keep_files(made: Path, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):  # another run of the same bytes was faster
             made.rename(place)
+        keep_derived(place)
 
 
 def _said(images: Iterable[SlideImage], source: str) -> list[float]:
@@ -348,6 +356,7 @@ def _keep_pyramid(made: Path, image: SlideImage) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with suppress(OSError):  # the place is taken by the same tiles
         made.rename(place)
+    keep_derived(place)
 
 
 def _shows_the_same(made: Path, kept: Path) -> bool:

@@ -1,6 +1,7 @@
 """The one service from files to a queued slide, used by page, resumable upload and API."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from django.core.files import File
 from django.db import transaction
@@ -11,7 +12,7 @@ from leukoweb.analysis.services import submit_slide
 from leukoweb.cases.intake import DEMONSTRATION, DISK_FULL, IN_THIS_CASE, Landed, RefusedFile, image_of, landed, sift
 from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, Slide, SlideImage
 from leukoweb.cases.retention import remove_unused_originals
-from leukoweb.cases.store import hashes_locked, keep_original, prepare_original
+from leukoweb.cases.store import StoreAway, hashes_locked, keep_original, prepare_original
 from leukoweb.places import DISK_FULL_ERRORS
 from leukoweb.refusals import Refused
 
@@ -65,10 +66,10 @@ def _store(
 ) -> tuple[Slide | None, list[RefusedFile]]:
     """Store originals and rows together; whatever ends this early, no original stays without a row."""
     images = {file.sha256: image_of(file, um_per_px=um_per_px) for file in good}
-    for file in good:
-        prepare_original(file.path)
-    with hashes_locked(images):
-        try:
+    try:
+        for file in good:
+            prepare_original(file.path, file.sha256)
+        with hashes_locked(images):
             for file in good:
                 keep_original(file.path, file.sha256)
             with transaction.atomic():
@@ -82,9 +83,10 @@ def _store(
                 if not new:
                     return None, refused
                 slide = submit_slide(locked, images=new, label=label, by=by, attribution=attribution)
-        except BaseException:
+    except BaseException:
+        with suppress(StoreAway), hashes_locked(images):
             remove_unused_originals(images)
-            raise
+        raise
     return slide, refused
 
 

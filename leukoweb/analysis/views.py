@@ -6,7 +6,7 @@ People's decisions are left to the review room.
 from pathlib import Path
 
 from django.contrib import messages
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
@@ -20,9 +20,9 @@ from leukoweb.analysis.regions import regions_asked
 from leukoweb.analysis.set_aside import include_slide, set_slide_aside
 from leukoweb.analysis.slide_tiles import tile_path
 from leukoweb.audit.services import record
+from leukoweb.cases.copies import local_original
 from leukoweb.cases.intake import plausible_um_per_px
 from leukoweb.cases.models import Slide, SlideImage
-from leukoweb.cases.store import original_path
 from leukoweb.given import whole_number
 from leukoweb.numbers import number
 from leukoweb.refusals import Refused
@@ -35,9 +35,9 @@ A_DAY_S = 86_400
 @require_GET
 def image_original(request: HttpRequest, pk: int) -> HttpResponse:
     """Send an original unchanged, as a download under a neutral name; this read is recorded."""
-    image = get_object_or_404(SlideImage.objects.visible_to(request.user).select_related("slide__case"), pk=pk)
+    image = get_object_or_404(_living(request).select_related("slide__case"), pk=pk)
     name = f"slide-{image.slide_id}-image-{image.position + 1}.{image.ending}"
-    answer = _picture(original_path(image.sha256), CONTENT_TYPES.get(image.format, "application/octet-stream"))
+    answer = _picture(local_original(image.sha256), CONTENT_TYPES.get(image.format, "application/octet-stream"))
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     answer["Cache-Control"] = "private, no-store"
     record("image.download", actor=request.user, obj=image, case=image.slide.case)
@@ -48,7 +48,7 @@ def image_original(request: HttpRequest, pk: int) -> HttpResponse:
 @require_GET
 def image_tile(request: HttpRequest, pk: int, level: int, column: int, row: int) -> HttpResponse:
     """Send one Deep Zoom tile."""
-    image = get_object_or_404(SlideImage.objects.visible_to(request.user), pk=pk)
+    image = get_object_or_404(_living(request), pk=pk)
     return _picture(tile_path(image, level, column, row))
 
 
@@ -70,7 +70,9 @@ def cell_around(request: HttpRequest, pk: int) -> HttpResponse:
 @require_GET
 def clump_crop(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     """Send the picture of a clump of platelets with its neighbours."""
-    own = get_object_or_404(FilmImage.objects.visible_to(request.user).select_related("image"), pk=pk)
+    own = get_object_or_404(
+        FilmImage.objects.visible_to(request.user).filter(image__expired_at=None).select_related("image"), pk=pk
+    )
     if number >= len(own.clumps):
         raise Http404
     _, x1, y1, x2, y2 = own.clumps[number]
@@ -208,9 +210,14 @@ def _counted_run(slide: Slide) -> Run:
     return get_object_or_404(Run, slide=slide, is_shadow=False)
 
 
+def _living(request: HttpRequest) -> QuerySet[SlideImage]:
+    """The images whose pixels did not expire: another machine may still have copies of those that did."""
+    return SlideImage.objects.visible_to(request.user).filter(expired_at=None)
+
+
 def _crop(request: HttpRequest, pk: int, around: bool) -> HttpResponse:
     scale = ImageResult.objects.filter(run=OuterRef("run"), image=OuterRef("image"))
-    cells = Cell.objects.visible_to(request.user).select_related("image")
+    cells = Cell.objects.visible_to(request.user).filter(image__expired_at=None).select_related("image")
     cell = get_object_or_404(cells.annotate(um_per_px=Subquery(scale.values("um_per_px")[:1])), pk=pk)
     return _picture(crop_path(cell, um_per_px=cell.um_per_px, around=around))
 

@@ -17,6 +17,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.analysis.uploads import CLOSED, accept_upload
 from leukoweb.cases.intake import NOTHING_WRONG, RefusedFile, plausible_um_per_px
 from leukoweb.cases.models import Case, PartialUpload, Slide, SlideImage
+from leukoweb.cases.store import StoreAway
 from leukoweb.cases.tus import check_whole, forget, landed_of
 from leukoweb.refusals import Refused
 
@@ -86,6 +87,8 @@ def slide_upload(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             slide, refused = _take(request, case, form.cleaned_data)
+        except StoreAway:
+            raise  # what came in pieces is kept, and sent again as it is
         except Refused as closed:
             problem = str(closed)
         except NotYetChecked as part:

@@ -13,8 +13,8 @@ from django.conf import settings
 from detection.images import Limits
 from detection.images.slides import Regions, fine_enough, slide_file
 from leukoweb.analysis.crops import keep_crops
+from leukoweb.cases.copies import local_original, unpacked_slide
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import original_path, unpacked_slide
 
 REGION_S = 60
 SPOTS, SPOT_PX = 9, 1200  # looked at for red cells where nothing says the scale
@@ -31,7 +31,7 @@ class WholeSlide:
     def __init__(self, image: SlideImage, overview: np.ndarray) -> None:
         self.image, self.overview = image, overview
         self.size_px = image.width_px, image.height_px
-        path = slide_file(original_path(image.sha256), unpacked_slide(image.sha256))
+        path = slide_file(local_original(image.sha256), unpacked_slide(image.sha256))
         self.regions = Regions(path, limits=Limits(wall_s=REGION_S))
         self._maps: dict[float, Any] = {}
 

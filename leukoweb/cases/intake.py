@@ -4,7 +4,6 @@ It reads files and returns hashes, or refuses with a sentence for the technologi
 """
 
 import errno
-import hashlib
 import math
 import time
 import unicodedata
@@ -20,7 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from detection.images import UM_PER_PX_RANGE, ImageFacts, ImageRefused, Limits, NoRoom, check_images
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import decoding_place, has_room_for
+from leukoweb.cases.store import decoding_place, has_room_for, hash_of
 from leukoweb.places import DISK_FULL_ERRORS
 
 NAME_LENGTH = 120
@@ -83,12 +82,6 @@ def landed(files: Iterable[File]) -> Iterator[tuple[list[Landed], list[RefusedFi
                     raise
                 refused.append(RefusedFile(name, DISK_FULL, position))
         yield whole, refused
-
-
-def hash_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def examine(files: list[Landed], *, within_s: float) -> None:

@@ -3,7 +3,6 @@
 Detectors and reports are left alone.
 """
 
-import shutil
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -15,7 +14,7 @@ from django.utils.translation import gettext
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, SlideImage
-from leukoweb.cases.store import derived_folder, hashes_locked, original_path, slide_tiles_folder
+from leukoweb.cases.store import hashes_locked, remove_stored
 from leukoweb.refusals import Refused
 
 
@@ -62,9 +61,7 @@ def remove_unused_originals(hashes: Iterable[str]) -> list[str]:
     used = set(SlideImage.objects.filter(sha256__in=hashes, expired_at=None).values_list("sha256", flat=True))
     removed = sorted(hashes - used)
     for sha256 in removed:
-        original_path(sha256).unlink(missing_ok=True)
-        for folder in (derived_folder(sha256), slide_tiles_folder(sha256)):
-            shutil.rmtree(folder, ignore_errors=True)
+        remove_stored(sha256)
     return removed
 
 

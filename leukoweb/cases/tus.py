@@ -30,9 +30,9 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from detection.images import ImageFacts, ImageRefused
 from leukoweb.accounts.access import requires
-from leukoweb.cases.intake import DISK_FULL, Landed, clean_name, examine, hash_of, seconds_for
+from leukoweb.cases.intake import DISK_FULL, Landed, clean_name, examine, seconds_for
 from leukoweb.cases.models import Case, PartialUpload, PartialUploadQuerySet
-from leukoweb.cases.store import has_room_for
+from leukoweb.cases.store import has_room_for, hash_of
 from leukoweb.given import whole_number
 from leukoweb.places import DISK_FULL_ERRORS
 

@@ -10,7 +10,6 @@ import shutil
 import sqlite3
 import subprocess
 from contextlib import suppress
-from hashlib import file_digest
 from pathlib import Path
 
 from django.conf import settings
@@ -19,7 +18,9 @@ from django.db import connection
 from django.utils import timezone
 
 from leukoweb.cases.models import SlideImage
-from leukoweb.ops.store_check import orphans, problems_of_store
+from leukoweb.cases.store import bucket, hash_of, stored_originals
+from leukoweb.ops.store_check import orphans, problems_of_store, remove_orphans
+from leukoweb.ops.store_moving import copy_in, copy_out
 from leukoweb.refusals import Refused
 
 FORMAT = 1
@@ -37,7 +38,7 @@ def back_up(target: Path) -> Path:
     except OSError as error:
         raise Refused(f"{target} cannot be written ({error.strerror}). Choose another folder.") from None
     database = _dump(unfinished)
-    _copy_tree(settings.STORE_DIR, unfinished / "store")
+    _copy_store(unfinished / "store")
     key = settings.DATA_DIR / "secret_key"
     has_key = key.exists() and key.read_text().strip() == settings.SECRET_KEY  # else it comes from the environment
     if has_key:
@@ -45,7 +46,7 @@ def back_up(target: Path) -> Path:
     manifest = {
         "format": FORMAT,
         "made_at": now.isoformat(),
-        "database": {"engine": connection.vendor, "file": database.name, "sha256": _sha256(database)},
+        "database": {"engine": connection.vendor, "file": database.name, "sha256": hash_of(database)},
         "has_secret_key": has_key,
         "secret_key_check": _check_of(settings.SECRET_KEY),
         "originals": sum(1 for p in (unfinished / "store" / "originals").rglob("*") if p.is_file()),
@@ -61,7 +62,7 @@ def restore(source: Path) -> int:
     """Bring a backup back into this empty installation and verify it; return the number of images."""
     manifest = _manifest(source)
     database = source / manifest["database"]["file"]
-    if _sha256(database) != manifest["database"]["sha256"]:
+    if hash_of(database) != manifest["database"]["sha256"]:
         raise Refused(f"{database} has been changed since it was made: its SHA-256 is another one.")
     if manifest["database"]["engine"] != connection.vendor:
         raise Refused(
@@ -71,13 +72,12 @@ def restore(source: Path) -> int:
     _refuse_another_key(source, manifest)
     _refuse_if_used()
     _load(database)
-    _copy_tree(source / "store", settings.STORE_DIR)
+    _bring_back_store(source / "store")
     if (source / "secret_key").exists():
         shutil.copy2(source / "secret_key", settings.DATA_DIR / "secret_key")
     call_command("migrate", verbosity=0)
     # The images were copied after the database: what was uploaded in between has a file in the copy and no row.
-    for path in orphans():
-        path.unlink()
+    remove_orphans(orphans())
     broken = list(problems_of_store())
     if broken:
         raise Refused("The backup is restored but not whole: " + "; ".join(broken[:5]))
@@ -128,9 +128,9 @@ def _refuse_if_used() -> None:
     """Restoring goes into an empty place only: nothing that is there can be lost by it."""
     if connection.introspection.table_names():
         raise Refused("The database is not empty. Restore into an empty one (another DATA= or DATABASE_URL).")
-    originals = settings.STORE_DIR / "originals"
-    if originals.exists() and any(originals.rglob("*")):
-        raise Refused(f"{originals} is not empty. Restore into an empty folder (another DATA=).")
+    if any(True for _ in stored_originals()):
+        where = settings.S3_BUCKET or settings.STORE_DIR / "originals"
+        raise Refused(f"{where} is not empty. Restore into an empty one (another DATA= or LEUKOWEB_S3_PREFIX).")
 
 
 def _dump(folder: Path) -> Path:
@@ -193,6 +193,16 @@ def _copy_tree(source: Path, target: Path) -> None:
             raise Refused(f"{left[0]} and {len(left) - 1} others could not be copied.") from error
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+def _copy_store(target: Path) -> None:
+    """Copy what is stored; out of a bucket it is verified on the way."""
+    if bucket() is None:
+        _copy_tree(settings.STORE_DIR, target)
+    elif lost := copy_out(target).problems:
+        raise Refused(f"The bucket could not be copied whole: {lost[0]}, and {len(lost) - 1} others.")
+
+
+def _bring_back_store(source: Path) -> None:
+    if bucket() is None:
+        _copy_tree(source, settings.STORE_DIR)
+    elif lost := copy_in(source).problems:
+        raise Refused(f"The images could not be stored: {lost[0]}, and {len(lost) - 1} others.")

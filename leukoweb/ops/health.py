@@ -1,6 +1,7 @@
 """Is everything there that the product needs: each check answers in plain words."""
 
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from leukoweb.analysis.models import DetectorVersion, FilmCount, Run
 from leukoweb.analysis.services import seconds_for
 from leukoweb.audit import chain
+from leukoweb.cases.store import StoreAway, bucket
 from leukoweb.delivery.outbox import undelivered
 from leukoweb.numbers import number
 from leukoweb.review.reports import guard
@@ -44,7 +46,7 @@ class Check:
 def look() -> list[Check]:
     """Look at everything once."""
     database = database_check()
-    checks = [database, broker_check(), worker_check(), disk_check(), pdf_check()]
+    checks = [database, broker_check(), worker_check(), *store_checks(), disk_check(), pdf_check()]
     if database.state == "ok":
         try:
             checks[1:1] = [guards_check(), queue_check(), detector_check(), results_check()]
@@ -204,6 +206,22 @@ def disk_check() -> Check:
             "disk", "failed", gettext("%(words)s Uploads are refused until some space is freed.") % {"words": words}
         )
     return Check("disk", "warning" if free < FREE_DISK_WARNING_BYTES else "ok", words)
+
+
+def store_checks() -> Iterator[Check]:
+    """Ask the bucket that holds the images, where one does."""
+    if (held := bucket()) is None:
+        return
+    try:
+        held.require_answer()
+    except StoreAway:
+        yield Check(
+            "image store",
+            "failed",
+            gettext("The image store does not answer: uploads are refused, slides and pictures wait until it is back."),
+        )
+    else:
+        yield Check("image store", "ok", gettext("The image store answers."))
 
 
 def pdf_check() -> Check:

@@ -14,8 +14,8 @@ from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
+from leukoweb.cases.copies import local_original
 from leukoweb.cases.models import Case, CbcResult, Patient, PatientMerge, SlideImage
-from leukoweb.cases.store import original_path
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.criticals.models import Critical, CriticalEntry
 from leukoweb.review.history.models import DeltaAlarm, DeltaEntry
@@ -33,7 +33,7 @@ def export_patient(patient: Patient, folder: Path, *, by: User | None = None) ->
     images = list(SlideImage.objects.filter(slide__case__in=cases).select_related("slide"))
     for image in images:
         if image.expired_at is None:
-            shutil.copyfile(original_path(image.sha256), folder / "originals" / f"image-{image.pk}.{image.ending}")
+            shutil.copyfile(local_original(image.sha256), folder / "originals" / f"image-{image.pk}.{image.ending}")
     of_cases = {"run__slide__case__in": cases}
     everything = {
         "patient": model_to_dict(patient),

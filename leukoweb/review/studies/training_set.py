@@ -18,8 +18,8 @@ from detection.images import unpack_image
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.analysis.models import ImageResult
 from leukoweb.audit.services import record
+from leukoweb.cases.copies import local_original
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import original_path
 from leukoweb.review.models import Report
 from leukoweb.review.services import signed_cells
 
@@ -72,7 +72,7 @@ def write_pixels(image: SlideImage, path: Path, *, hide: Sequence[list[float]] =
     if image.is_whole_slide:
         return False
     with tempfile.TemporaryDirectory() as scratch:
-        facts = unpack_image(original_path(image.sha256), scratch)
+        facts = unpack_image(local_original(image.sha256), scratch)
         if (facts.width_px, facts.height_px) != (image.width_px, image.height_px):
             return False
         pixels = np.load(f"{scratch}/pixels.npy", mmap_mode="r")
