@@ -250,9 +250,17 @@ def test_a_picture_whose_boxes_were_found_on_its_side_is_left_out(tmp_path, sign
     exif[0x0112] = 6
     Image.new("RGB", (1600, image.height_px), "white").save(path, "PNG", exif=exif)
     assert export_training_set(tmp_path / "out", laboratory=laboratory) == 0
+    assert "read before pictures were turned upright" in (tmp_path / "out" / "left-out.csv").read_text()
     assert not list((tmp_path / "out").rglob("*.png")) + list((tmp_path / "out").rglob("*.txt"))
     assert export_case(Case.objects.get(pk=signed_slide.case_id), tmp_path / "case") == 0
     assert not list((tmp_path / "case").glob("*.png"))
+
+
+def test_whole_slides_are_left_out_and_the_command_says_how_many(tmp_path, signed_slide, laboratory, capsys):
+    signed_slide.images.update(format="SVS")
+    call_command("export_training_set", tmp_path / "out", laboratory=laboratory.name)
+    assert "1 images were left out: see left-out.csv." in capsys.readouterr().out
+    assert "whole slide" in (tmp_path / "out" / "left-out.csv").read_text()
 
 
 def test_a_cell_without_a_name_is_not_taught_as_background(tmp_path, make_case, make_slide, laboratory, pathologist):

@@ -215,6 +215,7 @@ TABLE = {
     "api_criticals": (READERS, "no"),
     "api_slide": (OWN, "no"),
     "api_slide_scale": ("no", OWN),
+    "api_slide_regions": (OWN, OWN),
     "api_slide_stop": ("no", OWN),
     "api_slide_retry": ("no", OWN),
     "api_slide_set_aside": ("no", OWN),

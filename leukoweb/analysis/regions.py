@@ -5,6 +5,7 @@ Reading them is left to `whole_slides`.
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -22,8 +23,7 @@ GUESSED_UM_PER_PX = 0.25  # where the scale is not known yet
 
 def regions_asked(image: SlideImage | None, text: str) -> list[list[int]]:
     """Return image id and xyxy px of each region that lines of four numbers say; Refused holds a sentence."""
-    if image is None or not image.is_whole_slide:
-        raise Refused(gettext("Only of a whole slide are regions read; this image is read whole."), code="wrong_state")
+    image = require_whole_slide(image)
     regions, blocks = [], 0
     edge_px = BLOCK_UM / (image.um_per_px or GUESSED_UM_PER_PX)
     for line in filter(str.strip, text.splitlines()):
@@ -53,6 +53,26 @@ def regions_asked(image: SlideImage | None, text: str) -> list[list[int]]:
             "regions",
         )
     return regions
+
+
+def require_whole_slide(image: SlideImage | None) -> SlideImage:
+    """Return the image; refused where regions of it cannot be read."""
+    if image is None or not image.is_whole_slide:
+        raise Refused(gettext("Only of a whole slide are regions read; this image is read whole."), code="wrong_state")
+    return image
+
+
+def map_of(image: SlideImage, result: ImageResult | None, regions: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return what programs are told of one whole slide: regions asked for, map, and what was read."""
+    coverage = (result.coverage if result else None) or {}
+    return {
+        "image": image.pk,
+        "regions": [list(region[1:]) for region in regions if region[0] == image.pk],
+        "block_px": coverage.get("block_px"),
+        "map": coverage.get("kinds", []),
+        "read": coverage.get("read", []),
+        "area_mm2": result.area_mm2 if result else None,
+    }
 
 
 def coverage_shown(result: ImageResult) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from detection.cell_types import CODES
 from leukoweb.analysis.models import Cell, Run
+from leukoweb.analysis.regions import MOST_REGIONS
 from leukoweb.api.models import ApiToken
 from leukoweb.cases.models import STATES, Case, Patient, Slide, SlideImage
 from leukoweb.cases.services import MOST_REASON
@@ -156,13 +157,44 @@ class SlideRequest(serializers.Serializer):
     label = serializers.CharField(required=False, allow_blank=True, max_length=60)
 
 
-class ScaleRequest(serializers.Serializer):
-    """The scale of all images of a slide, as a person states it."""
+class LeaveLabels(serializers.Serializer):
+    """What a new reading may do to the labels that people gave."""
 
-    um_per_px = serializers.CharField(max_length=20, help_text="Micrometres per pixel, 0.02 to 1.")
     leave_labels = serializers.BooleanField(
         default=False, help_text="Whether labels that people gave may stay with the former reading, uncounted."
     )
+
+
+class ScaleRequest(LeaveLabels):
+    """The scale of all images of a slide, as a person states it."""
+
+    um_per_px = serializers.CharField(max_length=20, help_text="Micrometres per pixel, 0.02 to 1.")
+
+
+class Box(serializers.ListField):
+    """Left, top, right and bottom in px of the image."""
+
+    child = serializers.IntegerField(min_value=0)
+
+
+class RegionsRequest(LeaveLabels):
+    """The regions of one whole slide that are to be read in place of its monolayer."""
+
+    image = serializers.IntegerField(min_value=1, help_text="Which of the slide's images.")
+    regions = serializers.ListField(child=Box(min_length=4, max_length=4), max_length=MOST_REGIONS)
+
+
+class MapSerializer(serializers.Serializer):
+    """What is read, or was, of one whole slide: its map has a letter for each block, row by row from the top left."""
+
+    image = serializers.IntegerField()
+    regions = serializers.ListField(child=Box(), help_text="As a reader asked for them; none: the monolayer is read.")
+    block_px = serializers.FloatField(allow_null=True, help_text="Edge of a block of the map, 0.3 mm; null until read.")
+    map = serializers.ListField(
+        child=serializers.CharField(), help_text="`s` too sparse or empty, `d` too dense, `u` usable."
+    )
+    read = serializers.ListField(child=Box(), help_text="The boxes that were read.")
+    area_mm2 = serializers.FloatField(allow_null=True)
 
 
 class SetAsideRequest(serializers.Serializer):

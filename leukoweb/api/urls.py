@@ -63,6 +63,7 @@ urlpatterns = [
     path("api/v1/criticals/", views_criticals.CriticalList.as_view(), name="api_criticals"),
     path("api/v1/slides/<int:pk>/", views_cases.SlideDetail.as_view(), name="api_slide"),
     path("api/v1/slides/<int:pk>/scale/", views_cases.SlideScale.as_view(), name="api_slide_scale"),
+    path("api/v1/slides/<int:pk>/regions/", views_cases.SlideRegions.as_view(), name="api_slide_regions"),
     path("api/v1/slides/<int:pk>/stop/", views_cases.SlideStop.as_view(), name="api_slide_stop"),
     path("api/v1/slides/<int:pk>/retry/", views_cases.SlideRetry.as_view(), name="api_slide_retry"),
     path("api/v1/slides/<int:pk>/set-aside/", views_cases.SlideSetAside.as_view(), name="api_slide_set_aside"),

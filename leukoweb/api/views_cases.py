@@ -22,6 +22,7 @@ from rest_framework.views import APIView
 from leukoweb.accounts.lockout import address_of, lock_sentence, locked_until
 from leukoweb.accounts.second_factor import check_code, has_second_factor
 from leukoweb.analysis.models import ImageResult, Run
+from leukoweb.analysis.regions import map_of, regions_asked, require_whole_slide
 from leukoweb.analysis.services import reread_slide, retry_run, runs_before, stop_run
 from leukoweb.analysis.set_aside import include_slide, set_slide_aside
 from leukoweb.analysis.uploads import accept_upload
@@ -233,6 +234,45 @@ class SlideScale(RoleView):
         except ValueError as implausible:
             raise Refused(str(implausible), "um_per_px") from implausible
         reread_slide(slide, um_per_px=um_per_px, by=request.user, leave_labels=asked["leave_labels"])
+        return Response(slide_json(slide))
+
+
+class SlideRegions(RoleView):
+    actions = RoleView.actions | {"POST": "upload_slide", "DELETE": "upload_slide"}
+
+    @extend_schema(responses={200: forms.MapSerializer(many=True), 404: forms.Refusal})
+    def get(self, request: Request, pk: int) -> Response:
+        """The whole slides among the images of a slide: regions that were asked for, the map, and what was read."""
+        slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
+        record_read(request, slide, slide.case)
+        run = Run.objects.get(slide=slide, is_shadow=False)
+        results = {result.image_id: result for result in ImageResult.objects.filter(run=run)}
+        images = [image for image in slide.images.all() if image.is_whole_slide]
+        return Response([map_of(image, results.get(image.pk), run.regions or []) for image in images])
+
+    @extend_schema(
+        request=forms.RegionsRequest,
+        responses={200: forms.SlideSerializer, 400: forms.Refusal, 404: forms.Refusal, 409: forms.Refusal},
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        """Have regions of a whole slide read in place of what was read; they replace those asked for before."""
+        slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
+        asked = _checked(forms.RegionsRequest, request.data)
+        lines = "\n".join(" ".join(map(str, box)) for box in asked["regions"])
+        regions = regions_asked(slide.images.filter(pk=asked["image"]).first(), lines)
+        reread_slide(slide, by=request.user, leave_labels=asked["leave_labels"], regions=regions)
+        return Response(slide_json(slide))
+
+    @extend_schema(
+        parameters=[forms.LeaveLabels],
+        responses={200: forms.SlideSerializer, 400: forms.Refusal, 404: forms.Refusal, 409: forms.Refusal},
+    )
+    def delete(self, request: Request, pk: int) -> Response:
+        """Forget the regions and have the monolayer read again."""
+        slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
+        require_whole_slide(next((image for image in slide.images.all() if image.is_whole_slide), None))
+        asked = _checked(forms.LeaveLabels, request.query_params)
+        reread_slide(slide, by=request.user, leave_labels=asked["leave_labels"], regions=[])
         return Response(slide_json(slide))
 
 

@@ -27,12 +27,12 @@ from leukoweb.review.services import signed_cells
 def export_training_set(folder: Path, *, laboratory: Laboratory, by: User | None = None) -> int:
     """Write every image that the laboratory's reports in force cover, with its signed labels; returns their number.
 
-    Raises FileExistsError when the folder holds something, so that two exports never mix.
+    `left-out.csv` names those that could not be written, such as whole slides, which are never unpacked. Raises FileExistsError when the folder holds something, so that two exports never mix.
     """
     make_empty(folder)
     for part in ("images", "labels"):
         (folder / part).mkdir()
-    rows = []
+    rows, left_out = [], []
     reports = Report.objects.in_force().filter(case__laboratory=laboratory, case__is_demonstration=False)
     for report in reports.select_related("case").order_by("case"):
         patient = f"P{_pseudonym('patient', report.case.patient_id)}"
@@ -42,6 +42,8 @@ def export_training_set(folder: Path, *, laboratory: Laboratory, by: User | None
             own = [(code, box) for where, code, box in cells if where == image.pk]
             nameless = [box for code, box in own if code == UNIDENTIFIED]
             if not write_pixels(image, folder / "images" / f"{name}.png", hide=nameless):
+                why = "whole slide" if image.is_whole_slide else "read before pictures were turned upright"
+                left_out.append((f"{name}.png", why))
                 continue
             labels = [_label_line(image, code, box) for code, box in own if code in BY_CODE]
             (folder / "labels" / f"{name}.txt").write_text("".join(labels))
@@ -49,6 +51,9 @@ def export_training_set(folder: Path, *, laboratory: Laboratory, by: User | None
             rows.append((f"{name}.png", patient, result.um_per_px if result else image.um_per_px, len(labels)))
     with (folder / "images.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("file", "patient", "um_per_px", "cells"), *rows])
+    if left_out:
+        with (folder / "left-out.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("file", "why"), *left_out])
     names = json.dumps(list(CODES))
     (folder / "data.yaml").write_text(f"path: .\ntrain: images\nval: images\nnc: {len(CODES)}\nnames: {names}\n")
     record("training_set.export", actor=by, laboratory=laboratory, changes={"images": len(rows)})

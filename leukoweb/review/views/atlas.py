@@ -6,6 +6,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -36,8 +37,10 @@ def atlas_list(request: HttpRequest) -> HttpResponse:
 def atlas_picture(request: HttpRequest, pk: int) -> HttpResponse:
     """Send one picture."""
     picture = get_object_or_404(_pictures(request.user), pk=pk)
-    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=86400"}
-    return HttpResponse(bytes(picture.jpeg), content_type="image/jpeg", headers=headers)
+    etag = f'"{picture.pk}"'  # a picture never changes
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache", "ETag": etag}
+    answer = HttpResponse(bytes(picture.jpeg), content_type="image/jpeg", headers=headers)
+    return get_conditional_response(request, etag=etag, response=answer)
 
 
 @requires("manage_policies")

@@ -24,4 +24,8 @@ class Command(BaseCommand):
             raise CommandError(f"There is no laboratory of that name. There are: {names}.") from error
         except FileExistsError as error:
             raise CommandError(str(error)) from error
+        if (left_out := folder / "left-out.csv").exists():
+            self.stdout.write(
+                f"{len(left_out.read_text().splitlines()) - 1} images were left out: see {left_out.name}."
+            )
         self.stdout.write(f"{images} images were written. Read them with: python -m detection prepare")
