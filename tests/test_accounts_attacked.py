@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,10 +18,13 @@ from rest_framework.test import APIClient
 from leukoweb.accounts import lockout, services
 from leukoweb.accounts.second_factor import check_code
 from leukoweb.accounts.services import change_account
+from leukoweb.analysis.models import Cell
 from leukoweb.api.models import ApiToken
 from leukoweb.api.services import give_token
 from leukoweb.audit.services import record
 from leukoweb.refusals import Refused
+from leukoweb.review.counting.policies import RELEASE_TECHNOLOGIST
+from leukoweb.review.services import rules_of, save_policy
 from tests.conftest import PASSWORD
 from tests.services import ROOT
 from tests.test_accounts import code_of, enter, give_totp, is_in
@@ -178,6 +182,15 @@ def test_a_technologist_who_has_released_a_report_is_reset_by_two(technologist, 
     assert "another administrator must confirm" in reset(technologist, admin)
 
 
+def test_a_technologist_who_may_release_reports_is_reset_by_two_also_before_the_first(technologist, admin, laboratory):
+    """H47: one administrator would release in the name of a technologist who never did."""
+    rules = replace(rules_of(None), release=RELEASE_TECHNOLOGIST)
+    save_policy(laboratory, rules, reason="Validated.", by=admin)
+    assert "another administrator must confirm" in reset(technologist, admin)
+    technologist.refresh_from_db()
+    assert technologist.check_password(PASSWORD)
+
+
 def test_what_was_asked_more_than_a_day_ago_is_not_confirmed(pathologist, admin, second_admin):
     reset(pathologist, admin)
     with time_machine.travel(timezone.now() + timedelta(hours=25), tick=True):
@@ -225,6 +238,23 @@ def test_no_page_behind_the_sign_in_is_kept_by_a_browser(sign_in, technologist, 
     client = sign_in(technologist)
     for address in ("/worklist/", "/cases/", f"/cases/{case.pk}/", "/account/tokens/", "/api/v1/cases/A-1001/"):
         assert "no-store" in client.get(address)["Cache-Control"], address
+
+
+def test_a_kept_picture_is_shown_only_after_the_server_was_asked(
+    sign_in, client, technologist, outsider, make_case, make_slide, draw_pixels
+):
+    draw_pixels(make_slide(make_case(), {"LYT": 1}))
+    cell = Cell.objects.get()
+    for address in (f"/cells/{cell.pk}/crop.jpg", f"/images/{cell.image_id}/tiles/0/0_0.jpg"):
+        own = sign_in(technologist)
+        first = own.get(address)
+        assert first["Cache-Control"] == "private, no-cache"
+        again = {"If-None-Match": first["ETag"]}
+        assert own.get(address, headers=again).status_code == 304
+        own.post("/sign-out/")
+        assert own.get(address, headers=again).status_code == 302
+        assert client.get(address, headers=again).status_code == 302
+        assert sign_in(outsider).get(address, headers=again).status_code == 404
 
 
 # --- codes

@@ -3,12 +3,15 @@
 People's decisions are left to the review room.
 """
 
+import os
 from pathlib import Path
 
 from django.contrib import messages
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
@@ -28,16 +31,17 @@ from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 
 CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "TIFF": "image/tiff"}
-A_DAY_S = 86_400
 
 
 @requires("read_cases")
 @require_GET
-def image_original(request: HttpRequest, pk: int) -> HttpResponse:
+def image_original(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send an original unchanged, as a download under a neutral name; this read is recorded."""
     image = get_object_or_404(_living(request).select_related("slide__case"), pk=pk)
     name = f"slide-{image.slide_id}-image-{image.position + 1}.{image.ending}"
-    answer = _picture(local_original(image.sha256), CONTENT_TYPES.get(image.format, "application/octet-stream"))
+    answer = _picture(
+        request, local_original(image.sha256), CONTENT_TYPES.get(image.format, "application/octet-stream")
+    )
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     answer["Cache-Control"] = "private, no-store"
     record("image.download", actor=request.user, obj=image, case=image.slide.case)
@@ -46,29 +50,29 @@ def image_original(request: HttpRequest, pk: int) -> HttpResponse:
 
 @requires("read_cases")
 @require_GET
-def image_tile(request: HttpRequest, pk: int, level: int, column: int, row: int) -> HttpResponse:
+def image_tile(request: HttpRequest, pk: int, level: int, column: int, row: int) -> HttpResponseBase:
     """Send one Deep Zoom tile."""
     image = get_object_or_404(_living(request), pk=pk)
-    return _picture(tile_path(image, level, column, row))
+    return _picture(request, tile_path(image, level, column, row))
 
 
 @requires("read_cases")
 @require_GET
-def cell_crop(request: HttpRequest, pk: int) -> HttpResponse:
+def cell_crop(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send the small picture of a cell, every cell at the same magnification."""
     return _crop(request, pk, around=False)
 
 
 @requires("read_cases")
 @require_GET
-def cell_around(request: HttpRequest, pk: int) -> HttpResponse:
+def cell_around(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send the picture of a cell with its neighbours."""
     return _crop(request, pk, around=True)
 
 
 @requires("read_cases")
 @require_GET
-def clump_crop(request: HttpRequest, pk: int, number: int) -> HttpResponse:
+def clump_crop(request: HttpRequest, pk: int, number: int) -> HttpResponseBase:
     """Send the picture of a clump of platelets with its neighbours."""
     own = get_object_or_404(
         FilmImage.objects.visible_to(request.user).filter(image__expired_at=None).select_related("image"), pk=pk
@@ -76,7 +80,7 @@ def clump_crop(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     if number >= len(own.clumps):
         raise Http404
     _, x1, y1, x2, y2 = own.clumps[number]
-    return _picture(picture_of(own.image, (x1, y1, x2, y2), um_per_px=own.um_per_px))
+    return _picture(request, picture_of(own.image, (x1, y1, x2, y2), um_per_px=own.um_per_px))
 
 
 @requires("read_cases")
@@ -215,22 +219,32 @@ def _living(request: HttpRequest) -> QuerySet[SlideImage]:
     return SlideImage.objects.visible_to(request.user).filter(expired_at=None)
 
 
-def _crop(request: HttpRequest, pk: int, around: bool) -> HttpResponse:
+def _crop(request: HttpRequest, pk: int, around: bool) -> HttpResponseBase:
     scale = ImageResult.objects.filter(run=OuterRef("run"), image=OuterRef("image"))
     cells = Cell.objects.visible_to(request.user).filter(image__expired_at=None).select_related("image")
     cell = get_object_or_404(cells.annotate(um_per_px=Subquery(scale.values("um_per_px")[:1])), pk=pk)
-    return _picture(crop_path(cell, um_per_px=cell.um_per_px, around=around))
+    return _picture(request, crop_path(cell, um_per_px=cell.um_per_px, around=around))
 
 
-def _picture(path: Path | None, content_type: str = "image/jpeg") -> HttpResponse:
-    """Answer with a file whose type we state ourselves; only the reader's own browser may keep it."""
+def _picture(request: HttpRequest, path: Path | None, content_type: str = "image/jpeg") -> HttpResponseBase:
+    """Answer with a file whose type we state ourselves.
+
+    The reader's browser may keep it, and asks each time whether it may be shown: after sign-out it may not.
+    """
     if path is None:
         raise Http404
     try:
-        answer = FileResponse(path.open("rb"), content_type=content_type)
+        file = path.open("rb")
     except FileNotFoundError as absent:
         raise Http404 from absent
+    found = os.fstat(file.fileno())
+    etag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+    answer = FileResponse(file, content_type=content_type)
     answer["X-Content-Type-Options"] = "nosniff"
     answer["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    answer["Cache-Control"] = f"private, max-age={A_DAY_S}"
-    return answer
+    answer["Cache-Control"] = "private, no-cache"
+    answer["ETag"] = etag
+    given = get_conditional_response(request, etag=etag, response=answer)
+    if given is not answer:
+        answer.close()
+    return given

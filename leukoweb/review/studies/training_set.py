@@ -27,7 +27,8 @@ from leukoweb.review.services import signed_cells
 def export_training_set(folder: Path, *, laboratory: Laboratory, by: User | None = None) -> int:
     """Write every image that the laboratory's reports in force cover, with its signed labels; returns their number.
 
-    `left-out.csv` names those that could not be written, such as whole slides, which are never unpacked. Raises FileExistsError when the folder holds something, so that two exports never mix.
+    `left-out.csv` names those that could not be written, such as whole slides, which are never unpacked.
+    Raises FileExistsError when the folder holds something, so that two exports never mix.
     """
     make_empty(folder)
     for part in ("images", "labels"):
