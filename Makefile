@@ -24,11 +24,11 @@ test-fast: .venv/installed-dev
 test-nightly: .venv/installed-dev
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m nightly
 
-# Real processes under N random faults of a seed: what is lost, twice or an orphan (SLIDES=50; REAL=1: parts of real fields).
+# Real processes under N random faults of a seed: what is lost, twice or an orphan (SLIDES=50; MINUTES=60: no fault after; REAL=1: parts of real fields).
 SEED ?= 1
 N ?= 200
 chaos: .venv/installed-dev
-	$(RUN) -m tests.chaos --seed $(SEED) --faults $(N) $(if $(SLIDES),--slides $(SLIDES)) $(if $(REAL),--real)
+	$(RUN) -m tests.chaos --seed $(SEED) --faults $(N) $(if $(SLIDES),--slides $(SLIDES)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REAL),--real)
 
 check: check-python check-scripts check-security
 

@@ -84,11 +84,12 @@ def _remove_files_of_another_program(folder: Path, program: str) -> None:
     if written_by.exists() and written_by.read_text() == version:
         return
     if (folder / "appendonlydir").exists():
-        print(
-            "The broker's files were written by another program: it begins anew. No slide is lost, "
-            "what waits is sent again.",
-            file=sys.stderr,
-        )
-        shutil.rmtree(folder / "appendonlydir")
-        (folder / "dump.rdb").unlink(missing_ok=True)
+        remove_broker_files(folder.parent, why="were written by another program")
     written_by.write_text(version)
+
+
+def remove_broker_files(data_dir: Path, *, why: str) -> None:
+    """Remove what the embedded broker wrote, and say why: nothing of it must last."""
+    print(f"The broker's files {why}: it begins anew. No slide is lost, what waits is sent again.", file=sys.stderr)
+    shutil.rmtree(data_dir / "broker" / "appendonlydir", ignore_errors=True)
+    (data_dir / "broker" / "dump.rdb").unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import TextIO
 
 from leukoweb.places import ROOT, home
-from leukoweb.processes import broker_command, broker_socket, end_with_parent
+from leukoweb.processes import broker_command, broker_socket, end_with_parent, remove_broker_files
 
 START_LIMIT_S = 120
 LOG_KEPT_BYTES = 5 * 2**20
@@ -116,11 +116,10 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
     os.environ.setdefault(
         "LEUKOWEB_STATICFILES_BACKEND", "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
     )
-    children = []
+    children: list[Child] = []
     try:
         if not os.environ.get("BROKER_URL"):
-            children.append(Child("broker", broker_command(data_dir), data_dir, patience_s=10))
-            _wait_for(lambda: _answers_at(broker_socket(data_dir)), children)
+            _start_broker(data_dir, children)
         prepare = [sys.executable, "-m", "leukoweb", "prepare", "--only-worker"]
         if images:
             prepare += ["--images", str(images.resolve())]
@@ -143,6 +142,20 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
         lock.close()
         if children:
             print("LeukoWeb has stopped.", flush=True)
+
+
+def _start_broker(data_dir: Path, children: list[Child]) -> None:
+    """Start the embedded broker; where it ends over its files, which a power cut may have damaged, it begins anew."""
+    for is_first_try in (True, False):
+        children.append(Child("broker", broker_command(data_dir), data_dir, patience_s=10))
+        try:
+            _wait_for(lambda: _answers_at(broker_socket(data_dir)), children)
+            return
+        except CannotRun:
+            if not is_first_try or children[-1].process.poll() is None:
+                raise
+            children.pop().stop()
+            remove_broker_files(data_dir, why="cannot be read")
 
 
 def worker_command() -> list[str]:

@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from leukoweb.ops.demo import CASES, PICTURES
+from leukoweb.processes import broker_command
 from tests.services import ROOT, free_port, wait_until
 from tests.test_backup import Installation
 
@@ -216,7 +217,17 @@ def test_images_that_are_no_images_are_named(tmp_path):
         assert "Traceback" not in output.read_text()
 
 
-def test_it_starts_although_another_broker_program_wrote_the_brokers_files(data_dir):
+def test_files_that_another_broker_program_wrote_are_not_kept(tmp_path, capsys):
+    files = tmp_path / "broker" / "appendonlydir"
+    files.mkdir(parents=True)
+    (tmp_path / "broker" / "written-by").write_text("Redis of another version")
+    broker_command(tmp_path)
+    assert not files.exists()
+    assert "written by another program: it begins anew" in capsys.readouterr().err
+
+
+def test_it_starts_although_a_power_cut_damaged_the_brokers_files(data_dir):
+    broker_command(data_dir)
     files = data_dir / "broker" / "appendonlydir"
     files.mkdir(parents=True)
     (files / "appendonly.aof.manifest").write_text("file appendonly.aof.1.base.rdb seq 1 type b\n")

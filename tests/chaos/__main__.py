@@ -7,6 +7,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -20,7 +21,6 @@ from tests.chaos.rig import Rig
 from tests.services import ROOT
 
 RECOVERY_LIMIT_S = 180
-SIGNED = 10
 
 
 def main():
@@ -29,9 +29,12 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--slides", type=int, default=50)
+    parser.add_argument("--signatures", type=int, default=10, help="cases that are signed meanwhile")
     parser.add_argument("--real", action="store_true", help="parts of real fields of ../shared/data, not drawn ones")
+    parser.add_argument("--minutes", type=float, default=600, help="after so long no further fault, and the verdict")
     parser.add_argument("--keep", action="store_true", help="leave the folder with its logs")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # ends what was started
     folder = Path(tempfile.mkdtemp(prefix="lw-chaos-", dir="/tmp"))
     rig = Rig(folder)
     try:
@@ -56,8 +59,8 @@ def play(rig, options):
 
     shutil.rmtree(conftest.TEST_FOLDER, ignore_errors=True)
     os.environ.update(rig.environment)
-    pictures = list(fields(options.slides + SIGNED, are_real=options.real))
-    lab = Laboratory(rig, pictures[SIGNED:], **prepare(rig, pictures=pictures[:SIGNED]))
+    pictures = list(fields(options.slides + options.signatures, are_real=options.real))
+    lab = Laboratory(rig, pictures[options.signatures :], **prepare(rig, pictures=pictures[: options.signatures]))
     say(
         f"seed {options.seed}, {options.faults} faults, {options.slides} slides of "
         f"{'real' if options.real else 'drawn'} fields, the detector itself; {platform.machine()}, "
@@ -66,10 +69,13 @@ def play(rig, options):
     )
     rig.start()
     lab.thread.start()
-    recoveries, not_recovered = defaultdict(list), []
+    recoveries, not_recovered, until = defaultdict(list), [], time.monotonic() + 60 * options.minutes
     for fault in plan(options.seed, options.faults):
         lab.allowed = 2 + (fault.number + 1) * options.slides // options.faults
         time.sleep(fault.after_s)
+        if time.monotonic() > until:
+            say(f"The time is over: {options.faults - fault.number} faults of the plan were left out.")
+            break
         if fault.kind == "disk full" and not rig.has_own_disk:
             continue
         seconds = suffer(fault, rig, lab)
@@ -82,6 +88,8 @@ def play(rig, options):
             raise lab.failure
     lab.allowed = options.slides
     lab.thread.join(RECOVERY_LIMIT_S)
+    if lab.failure or lab.thread.is_alive():
+        raise lab.failure or RuntimeError("the uploads did not end")
     return verdict(rig, lab, recoveries, not_recovered)
 
 
@@ -89,26 +97,22 @@ def suffer(fault, rig, lab):
     """Inject a fault and wait until the system works again; the seconds that took, None where it did not."""
     from tests.chaos.faults import inject
 
-    held = rig.rows("SELECT id FROM analysis_run WHERE state = 'running'") or []
     since = inject(fault, rig, lab)
     deadline = time.monotonic() + RECOVERY_LIMIT_S
     while time.monotonic() < deadline:
-        if rig.answers() and works_again(rig, {run for (run,) in held}, since):
+        if rig.answers() and works_again(rig, since):
             return max((datetime.now(UTC) - since).total_seconds(), 0)
         time.sleep(0.2)
     return None
 
 
-def works_again(rig, held, since):
-    """Whether what was at work is at work again or ended, or has its message anew; and somebody works at all."""
-    rows = rig.rows("SELECT id, state, seen_at, sent_at FROM analysis_run WHERE state IN ('queued', 'running')")
+def works_again(rig, since):
+    """Whether every run that says it is at work shows a sign of life since then, and one does where runs wait."""
+    rows = rig.rows("SELECT state, seen_at > %s FROM analysis_run WHERE state IN ('queued', 'running')", since)
     if rows is None:
         return False
-    at_work = [run for run, state, seen_at, _ in rows if state == "running" and seen_at > since]
-    sent = [run for run, state, _, sent_at in rows if state == "queued" and sent_at > since]
-    is_idle = not any(state == "queued" for _, state, *_ in rows)
-    open_runs = {run for run, *_ in rows}
-    return (bool(at_work) or is_idle) and all(run in at_work or run in sent for run in held & open_runs)
+    at_work = [is_alive for state, is_alive in rows if state == "running"]
+    return all(at_work) and (bool(at_work) or not rows)
 
 
 def verdict(rig, lab, recoveries, not_recovered):

@@ -20,10 +20,10 @@ def inject(fault, rig, lab):
     """Do what the fault is; the moment from which recovery counts."""
     worker = rig.workers[fault.which]
     act = {
-        "worker killed (SIGKILL)": lambda: (_at_work(rig), worker.kill()),
-        "worker's process killed (SIGKILL)": lambda: (_at_work(rig), _end_pool(worker, signal.SIGKILL)),
-        "worker ended (SIGTERM)": lambda: (_at_work(rig), os.kill(worker.process.pid, signal.SIGTERM)),
-        "worker stopped past the limits (SIGSTOP)": lambda: _stop_worker(rig, worker),
+        "worker killed (SIGKILL)": worker.kill,
+        "worker's process killed (SIGKILL)": lambda: _end_readers(rig.workers, signal.SIGKILL),
+        "worker ended (SIGTERM)": lambda: os.kill(worker.process.pid, signal.SIGTERM),
+        "worker stopped past the limits (SIGSTOP)": lambda: _stop_worker(worker),
         "broker killed (SIGKILL)": lambda: _broker_away(rig, fault.hold_s, rig.broker.start),
         "broker emptied": lambda: rig.broker.client().flushall(),
         "broker killed, its files removed": lambda: _broker_away(rig, fault.hold_s, lambda: _begin_anew(rig)),
@@ -39,6 +39,7 @@ def inject(fault, rig, lab):
         "order sent twice at once, bells rung twice": lambda: _double(rig, lab, fault),
         "picture sent six times at once, its case rejected": lambda: lab.send_six_times(fault.number),
     }[fault.kind]
+    _at_work(rig)
     since = datetime.now(UTC)
     outage_ended = act()
     return outage_ended if isinstance(outage_ended, datetime) else since
@@ -53,15 +54,15 @@ def _at_work(rig):
         )  # fmt: skip
 
 
-def _end_pool(worker, number):
-    for child in worker.pool():
-        with suppress(psutil.NoSuchProcess):
-            child.send_signal(number)
+def _end_readers(workers, number, run=None):
+    for worker in workers:
+        for child in worker.readers(run):
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
 
 
-def _stop_worker(rig, worker):
+def _stop_worker(worker):
     """Stop a worker for longer than it may be silent; it wakes up later, a slow twin of who took its run."""
-    _at_work(rig)
     stopped = [psutil.Process(worker.process.pid), *psutil.Process(worker.process.pid).children(recursive=True)]
     for process in stopped:
         process.suspend()
@@ -149,29 +150,16 @@ def _poison(rig, lab, fault):
     """Upload a picture, and end by its own fault each process that reads it, until the product says what is wrong."""
     slide = lab.upload_extra(fault.number)
     lab.poison.add(slide)
+    [(run,)] = rig.rows("SELECT id FROM analysis_run WHERE slide_id = %s AND NOT is_shadow", slide)
 
-    def is_given_up():
-        rows = rig.rows(f"SELECT state FROM analysis_run WHERE slide_id = {int(slide)} AND NOT is_shadow")
-        if not rows:
-            return False
-        if rows[0][0] == "running":
-            for worker in rig.workers:
-                for child in worker.pool():
-                    if any(f"/run-{_run_of(rig, slide)}-" in file.path for file in _files(child)):
-                        child.send_signal(signal.SIGSEGV)
-        return rows[0][0] == "failed"
+    def has_ended():
+        _end_readers(rig.workers, signal.SIGSEGV, run)
+        rows = rig.rows("SELECT state FROM analysis_run WHERE id = %s AND state IN ('done', 'failed')", run)
+        return rows and rows[0][0]
 
-    wait_until(is_given_up, timeout_s=180, what="the end of a picture that kills its worker", every_s=0.05)
-
-
-def _run_of(rig, slide):
-    return rig.rows(f"SELECT id FROM analysis_run WHERE slide_id = {int(slide)} AND NOT is_shadow")[0][0]
-
-
-def _files(process):
-    with suppress(psutil.Error):
-        return process.open_files()
-    return []
+    ended = wait_until(has_ended, timeout_s=180, what="the end of a picture that kills its worker", every_s=0.02)
+    if ended == "done":  # it was read between two looks
+        lab.poison.discard(slide)
 
 
 def _double(rig, lab, fault):

@@ -53,7 +53,7 @@ def _session(person):
     client, browser = Client(), requests.Session()
     client.force_login(person)
     browser.cookies.set(settings.SESSION_COOKIE_NAME, client.cookies[settings.SESSION_COOKIE_NAME].value)
-    browser.cookies.set(settings.CSRF_COOKIE_NAME, secrets.token_hex(16))
+    browser.cookies.set(settings.CSRF_COOKIE_NAME, secrets.token_hex(16), domain="127.0.0.1")
     browser.person = person
     return browser
 

@@ -49,12 +49,14 @@ class Part:
         self.signal(signal.SIGKILL)
         self.process.wait()
 
-    def pool(self):
-        """The processes of a worker that read slides."""
-        with suppress(psutil.NoSuchProcess):
-            children = psutil.Process(self.process.pid).children()
-            return [c for c in children if "beat" not in " ".join(c.cmdline()).casefold()]
-        return []
+    def readers(self, run=None):
+        """The processes of a worker that read a slide, or this run: those that hold its mark."""
+        mark, found = f"/locks/run-{run}-" if run else "/locks/run-", []
+        with suppress(psutil.Error):
+            for child in psutil.Process(self.process.pid).children():
+                if any(mark in file.path for file in child.open_files()):
+                    found.append(child)
+        return found
 
 
 class Rig:
@@ -71,6 +73,7 @@ class Rig:
         self.port, self.orders_port = services.free_port(), services.free_port()
         with psycopg.connect(f"{self.database.url.rsplit('/', 1)[0]}/postgres", autocommit=True) as connection:
             connection.execute("CREATE DATABASE leukoweb")
+        self.broker.start()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("LEUKOWEB_", "DJANGO_"))}
         ours = {
             "DATABASE_URL": self.database.url,
@@ -104,7 +107,6 @@ class Rig:
 
     def start(self):
         """Start everything and wait until it answers."""
-        self.broker.start()
         for part in self.parts:
             part.start()
         self.supervisor.start()
@@ -126,11 +128,11 @@ class Rig:
         except (OSError, requests.RequestException):
             return False
 
-    def rows(self, query):
+    def rows(self, query, *values):
         """Ask the database past the product; None while it is away."""
         try:
             with psycopg.connect(self.database.url, connect_timeout=2) as connection:
-                return connection.execute(query).fetchall()
+                return connection.execute(query, values or None).fetchall()
         except psycopg.Error:
             return None
 
