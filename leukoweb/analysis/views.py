@@ -246,5 +246,5 @@ def _picture(request: HttpRequest, path: Path | None, content_type: str = "image
     answer["ETag"] = etag
     given = get_conditional_response(request, etag=etag, response=answer)
     if given is not answer:
-        answer.close()
+        file.close()
     return given
