@@ -37,7 +37,9 @@ NAMES = [
 TITLES = [
     _("Abnormal lymphocytes"), _("Atypical lymphocytes"), _("Neutrophilia"), _("Neutropenia"), _("Lymphocytosis"),
     _("Monocytosis"), _("Eosinophilia"), _("Basophilia"), _("Leukopenia"), _("Left shift"), _("Nucleated red cells"),
-    _("Smudge cells"), _("Possible APL"), _("Maturation gap"),
+    _("Smudge cells"), _("Possible APL"), _("Maturation gap"), _("Lymphopenia"), _("Parasites"), _("Platelet clumps"),
+    _("the laboratory's own reference ranges"), _("the laboratory's own flag limits"), _("what was counted"),
+    _("what a reader marked"),
 ]  # fmt: skip
 FLAGS = [
     _("at or above %(limit)s"), _("above %(limit)s"), _("at or below %(limit)s"), _("below %(limit)s"),
@@ -202,6 +204,9 @@ REPORT = [
 TABLES = [
     _("Flag limit %(count)s (%(title)s): %(problem)s"), _("Critical limit %(count)s (%(title)s): %(problem)s"),
     _("Review rule %(count)s (%(title)s): %(problem)s"), _("Delta rule %(count)s (%(title)s): %(problem)s"),
+    _("Suggestion rule %(count)s (%(title)s): %(problem)s"), _("write the text in one line."),
+    _("there is no figure for %(name)s."),
+    _("%(part)s can never be: only the film is compared with ranges, only a count has marks."),
     _("the id %(key)s is used twice."), _("fill in the %(name)s, at most %(most)s characters."),
     _("the id must be of letters, digits and underscores."), _("write ages as 3d, 6m or 2y."),
     _("the ages are empty: “under” must be above “from”."), _("the limit must be a number from 0 to 100,000."),

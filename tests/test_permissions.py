@@ -99,6 +99,7 @@ TABLE = {
     "phrase_list": (ADMINS, ADMINS),
     "review_rules": (ADMINS, ADMINS),
     "delta_rules": (ADMINS, ADMINS),
+    "suggestion_rules": (ADMINS, ADMINS),
     "phrase_delete": ("no", ADMINS),
     # cases and slides
     "worklist": (READERS, READERS),
@@ -140,6 +141,7 @@ TABLE = {
     "case_preview": (OWN, "no"),
     "case_decisions": ("no", OWN),
     "case_findings": (OWN, OWN),
+    "case_suggestion": ("no", OWN),
     "case_film": (OWN, "no"),
     "case_film_accept": ("no", OWN),
     "slide_elements": (OWN, "no"),
@@ -222,6 +224,7 @@ TABLE = {
     "api_slide_cells": (OWN, "no"),
     "api_cell_decisions": (OWN, OWN),
     "api_findings_by_id": (OWN, OWN),
+    "api_suggestions_by_id": (OWN, OWN),
     "fhir_metadata": (ALL, "no"),
     "fhir_type": (READERS, READERS),
     "fhir_search": ("no", READERS),

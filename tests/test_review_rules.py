@@ -9,8 +9,9 @@ from leukoweb.cases.blood_counts import BloodCount, store_blood_count
 from leukoweb.cases.cbc import value_of
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.ages import Age
+from leukoweb.review.counting.conditions import Facts, facts_of, met_by
 from leukoweb.review.counting.policies import Rules, rules_from
-from leukoweb.review.counting.review_rules import Facts, facts_of, met_by, reasons_for
+from leukoweb.review.counting.review_rules import reasons_for
 from leukoweb.review.models import Policy
 from leukoweb.review.services import save_policy
 from tests.test_policies import form_of as policy_form

@@ -5,7 +5,15 @@ from django.urls.converters import StringConverter
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
 
-from leukoweb.api import views_cases, views_cells, views_criticals, views_fhir, views_findings, views_pages
+from leukoweb.api import (
+    views_cases,
+    views_cells,
+    views_criticals,
+    views_fhir,
+    views_findings,
+    views_pages,
+    views_suggestions,
+)
 
 
 class AccessionNumber(StringConverter):
@@ -37,6 +45,11 @@ urlpatterns = [
         "api/v1/cases/id/<int:pk>/differential/", views_cells.CaseDifferential.as_view(), name="api_differential_by_id"
     ),
     path("api/v1/cases/id/<int:pk>/findings/", views_findings.CaseFindings.as_view(), name="api_findings_by_id"),
+    path(
+        "api/v1/cases/id/<int:pk>/suggestions/",
+        views_suggestions.CaseSuggestions.as_view(),
+        name="api_suggestions_by_id",
+    ),
     path("api/v1/cases/id/<int:pk>/report/", views_cells.CaseReport.as_view(), name="api_report_by_id"),
     path("api/v1/cases/id/<int:pk>/report.pdf", views_cells.CaseReportPdf.as_view(), name="api_report_pdf_by_id"),
     path(

@@ -4,11 +4,13 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from leukoweb.accounts.models import Laboratory
 from leukoweb.cases.models import Case, CbcResult, Patient
-from leukoweb.review.counting.review_rules import Facts, Reason, reasons_for
+from leukoweb.review.counting.conditions import Facts, cbc_facts, film_facts
+from leukoweb.review.counting.review_rules import Reason, reasons_for
 from leukoweb.review.models import Report
 from leukoweb.review.services import age_of
 
@@ -21,20 +23,27 @@ def reasons_of(case: Case, figures: dict[str, Any], rules: list[dict[str, Any]])
     if not rules:
         return []
     run = CbcResult.objects.filter(case=case, is_final=True).first()
-    film = {f"film:{row['key']}": row["percent"] for row in figures["rows"] if row["percent"] is not None}
+    return _reasons(case, run, film_facts(figures), rules, is_first=is_first_report(case))
+
+
+def is_first_report(case: Case) -> bool:
+    """Say whether no other case of the person has a signed report."""
     of_person = Report.objects.in_force().filter(case__patient__in=Patient.objects.same_person(case.patient))
-    signed = of_person.exclude(case=case)
-    return _reasons(case, run, film, rules, is_first=not signed.exists())
+    return not of_person.exclude(case=case).exists()
 
 
 def _reasons(
-    case: Case, run: CbcResult | None, film: dict[str, float], rules: list[dict[str, Any]], *, is_first: bool
+    case: Case,
+    run: CbcResult | None,
+    film: tuple[dict[str, float], dict[str, str]],
+    rules: list[dict[str, Any]],
+    *,
+    is_first: bool,
 ) -> list[Reason]:
     if run is None:
         return []
-    values = {value["key"]: value["amount"] for value in run.values if value["amount"] is not None}
-    marks = {value["key"]: value["note"] for value in run.values if value["note"]}
-    facts = Facts({**values, **film}, marks, tuple(run.remarks), is_first)
+    (values, marks), (counted, calls) = cbc_facts(run.values), film
+    facts = Facts(values | counted, marks | calls, tuple(run.remarks), is_first=is_first)
     return reasons_for(rules, facts, age=age_of(case), sex=case.patient.person.sex)
 
 
@@ -47,19 +56,20 @@ def met_lately(laboratory: Laboratory, rules: list[dict[str, Any]]) -> tuple[lis
         return [], 0
     since = timezone.now() - LOOK_BACK
     own = CbcResult.objects.filter(case__laboratory=laboratory, is_final=True, received_at__gte=since)
-    runs = own.select_related("case__patient").order_by("-received_at")[:MOST_COUNTS]
+    runs = own.select_related("case__patient__survivor").order_by("-received_at")[:MOST_COUNTS]
     newest: dict[int, CbcResult] = {}
     for run in runs:
         newest.setdefault(run.case_id, run)
-    patients = {run.case.patient_id for run in newest.values()}
-    signed = Report.objects.in_force().filter(case__patient__in=patients)
-    by_patient: dict[int, set[int]] = {patient: set() for patient in patients}
-    for patient, case in signed.values_list("case__patient", "case"):
-        by_patient[patient].add(case)
+    persons = {run.case.patient.person.pk for run in newest.values()}
+    person = Coalesce("case__patient__survivor", "case__patient")
+    signed = Report.objects.in_force().annotate(person=person).filter(person__in=persons)
+    by_person: dict[int, set[int]] = {pk: set() for pk in persons}
+    for pk, case in signed.values_list("person", "case"):
+        by_person[pk].add(case)
     met: Counter[str] = Counter()
     for run in newest.values():
-        is_first = not by_patient[run.case.patient_id] - {run.case_id}
+        is_first = not by_person[run.case.patient.person.pk] - {run.case_id}
         met.update(
-            rule["key"] for rule in rules if _reasons(run.case, run, {}, [rule], is_first=is_first)
+            rule["key"] for rule in rules if _reasons(run.case, run, ({}, {}), [rule], is_first=is_first)
         )  # fmt: skip
     return [(rule, met[rule["key"]]) for rule in rules], len(newest)

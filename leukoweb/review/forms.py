@@ -13,8 +13,8 @@ from leukoweb.refusals import Refused
 from leukoweb.review.counting.delta_rules import ACTIONS as DELTA_ACTIONS
 from leukoweb.review.counting.delta_rules import DIRECTIONS, MEASURES
 from leukoweb.review.counting.delta_rules import subjects as delta_subjects
-from leukoweb.review.counting.differential import GROUPS
 from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, SEVERITIES, UNITS
+from leukoweb.review.counting.groups import GROUPS
 from leukoweb.review.counting.phrases import PLACES, unknown_places
 from leukoweb.review.counting.policies import (
     BANDS,
@@ -26,6 +26,7 @@ from leukoweb.review.counting.policies import (
     rules_from,
 )
 from leukoweb.review.counting.review_rules import ACTIONS
+from leukoweb.review.counting.suggestion_rules import MOST_TEXT
 from leukoweb.review.models import Phrase
 from leukoweb.sentences import translated
 
@@ -140,7 +141,7 @@ class RulesForm(forms.Form):
         values = {name: value for name, value in given.items() if value is not None}
         try:
             tables = {"ranges": ranges, "flag_rules": flag_rules}
-            tables |= {name: now[name] for name in ("review_rules", "delta_rules")}
+            tables |= {name: now[name] for name in ("review_rules", "delta_rules", "suggestion_rules")}
             return rules_from({**values, **tables})
         except Refused as refused:
             for name, sentence in refused.fields.items():
@@ -225,7 +226,18 @@ class FlagRuleForm(LimitLine):
     source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
 
 
-class ReviewRuleForm(Line):
+class ConditionLine(Line):
+    """One rule with a condition, a case that meets it and one that does not; a new one is named after its title."""
+
+    def clean(self) -> dict[str, Any]:
+        """Name a new line."""
+        given = super().clean() or self.cleaned_data
+        if not given.get("key") and given.get("title"):
+            given["key"] = slugify(given["title"]).replace("-", "_")[:40] or "rule"
+        return given
+
+
+class ReviewRuleForm(ConditionLine):
     """One reason to look at the film of a blood count."""
 
     key = forms.CharField(max_length=40, required=False, label=gettext_lazy("Id"))
@@ -239,12 +251,20 @@ class ReviewRuleForm(Line):
     false_case = forms.CharField(max_length=300, label=gettext_lazy("A case that does not"))
     source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
 
-    def clean(self) -> dict[str, Any]:
-        """Name a new line after its reason."""
-        given = super().clean() or self.cleaned_data
-        if not given.get("key") and given.get("title"):
-            given["key"] = slugify(given["title"]).replace("-", "_")[:40] or "rule"
-        return given
+
+class SuggestionRuleForm(ConditionLine):
+    """One phrase that is proposed for the interpretation."""
+
+    key = forms.CharField(max_length=40, required=False, label=gettext_lazy("Id"))
+    title = forms.CharField(max_length=60, label=gettext_lazy("Title"))
+    when = forms.CharField(max_length=300, label=gettext_lazy("When"))
+    text = forms.CharField(max_length=MOST_TEXT, label=gettext_lazy("Phrase"))
+    sex = forms.ChoiceField(choices=SEXES, label=gettext_lazy("Sex"), initial="any")
+    age_from = forms.CharField(max_length=6, initial="0d", label=gettext_lazy("Age from"))
+    age_under = forms.CharField(max_length=6, required=False, label=gettext_lazy("Age under"))
+    true_case = forms.CharField(max_length=300, label=gettext_lazy("A case that meets it"))
+    false_case = forms.CharField(max_length=300, label=gettext_lazy("A case that does not"))
+    source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
 
 
 class DeltaRuleForm(LimitLine):
@@ -294,6 +314,11 @@ FlagRuleFormSet = forms.formset_factory(
 
 ReviewRuleFormSet = forms.formset_factory(
     ReviewRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
+)
+
+
+SuggestionRuleFormSet = forms.formset_factory(
+    SuggestionRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
 )
 
 

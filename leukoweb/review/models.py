@@ -13,6 +13,7 @@ from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case
 from leukoweb.review.criticals import models as criticals  # noqa: F401  a model is found from here
 from leukoweb.review.history import models as history  # noqa: F401
+from leukoweb.review.suggestions import models as suggestions  # noqa: F401
 
 MOST_PHRASE = 2_000
 

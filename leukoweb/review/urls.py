@@ -13,6 +13,7 @@ from leukoweb.review.views import (
     policies,
     reference,
     reports,
+    suggestions,
     workbench,
     worklist,
 )
@@ -35,6 +36,7 @@ urlpatterns = [
     path("cases/<int:pk>/reference/cancel/", reference.reference_cancel, name="reference_cancel"),
     path("cases/<int:pk>/reference/settle/", reference.reference_settle, name="reference_settle"),
     path("cases/<int:pk>/sign/", reports.case_sign, name="case_sign"),
+    path("cases/<int:pk>/suggestions/", suggestions.case_suggestion, name="case_suggestion"),
     path("patients/<int:pk>/", history.patient_detail, name="patient_detail"),
     path("alarms/<int:pk>/dismiss/", history.alarm_dismiss, name="alarm_dismiss"),
     path("alarms/<int:pk>/escalate/", history.alarm_escalate, name="alarm_escalate"),
@@ -57,6 +59,7 @@ urlpatterns = [
     path("criticals/<int:pk>/close/", criticals.critical_close, name="critical_close"),
     path("manage/review-rules/", policies.review_rules, name="review_rules"),
     path("manage/delta-rules/", policies.delta_rules, name="delta_rules"),
+    path("manage/suggestion-rules/", policies.suggestion_rules, name="suggestion_rules"),
     path("manage/phrases/", policies.phrase_list, name="phrase_list"),
     path("manage/phrases/<int:pk>/delete/", policies.phrase_delete, name="phrase_delete"),
     path("cases/<int:pk>/review/", workbench.workbench, name="workbench"),

@@ -3,6 +3,7 @@
 
 import { swapPictures } from "./picture_swap.js";
 import { around, byId } from "./page.js";
+import { answerSuggestions } from "./suggestions.js";
 import { gettext, interpolate } from "./words.js";
 
 const AFTER_MS = 1200; // without typing, the draft is saved
@@ -56,7 +57,7 @@ async function show() {
   if (!answer?.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (fresh.querySelector("input[name=seen]")?.getAttribute("value") !== seen.value) return;
-  for (const part of ["#gates", ".paper"]) {
+  for (const part of ["#gates", "#suggestions", ".paper"]) {
     const now = fresh.querySelector(part);
     const before = document.querySelector(part);
     if (now && before && !before.contains(document.activeElement)) before.replaceWith(now);
@@ -86,6 +87,18 @@ form.addEventListener("change", (event) => {
 comment.addEventListener("blur", save);
 addEventListener("pagehide", save);
 document.addEventListener("visibilitychange", () => document.hidden && save());
+
+answerSuggestions(form, {
+  before: save,
+  after: async (interpretation) => {
+    /** @type {HTMLInputElement} */ (byId("interpretation")).value = interpretation;
+    saved = draft().toString();
+    await show();
+  },
+  refuse: (sentence) => {
+    state.textContent = interpolate(gettext("Not saved: %(reason)s"), { reason: sentence || gettext("the server did not answer. It is tried again.") });
+  },
+});
 
 // A save that is under way ends before the form is sent: after the signature the draft is closed.
 form.addEventListener("submit", (event) => {

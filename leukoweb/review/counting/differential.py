@@ -14,17 +14,13 @@ from typing import Any
 
 from scipy.special import betaincinv
 
-from detection.cell_types import BLASTS, CELL_TYPES, NOT_A_CELL, PROMYELOCYTES, UNIDENTIFIED
+from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.cases.wbc import GIGA_PER_L
 from leukoweb.review.counting.ages import Age
+from leukoweb.review.counting.groups import GROUPS
 from leukoweb.review.counting.policies import Rules
 
 CONFIDENCE = 0.95
-GROUPS = {
-    "neutrophils": ("Neutrophils", ("NGS", "NGB")),
-    "blasts": ("Blasts", BLASTS),
-    "promyelocytes": ("Promyelocytes", PROMYELOCYTES),
-}
 
 
 @dataclass(frozen=True)

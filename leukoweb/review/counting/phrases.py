@@ -1,15 +1,20 @@
-"""Report templates: phrases whose places in braces, such as {NGS} or {blasts}, take the figures of the case; pure.
+"""Phrases whose places in braces, such as {NGS}, {blasts}, {MON#} or {cbc:MCV}, take the figures of the case; pure.
 
 A phrase with an unknown placeholder is refused when it is written, not when a report is due.
 """
 
 import re
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from detection.cell_types import CODES
-from leukoweb.review.counting.differential import GROUPS
+from leukoweb.cases.cbc import PARAMETERS
+from leukoweb.review.counting.groups import GROUPS
 from leukoweb.review.counting.words import printed
+from leukoweb.sentences import translated
 
 PLACES = ("total", *GROUPS, *CODES)
+_FURTHER = {*(f"{key}#" for key in (*GROUPS, *CODES)), *(f"cbc:{key}" for key in PARAMETERS)}
 _PLACE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -24,20 +29,25 @@ def unknown_places(text: str) -> list[str]:
     -------
     list of str
     """
-    return [name for name in _PLACE.findall(text) if name not in PLACES]
+    return [name for name in _PLACE.findall(text) if name not in PLACES and name not in _FURTHER]
 
 
-def filled(text: str, differential: dict, decimals: int) -> str:
-    """Put the figures of a differential into the places of a phrase.
+def filled(
+    text: str, differential: Mapping[str, Any], decimals: int, cbc: Collection[Mapping[str, Any]] = ()
+) -> str:  # fmt: skip
+    """Put the figures of a case into the places of a phrase, as the active language writes numbers.
 
     Parameters
     ----------
     text : str
-        A place is `{total}` (leukocytes counted), a group, or a code; unknown places stay as they are.
+        A place is `{total}` (leukocytes counted), a group or a code, with `#` behind it for the absolute count, or
+        `{cbc:MCV}`; what has no figure stays as it is.
     differential : dict
         `Differential.as_dict()`.
     decimals : int
         Digits behind the point of a percentage; 0 upward.
+    cbc : collection of dict
+        The values of the blood count (cases/cbc.py); they are printed with their unit, as they were sent.
 
     Returns
     -------
@@ -49,4 +59,8 @@ def filled(text: str, differential: dict, decimals: int) -> str:
     for key, row in rows.items():
         value = row["percent"] if row["percent"] is not None else row["per_100"]
         figures[key] = printed(value or 0, decimals)
+        if row["absolute"] is not None:
+            figures[f"{key}#"] = printed(row["absolute"], 2)
+    figures = {key: translated(figure) for key, figure in figures.items()}
+    figures |= {f"cbc:{value['key']}": f"{value['sent']} {value['unit']}".strip() for value in cbc}
     return _PLACE.sub(lambda place: figures.get(place[1], place[0]), text)

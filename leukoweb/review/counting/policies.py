@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from leukoweb.refusals import Refused
-from leukoweb.review.counting import delta_rules, review_rules
+from leukoweb.review.counting import delta_rules, review_rules, suggestion_rules
 from leukoweb.review.counting.ages import Age, bound_of_years, days_of, is_bound, is_within
 from leukoweb.review.counting.flag_rules import COMPARISONS, OLD_LIMITS, defaults, problem_of, with_old_limits
 
@@ -120,6 +120,7 @@ class Rules:
     flag_rules: list[dict[str, Any]] = field(default_factory=defaults)
     review_rules: list[dict[str, Any]] = field(default_factory=list)
     delta_rules: list[dict[str, Any]] = field(default_factory=list)
+    suggestion_rules: list[dict[str, Any]] = field(default_factory=suggestion_rules.defaults)
     ranges: list[dict[str, Any]] = field(default_factory=lambda: [dict(entry) for entry in _ADULT_RANGES])
 
     def range_for(self, key: str, unit: str, age: Age | None, sex: str) -> dict[str, Any] | None:
@@ -250,6 +251,8 @@ def rules_from(stored: dict) -> Rules:
         problems["review_rules"] = problem
     if problem := delta_rules.problem_of(rules.delta_rules):
         problems["delta_rules"] = problem
+    if problem := suggestion_rules.problem_of(rules.suggestion_rules):
+        problems["suggestion_rules"] = problem
     if problem := _problem_of_ranges(rules.ranges):
         problems["ranges"] = problem
     if problems:

@@ -48,6 +48,7 @@ from leukoweb.review.reports.parts import (
 from leukoweb.review.reports.verification import verification_of
 from leukoweb.review.services import age_of, count_case, current_policy, previous_result, wbc_of
 from leukoweb.review.studies.reference import reference_section
+from leukoweb.review.suggestions.part import suggestions_part
 
 PICTURES = 12
 
@@ -107,6 +108,8 @@ def content_of(report: Report) -> Content:
         content["deltas"] = deltas
     if attributions := _attributions(case):
         content["attributions"] = attributions
+    if suggestions := suggestions_part(report, content):
+        content["suggestions"] = suggestions
     content["amendment"] = _amendment(report, content)
     return content
 

@@ -19,6 +19,7 @@ from leukoweb.review.reports.parts import CellPart, Content, Verification
 from leukoweb.review.reports.release import cells_seen_alone, unmet_conditions
 from leukoweb.review.services import current_policy, rules_of
 from leukoweb.review.studies.reference import unread
+from leukoweb.review.suggestions.part import is_outdated
 from leukoweb.sentences import translated
 
 
@@ -133,6 +134,17 @@ def gates_of(report: Report, content: Content | None = None, *, by: User | None 
                 )
                 % {"left": left},
                 False,
+            )
+        )
+    if suggestions := content.get("suggestions"):
+        outdated = ", ".join(translated(part["title"]) for part in suggestions if is_outdated(part))
+        gates.append(
+            _gate(
+                "suggestions",
+                not outdated,
+                gettext("Every phrase that was taken up is still proposed as it was."),
+                gettext("The figures of phrases that you took up have changed: %(titles)s. Answer them again.")
+                % {"titles": outdated},
             )
         )
     if content["report"]["smudge_as_lymphocytes"]:

@@ -1,13 +1,16 @@
 """Whether the database itself refuses to change or delete what was signed and told; seals are left to seal.py.
 
 A draft may be changed, and may become signed; after that the row stays as it is, whoever holds the connection. Critical
-results, alarms and their logs stay as they were written. The triggers are in migrations/0004_report_guard.py,
-0013_critical_guard.py and 0017_delta_guard.py.
+results, alarms, their logs and answers to proposed phrases stay as they were written. The triggers are in
+migrations/0004_report_guard.py, 0013_critical_guard.py, 0017_delta_guard.py and 0019_suggestions.py.
 """
 
 from django.db import connection
 
-GUARDED = ("review_report", "review_critical", "review_criticalentry", "review_deltaalarm", "review_deltaentry")
+GUARDED = (
+    "review_report", "review_critical", "review_criticalentry", "review_deltaalarm", "review_deltaentry",
+    "review_suggestionanswer",
+)  # fmt: skip
 
 
 def guard_is_set() -> bool:

@@ -19,6 +19,7 @@ from leukoweb.review.findings.state import last_findings
 from leukoweb.review.models import Decision, Finding, ReferenceCount, Report, Withdrawal
 from leukoweb.review.reports import guard
 from leukoweb.review.reports.parts import sealed_time
+from leukoweb.review.suggestions.models import SuggestionAnswer
 
 SAME = (
     "interpretation", "comment", "lya_meaning", "smudge_as_lymphocytes", "smudge_reason", "amendment_reason", "version",
@@ -56,7 +57,8 @@ def problems_of_report(report: Report) -> list[str]:
         problems += _against_event(report, event)
         problems += _against_case(report, event)
     problems += _against_content(report) + _against_decisions(report, event)
-    return problems + _against_findings(report, event) + _against_readings(report, event) + _against_criticals(report)
+    problems += _against_findings(report, event) + _against_readings(report, event)
+    return problems + _against_criticals(report) + _against_suggestions(report)
 
 
 def _signatures() -> QuerySet[Event]:
@@ -171,6 +173,18 @@ def _against_criticals(report: Report) -> list[str]:
         if found is None or found[: len(calls)] != calls:
             problems.append(f"The critical result “{part['title']}” or its calls are not what was sealed.")
     return problems
+
+
+def _against_suggestions(report: Report) -> list[str]:
+    """Compare the answers to proposed phrases with those that were sealed."""
+    stored = {(a.key, a.answer, a.proposed, a.text, sealed_time(a.answered_at)) for a in
+              SuggestionAnswer.objects.filter(case=report.case_id)}  # fmt: skip
+    sealed = [part for part in report.content.get("suggestions", []) if part["answer"]]
+    return [
+        f"The answer to the proposed phrase “{part['title']}” is not what was sealed."
+        for part in sealed
+        if (part["key"], part["answer"], part["proposed"], part["text"], part["at"]) not in stored
+    ]
 
 
 def _is_amended_since(report: Report, event: Event) -> bool:

@@ -6,6 +6,8 @@ Page, PDF, API and files read it from here; how each of them is laid out is left
 from collections import Counter
 from datetime import datetime
 
+from django.utils.translation import override
+
 from leukoweb.accounts.models import Laboratory
 from leukoweb.audit.models import Event
 from leukoweb.review.counting.phrases import filled
@@ -64,10 +66,12 @@ def report_status(report: Report, content: Content, newer: Report | None = None)
 def phrases_for(laboratory: Laboratory, content: Content) -> list[dict]:
     """Return the laboratory's phrases with this report's figures in their places."""
     decimals = content["policies"]["rules"]["decimals"]
-    return [
-        {"name": phrase.name, "text": filled(phrase.text, content["differential"], decimals)}
-        for phrase in Phrase.objects.filter(laboratory=laboratory)
-    ]
+    cbc = content["cbc"]["values"] if "cbc" in content else []
+    with override(content.get("language", "en")):
+        return [
+            {"name": phrase.name, "text": filled(phrase.text, content["differential"], decimals, cbc)}
+            for phrase in Phrase.objects.filter(laboratory=laboratory)
+        ]
 
 
 def picture_choices(content: Content) -> list[tuple[str, int, bool]]:

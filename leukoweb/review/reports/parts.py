@@ -197,6 +197,25 @@ class DeltaPart(TypedDict):
     reason: str
 
 
+class SuggestionPart(TypedDict):
+    """A phrase that a rule proposed, and the answer: "accepted", "edited", "refused", "" for none.
+
+    `proposed` is the phrase that was answered, `now` the one that is proposed at present, `text` what was taken up.
+    """
+
+    key: str
+    title: str
+    proposed: str
+    now: str
+    because: str
+    source: str
+    policy_version: int
+    answer: str
+    text: str
+    by: str
+    at: str | None
+
+
 class PreviousPart(TypedDict):
     """The person's last signed differential."""
 
@@ -370,6 +389,7 @@ class Content(TypedDict):
     attributions: NotRequired[list[str]]  # where pictures are not the laboratory's own
     criticals: NotRequired[list[CriticalPart]]  # where a value was critical
     deltas: NotRequired[list[DeltaPart]]  # where a change against an earlier result raised an alarm
+    suggestions: NotRequired[list[SuggestionPart]]  # where a rule proposed a phrase
     cbc: NotRequired[CbcPart]  # where an analyser sent one
     findings: NotRequired[list[GroupPart]]  # since version 1.4
     signature: NotRequired[SignaturePart]  # once it is signed

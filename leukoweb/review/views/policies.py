@@ -23,6 +23,7 @@ from leukoweb.review.forms import (
     ReasonForm,
     ReviewRuleFormSet,
     RulesForm,
+    SuggestionRuleFormSet,
     lines_of,
 )
 from leukoweb.review.models import Phrase, Policy
@@ -80,6 +81,14 @@ def delta_rules(request: HttpRequest) -> HttpResponse:
     """Which change against a patient's earlier result raises an alarm."""
     shown = _edit_table(request, "delta_rules", DeltaRuleFormSet)
     return shown if isinstance(shown, HttpResponse) else render(request, "review/delta_rules.html", shown)
+
+
+@requires("manage_policies")
+@require_http_methods(["GET", "POST"])
+def suggestion_rules(request: HttpRequest) -> HttpResponse:
+    """Which phrases are proposed for the interpretation."""
+    shown = _edit_table(request, "suggestion_rules", SuggestionRuleFormSet)
+    return shown if isinstance(shown, HttpResponse) else render(request, "review/suggestion_rules.html", shown)
 
 
 def _edit_table(request: HttpRequest, name: str, formset: type[BaseFormSet]) -> HttpResponse | dict[str, Any]:
