@@ -7,15 +7,19 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
+from django.utils import timezone
 from PIL import Image
 
-from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import original_path
+from leukoweb.cases.models import Case, SlideImage
+from leukoweb.cases.store import original_path, removal_locked
 from tests.services import ROOT, another_database
 
 pytestmark = pytest.mark.services  # each command in a process of its own
@@ -214,6 +218,31 @@ def test_a_part_that_vanishes_while_it_is_copied_does_not_fail_the_backup(stored
     (folder.rename(tmp_path / "first"))
     call_command("backup", tmp_path / "backups")
     assert "patient records and the secret key" in capsys.readouterr().out
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_image_expires_between_the_copy_of_the_rows_and_that_of_the_files(stored, settings, tmp_path):
+    """H52: the backup then had a row without its file, and restore refused it."""
+    settings.RETENTION_DAYS, path = 1, original_path(stored.sha256)
+    Case.objects.update(received_at=timezone.now() - timedelta(days=2))
+
+    def run(*command):
+        call_command(*command)
+        connections.close_all()
+
+    commands = [
+        threading.Thread(target=run, args=command)
+        for command in [("backup", tmp_path / "backups"), ("apply_retention",)]
+    ]
+    with removal_locked():
+        for command in commands:
+            command.start()
+            command.join(0.3)
+        assert not list((tmp_path / "backups").rglob("database*"))
+        assert path.exists()
+    for command in commands:
+        command.join()
+    assert not path.exists()
 
 
 def test_a_backup_into_a_place_that_cannot_be_written_is_refused_in_words(db, tmp_path):

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import file_digest
 from pathlib import Path, PurePath
@@ -65,19 +65,16 @@ def slide_tiles_folder(sha256: str) -> Path:
 def hashes_locked(hashes: Iterable[str]) -> Iterator[None]:
     """Hold these hashes: nobody else stores or removes their originals, or writes or deletes the rows that name them.
 
-    Taken before any row is locked. One lock serves the hashes that begin with the same two digits. Machines that share
-    a bucket and no folder have the database in common: there the lock is its.
+    Taken before any row is locked. One lock serves the hashes that begin with the same two digits.
     """
-    starts = sorted({sha256[:2] for sha256 in hashes})  # sorted, so that two uploads never wait for each other
-    if bucket() is not None and connection.vendor == "postgresql":
-        with _locked_in_database([int(start, 16) for start in starts]):
-            yield
-        return
-    folder = settings.STORE_DIR / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        for start in starts:
-            fcntl.flock(held.enter_context(open(folder / start, "ab")), fcntl.LOCK_EX)
+    with _locked({sha256[:2]: int(sha256[:2], 16) for sha256 in hashes}):
+        yield
+
+
+@contextmanager
+def removal_locked() -> Iterator[None]:
+    """Let no image expire meanwhile: a backup copies rows first, then their files. Taken before any hash is held."""
+    with _locked({"removal": 0x100}):
         yield
 
 
@@ -204,6 +201,22 @@ def prepare_file(path: Path) -> None:
     """Bring a file to the disk itself, for reading only."""
     path.chmod(0o440)
     _sync(path)
+
+
+@contextmanager
+def _locked(numbers: Mapping[str, int]) -> Iterator[None]:
+    """Hold locks by name; by number in the database where machines share a bucket and no folder."""
+    names = sorted(numbers)  # so that two uploads never wait for each other
+    if bucket() is not None and connection.vendor == "postgresql":
+        with _locked_in_database([numbers[name] for name in names]):
+            yield
+        return
+    folder = settings.STORE_DIR / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        for name in names:
+            fcntl.flock(held.enter_context(open(folder / name, "ab")), fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from django.db import connection
 from django.utils import timezone
 
 from leukoweb.cases.models import SlideImage
-from leukoweb.cases.store import bucket, hash_of, stored_originals
+from leukoweb.cases.store import bucket, hash_of, removal_locked, stored_originals
 from leukoweb.ops.store_check import orphans, problems_of_store, remove_orphans
 from leukoweb.ops.store_moving import copy_in, copy_out
 from leukoweb.refusals import Refused
@@ -37,8 +37,9 @@ def back_up(target: Path) -> Path:
         raise Refused(f"{unfinished} is already there. Wait a second, or remove it.") from None
     except OSError as error:
         raise Refused(f"{target} cannot be written ({error.strerror}). Choose another folder.") from None
-    database = _dump(unfinished)
-    _copy_store(unfinished / "store")
+    with removal_locked():
+        database = _dump(unfinished)
+        _copy_store(unfinished / "store")
     key = settings.DATA_DIR / "secret_key"
     has_key = key.exists() and key.read_text().strip() == settings.SECRET_KEY  # else it comes from the environment
     if has_key:

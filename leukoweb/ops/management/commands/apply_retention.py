@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from leukoweb.cases.retention import expire_image, expired_images
+from leukoweb.cases.store import removal_locked
 
 
 class Command(BaseCommand):
@@ -22,5 +23,6 @@ class Command(BaseCommand):
         images = expired_images(timezone.now() - timedelta(days=settings.RETENTION_DAYS))
         if dry_run:
             self.stdout.write(f"{images.count()} images would be removed.")
-        else:
+            return
+        with removal_locked():
             self.stdout.write(f"{sum(expire_image(image) for image in images.iterator())} images were removed.")
