@@ -22,6 +22,7 @@ from detection.lab.finding import default_cache
 FIELD_PX, FIELD_UM_PER_PX = 2900, 0.205
 LEUKOCYTES = {"MYO": 60, "NGS": 40, "LYT": 30, "MON": 15, "KSC": 15}
 LARGE_PX = 10_000
+SLIDE_FIELDS = 50
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
         Image.fromarray(field).save(path, quality=90)
         _print_worker_path(path, options)
         print(f"peak memory, field of {FIELD_PX} px: {_peak_memory(path, options):.2f} GB (limit 2.5)")
+        _print_growth(path, options)
         if not options.no_large:
             _write_large_tiff(field, Path(folder) / "large.tiff")
             print(
@@ -172,13 +174,40 @@ def _write_large_tiff(field: np.ndarray, path: Path) -> None:
     tifffile.imwrite(path, large, photometric="rgb", compression="lzw", predictor=True, rowsperstrip=64)
 
 
-def _peak_memory(path: Path, options: argparse.Namespace) -> float:
-    """Return the peak resident memory in GB of a fresh process that does the worker path on a file."""
+def _print_growth(path: Path, options: argparse.Namespace) -> None:
+    """Let 1, 2 and 4 workers read a field each at the same time, on equal shares of the cores."""
+    from detection.inference.networks import cores
+
+    print(f"slides an hour of {SLIDE_FIELDS} fields of 5 MP, from one field of {FIELD_PX} px for each worker:")
+    alone = 0.0
+    for workers in (1, 2, 4):
+        threads = max(1, cores() // workers)
+        children = [_child(path, options, DETECTION_THREADS=str(threads)) for _ in range(workers)]
+        seconds = max(_answer_of(child)["seconds"] for child in children)
+        slides = workers * 3600 / (seconds * SLIDE_FIELDS * 5e6 / FIELD_PX**2)
+        alone = alone or slides
+        print(f"  {workers} worker{'s' * (workers > 1)} with {threads} threads {slides:6.1f}  {slides / alone:5.2f} x")
+
+
+def _child(path: Path, options: argparse.Namespace, **environment: str) -> subprocess.Popen:
+    """Start a fresh process that does the worker path on a file."""
     command = [sys.executable, "-m", "detection", "bench", "--worker-on", str(path), "--weights", str(options.weights)]
     command += ["--cache", str(options.cache)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    return json.loads(answer.splitlines()[-1])["peak_gb"]
+    own = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])} | environment
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=own)
+
+
+def _answer_of(child: subprocess.Popen) -> dict[str, float]:
+    """Wait for a child and return what it measured."""
+    said = child.communicate()[0]
+    if child.returncode:
+        raise SystemExit("A measured process failed; the reason stands above.")
+    return json.loads(said.splitlines()[-1])
+
+
+def _peak_memory(path: Path, options: argparse.Namespace) -> float:
+    """Return the peak resident memory in GB of a fresh process that does the worker path on a file."""
+    return _answer_of(_child(path, options))["peak_gb"]
 
 
 def _work(options: argparse.Namespace) -> int:
@@ -191,10 +220,12 @@ def _work(options: argparse.Namespace) -> int:
 
     detector = _load(options)
     with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
         unpack_image(options.worker_on, folder)
         pixels = np.load(Path(folder) / "pixels.npy", mmap_mode="r")
         cells = read_field(pixels, detector, FIELD_UM_PER_PX).cells
+        seconds = time.perf_counter() - start
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(json.dumps({"cells": len(cells), "peak_gb": max(own, child) / 2**20}))
+    print(json.dumps({"cells": len(cells), "seconds": seconds, "peak_gb": max(own, child) / 2**20}))
     return 0
