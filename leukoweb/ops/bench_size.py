@@ -151,24 +151,22 @@ def pages_of(cases: int) -> dict[str, list[str]]:
 
 def measure(sites: list[Site], options: argparse.Namespace) -> int:
     """Ask for each page of both sites in turn and print; 1 where a page costs more than it may."""
-    empty_ms = [asked(site, EMPTIEST, "", options.times * 2) for site in sites]
-    empty = statistics.median(empty_ms[0] + empty_ms[1])
-    print(f"an empty view ({EMPTIEST}): median {empty:.1f} ms, p95 {p95(empty_ms[0] + empty_ms[1]):.1f} ms")
     few, many = (f"{cases:,}" for cases in options.cases)
+    print(f"x empty: beside {EMPTIEST}, which is asked in turn with each page")
     print(f"{'median and p95 in ms at':<24}{few:>8}{'':>8}{many:>9}{'':>8}{'x few':>7}{'x empty':>9}")
     is_too_slow = False
     for page in sites[0].pages:
-        taken: list[list[float]] = [[], []]
+        taken: list[list[float]] = [[], [], []]
         for number in range(options.times + 1):
-            for place, site in enumerate(sites):
-                took = one(site, page, number)
-                taken[place] += [took] if number else []
-        growth = statistics.median(taken[1]) / statistics.median(taken[0])
-        in_empty = statistics.median(taken[1]) / empty
+            took = [*(one(site, page, number) for site in sites), ask(sites[1], EMPTIEST, "")]
+            for times, last in zip(taken, took):
+                times += [last] if number else []
+        middle = [statistics.median(times) for times in taken]
+        growth, in_empty = middle[1] / middle[0], middle[1] / middle[2]
         most = REPORT_IN_EMPTY_VIEWS if "report" in page else IN_EMPTY_VIEWS
         word = " too slow" if growth > GROWTH or in_empty > most else ""
         is_too_slow |= bool(word)
-        figures = "".join(f"{statistics.median(times):>8.1f}{p95(times):>8.1f} " for times in taken)
+        figures = "".join(f"{statistics.median(times):>8.1f}{p95(times):>8.1f} " for times in taken[:2])
         print(f"{page:<24}{figures}{growth:>6.1f}{in_empty:>9.1f}{word}", flush=True)
     return int(is_too_slow)
 
@@ -184,11 +182,6 @@ def one(site: Site, page: str, number: int) -> float:
     took = ask(site, listed, site.cookies[who])
     ask(site, listed, site.cookies[who], {"search": ""})
     return took
-
-
-def asked(site: Site, path: str, cookie: str, times: int) -> list[float]:
-    """Return how long an address takes, each time but the first two, in ms."""
-    return [ask(site, path, cookie) for _ in range(times + 2)][2:]
 
 
 def ask(site: Site, path: str, cookie: str, form: dict[str, str] | None = None) -> float:
