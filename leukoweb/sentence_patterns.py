@@ -196,7 +196,8 @@ REPORT = [
     _("Patient"), _("MRN"), _("Sex"), _("Birth date"), _("Accession number"), _("Priority"), _("Stain"),
     _("Collected"), _("Received"), _("Clinical note"), _("Analyser WBC"), _("Requested by"), _("Ward"), _("Copy to"),
     _("Specimen"), _("Collector"), _("Comment"), _("Leukocytes counted"), _("Flags"), _("Slides"), _("Rules"),
-    _("Critical results"), _("Slides set aside"), _("Detector"), _("Reference count"), _("Verified"),
+    _("Critical results"), _("Changes against earlier results"), _("Slides set aside"), _("Detector"),
+    _("Reference count"), _("Verified"),
     _("counted as lymphocytes: %(reason)s"),
     _("uploader"), _("file"), _("red cells"), _("assumed"), _("metadata"), _("Pathologist"), _("per 100 WBC"),
     _("× 10³/µL"), _("/µL"), _("× 10¹²/L"), _("× 10⁶/µL"), _("withdrawn"), _("variant"), _("abnormal"),
@@ -224,5 +225,13 @@ FILM = [
     _("about %(value)s (95 %% interval %(low)s to %(high)s) × 10⁹/L by factor %(factor)s"),
     _("%(value)s (95 %% interval %(low)s to %(high)s) per 1,000 red cells"),
 ]
-_ALL = (FILM, COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES, RESULT, REPORT, TABLES)
+BLOOD_COUNTS = [
+    _("%(name)s %(value)s does not follow from the other red cell values (%(right)s)."),
+    _("%(name)s %(value)s does not follow from %(share)s %% of the white blood cells (%(right)s)."),
+    _("%(name)s %(value)s of %(volume)s fL would fill more than the blood: check the units."),
+    _("Haemoglobin %(value)s g/L is more than a haematocrit of %(part)s %% can hold: check the unit."),
+    _("The shares of the leukocytes add up to %(total)s %%."),
+    _("The WBC of the case (%(wbc)s) was entered by a person and stays; this run has %(sent)s."),
+]
+_ALL = (BLOOD_COUNTS, FILM, COUNTS, FLAGS, LIMITS, RULES, CELLS, STATES, RESULT, REPORT, TABLES)
 PATTERNS = [text for texts in _ALL for text in texts if "%(" in text]

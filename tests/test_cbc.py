@@ -63,6 +63,8 @@ def test_marks_beside_a_number_are_kept(sent, value, note):
         ("WBC", "NaN", "10*9/L", "no value of an analyser"),
         ("PLT", "-3", "10*9/L", "below 0"),
         ("LYM%", "130", "%", "more than the whole"),
+        ("HGB", "145", "g/dL", "more than the blood weighs: check value and unit"),
+        ("MCHC", "330", "g/dL", "more than the blood weighs"),
     ],
 )
 def test_what_cannot_be_a_value_is_refused_in_a_sentence(key, sent, unit, words):
@@ -75,6 +77,25 @@ def test_red_cell_values_of_two_specimens_contradict_each_other():
     assert contradictions_of(right) == []
     assert "Mean cell volume 64 does not follow" in contradictions_of(right | {"MCV": 64.0})[0]
     assert contradictions_of({"RBC": 0.0, "HCT": 40.0, "MCV": 90.0}) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"HGB": 950.0, "HCT": 28.0}, "Haemoglobin 950 g/L is more than a haematocrit of 28 % can hold"),
+        ({"PLT": 250_000.0, "MPV": 10.0}, "Platelets 250000 of 10 fL would fill more than the blood"),
+        ({"RBC": 4_900.0, "MCV": 88.0}, "Red blood cells 4900 of 88 fL would fill"),
+        ({"NEU%": 60.0, "LYM%": 55.0, "MON%": 7.0}, "add up to 122 %"),
+        ({"NEU%": 60.0, "LYM%": 30.0, "MXD%": 20.0}, "add up to 110 %"),
+        ({"WBC": 6.0, "NEU%": 60.0, "NEU#": 36.0}, "Neutrophils, absolute 36 does not follow from 60 %"),
+        ({"WBC": 6.0, "NEU%": 60.0, "NEU#": 3.6, "LYM%": 31.0, "MON%": 9.4, "HGB": 95.0, "HCT": 28.0}, None),
+        ({"PLT": 250.0, "MPV": 10.0, "MXD%": 10.0, "MON%": 7.0, "EOS%": 3.0, "NEU%": 60.0, "LYM%": 30.0}, None),
+    ],
+)
+def test_what_contradicts_its_own_definition_is_said_and_kept(values, words):
+    said = contradictions_of(values)
+    assert len(said) == (words is not None)
+    assert words is None or words in said[0]
 
 
 RUN = BloodCount(

@@ -82,6 +82,19 @@ def test_an_oul_names_its_specimen_before_its_results(make_case, make_interface)
     assert CbcResult.objects.get().case.accession_number == "A-1001"
 
 
+def test_each_patient_of_a_message_is_held_against_the_case_of_their_own_specimen(make_case, make_interface):
+    """The second one's name was read from the first one's PID."""
+    make_case()
+    other = Patient.objects.create(laboratory=Case.objects.get().laboratory, mrn="M-78", name="Somebody, Else")
+    make_case("A-1002", patient=other)
+    second = (
+        HL7[HL7.index("PID|") :].replace("A-1001", "A-1002").replace("Wintermute^Edelgard||19610504", "Somebody^Else||")
+    )
+    receive(make_interface(), hl7() + second.encode())
+    assert (last_message().state, last_message().sentence) == ("applied", "")
+    assert set(CbcResult.objects.values_list("case__accession_number", flat=True)) == {"A-1001", "A-1002"}
+
+
 def test_control_material_is_not_kept(make_case, make_interface):
     make_case()
     raw = hl7(**{"ORU^R01": "OUL^R22", "OBR|1||A-1001": "SPM|1|A-1001||BLD|||||||Q\rOBR|1||"})
@@ -264,6 +277,7 @@ def test_of_several_specimens_those_with_a_case_are_taken_and_the_others_wait(ma
         ({"|5.8|10^3/μL|": "|5.8||"}, "unit is missing"),
         ({"|P|LIS2-A2": "|Q|LIS2-A2"}, "production"),
         ({"Sysmex": "Sys\x00mex"}, "NUL"),
+        ({"O|1|": "H|\\^&|||Other|||||||P|LIS2-A2|20260408080000\rO|1|"}, "one header record"),
     ],
 )
 def test_what_is_no_message_of_an_analyser_is_refused_in_a_sentence(make_case, make_interface, changes, words):

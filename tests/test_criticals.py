@@ -131,16 +131,27 @@ def test_first_time_only_leaves_out_what_was_critical_for_the_same_patient_in_th
     assert {c.case for c in Critical.objects.all()} == {first, second}
 
 
-def test_a_signed_case_gets_no_critical_result_from_outside_until_it_is_amended(
+def test_a_critical_blood_count_that_comes_after_the_signature_is_raised_once_and_the_report_stays_as_it_was(
     reviewed, sign_in, technologist, pathologist  # noqa: F811
 ):  # fmt: skip
-    case = reviewed(NORMAL)
-    post_signature(sign_in(pathologist), case)
-    store_blood_count(case, count("5"), by=technologist)
+    case, client = reviewed(NORMAL), sign_in(pathologist)
+    post_signature(client, case)
+    store_blood_count(case, count("5", is_final=False), by=technologist)
     store_flags()
     assert not Critical.objects.exists()
-    amend_report(Report.objects.get(), by=pathologist, reason="Platelets of the analyser.")
-    assert Critical.objects.get().key == "platelets_low"
+    store_blood_count(case, count("5"), by=technologist)
+    store_flags()
+    store_flags()
+    critical, report = Critical.objects.get(), Report.objects.get()
+    assert (critical.key, critical.is_open, "criticals" in report.content) == ("platelets_low", True, False)
+    assert client.get(reverse("worklist")).context["open_criticals"] == 1
+    page = client.get(reverse("case_detail", args=[case.pk])).content.decode()
+    assert "Platelets: 5 10*9/L (analyser)." in page
+    assert "newer CBC arrived after the signature" in page
+    assert general_problems() == []
+    call(critical, technologist)
+    amend_report(report, by=pathologist, reason="Platelets of the analyser.")
+    assert Critical.objects.get().told is not None
 
 
 def test_a_rejected_specimen_ends_its_critical_results(blasts, technologist):

@@ -102,6 +102,18 @@ def test_a_signed_report_is_read_with_its_figures(read, signed):  # noqa: F811
     assert valid(read(found["subject"]["reference"]))["identifier"] == [{"value": case.patient.mrn}]
 
 
+def test_an_absolute_count_that_there_is_none_of_says_why(read, reviewed, client, pathologist):  # noqa: F811
+    case = reviewed()
+    client.force_login(pathologist)
+    post_signature(client, case)
+    absolute = valid(read(f"Observation/{case.pk}-NGS-absolute"))
+    assert absolute["dataAbsentReason"]["text"] == "No analyser WBC was entered, so no absolute counts are given."
+    assert "valueQuantity" not in absolute
+    assert {"reference": f"Observation/{case.pk}-NGS-absolute"} in valid(read(f"Observation/{case.pk}-panel"))[
+        "hasMember"
+    ]
+
+
 def test_the_status_follows_the_case(read, client, signed, pathologist, technologist, make_case):  # noqa: F811
     report, _ = signed
     amend_report(report, by=pathologist, reason="One band was a metamyelocyte.")

@@ -51,6 +51,26 @@ def test_the_record_number_is_the_one_of_the_assigning_authority():
         read_person(read(order()), authority="X", zone=UTC)
 
 
+def test_other_separators_a_byte_order_mark_and_an_empty_first_number_are_read():
+    text = order().decode().replace("PID|1||44556", "PID|1||~44556")
+    other = text.replace("\\T\\", " ").translate(str.maketrans("|^", "#!"))
+    for raw in (text.encode(), b"\xef\xbb\xbf" + text.encode(), other.encode()):
+        person = read_person(read(raw), authority="", zone=UTC)
+        assert (person.mrn, person.name) == ("44556", "Nguyen, Thanh V")
+
+
+def test_a_field_that_is_to_be_emptied_is_empty_and_its_two_quotation_marks_are_no_value():
+    changes = {"Nguyen^Thanh^V": '""', "19830927|F": '""|""'}
+    person = read_person(read(order(**changes)), authority="", zone=UTC)
+    assert (person.name, person.birth_date, person.sex, person.sex_sent) == ("", None, "U", "")
+
+
+def test_an_order_that_names_two_patients_is_refused():
+    second = order().decode().split("\r")[1].replace("44556", "99999")
+    with pytest.raises(MessageRefused, match="more than one patient"):
+        read_orders(read(order() + second.encode()), authority="", zone=UTC)
+
+
 @pytest.mark.parametrize("ending", ["\r", "\n", "\r\n", "\r\r"])
 def test_segments_may_end_as_senders_end_them(ending):
     raw = order().decode().replace("\r", ending).encode()
@@ -68,6 +88,15 @@ def test_segments_may_end_as_senders_end_them(ending):
         (order().replace(b"Thanh", "Thänh".encode("latin-1")), "102", "AE", "not of the character set"),
         (order() + b"no segment here\r", "100", "AE", "no segment"),
         (order().replace(b"Thanh", b"Th\x00nh"), "102", "AE", "NUL"),
+        (order().replace(b"Thanh", b"Th\x1cnh"), "102", "AE", "control character 1C"),
+        (order().replace(b"Thanh", b"Th\x1b[1mnh"), "102", "AE", "control character 1B"),
+        (order().replace(b"|^~\\&|", b"|^~\\|"), "102", "AR", "five different separators"),
+        (order().replace(b"\rPID", b"\rpid"), "100", "AE", "no segment"),
+        (order().decode().encode("utf-16"), "100", "AR", "UTF-16: send it in UTF-8"),
+        (order().decode().encode("utf-16-be"), "100", "AR", "UTF-16: send it in UTF-8"),
+        (b"FHS|^~\\&|HIS\rBHS|^~\\&|HIS\r" + order(), "100", "AR", "A batch"),
+        (order() + order().replace(b"44556", b"99999"), "100", "AE", "more than one message"),
+        (order() + b"DSC|1\r", "100", "AE", "send it whole"),
         (b"MSH|^~\\&|" + b"x" * (5 * 2**20), "207", "AR", "at most"),
     ],
 )

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from hl7apy.parser import parse_message
 
+from leukoweb.cases.models import Patient
 from leukoweb.cases.services import edit_case, reject_case
 from leukoweb.delivery.hl7 import acknowledgement, read
 from leukoweb.delivery.mllp import deliver
@@ -23,11 +24,11 @@ from leukoweb.delivery.services import save_interface
 from leukoweb.review.cells.decisions import current_cells, relabel_cells
 from leukoweb.review.findings.marking import Mark, mark_findings
 from leukoweb.review.models import Report
-from leukoweb.review.reports.figures import notes_of
+from leukoweb.review.reports.notes import notes_of
 from leukoweb.review.reports.signing import amend_report
 from leukoweb.review.reports.withdrawing import withdraw_report
 from tests.conftest import PASSWORD
-from tests.test_reports import WBC, post_signature, reviewed, signed  # noqa: F401 (fixtures)
+from tests.test_reports import WBC, acknowledge, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
 
 class Receiver(socketserver.ThreadingTCPServer):
@@ -161,6 +162,49 @@ def test_a_message_says_how_many_cells_a_person_verified_where_not_all_were(inte
     verification = report.content["verification"]
     verification["verified"] = 34
     assert "34 of 100 cells verified by a person, 66 by the detector alone." in notes_of(report.content)
+
+
+def test_lines_of_one_code_have_a_sub_id_and_each_is_taken_back_by_its_own(
+    interface, receiver, reviewed, sign_in, pathologist  # noqa: F811
+):  # fmt: skip
+    """Interpretation and comment are both 33255-1, promyelocytes as a type and as a group both 26524-9."""
+    case, client = reviewed({"NGS": 90, "PMO": 10}), sign_in(pathologist)
+    acknowledge(client, case)
+    post_signature(client, case, interpretation="Left shift.", comment="Seen twice.")
+    amend_report(Report.objects.get(), by=pathologist, reason="Without interpretation.")
+    acknowledge(client, case)
+    post_signature(client, case, interpretation="", comment="Seen twice.")
+    for _ in range(2):
+        collect(interface)
+        send_due(interface)
+    first, second = ({(seg.get(3), seg.get(4)): seg for seg in got.all("OBX")} for got in receiver.got)
+    assert {
+        ("33255-1", "interpretation"),
+        ("33255-1", "comment"),
+        ("26524-9", "PMO"),
+        ("26524-9", "promyelocytes"),
+    } <= (first.keys())
+    assert all(len(seen) == len(got.all("OBX")) for seen, got in zip((first, second), receiver.got))
+    assert (second["33255-1", "interpretation"].get(5), second["33255-1", "interpretation"].get(11)) == ("", "X")
+    assert (second["33255-1", "comment"].get(5), second["33255-1", "comment"].get(11)) == ("Seen twice.", "C")
+
+
+def test_a_message_has_every_number_of_the_person_the_specimen_and_the_address_of_the_page(
+    interface, reviewed, sign_in, pathologist, admin  # noqa: F811
+):  # fmt: skip
+    interface.site = "https://leukoweb.hospital.example"
+    save_interface(interface, by=admin)
+    case, client = reviewed(specimen_type="EDTA blood", collected_at=timezone.now()), sign_in(pathologist)
+    old = Patient.objects.create(laboratory=case.laboratory, mrn="M-OLD", name="Old", survivor=case.patient)
+    post_signature(client, case)
+    collect(interface)
+    raw = bytes(Message.objects.get().raw)
+    assert parse_message(raw.decode(), find_groups=True).validate()
+    got, report = read(raw), Report.objects.get()
+    assert [got.first("PID").get(3, 1, n) for n in (1, 2)] == [case.patient.mrn, old.mrn]
+    assert (got.first("SPM").get(4, 2), got.first("SPM").get(2, 2)) == ("EDTA blood", case.accession_number)
+    link = observations(got)["LINK"]
+    assert (link.get(2), link.get(5)) == ("RP", f"https://leukoweb.hospital.example/reports/{report.pk}/")
 
 
 def test_a_rejected_specimen_is_said_without_any_figure(interface, receiver, make_case, technologist):

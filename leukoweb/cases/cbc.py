@@ -4,9 +4,10 @@ Pure functions of texts and numbers (C14). Who sent a count, and what becomes of
 
 Notes
 -----
-No limit of health stands here, only what cannot be: a share over 100 %, a white cell count that no blood holds
-(wbc.py), and red cell indices that do not follow from their own definition (MCV = HCT / RBC, MCH = HGB / RBC,
-MCHC = HGB / HCT).
+No limit of health stands here, only what cannot be. Refused are a share over 100 %, more haemoglobin than the blood
+weighs (145 g/dL for 145 g/L), and a white cell count that no blood holds (wbc.py). Said, and kept, is what does not
+follow from its own definition: red cell indices (MCV = HCT / RBC, MCH = HGB / RBC, MCHC = HGB / HCT), an absolute
+count beside its share of the WBC, shares that add up to more than all leukocytes, cells that fill more than the blood.
 The codes are those that analysers send in the public messages of DIGI-UW/OpenELIS-Global-2 and
 openelisglobal-plugins (MPL-2.0); ALIASES are the second names of Sysmex there.
 
@@ -21,6 +22,7 @@ import math
 import operator
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.utils.translation import gettext, gettext_noop
@@ -31,6 +33,10 @@ from leukoweb.refusals import Refused
 
 SIGNS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 INDEX_TOLERANCE = 0.1  # rounding of three printed values stays far below; another specimen's values do not
+MOST_MASS_G_PER_L = 1000  # a litre of blood or of red cells weighs little more, and most of it is water
+SHARES_TOLERANCE = 1.0  # of the sum of five shares, each rounded to whole percent or to a tenth
+COUNT_TOLERANCE = 0.15  # 10*9/L: an absolute count and its share are rounded, to a tenth and to whole percent
+LEUKOCYTES = ("NEU", "LYM", "MXD", "MON", "EOS", "BAS")  # MXD stands for the last three; IG are neutrophils
 NOT_MEASURED, OVER_RANGE = "not measured", "over the range of the analyser"
 LESS, MORE = "less than this", "more than this"
 # Haemoglobin by amount of substance is that of its monomer (Hb/4): 1 g/dL is 0.6206 mmol/L.
@@ -195,6 +201,8 @@ def _impossible(parameter: Parameter, value: float, unit: str) -> str:
         return sentence
     if parameter.kind in ("share", "part", "width") and value * UNITS[parameter.kind][unit] > 100:
         return f"{parameter.name}: {value:g} {unit} is more than the whole."
+    if parameter.kind == "mass" and value * UNITS["mass"][unit] > MOST_MASS_G_PER_L:
+        return f"{parameter.name}: {value:g} {unit} is more than the blood weighs: check value and unit."
     return ""
 
 
@@ -212,21 +220,55 @@ def meets(amount: float | None, note: str, sign: str, limit: float) -> bool:
 
 
 def contradictions_of(values: dict[str, float | None]) -> list[str]:
-    """Return where red cell values contradict their own definition, in sentences.
+    """Return where values contradict each other by their own definition, in sentences.
 
     Parameters
     ----------
     values : dict
-        Key to amount, in the first unit of each kind: RBC 10*12/L, HGB and MCHC g/L, HCT %, MCV fL, MCH pg.
+        Key to amount, in the first unit of each kind: WBC, PLT and absolute counts 10*9/L, RBC 10*12/L, HGB and MCHC
+        g/L, HCT and shares %, MCV and MPV fL, MCH pg.
     """
+    return [*_indices(values), *_volumes(values), *_shares(values), *_absolute_counts(values)]
+
+
+def _indices(values: dict[str, float | None]) -> Iterator[str]:
     rbc, hgb, hct = (values.get(key) for key in ("RBC", "HGB", "HCT"))
     expected = {
         "MCV": hct * 10 / rbc if hct and rbc else None,
         "MCH": hgb / rbc if hgb and rbc else None,
         "MCHC": hgb / hct * 100 if hgb and hct else None,
     }
-    return [
-        f"{PARAMETERS[key].name} {found:g} does not follow from the other red cell values ({right:.1f})."
-        for key, right in expected.items()
-        if right and (found := values.get(key)) and abs(found / right - 1) > INDEX_TOLERANCE
-    ]
+    for key, right in expected.items():
+        found = values.get(key)
+        if right and found and abs(found / right - 1) > INDEX_TOLERANCE:
+            yield f"{PARAMETERS[key].name} {found:g} does not follow from the other red cell values ({right:.1f})."
+        elif right and not found and key == "MCHC" and right > MOST_MASS_G_PER_L:
+            yield f"Haemoglobin {hgb:g} g/L is more than a haematocrit of {hct:g} % can hold: check the unit."
+
+
+def _volumes(values: dict[str, float | None]) -> Iterator[str]:
+    """Say where cells of that number and size would fill more than the blood: 10*12/L x fL is 1/1000 of it."""
+    for count, size, scale in (("RBC", "MCV", 0.1), ("PLT", "MPV", 1e-4)):
+        number, volume = values.get(count), values.get(size)
+        if number and volume and number * volume * scale > 100:
+            name = PARAMETERS[count].name
+            yield f"{name} {number:g} of {volume:g} fL would fill more than the blood: check the units."
+
+
+def _shares(values: dict[str, float | None]) -> Iterator[str]:
+    shares = {code: values.get(f"{code}%") or 0.0 for code in LEUKOCYTES}
+    mixed = max(shares.pop("MXD"), shares["MON"] + shares["EOS"] + shares["BAS"])
+    total = shares["NEU"] + shares["LYM"] + mixed
+    if total > 100 + SHARES_TOLERANCE:
+        yield f"The shares of the leukocytes add up to {total:g} %."
+
+
+def _absolute_counts(values: dict[str, float | None]) -> Iterator[str]:
+    wbc = values.get("WBC")
+    for code, name in _CELLS.items():
+        share, found = values.get(f"{code}%"), values.get(f"{code}#")
+        if not wbc or share is None or found is None:
+            continue
+        right = share / 100 * wbc
+        if abs(found - right) > max(COUNT_TOLERANCE, INDEX_TOLERANCE * right):
+            yield f"{name}, absolute {found:g} does not follow from {share:g} % of the white blood cells ({right:.2f})."

@@ -59,7 +59,7 @@ def read_records(raw: bytes, *, charset: str) -> list[Record]:
     Raises
     ------
     MessageRefused
-        When it does not begin with H, its separators are not four, a record is unknown, or L is missing.
+        When it does not begin with H or has two, its separators are not four, a record is unknown, or L is missing.
     """
     text = _decoded(raw, charset)
     lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
@@ -72,6 +72,8 @@ def read_records(raw: bytes, *, charset: str) -> list[Record]:
     for record in records:
         if len(record.kind) != 1 or record.kind not in KINDS:
             raise MessageRefused("A line of the message is no record of LIS2-A2.", code="100")
+    if sum(record.kind == "H" for record in records) > 1:
+        raise MessageRefused("One message has one header record (H): this holds more.", code="100", location="H")
     if records[-1].kind != "L":
         raise MessageRefused("The message has no terminator record (L): it was cut.", code="100", location="L")
     return records

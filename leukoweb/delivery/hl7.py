@@ -40,6 +40,10 @@ ERRORS = {  # table 0357
     "206": "Application record locked",
     "207": "Application internal error",
 }
+DELETE = '""'  # a field that is to be emptied
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# What is no text: a frame within a frame, or a file that is no message. CR and LF end segments, TAB is a blank.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}")
 _TIME = re.compile(r"(\d{4})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:\.\d{1,4})?)?)?)?)?)?([+-]\d{4})?")
 
@@ -61,7 +65,10 @@ class Segment:
     separators: str  # field, component, repetition, escape, sub-component
 
     def get(self, field: int, component: int = 1, repetition: int = 1) -> str:
-        """Return a value without escapes; "" where the message has none. The first sub-component stands for all."""
+        """Return a value without escapes; "" where the message has none or asks to delete it ("").
+
+        The first sub-component stands for all.
+        """
         raw = self.fields[field] if field < len(self.fields) else ""
         if self.name == "MSH" and field <= 2:
             return raw
@@ -69,7 +76,8 @@ class Segment:
         raw = repetitions[repetition - 1] if repetition <= len(repetitions) else ""
         components = raw.split(self.separators[1])
         raw = components[component - 1] if component <= len(components) else ""
-        return unescape(raw.split(self.separators[4])[0], self.separators).strip()
+        text = unescape(raw.split(self.separators[4])[0], self.separators).strip()
+        return "" if text == DELETE else text
 
     def repetitions(self, field: int) -> int:
         """Return how many repetitions a field has; 0 where it is empty."""
@@ -132,19 +140,41 @@ def read(raw: bytes, *, charset: str = "utf-8") -> Hl7:
     """
     if len(raw) > MAX_BYTES:
         raise MessageRefused(f"The message has {len(raw)} bytes; at most {MAX_BYTES} are taken.", code="207", ack="AR")
-    start = raw.lstrip(b"\r\n\x0b ")
+    start = raw.removeprefix(BYTE_ORDER_MARK).lstrip(b"\r\n\x0b ").rstrip(b"\x1c\r\n")
     if not start.startswith(b"MSH") or len(start) < 8:
-        raise MessageRefused("The message does not begin with MSH.", code="100", location="MSH", ack="AR")
+        raise MessageRefused(_no_header(start), code="100", location="MSH", ack="AR")
     separators = start[3:8].decode("latin-1")
     if len(set(separators)) != 5 or any(c.isalnum() or c.isspace() for c in separators):
         raise MessageRefused(
             "MSH-1 and MSH-2 must name five different separators.", code="102", location="MSH-2", ack="AR"
         )
     text = _decode(start, separators[0], charset)
-    if "\x00" in text:
-        raise MessageRefused("The message holds a NUL character.", code="102")
+    if found := _CONTROL.search(text):
+        what = "a NUL" if found[0] == "\x00" else f"the control character {ord(found[0]):02X} (hexadecimal), no text"
+        raise MessageRefused(f"The message holds {what}.", code="102")
     segments = [_segment(line, separators) for line in re.split(r"[\r\n]+", text) if line.strip()]
+    _refuse_mixed(segments)
     return Hl7(tuple(segments))
+
+
+def _no_header(raw: bytes) -> str:
+    """Say what bytes are that begin with no header."""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[:6] in ("MSH".encode("utf-16-le"), "MSH".encode("utf-16-be")):
+        return "The message is in UTF-16: send it in UTF-8."
+    if raw[:3] in (b"FHS", b"BHS"):
+        return "A batch (FHS, BHS) is not taken: send each message in a frame of its own."
+    return "The message does not begin with MSH."
+
+
+def _refuse_mixed(segments: list[Segment]) -> None:
+    """Refuse what would be read half or as another person's: messages in one frame, a part of a message."""
+    names = [segment.name for segment in segments]
+    if names.count("MSH") > 1:
+        raise MessageRefused(
+            "The frame holds more than one message: send each in a frame of its own.", code="100", location="MSH"
+        )
+    if {"DSC", "ADD"} & set(names) or segments[0].get(14):
+        raise MessageRefused("A message in parts (MSH-14, ADD, DSC) is not taken: send it whole.", code="100")
 
 
 def _decode(raw: bytes, field_separator: str, charset: str) -> str:
@@ -221,7 +251,7 @@ def moment(text: str, *, zone: ZoneInfo, location: str) -> datetime | None:
     MessageRefused
         When the text is no date or time of HL7.
     """
-    if not text or text == '""':
+    if not text:
         return None
     match = _TIME.fullmatch(text)
     try:

@@ -67,10 +67,12 @@ def read_person(message: Hl7, *, authority: str, zone: ZoneInfo) -> PersonGiven:
     Raises
     ------
     MessageRefused
-        When there is no PID, no number of this authority, or no name.
+        When there is no PID or more than one, or no number of this authority.
     """
     if not message.all("PID"):
         raise MessageRefused("The message has no PID segment.", code="100", location="PID")
+    if len(message.all("PID")) > 1:
+        raise MessageRefused("The message names more than one patient: send one of each.", code="100", location="PID")
     pid = message.first("PID")
     mrn = _number_of(pid, authority)
     if not mrn:
@@ -84,7 +86,7 @@ def read_person(message: Hl7, *, authority: str, zone: ZoneInfo) -> PersonGiven:
 def _number_of(pid: Segment, authority: str) -> str:
     repetitions = range(1, pid.repetitions(3) + 1)
     if not authority:
-        return clean_number(pid.get(3))
+        return clean_number(next((number for n in repetitions if (number := pid.get(3, 1, n))), ""))
     own = (pid.get(3, 1, n) for n in repetitions if pid.get(3, 4, n).casefold() == authority.casefold())
     return clean_number(next(own, ""))
 

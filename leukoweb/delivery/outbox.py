@@ -66,7 +66,8 @@ def _message_of(interface: Interface, event: Event) -> Message | None:
         report = Report.objects.select_related("case__laboratory", "case__patient").get(pk=event.object_id)
         case, control_id = report.case, report.seal[:20]
         pdf = _pdf(report, interface.site) if interface.embeds_pdf else None
-        raw = result_message(report, control_id=control_id, pdf=pdf, **given)
+        address = _address(report, interface.site) if interface.site else ""
+        raw = result_message(report, control_id=control_id, address=address, pdf=pdf, **given)
     elif event.action == WITHDRAWN:
         withdrawal = Withdrawal.objects.select_related("report__case__laboratory").get(report=event.object_id)
         report, case, control_id = withdrawal.report, withdrawal.report.case, f"W{event.pk}"
@@ -96,10 +97,15 @@ def _owed(interface: Interface, raw: bytes, now: datetime, **facts: Any) -> Mess
     )  # fmt: skip
 
 
+def _address(report: Report, site: str) -> str:
+    """Return the address of a report's page as others reach it."""
+    return f"{site.rstrip('/')}/reports/{report.pk}/"
+
+
 def _pdf(report: Report, site: str) -> bytes | None:
     """The report on paper; None where this server cannot make it: the figures are owed all the same."""
     try:
-        return pdf_of({**page_of(report, report.content), "address": f"{site.rstrip('/')}/reports/{report.pk}/"})
+        return pdf_of({**page_of(report, report.content), "address": _address(report, site)})
     except Refused as reason:
         log.error("report %s is sent without its PDF: %s", report.pk, reason)
         return None

@@ -9,6 +9,7 @@ HL7 tables 0004, 0078, 0085, 0119, 0123 and 0203: https://terminology.hl7.org.
 """
 
 import base64
+from collections import Counter
 from datetime import datetime
 
 from leukoweb.cases.models import Case
@@ -19,20 +20,27 @@ from leukoweb.review.reports.figures import (
     PANEL,
     earlier_versions,
     figures_of,
-    notes_of,
     sent_figures,
     sent_findings,
 )
-from leukoweb.review.reports.parts import Content, PatientPart, SignaturePart
+from leukoweb.review.reports.notes import notes_of
+from leukoweb.review.reports.parts import Content, PatientPart, SignaturePart, SpecimenPart
 
 PDF = ("PDF", "Report as PDF", "99LW")
+LINK = ("LINK", "Report on its page", "99LW")
 COMMENT = ("33255-1", "Interpretation", "LN")
 FINAL, CORRECTED, CANCELLED = "F", "C", "X"
 CALLS = {"high": "H", "low": "L", "": "N"}  # table 0078
 
 
 def result_message(
-    report: Report, *, control_id: str, zone_time: datetime, authority: str = "", pdf: bytes | None = None
+    report: Report,
+    *,
+    control_id: str,
+    zone_time: datetime,
+    authority: str = "",
+    address: str = "",
+    pdf: bytes | None = None,
 ) -> bytes:
     """Write ORU^R01 of a signed report: F at first, and every line again as C once it amends another version.
 
@@ -48,6 +56,8 @@ def result_message(
         Aware time of the message.
     authority : str
         Assigning authority of the medical record number.
+    address : str
+        Of the report's page, to be sent as a pointer; "" sends none.
     pdf : bytes, optional
         The report on paper, to be embedded as the last line.
     """
@@ -60,10 +70,14 @@ def result_message(
     ]
     observations = [*figures_of(report), *sent_findings(content), *_comment(content)]
     gone = _gone(report, observations)
+    if address:
+        observations.append({"address": address})
     if pdf is not None:
         observations.append({"pdf": base64.b64encode(pdf).decode()})
-    lines += [_obx(number, seen, content, status) for number, seen in enumerate(observations, 1)]
-    lines += [_taken_back(number, seen) for number, seen in enumerate(gone, len(observations) + 1)]
+    shared = _shared(content)
+    lines += [_obx(number, seen, content, status, shared) for number, seen in enumerate(observations, 1)]
+    lines += [_taken_back(number, seen, shared) for number, seen in enumerate(gone, len(observations) + 1)]
+    lines += _specimen(case, content["specimen"])
     return ("\r".join(lines) + "\r").encode()
 
 
@@ -73,7 +87,7 @@ def rejection_message(case: Case, *, control_id: str, zone_time: datetime, autho
     born = person.birth_date
     patient: PatientPart = {
         "name": person.name, "mrn": person.mrn, "sex": person.sex,
-        "birth_date": born.isoformat() if born else None,
+        "birth_date": born.isoformat() if born else None, "other_mrns": person.other_mrns,
     }  # fmt: skip
     lines = [
         *_head(case, patient, control_id, zone_time, authority, CANCELLED, None),
@@ -92,30 +106,48 @@ def withdrawal_message(withdrawal: Withdrawal, *, control_id: str, zone_time: da
         segment("NTE", {1: "1", 3: field(f"Report version {report.version} withdrawn: {withdrawal.reason}")}),
     ]
     observations = [*figures_of(report), *sent_findings(content), *_comment(content)]
-    lines += [_taken_back(number, seen) for number, seen in enumerate(observations, 1)]
+    shared = _shared(content)
+    lines += [_taken_back(number, seen, shared) for number, seen in enumerate(observations, 1)]
     return ("\r".join(lines) + "\r").encode()
 
 
 def _gone(report: Report, now: list[dict]) -> list[dict]:
     """Return the lines of earlier versions that this one does not have: else the receiver would keep them."""
-    here = {_identity(seen) for seen in now}
-    found: dict[str, dict] = {}
+    shared = _shared(report.content)
+    here = {_identity(seen, shared) for seen in now}
+    found: dict[tuple[str, str], dict] = {}
     for content in earlier_versions(report):
         for seen in (*sent_figures(content), *sent_findings(content), *_comment(content)):
-            if _identity(seen) not in here:
-                found.setdefault(_identity(seen), seen)
+            if (identity := _identity(seen, shared)) not in here:
+                found.setdefault(identity, seen)
     return list(found.values())
 
 
-def _identity(seen: dict) -> str:
-    """What a receiver knows a line by: the first code of OBX-3."""
-    return COMMENT[0] if "text" in seen else _code(seen)[0]
+def _shared(content: Content) -> set[str]:
+    """Return the codes that more than one line may carry: those lines need a sub-id (OBX-4)."""
+    codes = Counter(code for both in content["loinc"].values() for code in (both["percent"], both["absolute"]) if code)
+    return {COMMENT[0], *(code for code, times in codes.items() if times > 1)}
 
 
-def _taken_back(number: int, seen: dict) -> str:
+def _identity(seen: dict, shared: set[str]) -> tuple[str, str]:
+    """What a receiver knows a line by: the first code of OBX-3, and OBX-4 where others have the same code."""
+    code = COMMENT[0] if "text" in seen else _code(seen)[0]
+    return code, seen["key"] if code in shared else ""
+
+
+def _taken_back(number: int, seen: dict, shared: set[str]) -> str:
     """A line without its value, which takes back what was sent under its code."""
     kind, code = ("TX", COMMENT) if "text" in seen else ("ST" if "finding" in seen else "NM", _code(seen))
-    return segment("OBX", {1: str(number), 2: kind, 3: field(*code), 11: CANCELLED})
+    sub_id = _identity(seen, shared)[1]
+    return segment("OBX", {1: str(number), 2: kind, 3: field(*code), 4: escape(sub_id), 11: CANCELLED})
+
+
+def _specimen(case: Case, specimen: SpecimenPart) -> list[str]:
+    """What was examined, in words: the codes of table 0487 are the sender's of the order."""
+    kind = specimen.get("specimen_type")
+    times = {17: case.collected_at, 18: case.received_at}
+    stamps = {n: stamp(at) for n, at in times.items() if at}
+    return [segment("SPM", {1: "1", 2: field("", case.accession_number), 4: field("", kind), **stamps})] if kind else []
 
 
 def _head(
@@ -128,6 +160,7 @@ def _head(
     signature: SignaturePart | None,
 ) -> list[str]:
     family, _, given = patient["name"].partition(", ")
+    numbers = [patient["mrn"], *patient.get("other_mrns", [])]
     filler = case.filler_number or case.accession_number
     obr = {
         1: "1", 2: field(case.placer_number), 3: field(filler), 4: field(*PANEL),
@@ -142,7 +175,7 @@ def _head(
             9: escape(control_id), 10: "P", 11: "2.5.1", 17: "UNICODE UTF-8",
         }),
         segment("PID", {
-            1: "1", 3: field(patient["mrn"], "", "", authority, "MR"), 5: field(family, given),
+            1: "1", 3: "~".join(field(mrn, "", "", authority, "MR") for mrn in numbers), 5: field(family, given),
             7: (patient["birth_date"] or "").replace("-", ""), 8: patient["sex"],
         }),
         segment("PV1", {1: "1", 2: "U", 3: field(case.ward)}),
@@ -153,21 +186,25 @@ def _head(
 
 def _comment(content: Content) -> list[dict]:
     report = content["report"]
-    texts = [text.strip() for text in (report.get("interpretation", ""), report["comment"])]
-    return [{"text": text} for text in texts if text]
+    texts = {"interpretation": report.get("interpretation", "").strip(), "comment": report["comment"].strip()}
+    return [{"key": key, "text": text} for key, text in texts.items() if text]
 
 
-def _obx(number: int, seen: dict, content: Content, status: str) -> str:
+def _obx(number: int, seen: dict, content: Content, status: str, shared: set[str]) -> str:
     collected = content["specimen"]["collected_at"]
     signed = datetime.fromisoformat(content["signature"]["signed_at"])
     common = {
         1: str(number), 11: status, 14: stamp(datetime.fromisoformat(collected)) if collected else "",
         16: field(content["signature"]["username"], content["signature"]["name"]),
+        17: field("", content["specimen"]["stain"]),
         18: field(content["detectors"][0]["name"]) if content["detectors"] else "", 19: stamp(signed),
     }  # fmt: skip
+    if "address" in seen:
+        return segment("OBX", common | {2: "RP", 3: field(*LINK), 5: field(seen["address"], "LeukoWeb")})
     if "pdf" in seen:
         data = field("LeukoWeb", "application", "pdf", "Base64", seen["pdf"])
         return segment("OBX", common | {2: "ED", 3: field(*PDF), 5: data})
+    common[4] = escape(_identity(seen, shared)[1])
     if "finding" in seen:
         return segment("OBX", common | {2: "ST", 3: field(*_code(seen)), 5: field(seen["finding"])})
     if "text" in seen:

@@ -79,7 +79,8 @@ def read_hl7_results(message: Hl7, *, zone: ZoneInfo) -> list[ResultGiven]:
         raise MessageRefused(
             "This interface takes blood counts: ORU^R01 or OUL^R22.", code="200", location="MSH-9", ack="AR"
         )
-    groups = message.groups("SPM" if message.kind == "OUL^R22" else "OBR")
+    leader = "SPM" if message.kind == "OUL^R22" else "OBR"
+    groups = [group for patient in message.groups("PID") or [message] for group in patient.groups(leader)]
     found: dict[str, ResultGiven] = {}
     for group in groups:
         spm, obr = group.first("SPM"), group.first("OBR")

@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from leukoweb.review.criticals.detection import look_at_late_counts
 from leukoweb.review.criticals.escalation import escalate, send_notices
 from leukoweb.review.findings.detected import ask_for_counts
 from leukoweb.review.urgency import work_out_flags
@@ -9,8 +10,12 @@ from leukoweb.review.urgency import work_out_flags
 
 @shared_task
 def store_flags() -> None:
-    """Store the flags of open cases whose cells, WBC or policy have changed; harmless when it runs twice."""
+    """Store the flags of open cases whose cells, WBC or policy have changed, and what late blood counts say.
+
+    Harmless when it runs twice.
+    """
     work_out_flags()
+    look_at_late_counts()
 
 
 @shared_task

@@ -15,15 +15,17 @@ from leukoweb.accounts.models import Laboratory
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
 from leukoweb.cases.cbc import value_of
-from leukoweb.cases.models import Case, CbcResult, Patient
+from leukoweb.cases.models import SIGNED, Case, CbcResult, Patient
 from leukoweb.cases.wbc import refusal_of
 from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalPolicy
-from leukoweb.review.criticals.rules import Fact, defaults, facts_of
-from leukoweb.review.models import Decision
+from leukoweb.review.criticals.rules import Fact, defaults, facts_of, facts_of_counts
+from leukoweb.review.models import Decision, Report
 from leukoweb.review.services import CaseCount, age_of
 
 # What else than a decision on a cell changes a figure, where the audit says so.
 CHANGES = ("case.edit", "patient.edit", "slide.set_aside", "slide.include", "slide.reread", "cbc.receive", "run.done")
+
+LATE_FOR = timedelta(days=7)  # how long a count that came after the signature is looked at again
 
 
 def current_critical_policy(laboratory: Laboratory | int) -> CriticalPolicy | None:
@@ -75,6 +77,17 @@ def keep_criticals(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> No
 
 
 def _settle(case: Case, version: int, facts: list[Fact], last: Mapping[str, Critical]) -> None:
+    _raise_new(case, version, facts, last)
+    here = {fact.key for fact in facts}
+    for key, critical in last.items():
+        if key not in here and critical.no_longer is None:
+            change = _change_since(critical, version)
+            CriticalEntry.objects.create(critical=critical, kind=CriticalEntry.Kind.NO_LONGER, change=change)
+            look_at_other_cases(critical)
+            record("critical.no_longer", obj=critical, case=case, changes={"title": critical.title, **change})
+
+
+def _raise_new(case: Case, version: int, facts: list[Fact], last: Mapping[str, Critical]) -> None:
     for fact in facts:
         known = last.get(fact.key)
         if (known and known.no_longer is None) or _was_told_before(case, fact):
@@ -84,13 +97,26 @@ def _settle(case: Case, version: int, facts: list[Fact], last: Mapping[str, Crit
             policy_version=version,
         )  # fmt: skip
         record("critical.detect", obj=critical, case=case, changes={"title": fact.title, "value": fact.sentence})
-    here = {fact.key for fact in facts}
-    for key, critical in last.items():
-        if key not in here and critical.no_longer is None:
-            change = _change_since(critical, version)
-            CriticalEntry.objects.create(critical=critical, kind=CriticalEntry.Kind.NO_LONGER, change=change)
-            look_at_other_cases(critical)
-            record("critical.no_longer", obj=critical, case=case, changes={"title": critical.title, **change})
+
+
+def look_at_late_counts() -> None:
+    """Store what is critical in blood counts that came after the signature; the signed reports stay as they are.
+
+    Somebody must be told; whether the report is amended is a person's decision.
+    """
+    signed = Report.objects.in_force().filter(case=OuterRef("case"), signed_at__lt=OuterRef("received_at"))
+    late = CbcResult.objects.filter(received_at__gte=timezone.now() - LATE_FOR, is_final=True).filter(Exists(signed))
+    for pk in sorted(set(late.values_list("case", flat=True))):
+        with transaction.atomic():
+            case = Case.objects.locked(pk)
+            reported = CbcResult.objects.filter(case=case).first()
+            if case.state != SIGNED or reported is None:  # an open amendment is looked at like every open case
+                continue
+            policy = current_critical_policy(case.laboratory_id)
+            rows, version = (policy.rules, policy.version) if policy else (defaults(), 0)
+            known = Critical.objects.filter(case=case).with_log().order_by("number")
+            facts = facts_of_counts(rows, reported.values, age=age_of(case))
+            _raise_new(case, version, facts, {critical.key: critical for critical in known})
 
 
 def _was_told_before(case: Case, fact: Fact) -> bool:

@@ -153,11 +153,22 @@ def facts_of(
         elif kind == FILM:
             fact = _of_film(row, subject, differential, confirmed, lya_meaning)
         else:
-            facts = (_of_cbc(row, value) for value in cbc if value["key"] == subject)
-            fact = next((fact for fact in facts if fact), None)
+            fact = _of_counts(row, subject, cbc)
         if fact:
             found.append(fact)
     return found
+
+
+def facts_of_counts(rows: list[dict[str, Any]], cbc: list[dict[str, Any]], *, age: Age | None) -> list[Fact]:
+    """Return the critical facts of a blood count alone, in the order of the table."""
+    own = [row for row in rows if row["subject"].startswith(f"{CBC}.")]
+    own = [row for row in own if is_judged(age, row["age_from"], row["age_under"])]
+    return [fact for row in own if (fact := _of_counts(row, row["subject"].partition(".")[2], cbc))]
+
+
+def _of_counts(row: Mapping[str, Any], subject: str, cbc: list[dict[str, Any]]) -> Fact | None:
+    facts = (_of_cbc(row, value) for value in cbc if value["key"] == subject)
+    return next((fact for fact in facts if fact), None)
 
 
 def _fact(row: Mapping[str, Any], sentence: str, value: float | None, unit: str, **more: Any) -> Fact:

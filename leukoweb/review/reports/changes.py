@@ -8,6 +8,7 @@ from typing import Any
 
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.findings.words import findings_words
+from leukoweb.review.history.words import delta_sentence
 from leukoweb.review.reports.parts import Change, Content
 from leukoweb.review.reports.verification import sentence_of
 
@@ -36,6 +37,7 @@ def changes_between(before: Content, now: Content) -> list[Change]:
         *_figures(before, now),
         ("Flags", _titles(before), _titles(now)),
         ("Critical results", _criticals(before), _criticals(now)),
+        ("Changes against earlier results", _deltas(before), _deltas(now)),
         *_findings(before, now),
         *_named(WORDS, before["report"], now["report"]),
         ("Smudge cells", _smudge(before), _smudge(now)),
@@ -97,6 +99,11 @@ def _titles(content: Content) -> str:
 def _criticals(content: Content) -> str:
     """What is critical; a value that is no longer so is not."""
     return "; ".join(critical["title"] for critical in content.get("criticals", []) if not critical["no_longer"])
+
+
+def _deltas(content: Content) -> str:
+    """Return what differs from an earlier result, with the answer."""
+    return "; ".join(delta_sentence(delta) for delta in content.get("deltas", []))
 
 
 def _smudge(content: Content) -> str:

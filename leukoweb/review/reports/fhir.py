@@ -17,12 +17,13 @@ from leukoweb.review.criticals.part import critical_codes
 from leukoweb.review.models import Report
 from leukoweb.review.reports.figures import (
     PANEL,
+    absent_figures,
     earlier_versions,
     figures_of,
-    notes_of,
     sent_figures,
     sent_findings,
 )
+from leukoweb.review.reports.notes import notes_of
 
 Resource = dict[str, Any]
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
@@ -81,7 +82,8 @@ def request_of(case: Case) -> Resource:
         "status": "revoked" if case.state == REJECTED else "completed" if is_done else "active", "intent": "order",
         "priority": "stat" if case.priority == Case.Priority.STAT else "routine", "code": _panel(),
         "subject": _subject(case), "authoredOn": _at(case.ordered_at or case.registered_at),
-        "requester": _filled({"display": case.requester}), "specimen": [_to("Specimen", case.pk)],
+        "requester": _filled({"display": case.requester}),
+        "locationReference": [{"display": case.ward}] if case.ward else [], "specimen": [_to("Specimen", case.pk)],
         "note": [{"text": case.clinical_note}] if case.clinical_note else [],
     })  # fmt: skip
 
@@ -127,6 +129,7 @@ def report_of(case: Case, report: Report | None, *, pdf_url: str = "") -> Resour
         found |= {
             "meta": {"versionId": str(report.version), "lastUpdated": signature["signed_at"]},
             "identifier": [{"value": report.seal}], "issued": signature["signed_at"],
+            "performer": [{"display": report.content["laboratory"]["name"]}],
             "resultsInterpreter": [{"display": signature["name"]}],
             "result": [_to("Observation", f"{case.pk}-panel")],
             "media": [{"link": _to("Media", key)} for key in report.content["pictures"]],
@@ -141,6 +144,7 @@ def observations_of(case: Case, report: Report) -> list[Resource]:
     """Return the panel and one observation for each figure of the signed version in force."""
     content, status = report.content, status_of(case, report)
     figures = _figures(case, figures_of(report), content, status)
+    figures += [_absent(case, one, content, status) for one in absent_figures(report)]
     panel = _observation(case, "panel", content, status)
     panel |= {
         "code": _panel(), "hasMember": [_to("Observation", figure["id"]) for figure in figures],
@@ -173,20 +177,25 @@ def _observation(case: Case, key: str, content: Resource, status: str) -> Resour
         "subject": _subject(case), "specimen": _to("Specimen", case.pk),
         "effectiveDateTime": _at(case.collected_at), "issued": content["signature"]["signed_at"],
         "performer": [{"display": content["signature"]["name"]}],
+        "method": _filled({"text": content["specimen"]["stain"]}),
+        "device": _filled({"display": _device(content)}),
     }  # fmt: skip
+
+
+def _device(content: Resource) -> str:
+    """Name the detectors that read the slides."""
+    return ", ".join(dict.fromkeys(f"{run['name']} {run['version']}".strip() for run in content["detectors"]))
 
 
 def _figure(case: Case, figure: Resource, content: Resource, status: str, critical: str) -> Resource:
     """A figure; `critical` is its code of HL7 table 0078 (the codes of ObservationInterpretation) or ""."""
-    code = {"coding": [{"system": LOINC, "code": figure["loinc"]}] if figure["loinc"] else [], "text": figure["name"]}
     unit, words = figure["unit"]
-    key = figure["key"].replace("#", "-absolute").replace("_", "-")
     limits, call = figure["range"] or {}, critical or {"high": "H", "low": "L"}.get(figure["call"], "N")
     low, high = (limits.get(end) for end in ("low", "high"))
     return _filled(
-        _observation(case, key, content, status)
+        _observation(case, _key_of(figure), content, status)
         | {
-            "code": _filled(code), "valueQuantity": _quantity(figure["value"], unit, words),
+            "code": _code_of(figure), "valueQuantity": _quantity(figure["value"], unit, words),
             "interpretation": [{"coding": [{"system": CALLS, "code": call}]}] if limits or critical else [],
             "referenceRange": [_filled({"low": low is not None and _quantity(low, unit, words) or None,
                                         "high": high is not None and _quantity(high, unit, words) or None,
@@ -198,6 +207,23 @@ def _figure(case: Case, figure: Resource, content: Resource, status: str, critic
             ],
         }
     )  # fmt: skip
+
+
+def _key_of(figure: Resource) -> str:
+    return figure["key"].replace("#", "-absolute").replace("_", "-")
+
+
+def _code_of(figure: Resource) -> Resource:
+    """Return LOINC where there is a code, and the name."""
+    coding = [{"system": LOINC, "code": figure["loinc"]}] if figure["loinc"] else []
+    return _filled({"coding": coding, "text": figure["name"]})
+
+
+def _absent(case: Case, figure: Resource, content: Resource, status: str) -> Resource:
+    """A figure that there is none of, and why."""
+    why = {"coding": [{"system": ABSENT, "code": "not-performed"}], "text": figure["absent"]}
+    own = _observation(case, _key_of(figure), content, status)
+    return _filled(own | {"code": _code_of(figure), "dataAbsentReason": why})
 
 
 def _bounds(interval: tuple[float | None, float] | None) -> list[tuple[str, float]]:
@@ -222,12 +248,11 @@ def _ages(limits: Resource) -> Resource:
 
 def _finding(case: Case, finding: Resource, content: Resource, status: str) -> Resource:
     """A finding as text; a part of the film that nobody examined has no value and says why."""
-    coding = [{"system": LOINC, "code": finding["loinc"]}] if finding["loinc"] else []
     absent = {"coding": [{"system": ABSENT, "code": "not-performed"}], "text": finding["finding"]}
     return _filled(
         _observation(case, f"film-{finding['key']}".replace("_", "-"), content, status)
         | {
-            "code": _filled({"coding": coding, "text": finding["name"]}),
+            "code": _code_of(finding),
             "valueString": finding["finding"] if finding["is_examined"] else None,
             "dataAbsentReason": None if finding["is_examined"] else absent,
         }

@@ -5,14 +5,12 @@ References
 LOINC: `review.counting.loinc`; the panel 24318-8 as in docs/domain.md.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
-from leukoweb.review.criticals import part as criticals
 from leukoweb.review.findings.table import NOT_EXAMINED
 from leukoweb.review.findings.words import finding_words, noted
 from leukoweb.review.models import Report
-from leukoweb.review.reports.verification import is_reviewed, sentence_of, verification_of
 
 PANEL = ("24318-8", "Leukocyte differential, manual", "LN")
 ALWAYS_SENT = ("blasts",)  # a count of zero is a result of its own (24318-8, conditional items)
@@ -29,8 +27,26 @@ def earlier_versions(report: Report) -> list[Any]:
 
 def figures_of(report: Report) -> list[dict[str, Any]]:
     """Return the figures that are sent of a signed report; a type that an earlier version had is sent as 0 too."""
-    known = {figure["key"].rstrip("#") for content in earlier_versions(report) for figure in sent_figures(content)}
-    return sent_figures(report.content, also=known)
+    return sent_figures(report.content, also={key.rstrip("#") for key in _sent_before(report)})
+
+
+def _sent_before(report: Report) -> set[str]:
+    """Return the keys of the figures that earlier versions sent."""
+    return {figure["key"] for content in earlier_versions(report) for figure in sent_figures(content)}
+
+
+def absent_figures(report: Report) -> list[dict[str, Any]]:
+    """One entry for each absolute count that there is none of, although its percentage is sent; `absent` says why.
+
+    One that an earlier version had is left out: it is taken back.
+    """
+    content, before = report.content, _sent_before(report)
+    reason = content["differential"].get("absolute_refusal")
+    return [
+        {"key": f"{row['key']}#", "name": f"{row['name']}, absolute", "loinc": code["absolute"], "absent": reason}
+        for row, code in _sent_rows(content, {key.rstrip("#") for key in before})
+        if reason and code["absolute"] and row["percent"] is not None and f"{row['key']}#" not in before
+    ]
 
 
 def sent_figures(content: Mapping[str, Any], *, also: Set[str] = frozenset()) -> list[dict[str, Any]]:
@@ -39,16 +55,8 @@ def sent_figures(content: Mapping[str, Any], *, also: Set[str] = frozenset()) ->
     The interval is (low, high) of a percentage; low is None where nothing was found: high is one-sided then (C2, C11).
     Types that were not found are left out, except blasts and those named in `also`.
     """
-    differential, codes = content["differential"], content["loinc"]
-    rows = [*differential["rows"], *differential["groups"].values()]
     found: list[dict[str, Any]] = []
-    in_lymphocytes = content["report"].get("smudge_as_lymphocytes")
-    for row in rows:
-        is_elsewhere = in_lymphocytes and row["key"] == "KSC"
-        is_sent = row["count"] or row["counted"] or row["key"] in ALWAYS_SENT or row["key"] in also
-        if is_elsewhere or not is_sent:
-            continue
-        code = codes.get(row["key"], {"percent": "", "absolute": ""})
+    for row, code in _sent_rows(content, also):
         is_per_100 = row["per_100"] is not None
         share, absolute = row["per_100"] if is_per_100 else row["percent"], row["absolute"]
         by_absolute = absolute is not None and row["absolute_range"]
@@ -66,6 +74,16 @@ def sent_figures(content: Mapping[str, Any], *, also: Set[str] = frozenset()) ->
                 "call": row["call"] if by_absolute else "", "interval": None,
             })  # fmt: skip
     return found
+
+
+def _sent_rows(content: Mapping[str, Any], also: Set[str]) -> Iterator[tuple[Any, Mapping[str, str]]]:
+    """Give the lines of the differential that are sent, each with its codes."""
+    differential, in_lymphocytes = content["differential"], content["report"].get("smudge_as_lymphocytes")
+    for row in (*differential["rows"], *differential["groups"].values()):
+        is_elsewhere = in_lymphocytes and row["key"] == "KSC"
+        is_sent = row["count"] or row["counted"] or row["key"] in ALWAYS_SENT or row["key"] in also
+        if is_sent and not is_elsewhere:
+            yield row, content["loinc"].get(row["key"], {"percent": "", "absolute": ""})
 
 
 def _interval(row: Mapping[str, Any]) -> tuple[float | None, float] | None:
@@ -92,21 +110,3 @@ def sent_findings(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             for item in group["items"]
         ]  # fmt: skip
     return found
-
-
-def notes_of(content: Mapping[str, Any]) -> list[str]:
-    """Return what a reader must know beside the figures, in sentences: why it was amended, limits, who verified."""
-    report, signature = content["report"], content["signature"]
-    found = [f"Corrected report: {report['amendment_reason']}"] if report["amends_version"] else []
-    found += [str(limit) for limit in content["limits"]]
-    if report.get("smudge_as_lymphocytes"):
-        smudge = content["counts"].get("KSC", 0)
-        found.append(f"{smudge} smudge cells counted as lymphocytes: {report['smudge_reason']}")
-    verification = content.get("verification") or verification_of(content["cells"], 100.0)
-    if not is_reviewed(verification) and verification["counted"]:
-        found.append(sentence_of(verification))
-    if note := signature.get("reset"):
-        found.append(note)
-    if content["product"]["is_research_use"]:
-        found.append("Research use, not a medical device.")
-    return found + [criticals.sentence_of(critical) for critical in content.get("criticals", [])]

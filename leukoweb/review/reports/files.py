@@ -14,6 +14,7 @@ from leukoweb.answers import BYTE_ORDER_MARK, FORMULA
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Report
 from leukoweb.review.reports.figures import sent_findings
+from leukoweb.review.reports.notes import notes_of
 from leukoweb.review.reports.page import page_of, verified
 from leukoweb.review.reports.parts import Content, sealed_time
 from leukoweb.review.reports.seal import bundle_of, differences
@@ -22,6 +23,7 @@ CSV_HEAD = (
     "accession_number", "version", "status", "signed_by", "signed_at", "meaning", "code", "name", "count", "percent",
     "low", "high", "per_100_wbc", "absolute_10*9/L", "reference", "call", "loinc_percent", "loinc_absolute",
     "cells_counted", "cells_verified", "count_note", "interpretation", "comment", "finding", "loinc_finding",
+    "value", "unit", "note",
 )  # fmt: skip
 MOST_DIFFERENCES = 50
 
@@ -74,7 +76,7 @@ def sealed_bundle(report: Report) -> dict:
 
 
 def csv_of(report: Report, content: Content) -> str:
-    """Return the differential, one line a type, and the findings, with the report's identity in every line."""
+    """Return a line for each type, finding, value of the blood count and note, each with the report's identity."""
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_HEAD, restval="")
     writer.writeheader()
@@ -100,6 +102,12 @@ def csv_of(report: Report, content: Content) -> str:
         {"code": one["key"], "name": one["name"], "finding": one["finding"], "loinc_finding": one["loinc"]}
         for one in sent_findings(content)
     ]
+    rows += [
+        {"code": one["key"], "name": one["name"], "value": one["sent"], "unit": one["unit"], "reference": one["range"],
+         "call": one["call"], "note": one["note"]}
+        for one in content.get("cbc", {}).get("values", [])
+    ]  # fmt: skip
+    rows += [{"code": "note", "note": text} for text in notes_of(content)]
     for row in rows:
         writer.writerow({name: _safe(value) for name, value in (same | row).items()})
     return BYTE_ORDER_MARK + out.getvalue()
