@@ -142,6 +142,10 @@ FACTS = [
      "deltas.fact.before_accession deltas.fact.before_at deltas.fact.limit deltas.fact.span", FIGURES, ""),
     ("deltas.raised_at deltas.policy_version deltas.fact.change deltas.fact.measure deltas.fact.source", "json",
      "the two values and the limit say it"),
+    ("suggestions.title suggestions.proposed suggestions.answer suggestions.text suggestions.by suggestions.at", PAPER,
+     "how the interpretation came about, which says what was taken up"),
+    ("suggestions.key suggestions.now suggestions.because suggestions.source suggestions.policy_version", "json",
+     "on the sign page"),
     ("cbc.analyser cbc.measured_at cbc.run cbc.runs cbc.remarks", PAPER,
      "the analyser's own result, which the receiver has from it"),
     ("cbc.values.name cbc.values.sent cbc.values.unit cbc.values.range cbc.values.call cbc.values.note",
@@ -175,6 +179,7 @@ SAID = {
     "criticals.calls.reached": {True: "Told to"},
     "criticals.calls.how": {"phone": "telephone"},
     "criticals.calls.read_back": {True: "read back"},
+    "suggestions.answer": {"edited": "in other words by"},
     "differential.rows.call": {"high": ("high", "H"), "low": ("low", "L")},
     "differential.groups.call": {"high": ("high", "H"), "low": ("low", "L")},
     "flags.urgency": {"urgent": "URGENT", "review": "", "note": ""},
@@ -283,6 +288,11 @@ def everything(amended, technologist):  # noqa: F811
         "fact": {"name": "Haemoglobin", "unit": "g/L", "now": "85", "before": "140", "change": -55.0,
                  "before_accession": "A-0998", "before_at": at, "limit": 30, "measure": "value", "span": "72h",
                  "source": "Ours"},
+    }]  # fmt: skip
+    content["suggestions"] = [{
+        "key": "left_shift", "title": "Left shift", "proposed": "Bands are increased.", "now": "Bands are increased.",
+        "because": "film:NGB 20 > 10", "source": "Ours", "policy_version": 1, "answer": "edited",
+        "text": "Marked left shift.", "by": "Ann Swer", "at": at,
     }]  # fmt: skip
     content["findings"] = [{
         "key": "red_cells", "name": "Red cells", "value": "seen", "text": "abnormal", "loinc": "6742-1",

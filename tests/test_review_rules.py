@@ -11,9 +11,12 @@ from leukoweb.refusals import Refused
 from leukoweb.review.counting.ages import Age
 from leukoweb.review.counting.conditions import Facts, facts_of, met_by
 from leukoweb.review.counting.policies import Rules, rules_from
-from leukoweb.review.counting.review_rules import reasons_for
+from leukoweb.review.counting.review_rules import problem_of, reasons_for
+from leukoweb.review.counting.review_rules_offered import OFFERED
+from leukoweb.review.criticals.models import Critical
 from leukoweb.review.models import Policy
 from leukoweb.review.services import save_policy
+from leukoweb.review.tasks import store_flags
 from tests.test_policies import form_of as policy_form
 from tests.test_reports import reviewed, signed  # noqa: F401 (fixtures)
 
@@ -192,6 +195,30 @@ def test_an_administrator_enters_rules_as_a_new_version_and_sees_how_often_each_
     assert context["looked_at"] == 3
     page = client.get(reverse("policy_edit"))
     assert page.status_code == 200
+
+
+def test_rules_of_a_public_source_are_offered_and_are_not_active_until_somebody_activates_them(
+    sign_in, admin, laboratory
+):
+    assert problem_of(OFFERED) == ""
+    client, address = sign_in(admin), reverse("review_rules")
+    assert f"Put {len(OFFERED)} rules of ClinLab Navigator" in client.get(address).content.decode()
+    lines = client.get(f"{address}?offer").context["lines"]
+    assert [line.initial["when"] for line in lines.initial_forms] == [rule["when"] for rule in OFFERED]
+    assert not Policy.objects.exists()
+    assert client.post(address, form_of(*OFFERED)).status_code == 302
+    assert Policy.objects.get().rules["review_rules"] == OFFERED
+
+
+def test_a_review_rule_whose_action_is_critical_makes_a_critical_result(make_case, laboratory, admin, technologist):
+    with_rules(laboratory, admin, RULE | {"action": "critical", "title": "Leukopenia, ours"})
+    case = make_case()
+    store_blood_count(case, RUN, by=technologist)
+    store_flags()
+    store_flags()
+    [critical] = Critical.objects.filter(case=case)
+    assert critical.fact["sentence"] == "Leukopenia, ours: WBC 3.2 < 4."
+    assert critical.fact["source"] == RULE["source"]
 
 
 def test_the_rules_of_counting_keep_the_review_rules(laboratory, admin, sign_in):

@@ -130,20 +130,20 @@ def _shared(content: Content) -> set[str]:
 
 
 def _identity(seen: dict, shared: set[str]) -> tuple[str, str]:
-    """What a receiver knows a line by: the first code of OBX-3, and OBX-4 where others have the same code."""
+    """Return what a receiver knows a line by: the first code of OBX-3, and OBX-4 where others have the same code."""
     code = COMMENT[0] if "text" in seen else _code(seen)[0]
     return code, seen["key"] if code in shared else ""
 
 
 def _taken_back(number: int, seen: dict, shared: set[str]) -> str:
-    """A line without its value, which takes back what was sent under its code."""
+    """Write a line without its value, which takes back what was sent under its code."""
     kind, code = ("TX", COMMENT) if "text" in seen else ("ST" if "finding" in seen else "NM", _code(seen))
     sub_id = _identity(seen, shared)[1]
     return segment("OBX", {1: str(number), 2: kind, 3: field(*code), 4: escape(sub_id), 11: CANCELLED})
 
 
 def _specimen(case: Case, specimen: SpecimenPart) -> list[str]:
-    """What was examined, in words: the codes of table 0487 are the sender's of the order."""
+    """Say what was examined, in words: the codes of table 0487 are the sender's of the order."""
     kind = specimen.get("specimen_type")
     times = {17: case.collected_at, 18: case.received_at}
     stamps = {n: stamp(at) for n, at in times.items() if at}

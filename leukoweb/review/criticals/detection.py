@@ -3,6 +3,8 @@
 It runs where the flags of a case are stored (urgency.py), with the case locked: running twice changes nothing.
 """
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -17,10 +19,12 @@ from leukoweb.audit.services import record
 from leukoweb.cases.cbc import value_of
 from leukoweb.cases.models import SIGNED, Case, CbcResult, Patient
 from leukoweb.cases.wbc import refusal_of
+from leukoweb.review.counting.flags import is_machine_only
 from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalPolicy
 from leukoweb.review.criticals.rules import Fact, defaults, facts_of, facts_of_counts
+from leukoweb.review.film_reasons import reasons_of
 from leukoweb.review.models import Decision, Report
-from leukoweb.review.services import CaseCount, age_of
+from leukoweb.review.services import CaseCount, age_of, count_case
 
 # What else than a decision on a cell changes a figure, where the audit says so.
 CHANGES = ("case.edit", "patient.edit", "slide.set_aside", "slide.include", "slide.reread", "cbc.receive", "run.done")
@@ -43,9 +47,11 @@ def facts_now(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> dict[in
     found = {}
     for case in cases:
         policy, count = policies[case.laboratory_id], counts[case.pk]
+        of_rules = _of_review_rules(case, count)
         found[case.pk] = (
             policy.version if policy else 0,
-            facts_of(
+            of_rules
+            + facts_of(
                 policy.rules if policy else defaults(),
                 count.differential,
                 count.flags,
@@ -56,6 +62,30 @@ def facts_now(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> dict[in
             ),
         )
     return found
+
+
+def _of_review_rules(case: Case, count: CaseCount) -> list[Fact]:
+    """Return the review rules that call a value critical and are met by the newest final blood count and the film."""
+    differential = count.differential
+    found = []
+    for rule in differential.rules.review_rules:
+        if rule["action"] != "critical":
+            continue
+        codes = tuple(re.findall("film:([A-Z]{3})", rule["when"]))
+        found += [
+            Fact(
+                key=_key_of(rule), title=rule["title"], sentence=f"{reason.title}: {reason.words}.", limit="",
+                value=None, unit="", code="AA", source=rule["source"], first_only_days=0, figure="", codes=codes,
+                is_machine_only=bool(codes) and is_machine_only(codes, differential, count.confirmed),
+            )
+            for reason in reasons_of(case, differential.as_dict(), [rule])
+        ]  # fmt: skip
+    return found
+
+
+def _key_of(rule: Mapping[str, Any]) -> str:
+    """Return the key of a review rule among critical results: short enough, and of no row of their own table."""
+    return f"rule.{hashlib.sha256(rule['key'].encode()).hexdigest()[:20]}"
 
 
 def _entered_wbc(case: Case) -> list[dict[str, Any]]:
@@ -115,7 +145,7 @@ def look_at_late_counts() -> None:
             policy = current_critical_policy(case.laboratory_id)
             rows, version = (policy.rules, policy.version) if policy else (defaults(), 0)
             known = Critical.objects.filter(case=case).with_log().order_by("number")
-            facts = facts_of_counts(rows, reported.values, age=age_of(case))
+            facts = facts_of_counts(rows, reported.values, age=age_of(case)) + _of_review_rules(case, count_case(case))
             _raise_new(case, version, facts, {critical.key: critical for critical in known})
 
 

@@ -220,7 +220,7 @@ def _code_of(figure: Resource) -> Resource:
 
 
 def _absent(case: Case, figure: Resource, content: Resource, status: str) -> Resource:
-    """A figure that there is none of, and why."""
+    """Return a figure that there is none of, and why."""
     why = {"coding": [{"system": ABSENT, "code": "not-performed"}], "text": figure["absent"]}
     own = _observation(case, _key_of(figure), content, status)
     return _filled(own | {"code": _code_of(figure), "dataAbsentReason": why})

@@ -27,7 +27,7 @@ def notes_of(content: Mapping[str, Any]) -> list[str]:
 
 
 def _amendment(content: Mapping[str, Any]) -> Iterator[str]:
-    """Why it was amended, which version it replaces, and what changed: old and new value."""
+    """Say why it was amended, which version it replaces, and what changed: old and new value."""
     report, before = content["report"], content.get("amendment")
     if report["amends_version"]:
         yield f"Corrected report, version {report['version']}: {report['amendment_reason']}"
@@ -38,7 +38,7 @@ def _amendment(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _choices(content: Mapping[str, Any]) -> Iterator[str]:
-    """What the signer chose for this report."""
+    """Say what the signer chose for this report."""
     report, counts = content["report"], content["counts"]
     if counts.get("LYA") and report["lya_meaning"]:
         yield f"Atypical lymphocytes: {report['lya_meaning']}."
@@ -73,7 +73,7 @@ def _verification(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _origin(content: Mapping[str, Any]) -> Iterator[str]:
-    """Who answers for the report."""
+    """Say who answers for the report."""
     own = content["laboratory"]
     parts = [own["name"], ", ".join(own["address"].split("\n"))]
     parts += [f"{words} {own[key]}" for key, words in (("telephone", "telephone"), ("director", "director"))

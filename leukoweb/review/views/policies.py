@@ -1,5 +1,6 @@
 """Pages on which an administrator writes the laboratory's rules and phrases; versions are followed, never edited."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -14,6 +15,7 @@ from leukoweb.accounts.models import Laboratory
 from leukoweb.refusals import Refused
 from leukoweb.review import services
 from leukoweb.review.counting.policies import rules_from
+from leukoweb.review.counting.review_rules_offered import OFFERED, SOURCE
 from leukoweb.review.film_reasons import LOOK_BACK, met_lately
 from leukoweb.review.forms import (
     DeltaRuleFormSet,
@@ -63,15 +65,20 @@ def policy_edit(request: HttpRequest) -> HttpResponse:
 @requires("manage_policies")
 @require_http_methods(["GET", "POST"])
 def review_rules(request: HttpRequest) -> HttpResponse:
-    """Why a blood count needs a film: the rules, each with its two cases, and how often each was met."""
-    shown = _edit_table(request, "review_rules", ReviewRuleFormSet)
+    """Why a blood count needs a film: the rules, each with its two cases, and how often each was met.
+
+    With `?offer` the lines of a public source stand below the laboratory's own, to be checked and activated.
+    """
+    shown = _edit_table(request, "review_rules", ReviewRuleFormSet, offered=OFFERED if "offer" in request.GET else ())
     if isinstance(shown, HttpResponse):
         return shown
     laboratory = request.user.laboratory
     rules = services.rules_of(services.current_policy(laboratory)).review_rules
     met, looked_at = met_lately(laboratory, rules)
     return render(
-        request, "review/review_rules.html", {**shown, "met": met, "looked_at": looked_at, "days": LOOK_BACK.days}
+        request, "review/review_rules.html",
+        {**shown, "met": met, "looked_at": looked_at, "days": LOOK_BACK.days, "offered": len(OFFERED),
+         "source": SOURCE},
     )  # fmt: skip
 
 
@@ -91,12 +98,16 @@ def suggestion_rules(request: HttpRequest) -> HttpResponse:
     return shown if isinstance(shown, HttpResponse) else render(request, "review/suggestion_rules.html", shown)
 
 
-def _edit_table(request: HttpRequest, name: str, formset: type[BaseFormSet]) -> HttpResponse | dict[str, Any]:
+def _edit_table(
+    request: HttpRequest, name: str, formset: type[BaseFormSet], *, offered: Sequence[dict[str, Any]] = ()
+) -> HttpResponse | dict[str, Any]:
     """Put a table of rules in force as the next version; what the page shows while there is none to go to."""
     laboratory = request.user.laboratory
     now = services.rules_of(services.current_policy(laboratory)).as_dict()
     form = ReasonForm(request.POST or None)
-    lines = formset(request.POST or None, initial=now[name], prefix=name.partition("_")[0])
+    own = {row["key"] for row in now[name]}
+    initial = [*now[name], *(row for row in offered if row["key"] not in own)]
+    lines = formset(request.POST or None, initial=initial, prefix=name.partition("_")[0])
     if request.method == "POST" and form.is_valid() and lines.is_valid():
         try:
             new = rules_from(now | {name: lines_of(lines)})
