@@ -1,7 +1,8 @@
 """Why a blood count needs a film: rules that a laboratory enters, each a condition with two cases (conditions.py).
 
-Pure functions of values and texts. None is in force by itself (review_rules_offered.py): the 41 rules of the consensus group (Barnes and others,
-Laboratory Hematology 2005;11:83-90) are a laboratory's to enter, for their text was not at hand to be checked.
+Pure functions of values and texts. None is in force by itself (see review_rules_offered.py). The 41 rules of the
+consensus group (Barnes and others, Laboratory Hematology 2005;11:83-90) are a laboratory's to enter, for their text
+was not at hand to be checked.
 """
 
 from dataclasses import dataclass
