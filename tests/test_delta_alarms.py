@@ -116,6 +116,9 @@ def test_a_mix_up_alarm_holds_the_signature_until_it_is_answered_and_the_answer_
     empty = client.post(reverse("alarm_dismiss", args=[alarm.pk]), {"reason": " "}, follow=True)
     assert "Enter why the alarm is dismissed" in empty.content.decode()
     client.post(reverse("alarm_dismiss", args=[alarm.pk]), {"reason": "Bleeding, known.", "back": "sign"})
+    [told] = client.get(f"/api/v1/cases/id/{case.pk}/delta-alarms/").json()
+    assert (told["now"], told["before"], told["is_mix_up"], told["is_active"]) == ("85", "140", True, False)
+    assert [(line["kind"], line["reason"]) for line in told["log"]] == [("dismissed", "Bleeding, known.")]
     keep_flags(case)
     case.refresh_from_db()
     assert case.flag_level == 0

@@ -66,6 +66,15 @@ def counted(make_case, make_slide):
     return case
 
 
+def test_programs_read_what_was_counted_on_a_slide(counted, make_case, make_slide, sign_in, technologist):
+    client = sign_in(technologist)
+    own = client.get(f"/api/v1/slides/{counted.slides.get().pk}/film/").json()
+    assert (own["state"], own["detector"]) == ("done", "platelet-yolov5p4 1")
+    assert [(one["red_cells"], one["platelets"], one["clumps"]) for one in own["images"]] == [(1000, 40, [3])]
+    without = make_slide(make_case("A-2"), {"NGS": 1})
+    assert client.get(f"/api/v1/slides/{without.pk}/film/").status_code == 404
+
+
 def add_platelets(case, amount, by):
     value = {"key": "PLT", "value": amount, "unit": "10*9/L", "amount": amount, "sent": str(amount)}
     CbcResult.objects.create(case=case, run=1, analyser="XN", is_final=True, values=[value], received_by=by)

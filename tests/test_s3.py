@@ -126,6 +126,7 @@ def test_machines_without_a_common_disk_upload_read_show_and_remove(
     assert [client.get(address).status_code for address in addresses] == [404, 404, 404]
 
 
+@pytest.mark.slow  # the worker loads its detector before it asks for the images
 def test_while_the_server_is_away_nothing_is_stored_or_lost_and_each_door_says_so(
     slide, machine, settings, sign_in, technologist, make_case
 ):

@@ -11,6 +11,7 @@ from leukoweb.api import (
     views_criticals,
     views_fhir,
     views_findings,
+    views_help,
     views_pages,
     views_suggestions,
 )
@@ -50,6 +51,7 @@ urlpatterns = [
         views_suggestions.CaseSuggestions.as_view(),
         name="api_suggestions_by_id",
     ),
+    path("api/v1/cases/id/<int:pk>/delta-alarms/", views_help.CaseDeltaAlarms.as_view(), name="api_delta_alarms_by_id"),
     path("api/v1/cases/id/<int:pk>/report/", views_cells.CaseReport.as_view(), name="api_report_by_id"),
     path("api/v1/cases/id/<int:pk>/report.pdf", views_cells.CaseReportPdf.as_view(), name="api_report_pdf_by_id"),
     path(
@@ -77,6 +79,7 @@ urlpatterns = [
     path("api/v1/slides/<int:pk>/", views_cases.SlideDetail.as_view(), name="api_slide"),
     path("api/v1/slides/<int:pk>/scale/", views_cases.SlideScale.as_view(), name="api_slide_scale"),
     path("api/v1/slides/<int:pk>/regions/", views_cases.SlideRegions.as_view(), name="api_slide_regions"),
+    path("api/v1/slides/<int:pk>/film/", views_help.SlideFilm.as_view(), name="api_slide_film"),
     path("api/v1/slides/<int:pk>/stop/", views_cases.SlideStop.as_view(), name="api_slide_stop"),
     path("api/v1/slides/<int:pk>/retry/", views_cases.SlideRetry.as_view(), name="api_slide_retry"),
     path("api/v1/slides/<int:pk>/set-aside/", views_cases.SlideSetAside.as_view(), name="api_slide_set_aside"),
