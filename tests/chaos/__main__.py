@@ -117,8 +117,11 @@ def works_again(rig, since):
 
 def verdict(rig, lab, recoveries, not_recovered):
     """Print what was lost, what is there twice and how long recoveries took; the exit code."""
+    from django.db import connection
+
     from tests.chaos.verdict import checked, lost, settle, twice
 
+    connection.close()  # ours is from before the database was stopped
     while lab.to_sign:
         lab.sign_next()
     lab.is_over.set()
