@@ -85,6 +85,7 @@ TABLE = {
     "emergency_follow_up": ("no", "in 403 403 404 403"),  # there is none
     "laboratory_list": (ADMINS, "no"),
     "laboratory_create": (ADMINS, ADMINS),
+    "laboratory_logo": ("in 404 404 404 404", "no"),  # one that is not there; who is signed in sees any
     "laboratory_edit": (ADMINS, ADMINS),
     "audit_log": (ADMINS, "no"),
     "audit_csv": (ADMINS, "no"),

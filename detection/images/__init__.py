@@ -70,6 +70,7 @@ class Limits:
     memory_bytes: int = 3 << 30
     cpu_s: int = 60
     wall_s: int = 120
+    needs_colour: bool = True
 
 
 def check_image(path: str | Path, *, limits: Limits = Limits()) -> ImageFacts:
@@ -94,7 +95,7 @@ def check_image(path: str | Path, *, limits: Limits = Limits()) -> ImageFacts:
     -----
     Pixels are turned upright by the orientation tag, for boxes, tiles and pixels alike; an ICC profile is ignored.
     Transparency is laid over white, and ignored where it is the same everywhere. Only 8 bits per channel are read, and
-    only pictures in colour.
+    only pictures in colour, unless the limits let grey ones pass.
     """
     [answer] = check_images([path], limits=limits)
     if not isinstance(answer, ImageFacts):

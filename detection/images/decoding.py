@@ -233,15 +233,16 @@ def finished(
     pixels: np.ndarray | None,
     orientation: object,
     folder: Path | None,
+    limits: Limits,
 ) -> tuple[ImageFacts, np.ndarray | None]:
-    """Refuse a grey picture; turn pixels and facts upright and add what is to be said of the file.
+    """Refuse a grey picture where colour is needed; turn pixels and facts upright and add what is to be said of it.
 
     Raises
     ------
     ImageRefused
         If nothing in the picture has a colour.
     """
-    if survey.is_grey:
+    if survey.is_grey and limits.needs_colour:
         raise ImageRefused(WITHOUT_COLOUR)
     orientation = _orientation(orientation)
     warning = " ".join(sentence for sentence in [*said, survey.warning] if sentence)
@@ -276,7 +277,7 @@ def _read_with_pillow(
         jpeg.refuse_unread_kind(path)
     image: Image.Image = Image.open(path, formats=[found])
     width_px, height_px = image.size
-    _refuse_by_depth(path, found, image.mode)
+    _refuse_by_depth(path, found, image.mode, limits)
     refuse_by_pixels(width_px, height_px, limits)
     um_per_px, orientation = scales.of_pillow(image), _orientation(image.getexif().get(ORIENTATION_TAG))
     said = []
@@ -307,10 +308,12 @@ def _read_with_pillow(
             pixels[y : y + STRIP_ROWS] = rows
     if is_cut and pixels is not None:
         pixels[jpeg.rows_before_grey(pixels) :] = 255
-    return finished(ImageFacts(found, width_px, height_px, um_per_px), said, survey, pixels, orientation, folder)
+    return finished(
+        ImageFacts(found, width_px, height_px, um_per_px), said, survey, pixels, orientation, folder, limits
+    )
 
 
-def _refuse_by_depth(path: str, found: str, mode: str) -> None:
+def _refuse_by_depth(path: str, found: str, mode: str, limits: Limits) -> None:
     depth_16 = mode.startswith(("I", "F"))
     if found == "PNG":
         with open(path, "rb") as file:
@@ -319,9 +322,9 @@ def _refuse_by_depth(path: str, found: str, mode: str) -> None:
         raise ImageRefused(f"The {found} has 16 bits a channel: {SAVE_AS_8_BIT}")
     if mode == "1":
         raise ImageRefused(f"The {found} is black and white without shades: {SAVE_AS_8_BIT}")
-    if mode in ("L", "LA"):
+    if mode in ("L", "LA") and limits.needs_colour:
         raise ImageRefused(WITHOUT_COLOUR)
-    if mode not in ("RGB", "RGBA", "P", "PA"):
+    if mode not in ("RGB", "RGBA", "P", "PA", "L", "LA"):
         raise ImageRefused(f"The {found} has {mode} colours as for printing: {SAVE_AS_8_BIT}")
 
 
@@ -336,7 +339,7 @@ def _other_pictures(image: Image.Image) -> str:
 
 def _transparency(image: Image.Image) -> tuple[bool, str]:
     """Tell whether transparency is to be laid over white, and what to say where it means nothing."""
-    if image.mode not in ("RGBA", "PA") and "transparency" not in image.info:
+    if image.mode not in ("RGBA", "PA", "LA") and "transparency" not in image.info:
         return False, ""
     strips = (
         image.crop((0, y, image.width, min(y + STRIP_ROWS, image.height))) for y in range(0, image.height, STRIP_ROWS)

@@ -77,7 +77,7 @@ def read_tiff(path: str, found: str, limits: Limits, folder: Path | None) -> tup
         else:
             said += _read_segments(file, page, pixels, survey)
         orientation = page.tags[ORIENTATION_TAG].value if ORIENTATION_TAG in page.tags else 1
-        return finished(facts, said, survey, pixels, int(orientation), folder)
+        return finished(facts, said, survey, pixels, int(orientation), folder, limits)
 
 
 def _pages(file: tifffile.TiffFile) -> list[Any]:

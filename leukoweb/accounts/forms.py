@@ -13,6 +13,7 @@ from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.roles import ROLES
+from leukoweb.accounts.time_zone import zone_names
 
 COLUMNS = ["username", "first_name", "last_name", "email", "role", "laboratory"]
 MOST_LINES = 2000
@@ -52,9 +53,25 @@ class LaboratoryForm(forms.ModelForm):
         help_text=gettext_lazy("Signed reports keep the language they were signed in."),
     )
 
+    time_zone = forms.ChoiceField(
+        required=False,
+        choices=lambda: [("", gettext("As the installation")), *((name, name) for name in zone_names())],
+        label=gettext_lazy("Time zone"),
+        help_text=gettext_lazy("Times on pages, in forms and on reports. Signed reports keep the times they print."),
+    )
+
+    logo = forms.FileField(
+        required=False, label=gettext_lazy("Logo"),
+        help_text=gettext_lazy("PNG or JPEG; printed on later reports. Signed reports keep theirs."),
+    )  # fmt: skip
+    logo_text = forms.CharField(
+        required=False, max_length=200, label=gettext_lazy("The logo in words"),
+        help_text=gettext_lazy("Read where it is not seen."),
+    )  # fmt: skip
+
     class Meta:
         model = Laboratory
-        fields = ["name", "address", "telephone", "director", "language", "is_active"]
+        fields = ["name", "address", "telephone", "director", "language", "time_zone", "is_active"]
         widgets = {"address": forms.Textarea(attrs={"rows": 3})}
 
 

@@ -17,6 +17,9 @@ class Laboratory(models.Model):
     language = models.CharField(
         gettext_lazy("language of reports"), max_length=10, blank=True, help_text="Empty: that of the installation."
     )
+    time_zone = models.CharField(
+        gettext_lazy("time zone"), max_length=64, blank=True, help_text="Empty: that of the installation."
+    )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -55,6 +58,20 @@ class User(AbstractUser):
     def can(self, action: str) -> bool:
         """Say whether this person's role allows `action` (see roles.PERMISSIONS)."""
         return self.is_active and allows(self.role, action)
+
+
+class Logo(models.Model):
+    """A logo that reports print; earlier ones stay for the reports that were signed with them (logos.py)."""
+
+    laboratory = models.ForeignKey(Laboratory, on_delete=models.PROTECT, related_name="logos")
+    sha256 = models.CharField(max_length=64, db_index=True)
+    png = models.BinaryField()
+    text = models.CharField(max_length=200, help_text="Read where it is not seen.")
+    added_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    added_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
 
 
 class Reset(models.Model):

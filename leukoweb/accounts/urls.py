@@ -43,5 +43,6 @@ urlpatterns = [
     path("manage/emergencies/<int:pk>/", views_manage.emergency_follow_up, name="emergency_follow_up"),
     path("manage/laboratories/", views_manage.laboratory_list, name="laboratory_list"),
     path("manage/laboratories/new/", views_manage.laboratory_edit, name="laboratory_create"),
+    path("logos/<str:sha256>.png", views_manage.laboratory_logo, name="laboratory_logo"),
     path("manage/laboratories/<int:pk>/", views_manage.laboratory_edit, name="laboratory_edit"),
 ]

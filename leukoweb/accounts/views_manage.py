@@ -6,8 +6,10 @@ An administrator manages every laboratory of the installation, and reads no case
 from collections.abc import Callable
 
 from django.contrib import messages
+from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -16,6 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 from leukoweb.accounts import lockout, resets, services
 from leukoweb.accounts.access import requires
 from leukoweb.accounts.forms import AccountForm, ImportForm, LaboratoryForm, UserFilter, read_accounts
+from leukoweb.accounts.logos import add_logo, logo_of, png_of
 from leukoweb.accounts.models import EmergencyAccess, Laboratory, Reset, User
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.answers import back_with
@@ -209,16 +212,33 @@ def laboratory_list(request: HttpRequest) -> HttpResponse:
 def laboratory_edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     """Make or change a laboratory; it is never deleted."""
     laboratory = get_object_or_404(Laboratory, pk=pk) if pk else Laboratory()
-    form = LaboratoryForm(request.POST or None, instance=laboratory, initial={} if pk else {"is_active": True})
+    form = LaboratoryForm(
+        request.POST or None, request.FILES or None, instance=laboratory, initial={} if pk else {"is_active": True}
+    )
     if request.method == "POST" and form.is_valid():
+        logo, changed = form.cleaned_data["logo"], [name for name in form.changed_data if name in form.Meta.fields]
         try:
-            services.save_laboratory(form.save(commit=False), by=request.user, changed=form.changed_data)
+            with transaction.atomic():
+                services.save_laboratory(form.save(commit=False), by=request.user, changed=changed)
+                if logo:
+                    add_logo(laboratory, logo, text=form.cleaned_data["logo_text"], by=request.user)
         except Refused as refused:
             form.add_error(refused.field, str(refused))
         else:
             messages.success(request, gettext("Saved."))
             return redirect("laboratory_list")
-    return render(request, "accounts/laboratory_edit.html", {"form": form, "laboratory": laboratory})
+    shown = {"form": form, "laboratory": laboratory, "logo": logo_of(laboratory) if pk else {}}
+    return render(request, "accounts/laboratory_edit.html", shown)
+
+
+@login_required
+@require_safe
+def laboratory_logo(request: HttpRequest, sha256: str) -> HttpResponse:
+    """A logo by its hash: it never changes, so browsers keep it."""
+    png = png_of(sha256)
+    if png is None:
+        raise Http404
+    return HttpResponse(png, content_type="image/png", headers={"Cache-Control": "private, max-age=31536000"})
 
 
 @requires("manage_accounts")

@@ -67,6 +67,7 @@ class Action(models.TextChoices):
     INTERFACE_SAVE = "interface.save", gettext_lazy("changed an interface")
     LABORATORY_CHANGE = "laboratory.change", gettext_lazy("changed a laboratory")
     LABORATORY_CREATE = "laboratory.create", gettext_lazy("made a laboratory")
+    LABORATORY_LOGO = "laboratory.logo", gettext_lazy("gave a laboratory a logo")
     MERGE_APPROVE = "merge.approve", gettext_lazy("approved a merge of two patient records")
     MERGE_DECLINE = "merge.decline", gettext_lazy("declined a merge of two patient records")
     MERGE_DECLINE_UNDO = "merge.decline_undo", gettext_lazy("kept a merge of two patient records")

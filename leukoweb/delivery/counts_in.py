@@ -3,12 +3,9 @@
 A count finds its case by the number of the specimen alone, never by a name; a name that is another person's is held.
 """
 
-from typing import cast
-from zoneinfo import ZoneInfo
-
 from django.db.models import Q
-from django.utils import timezone
 
+from leukoweb.accounts.time_zone import zone_of
 from leukoweb.cases.blood_counts import BloodCount, store_blood_count
 from leukoweb.cases.identity import clean_number, name_key
 from leukoweb.cases.models import Case
@@ -27,7 +24,7 @@ from leukoweb.refusals import Refused
 
 def apply_counts(interface: Interface, raw: bytes, parsed: Hl7 | None) -> tuple[Case | None, list[str]]:
     """Store every blood count whose case is there; return the case if there is one, and the numbers without a case."""
-    zone = cast(ZoneInfo, timezone.get_default_timezone())
+    zone = zone_of(interface.laboratory)
     if parsed is not None:
         given = read_hl7_results(parsed, zone=zone)
     elif interface.direction == Interface.Direction.CBC_ASTM:

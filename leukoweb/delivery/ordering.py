@@ -5,11 +5,11 @@ What a message says is read in `orders`; whoever calls is in the transaction tha
 
 from dataclasses import replace
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from leukoweb.accounts.time_zone import zone_of
 from leukoweb.cases.identity import clean_number, is_same_name
 from leukoweb.cases.merging import propose_merge
 from leukoweb.cases.models import Case, Patient, PatientMerge, Slide
@@ -44,9 +44,7 @@ class Held(Exception):
 
 def apply_orders(interface: Interface, parsed: Hl7) -> Case | None:
     """Do what a message of the hospital system asks for and return the case that it concerns."""
-    zone = timezone.get_default_timezone()
-    assert isinstance(zone, ZoneInfo)
-    given = {"authority": interface.authority, "zone": zone}
+    given = {"authority": interface.authority, "zone": zone_of(interface.laboratory)}
     if parsed.kind in ORDER_MESSAGES:
         cases = [_apply_order(interface, order) for order in read_orders(parsed, **given)]
         return cases[0] if len(cases) == 1 else None

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, F, FloatField, Min, Sum
+from django.db.models import Count, F, FloatField, Min, Sum, prefetch_related_objects
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext
 
 from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.models import Laboratory, User
+from leukoweb.accounts.time_zone import zone_of
 from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Patient
@@ -70,6 +71,7 @@ def count_cases(
     out what sentences and warnings alone need: runs of slides, and areas of film.
     """
     cases = list(cases)
+    prefetch_related_objects(cases, "laboratory")
     labels = _labels_of(cases)
     choices = _choices_of(cases)
     areas = {} if only_flags else _film_areas(cases)
@@ -252,7 +254,8 @@ def age_of(case: Case) -> Age | None:
     birth_date = case.patient.person.birth_date
     if birth_date is None:
         return None
-    return age_at(birth_date, timezone.localtime(case.collected_at or case.received_at).date())
+    taken_at = timezone.localtime(case.collected_at or case.received_at, zone_of(case.laboratory))
+    return age_at(birth_date, taken_at.date())
 
 
 def rederived(content: dict[str, Any], policy: Policy) -> dict[str, Any]:

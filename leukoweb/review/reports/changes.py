@@ -9,7 +9,7 @@ from typing import Any
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.findings.words import findings_words
 from leukoweb.review.history.words import delta_sentence
-from leukoweb.review.reports.parts import Change, Content
+from leukoweb.review.reports.parts import Change, Content, is_same
 from leukoweb.review.reports.verification import sentence_of
 
 PATIENT = {"name": "Patient", "mrn": "MRN", "sex": "Sex", "birth_date": "Birth date"}
@@ -50,7 +50,11 @@ def changes_between(before: Content, now: Content) -> list[Change]:
 
 def _named(names: Mapping[str, str], before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Pair]:
     """One pair for each field that the signed version has: one of an earlier product may have fewer."""
-    return [(what, _text(before[name]), _text(now.get(name))) for name, what in names.items() if name in before]
+    return [
+        (what, _text(before[name]), _text(now.get(name)))
+        for name, what in names.items()
+        if name in before and not is_same(before[name], now.get(name))
+    ]
 
 
 def cbc_pairs(before: Content, now: Content) -> list[Pair]:

@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.conf import settings
+from django.utils import timezone
 from django.utils.translation import override
 
+from leukoweb.accounts.logos import logo_of
 from leukoweb.accounts.models import User
 from leukoweb.accounts.resets import note_of_reset
+from leukoweb.accounts.time_zone import zone_of
 from leukoweb.analysis.models import ImageResult, Run
 from leukoweb.cases.cbc import PARAMETERS
 from leukoweb.cases.models import Case, CbcResult, Slide, SlideImage
@@ -54,7 +57,12 @@ PICTURES = 12
 
 
 def content_of(report: Report) -> Content:
-    """Everything that a signature on this report would cover, without the signature."""
+    """Everything that a signature on this report would cover, without the signature; times in its laboratory's zone."""
+    with timezone.override(zone_of(report.case.laboratory)):
+        return _content_of(report)
+
+
+def _content_of(report: Report) -> Content:
     case, policy = report.case, current_policy(report.case.laboratory)
     count = count_case(case, policy)
     counts, differential, flags = count.counts, count.differential, count.flags
@@ -172,7 +180,12 @@ def product_now() -> Product:
 def laboratory_of(case: Case) -> LaboratoryPart:
     """Return the laboratory as it is printed."""
     own = case.laboratory
-    return {"name": own.name, "address": own.address, "telephone": own.telephone, "director": own.director}
+    found: LaboratoryPart = {
+        "name": own.name, "address": own.address, "telephone": own.telephone, "director": own.director
+    }  # fmt: skip
+    if logo := logo_of(own):
+        found["logo"] = logo
+    return found
 
 
 def patient_of(case: Case) -> PatientPart:
@@ -216,7 +229,9 @@ def specimen_of(case: Case) -> SpecimenPart:
         "specimen_type": case.specimen_type,
         "collector": case.collector,
         "is_demonstration": case.is_demonstration,
-        "wbc": None if wbc is None else {"value": wbc.value, "unit": wbc.unit, "source": wbc.source, "at": wbc.at},
+        "wbc": None
+        if wbc is None
+        else {"value": wbc.value, "unit": wbc.unit, "source": wbc.source, "at": _iso(case.wbc_at) or ""},
     }
 
 

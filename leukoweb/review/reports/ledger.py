@@ -18,7 +18,6 @@ from leukoweb.review.criticals.models import Critical
 from leukoweb.review.findings.state import last_findings
 from leukoweb.review.models import Decision, Finding, ReferenceCount, Report, Withdrawal
 from leukoweb.review.reports import guard
-from leukoweb.review.reports.parts import sealed_time
 from leukoweb.review.suggestions.models import SuggestionAnswer
 
 SAME = (
@@ -163,13 +162,13 @@ def _against_readings(report: Report, event: Event | None) -> list[str]:
 def _against_criticals(report: Report) -> list[str]:
     """Compare the critical results and calls with those that were sealed; later ones may have followed."""
     stored = {
-        (critical.title, sealed_time(critical.detected_at)): [(c.told_to, bool(c.is_read_back)) for c in critical.calls]
+        (critical.title, _second(critical.detected_at)): [(c.told_to, bool(c.is_read_back)) for c in critical.calls]
         for critical in Critical.objects.filter(case=report.case_id).with_log()
     }
     problems = []
     for part in report.content.get("criticals", []):
         calls = [(call["to"], call["read_back"]) for call in part["calls"]]
-        found = stored.get((part["title"], str(part["detected_at"])))
+        found = stored.get((part["title"], _moment(part["detected_at"])))
         if found is None or found[: len(calls)] != calls:
             problems.append(f"The critical result “{part['title']}” or its calls are not what was sealed.")
     return problems
@@ -177,13 +176,13 @@ def _against_criticals(report: Report) -> list[str]:
 
 def _against_suggestions(report: Report) -> list[str]:
     """Compare the answers to proposed phrases with those that were sealed."""
-    stored = {(a.key, a.answer, a.proposed, a.text, sealed_time(a.answered_at)) for a in
+    stored = {(a.key, a.answer, a.proposed, a.text, _second(a.answered_at)) for a in
               SuggestionAnswer.objects.filter(case=report.case_id)}  # fmt: skip
-    sealed = [part for part in report.content.get("suggestions", []) if part["answer"]]
+    sealed = [part for part in report.content.get("suggestions", []) if part["at"]]
     return [
         f"The answer to the proposed phrase “{part['title']}” is not what was sealed."
         for part in sealed
-        if (part["key"], part["answer"], part["proposed"], part["text"], part["at"]) not in stored
+        if (part["key"], part["answer"], part["proposed"], part["text"], _moment(part["at"])) not in stored
     ]
 
 
@@ -239,6 +238,11 @@ def _rejections() -> list[str]:
         for key in sorted(set(said) | set(stored), key=lambda key: key or 0)
         if said.get(key) != stored.get(key)
     ]
+
+
+def _moment(sealed: str | None) -> datetime | None:
+    """A time of sealed content, whatever the zone that it was written in."""
+    return _second(datetime.fromisoformat(sealed)) if sealed else None
 
 
 def _second(at: datetime | None) -> datetime | None:

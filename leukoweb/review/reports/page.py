@@ -8,6 +8,7 @@ from datetime import datetime
 
 from django.utils.translation import override
 
+from leukoweb.accounts.logos import logo_address
 from leukoweb.accounts.models import Laboratory
 from leukoweb.audit.models import Event
 from leukoweb.review.counting.phrases import filled
@@ -32,6 +33,7 @@ def page_of(report: Report, content: Content) -> dict:
     return {
         "report": report,
         "content": content,
+        "logo_src": logo_address(content["laboratory"]),
         "lines": lines,
         "unseen": unseen_of(lines),
         "result": result_of(lines, content["differential"]),

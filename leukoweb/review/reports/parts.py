@@ -13,8 +13,23 @@ from leukoweb.review.findings.parts import GroupPart
 
 
 def sealed_time(at: datetime) -> str:
-    """Return a time as contents hold it: to the second, in the zone of the installation."""
+    """Return a time as contents hold it: to the second, in the active zone (of a report: that of its laboratory)."""
     return timezone.localtime(at).isoformat(timespec="seconds")
+
+
+def is_same(one: object, other: object) -> bool:
+    """Say whether two values of contents say the same; a moment may be written in two zones, or to the microsecond."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_same(one[name], other[name]) for name in one)
+    return one == other or (isinstance(one, str) and isinstance(other, str) and _is_same_moment(one, other))
+
+
+def _is_same_moment(one: str, other: str) -> bool:
+    try:
+        moments = [datetime.fromisoformat(text).replace(microsecond=0) for text in (one, other)]
+    except ValueError:
+        return False
+    return all(moment.tzinfo for moment in moments) and moments[0] == moments[1]
 
 
 class Product(TypedDict):
@@ -32,6 +47,7 @@ class LaboratoryPart(TypedDict):
     address: str
     telephone: NotRequired[str]  # since version 1.4
     director: NotRequired[str]
+    logo: NotRequired[dict[str, str]]  # hash and words, where there is one (accounts/logos.py)
 
 
 class AgePart(TypedDict):

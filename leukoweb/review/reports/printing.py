@@ -10,6 +10,7 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from leukoweb.accounts.logos import embedded_logo
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell
 from leukoweb.places import ASSETS
@@ -43,7 +44,8 @@ def rejection_pdf(content: dict, address: str) -> bytes:
 
 def _written(template: str, page: dict) -> bytes:
     html = _weasyprint()
-    page = {**page, "code_svg": _code(page["address"]), "stylesheet": _stylesheet()}
+    page = {**page, "code_svg": _code(page["address"]), "stylesheet": _stylesheet(),
+            "logo_src": embedded_logo(page["content"]["laboratory"])}  # fmt: skip
     text = render_to_string(template, page)
     letters = undrawable(text)
     if letters:

@@ -3,6 +3,9 @@
 The rejecting itself is done in cases/services.py.
 """
 
+from django.utils import timezone
+
+from leukoweb.accounts.time_zone import zone_of
 from leukoweb.cases.models import REJECTION_SYSTEM, REJECTIONS, Case
 from leukoweb.review.reports.content import laboratory_of, language_of, patient_of, product_now, specimen_of
 from leukoweb.review.reports.parts import sealed_time
@@ -10,6 +13,11 @@ from leukoweb.review.reports.parts import sealed_time
 
 def rejection_of(case: Case) -> dict:
     """Return the content of the one-page report of a rejected case. Before: REJECTED."""
+    with timezone.override(zone_of(case.laboratory)):
+        return _content_of(case)
+
+
+def _content_of(case: Case) -> dict:
     content = {
         "status": "rejected",
         "state": "rejected",

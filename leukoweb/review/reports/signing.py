@@ -13,6 +13,7 @@ from django.utils.translation import gettext, gettext_lazy, gettext_noop
 from leukoweb.accounts.lockout import confirm_password
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.second_factor import check_code, has_second_factor
+from leukoweb.accounts.time_zone import zone_of
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN, WITHDRAWN, Case
 from leukoweb.numbers import number
@@ -259,7 +260,7 @@ def sign_report(
             Report.objects.filter(case__laboratory=laboratory, state=Report.State.SIGNED).order_by("-sequence").first()
         )
         report.signed_by, report.signed_at, report.signature_meaning = by, timezone.now(), meaning
-        content["signature"] = signature_of(by, meaning, timezone.localtime(report.signed_at))
+        content["signature"] = signature_of(by, meaning, timezone.localtime(report.signed_at, zone_of(laboratory)))
         report.content = content
         report.sequence = last.sequence + 1 if last else 1
         report.previous_seal = last.seal if last else FIRST

@@ -21,7 +21,7 @@ from leukoweb.review.findings.marking import put_findings_back
 from leukoweb.review.models import Decision, Report, Withdrawal
 from leukoweb.review.reports.changes import PATIENT, SPECIMEN
 from leukoweb.review.reports.content import patient_of, specimen_of
-from leukoweb.review.reports.parts import CellPart
+from leukoweb.review.reports.parts import CellPart, is_same
 from leukoweb.review.reports.signing import checked_reason
 from leukoweb.review.services import count_cases
 
@@ -85,7 +85,7 @@ def _refuse_changed_case(case: Case, signed: Report) -> None:
     now = {"patient": patient_of(case), "specimen": specimen_of(case)}
     for section, names in (("patient", PATIENT), ("specimen", SPECIMEN)):
         for name, what in names.items():
-            if name in signed.content[section] and signed.content[section][name] != now[section].get(name):
+            if name in signed.content[section] and not is_same(signed.content[section][name], now[section].get(name)):
                 raise Refused(
                     gettext(
                         "%(what)s was changed since version %(version)s was signed: change it back first, or sign "

@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
+from leukoweb.accounts.logos import logo_address
 from leukoweb.accounts.models import User
 from leukoweb.accounts.second_factor import has_second_factor
 from leukoweb.answers import back_with, json_answer
@@ -280,7 +281,9 @@ def case_rejection(request: HttpRequest, pk: int) -> HttpResponse:
     """The one-page report of a rejected specimen."""
     case = _rejected_case(request.user, pk)
     record_read(request, case, case)
-    return render(request, "review/rejection.html", {"case": case, "content": rejection_of(case)})
+    content = rejection_of(case)
+    shown = {"case": case, "content": content, "logo_src": logo_address(content["laboratory"])}
+    return render(request, "review/rejection.html", shown)
 
 
 @requires("read_cases")

@@ -1,0 +1,35 @@
+"""The time zone of the pages: that of the person's laboratory, else the installation's; programs get UTC."""
+
+from collections.abc import Callable
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from leukoweb.accounts.models import Laboratory
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+OF_PROGRAMS = ("/api/", "/fhir/")
+
+
+def zone_of(laboratory: Laboratory | None) -> ZoneInfo:
+    """Return the time zone in which a laboratory writes and reads times."""
+    return ZoneInfo((laboratory and laboratory.time_zone) or settings.TIME_ZONE)
+
+
+def zone_names() -> list[str]:
+    """Return the names of places (Europe/Berlin), and UTC."""
+    return sorted(name for name in available_timezones() if name == "UTC" or ("/" in name and name[:3] != "Etc"))
+
+
+def own_time_zone(get_response: GetResponse) -> GetResponse:
+    """Show and read times in the zone of the signed-in person's laboratory."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.path.startswith(OF_PROGRAMS) or not request.user.is_authenticated:
+            return get_response(request)
+        with timezone.override(zone_of(request.user.laboratory)):
+            return get_response(request)
+
+    return middleware
