@@ -103,6 +103,7 @@ LIMITS = [
     _("below %(value)s"),
     _("at or below %(value)s"),
     _("decision %(number)s on cell %(cell)s by %(name)s"),
+    _("finding %(key)s marked by %(name)s"),
     _("version %(value)s of the rules of critical results"),
     _("the specimen was rejected by %(name)s"),
     _("a change of the laboratory's counting rules"),

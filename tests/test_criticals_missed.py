@@ -9,6 +9,7 @@ from leukoweb.review.cells.decisions import current_cells, relabel_cells
 from leukoweb.review.criticals.calls import close_critical
 from leukoweb.review.criticals.escalation import escalate
 from leukoweb.review.criticals.models import Critical
+from leukoweb.review.findings.marking import Mark, mark_findings, undo_findings
 from leukoweb.review.models import Report
 from leukoweb.review.reports.signing import amend_report
 from leukoweb.review.reports.withdrawing import cancel_amendment
@@ -75,3 +76,17 @@ def test_a_withdrawn_amendment_leaves_what_was_signed_as_critical_as_it_was(revi
     assert not Critical.objects.filter(case=case).open().exists()
     cancel_amendment(draft, by=pathologist, reason="Wrong case.")
     assert [c.key for c in Critical.objects.filter(case=case).open()] == ["blasts"]
+
+
+def test_a_finding_is_critical_from_the_limit_and_no_longer_when_it_is_taken_back(make_case, make_slide, pathologist):
+    case = make_case()
+    make_slide(case, {"NGS": 100})
+    mark_findings(case, [Mark("parasites", "not_seen"), Mark("schistocytes", "3")], by=pathologist)
+    assert not case.criticals.exists()
+    mark_findings(case, [Mark("parasites", "seen")], by=pathologist)
+    critical = case.criticals.get()
+    assert (critical.title, critical.fact["sentence"], critical.fact["code"]) == ("Parasites", "Parasites: seen.", "AA")
+    case.refresh_from_db()
+    assert case.flags[0]["title"] == "Critical: Parasites"
+    undo_findings(case, by=pathologist)
+    assert case.criticals.get().no_longer.change_words == "finding parasites marked by Paul"

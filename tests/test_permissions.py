@@ -263,6 +263,7 @@ OBJECTS = [
     ("manage/users/", lambda c: {"pk": c.newcomer.pk}),
     ("manage/tokens/", lambda c: {"pk": 10**6}),
     ("manage/emergencies/", lambda c: {"pk": 10**6}),
+    ("logos/", lambda c: {"sha256": "0" * 64}),
     ("manage/laboratories/", lambda c: {"pk": c.case.laboratory_id}),
     ("manage/phrases/", lambda c: {"pk": c.phrase.pk}),
     ("manage/detectors/<int:pk>/against/", lambda c: {"pk": c.detector.pk, "other_pk": c.detector.pk}),

@@ -439,16 +439,20 @@ def test_replaying_the_audit_trail_gives_the_same_differential(signed):
 
 def test_a_result_is_called_changed_only_where_the_intervals_do_not_overlap(reviewed, sign_in, pathologist):
     """C2: lymphocytes 30 of 100 (21-40) against 70 of 100 (60-79) changed; monocytes 7 against 10 did not."""
-    first = reviewed(accession_number="A-1", received_at=timezone.now() - timedelta(days=3))
+    first = reviewed(accession_number="A-1", received_at=timezone.now() - timedelta(days=3), **WBC)
     client = sign_in(pathologist)
     assert post_signature(client, first).status_code == 302
-    second = reviewed({"NGS": 20, "LYT": 70, "MON": 10}, accession_number="A-2")
+    second = reviewed({"NGS": 20, "LYT": 70, "MON": 10}, accession_number="A-2", **WBC | {"wbc": "5"})
     lines = {x["key"]: x for x in client.get(reverse("case_detail", args=[second.pk])).context["lines"]}
     assert (lines["LYT"]["before"], lines["LYT"]["changed"]) == ("30.0", "up")
     assert (lines["NGS"]["before"], lines["NGS"]["changed"]) == ("60.0", "down")
     assert (lines["MON"]["before"], lines["MON"]["changed"]) == ("7.0", "")
+    # Absolute: lymphocytes 5.22 (3.65 to 6.97) against 3.50 (3.00 to 3.94) did not change, neutrophils 10.44 did.
+    assert (lines["LYT"]["before_absolute"], lines["LYT"]["changed_absolute"]) == ("5.22", "")
+    assert (lines["neutrophils"]["before_absolute"], lines["neutrophils"]["changed_absolute"]) == ("10.44", "down")
     page = client.get(post_signature(client, second).url).content.decode()
     assert "changed, up" in page
+    assert "before, × 10⁹/L" in page
     first_again = client.get(reverse("case_detail", args=[first.pk])).context["previous"]
     assert first_again is None
 

@@ -224,11 +224,12 @@ def previous_result(case: Case) -> PreviousPart | None:
     if report is None:
         return None
     figures = report.content["differential"]
-    rows = [*figures["rows"], *figures["groups"].values()]
+    rows, wbc = [*figures["rows"], *figures["groups"].values()], figures["corrected_wbc"]
     return {
         "accession_number": report.content["specimen"]["accession_number"],
         "received_at": report.content["specimen"]["received_at"],
-        "figures": {row["key"]: {name: row[name] for name in ("percent", "low", "high")} for row in rows},
+        "figures": {row["key"]: {name: row[name] for name in ("percent", "low", "high", "absolute")} for row in rows},
+        "wbc": wbc,
     }
 
 

@@ -32,7 +32,8 @@ def lines_of(
     loinc : dict, optional
         Key to {"percent", "absolute"}.
     previous : dict, optional
-        The person's last result: `figures` is key to {"percent", "low", "high"}.
+        The person's last result: `figures` is key to {"percent", "low", "high", "absolute"}, `wbc` what those were
+        taken from.
 
     Returns
     -------
@@ -52,11 +53,12 @@ def lines_of(
     if differential["unidentified"]["count"]:
         order.append((differential["unidentified"], "type"))
     order += [(rows["EBO"], "beside"), (rows["KSC"], "beside")]
-    figures = (previous or {}).get("figures", {})
+    figures, wbc = (previous or {}).get("figures", {}), (differential["corrected_wbc"], (previous or {}).get("wbc"))
     decimals, smudge = rules["decimals"], _smudge_among_lymphocytes(differential, rules)
     return [
         _line(row, kind, decimals, (loinc or {}).get(row["key"], {}), smudge)
         | _before(row, figures.get(row["key"]), decimals)
+        | _before_absolute(row, figures.get(row["key"]), *wbc)
         for row, kind in order
     ]
 
@@ -126,6 +128,23 @@ def _before(row: Mapping[str, Any], figure: Mapping[str, Any] | None, decimals: 
         return {"before": "", "changed": ""}
     direction = "up" if row["percent"] > figure["percent"] else "down"
     return {"before": printed(figure["percent"], decimals), "changed": direction if is_changed(figure, row) else ""}
+
+
+def _before_absolute(
+    row: Mapping[str, Any], figure: Mapping[str, Any] | None, wbc: float | None, wbc_before: float | None
+) -> dict[str, str]:
+    """What the absolute count was, and whether it changed beyond the intervals of both shares, times their WBC (C2)."""
+    none = {"before_absolute": "", "changed_absolute": ""}
+    if figure is None or figure.get("absolute") is None or wbc_before is None:
+        return none
+    none["before_absolute"] = printed(figure["absolute"], 2)
+    if row["absolute"] is None or wbc is None or row["low"] is None or figure["low"] is None:
+        return none
+    scaled = ((row, wbc), (figure, wbc_before))
+    now, before = ({end: share[end] * times for end in ("low", "high")} for share, times in scaled)
+    if not is_changed(before, now):
+        return none
+    return none | {"changed_absolute": "up" if row["absolute"] > figure["absolute"] else "down"}
 
 
 def _range_text(range_: Mapping[str, Any] | None) -> str:

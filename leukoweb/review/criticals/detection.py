@@ -21,12 +21,12 @@ from leukoweb.cases.models import SIGNED, Case, CbcResult, Patient
 from leukoweb.cases.wbc import refusal_of
 from leukoweb.review.counting.flags import is_machine_only
 from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalPolicy
-from leukoweb.review.criticals.rules import Fact, defaults, facts_of, facts_of_counts
+from leukoweb.review.criticals.rules import FINDING, Fact, defaults, facts_of, facts_of_counts
 from leukoweb.review.film_reasons import reasons_of
-from leukoweb.review.models import Decision, Report
+from leukoweb.review.models import Decision, Finding, Report
 from leukoweb.review.services import CaseCount, age_of, count_case
 
-# What else than a decision on a cell changes a figure, where the audit says so.
+# What else than a decision on a cell or a finding changes a figure, where the audit says so.
 CHANGES = ("case.edit", "patient.edit", "slide.set_aside", "slide.include", "slide.reread", "cbc.receive", "run.done")
 
 LATE_FOR = timedelta(days=7)  # how long a count that came after the signature is looked at again
@@ -44,6 +44,9 @@ def facts_now(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> dict[in
     cbc: dict[int, list[dict[str, Any]]] = {}
     for result in CbcResult.objects.filter(case__in=cases):  # the one that is reported comes first
         cbc.setdefault(result.case_id, result.values)
+    findings: dict[int, dict[str, str]] = {}
+    for finding in Finding.objects.filter(case__in=cases).order_by("pk"):
+        findings.setdefault(finding.case_id, {})[finding.key] = finding.value
     found = {}
     for case in cases:
         policy, count = policies[case.laboratory_id], counts[case.pk]
@@ -59,6 +62,7 @@ def facts_now(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> dict[in
                 lya_meaning=count.lya_meaning,
                 cbc=[*cbc.get(case.pk, []), *_entered_wbc(case)],
                 age=age_of(case),
+                findings=findings.get(case.pk, {}),
             ),
         )
     return found
@@ -172,7 +176,7 @@ def look_at_other_cases(critical: Critical) -> None:
 
 
 def _change_since(critical: Critical, version: int) -> dict[str, Any]:
-    """Return what made a value no longer critical: the rules, else the newest decision on a cell or event since."""
+    """Return what made a value no longer critical: the rules, else the newest decision, finding or event since."""
     if version != critical.policy_version:
         return {"what": "critical_policy", "version": version}
     event = Event.objects.filter(case_id=critical.case_id, action__in=CHANGES, at__gte=critical.detected_at).last()
@@ -182,6 +186,12 @@ def _change_since(critical: Critical, version: int) -> dict[str, Any]:
         .order_by("-pk")
         .first()
     )
+    finding = (
+        Finding.objects.filter(case=critical.case_id, marked_at__gte=critical.detected_at)
+        .select_related("marked_by").order_by("-pk").first()
+    )  # fmt: skip
+    if finding and all(at < finding.marked_at for at in (decision and decision.decided_at, event and event.at) if at):
+        return {"what": "finding", "finding": finding.key, "by": finding.marked_by.printed_name}
     if decision and (event is None or decision.decided_at > event.at):
         return {
             "what": "decision", "decision": decision.pk, "cell": decision.cell_id, "from": decision.from_code,

@@ -191,6 +191,8 @@ class CriticalEntry(models.Model):
         change = self.change or {}
         if change.get("what") == "decision":
             return f"decision {change['decision']} on cell {change['cell']} by {change['by']}"
+        if change.get("what") == "finding":
+            return f"finding {change['finding']} marked by {change['by']}"
         if change.get("what") == "critical_policy":
             return f"version {change['version']} of the rules of critical results"
         if change.get("what") == "case.reject":

@@ -1,17 +1,21 @@
 """Which values are critical, as a table that a laboratory edits, and which facts of a count meet it; it stores nothing.
 
-A row limits a figure of the film, a value of the blood count, or names a flag. Every row names its source.
+A row limits a figure of the film, a value of the blood count or the grade of a finding, or names a flag. Every row
+names its source.
 
 References
 ----------
 South Tees Hospitals NHS Foundation Trust, southtees.nhs.uk/services/pathology/haematology-lab/
 classification-critical-results: neutrophils, platelets, haemoglobin.
-Hakimi laboratory, hakimilab.com/hematology: blasts (first time or relapse only), acute promyelocytic leukaemia, WBC.
+Hakimi laboratory, hakimilab.com/hematology: blasts (first time or relapse only), acute promyelocytic leukaemia, WBC,
+parasites including malaria; the last is also in the list of Singapore General Hospital (sgh.com.sg, critical test
+results).
 Codes of HL7 table 0078: https://terminology.hl7.org/CodeSystem/v2-0078.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -30,8 +34,11 @@ from leukoweb.review.counting.table_checks import (
     problem_of_texts,
 )
 from leukoweb.review.counting.words import printed
+from leukoweb.review.findings.table import GROUPS, PARASITES, amount_of
+from leukoweb.review.findings.table import ITEMS as ITEMS_OF_FINDINGS
+from leukoweb.sentences import translated
 
-FLAG, FILM, CBC = "flag", "film", "cbc"
+FLAG, FILM, CBC, FINDING = "flag", "film", "cbc", "finding"
 # HL7 table 0078 and what each code means there.
 CODES = {"AA": "critical abnormal", "HH": "critical high", "LL": "critical low"}
 FIELDS = ("key", "title", "subject", "comparison", "limit", "age_from", "age_under", "first_only_days", "code",
@@ -59,6 +66,7 @@ DEFAULTS: list[dict[str, Any]] = [
          f"{_SOUTH_TEES}: new patients{_DAYS}", 30),
     _row("platelets_low", "Platelets low", "cbc.PLT", "<", 20, "LL", f"{_SOUTH_TEES}: new patients{_DAYS}", 30),
     _row("haemoglobin_low", "Haemoglobin low", "cbc.HGB", "<", 75, "LL", _SOUTH_TEES),
+    _row("parasites", "Parasites", "finding.parasites", ">=", 1, "AA", f"{_HAKIMI}: parasites including malaria"),
     _row("wbc_high", "White blood cells high", "cbc.WBC", ">=", 100, "HH", f"{_HAKIMI}: upper alert{_DAYS}", 30),
 ]  # fmt: skip
 
@@ -108,7 +116,9 @@ def subjects(flag_rules: list[dict[str, Any]]) -> dict[str, str]:
         f"{CBC}.{key}": _("Blood count: %(name)s (%(unit)s)") % {"name": p.name, "unit": next(iter(CBC_UNITS[p.kind]))}
         for key, p in PARAMETERS.items()
     }
-    return flags | film | cbc
+    findings = {f"{FINDING}.{key}": _("Finding: %(name)s (grade; seen is 1)") % {"name": translated(known.name)}
+                for key, known in [(PARASITES, GROUPS[PARASITES]), *ITEMS_OF_FINDINGS.items()]}  # fmt: skip
+    return flags | film | cbc | findings
 
 
 def facts_of(
@@ -120,6 +130,7 @@ def facts_of(
     lya_meaning: str,
     cbc: list[dict[str, Any]],
     age: Age | None,
+    findings: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Fact]:
     """Return the critical facts of a case, in the order of the table.
 
@@ -136,6 +147,8 @@ def facts_of(
     cbc : list of dict
         The values of the reported blood count (cases/cbc.py), and a WBC that a person entered.
     age : Age or None
+    findings : mapping of str to str
+        What is marked, key of the finding or group to value (findings/table.py).
 
     Returns
     -------
@@ -152,6 +165,8 @@ def facts_of(
             fact = _of_flag(row, raised.get(subject))
         elif kind == FILM:
             fact = _of_film(row, subject, differential, confirmed, lya_meaning)
+        elif kind == FINDING:
+            fact = _of_finding(row, subject, findings.get(subject, ""))
         else:
             fact = _of_counts(row, subject, cbc)
         if fact:
@@ -214,6 +229,15 @@ def _of_cbc(row: Mapping[str, Any], value: Mapping[str, Any]) -> Fact | None:
     sent = OVER_RANGE if value["note"] == OVER_RANGE else f"{value['sent']} {value['unit']}"
     sentence = f"{parameter.name}: {sent} (analyser)."
     return _fact(row, sentence, value["amount"], unit)
+
+
+def _of_finding(row: Mapping[str, Any], subject: str, value: str) -> Fact | None:
+    """A grade as a number; what was not marked or not looked for meets nothing."""
+    grade = amount_of(subject, value)
+    if grade is None or not SIGNS[row["comparison"]](grade, row["limit"]):
+        return None
+    known = GROUPS.get(subject) or ITEMS_OF_FINDINGS[subject]
+    return _fact(row, f"{known.name}: {known.values[value]}.", grade, "")
 
 
 def problem_of(rows: object, flag_rules: list[dict[str, Any]]) -> str:

@@ -28,6 +28,7 @@ from leukoweb.review.findings.table import (
     values_of,
 )
 from leukoweb.review.models import Finding, Report
+from leukoweb.review.urgency import keep_flags
 
 MOST_NOTE, MOST_EXAMINED = 200, 1_000_000
 
@@ -127,6 +128,7 @@ def _write(
         row.marked_by, row.step = by, step
     made = Finding.objects.bulk_create(rows)
     changes = [[row.key, last[row.key].value if row.key in last else "", row.value, *_further(row)] for row in made]
+    keep_flags(case)
     record(action, actor=by, obj=case, case=case, changes={"findings": changes})
     return made
 

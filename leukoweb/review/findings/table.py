@@ -155,6 +155,13 @@ def values_of(key: str) -> dict[str, str]:
     return known.values if known else {}
 
 
+def amount_of(key: str, value: str) -> float | None:
+    """Return what was marked as a number: a grade as it is, seen 1, not seen and normal 0; None where nothing is."""
+    if key in GROUPS:
+        return {NORMAL: 0.0, NOT_SEEN: 0.0, SEEN: 1.0}.get(value)
+    return float(value) if value else None
+
+
 def is_abnormal(key: str, value: str) -> bool:
     """Say whether a finding contradicts that its group is normal."""
     item = ITEMS.get(key)

@@ -233,11 +233,12 @@ class SuggestionPart(TypedDict):
 
 
 class PreviousPart(TypedDict):
-    """The person's last signed differential."""
+    """The person's last signed differential; `wbc` is what its absolute counts were taken from, 10*9/L."""
 
     accession_number: str
     received_at: str | None
     figures: dict[str, dict[str, float | None]]
+    wbc: NotRequired[float | None]  # since version 1.6
 
 
 class PoliciesPart(TypedDict):

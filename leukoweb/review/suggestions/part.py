@@ -6,13 +6,11 @@ from leukoweb.review.counting.conditions import Facts, cbc_facts, film_facts
 from leukoweb.review.counting.policies import rules_from
 from leukoweb.review.counting.suggestion_rules import Proposal, proposals_of
 from leukoweb.review.film_reasons import is_first_report
-from leukoweb.review.findings.table import NORMAL, NOT_SEEN, SEEN
+from leukoweb.review.findings.table import amount_of
 from leukoweb.review.models import Report
 from leukoweb.review.reports.parts import Content, SuggestionPart, sealed_time
 from leukoweb.review.services import age_of
 from leukoweb.review.suggestions.models import SuggestionAnswer
-
-_OF_GROUPS = {NORMAL: 0.0, NOT_SEEN: 0.0, SEEN: 1.0}
 
 
 def suggestions_part(report: Report, content: Content) -> list[SuggestionPart]:
@@ -53,9 +51,9 @@ def _facts(report: Report, content: Content) -> Facts:
         if figure["percent"] is not None:
             values[f"previous:film:{key}"] = figure["percent"]
     for group in content.get("findings", []):
-        if group["value"] in _OF_GROUPS:
-            values[f"finding:{group['key']}"] = _OF_GROUPS[group["value"]]
-        values |= {f"finding:{item['key']}": float(item["value"]) for item in group["items"]}
+        for said in (group, *group["items"]):
+            if (amount := amount_of(said["key"], said["value"])) is not None:
+                values[f"finding:{said['key']}"] = amount
     return Facts(
         amounts | values, marks | calls, tuple(content["cbc"]["remarks"]) if "cbc" in content else (),
         tuple(flag["title"] for flag in content["flags"]), is_first_report(report.case),
