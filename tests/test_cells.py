@@ -360,5 +360,5 @@ def test_a_list_of_cells_costs_the_same_queries_for_ten_and_for_a_thousand(
     make_slide(small, {"NGS": 10})
     make_slide(large, {"NGS": 400, "LYT": 300, "MYO": 300})
     for case in (small, large):
-        with django_assert_max_num_queries(19):
+        with django_assert_max_num_queries(21):
             reader.get(reverse("case_cells", args=[case.pk]))

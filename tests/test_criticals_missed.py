@@ -9,12 +9,13 @@ from leukoweb.review.cells.decisions import current_cells, relabel_cells
 from leukoweb.review.criticals.calls import close_critical
 from leukoweb.review.criticals.escalation import escalate
 from leukoweb.review.criticals.models import Critical
+from leukoweb.review.criticals.rules import defaults
 from leukoweb.review.findings.marking import Mark, mark_findings, undo_findings
 from leukoweb.review.models import Report
 from leukoweb.review.reports.signing import amend_report
 from leukoweb.review.reports.withdrawing import cancel_amendment
 from leukoweb.review.tasks import store_flags
-from tests.test_criticals import BLASTS, call, count
+from tests.test_criticals import BLASTS, call, count, policy
 from tests.test_reports import acknowledge, post_signature, reviewed  # noqa: F401  a fixture
 
 
@@ -78,7 +79,11 @@ def test_a_withdrawn_amendment_leaves_what_was_signed_as_critical_as_it_was(revi
     assert [c.key for c in Critical.objects.filter(case=case).open()] == ["blasts"]
 
 
-def test_a_finding_is_critical_from_the_limit_and_no_longer_when_it_is_taken_back(make_case, make_slide, pathologist):
+def test_a_finding_is_critical_from_the_limit_and_no_longer_when_it_is_taken_back(
+    make_case, make_slide, pathologist, laboratory, admin
+):  # fmt: skip
+    row = defaults()[0] | {"key": "parasites", "title": "Parasites", "subject": "finding.parasites"}
+    policy(laboratory, admin, rules=[*defaults(), row])
     case = make_case()
     make_slide(case, {"NGS": 100})
     mark_findings(case, [Mark("parasites", "not_seen"), Mark("schistocytes", "3")], by=pathologist)

@@ -7,6 +7,7 @@ import uuid
 import pytest
 from django.urls import reverse
 from hl7apy.parser import parse_message
+from pypdf import PdfReader
 from scipy.stats import binomtest
 
 from leukoweb.accounts.models import User
@@ -21,6 +22,7 @@ from leukoweb.review.findings.table import GROUPS, ITEMS
 from leukoweb.review.models import Finding, Report
 from leukoweb.review.reports.fhir import observations_of
 from leukoweb.review.reports.files import file_of
+from leukoweb.review.reports.ledger import problems_of_report
 from leukoweb.review.reports.seal import problems_of
 from leukoweb.review.reports.signing import amend_report
 from leukoweb.review.reports.withdrawing import cancel_amendment, withdraw_report
@@ -279,3 +281,32 @@ def test_the_page_takes_findings_and_undo_and_not_in_the_name_of_another_person(
     assert other.status_code == 401
     assert client.post(address, {"findings": 7}, "application/json").status_code == 400
     assert User.objects.get(pk=technologist.pk).can("relabel_cell")
+
+
+def test_a_finding_carries_pictures_of_its_case_onto_page_and_paper(
+    reviewed, make_case, make_slide, draw_pixels, sign_in, pathologist, outsider  # noqa: F811
+):  # fmt: skip
+    case = reviewed()
+    image = case.slides.get().images.get()
+    draw_pixels(case.slides.get())
+    box = [image.pk, 10, 20, 210, 220]
+    mark_findings(case, [Mark("sickle_cells", "2", pictures=[box])], by=pathologist)
+    other = make_slide(make_case("A-2"), {"NGS": 1}).images.get()
+    for wrong in ([other.pk, 0, 0, 50, 50], [image.pk, 0, 0, 50, 10**6], [image.pk, 30, 30, 31, 31]):
+        with pytest.raises(Refused, match="a part of an image of this case"):
+            mark_findings(case, [Mark("target_cells", "1", pictures=[wrong])], by=pathologist)
+    with pytest.raises(Refused, match="at most 3 pictures"):
+        mark_findings(case, [Mark("target_cells", "1", pictures=[box] * 4)], by=pathologist)
+    client, address = sign_in(pathologist), reverse("finding_picture", args=box)
+    assert client.get(address)["Content-Type"] == "image/jpeg"
+    assert client.get(reverse("finding_picture", args=[image.pk, 10, 20, 210, 221])).status_code == 404
+    assert post_signature(client, case).status_code == 302
+    report = Report.objects.get(case=case)
+    page = client.get(reverse("report_detail", args=[report.pk])).content.decode()
+    assert f'src="{address}" alt="Picture of the finding Sickle cells"' in page
+    pdf = PdfReader(io.BytesIO(client.get(reverse("report_pdf", args=[report.pk])).content))
+    assert len({picture.data for sheet in pdf.pages for picture in sheet.images}) == 1
+    assert problems_of_report(report) == []
+    Finding.objects.filter(key="sickle_cells").update(pictures=[])
+    assert problems_of_report(report) == ["Finding sickle_cells is not what was sealed."]
+    assert sign_in(outsider).get(address).status_code == 404

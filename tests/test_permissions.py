@@ -142,6 +142,7 @@ TABLE = {
     "case_preview": (OWN, "no"),
     "case_decisions": ("no", OWN),
     "case_findings": (OWN, OWN),
+    "finding_picture": (OWN, "no"),
     "case_suggestion": ("no", OWN),
     "case_film": (OWN, "no"),
     "case_film_accept": ("no", OWN),
@@ -273,6 +274,7 @@ OBJECTS = [
     ("cells/references/", lambda c: {"code": "MYO"}),
     ("cells/", lambda c: {"pk": c.cell.pk}),
     ("film/", lambda c: {"pk": c.film.pk, "number": 0}),
+    ("images/<int:pk>/findings/", lambda c: dict(zip(("pk", "x1", "y1", "x2", "y2"), c.box))),
     ("images/<int:pk>/tiles/", lambda c: {"pk": c.image.pk, "level": 0, "column": 0, "row": 0}),
     ("images/", lambda c: {"pk": c.image.pk}),
     ("slides/", lambda c: {"pk": c.slide.pk}),
@@ -338,6 +340,8 @@ def cast(laboratory, technologist, pathologist, admin, outsider, make_case, make
         count=FilmCount.objects.create(run=c.slide.runs.get()), image=c.image, um_per_px=0.2, area_um2=1.0,
         red_cells=1, platelets=1, boxes={}, clumps=[[3, 100, 100, 140, 140]],
     )  # fmt: skip
+    c.box = [c.image.pk, 0, 0, 40, 40]
+    c.case.findings.create(key="sickle_cells", value="1", pictures=[c.box], marked_by=technologist)
     c.report = Report.objects.create(case=c.case, created_by=pathologist)
     c.interface = save_interface(Interface(laboratory=laboratory, name="HIS", direction="orders_in", port=1), by=admin)
     receive(c.interface, b"PID|1")

@@ -58,7 +58,7 @@ def test_a_form_reads_the_time_of_the_laboratory_and_the_age_follows_its_calenda
 ):  # fmt: skip
     case = make_case(collected_at=EVENING, received_at=EVENING)
     client, address = sign_in(technologist), reverse("case_edit", args=[case.pk])
-    assert 'value="2026-07-02T01:30"' in client.get(address).content.decode()
+    assert 'value="2026-07-02T01:30:00"' in client.get(address).content.decode()
     case.patient.birth_date = EVENING.date()
     case.patient.save()
     case.laboratory.time_zone = "Europe/Berlin"

@@ -10,7 +10,8 @@ from django.utils import timezone
 from leukoweb.accounts.models import Laboratory
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
-OF_PROGRAMS = ("/api/", "/fhir/")
+# Programs get UTC; the many small pictures of a page show no time, and cost no query for the laboratory.
+WITHOUT_ZONE = ("/api/", "/fhir/", "/images/", "/cells/", "/film/", "/logos/")
 
 
 def zone_of(laboratory: Laboratory | None) -> ZoneInfo:
@@ -27,7 +28,7 @@ def own_time_zone(get_response: GetResponse) -> GetResponse:
     """Show and read times in the zone of the signed-in person's laboratory."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        if request.path.startswith(OF_PROGRAMS) or not request.user.is_authenticated:
+        if request.path.startswith(WITHOUT_ZONE) or not request.user.is_authenticated:
             return get_response(request)
         with timezone.override(zone_of(request.user.laboratory)):
             return get_response(request)

@@ -39,7 +39,7 @@ def image_original(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send an original unchanged, as a download under a neutral name; this read is recorded."""
     image = get_object_or_404(_living(request).select_related("slide__case"), pk=pk)
     name = f"slide-{image.slide_id}-image-{image.position + 1}.{image.ending}"
-    answer = _picture(
+    answer = picture_answer(
         request, local_original(image.sha256), CONTENT_TYPES.get(image.format, "application/octet-stream")
     )
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -53,7 +53,7 @@ def image_original(request: HttpRequest, pk: int) -> HttpResponseBase:
 def image_tile(request: HttpRequest, pk: int, level: int, column: int, row: int) -> HttpResponseBase:
     """Send one Deep Zoom tile."""
     image = get_object_or_404(_living(request), pk=pk)
-    return _picture(request, tile_path(image, level, column, row))
+    return picture_answer(request, tile_path(image, level, column, row))
 
 
 @requires("read_cases")
@@ -80,7 +80,7 @@ def clump_crop(request: HttpRequest, pk: int, number: int) -> HttpResponseBase:
     if number >= len(own.clumps):
         raise Http404
     _, x1, y1, x2, y2 = own.clumps[number]
-    return _picture(request, picture_of(own.image, (x1, y1, x2, y2), um_per_px=own.um_per_px))
+    return picture_answer(request, picture_of(own.image, (x1, y1, x2, y2), um_per_px=own.um_per_px))
 
 
 @requires("read_cases")
@@ -223,10 +223,10 @@ def _crop(request: HttpRequest, pk: int, around: bool) -> HttpResponseBase:
     scale = ImageResult.objects.filter(run=OuterRef("run"), image=OuterRef("image"))
     cells = Cell.objects.visible_to(request.user).filter(image__expired_at=None).select_related("image")
     cell = get_object_or_404(cells.annotate(um_per_px=Subquery(scale.values("um_per_px")[:1])), pk=pk)
-    return _picture(request, crop_path(cell, um_per_px=cell.um_per_px, around=around))
+    return picture_answer(request, crop_path(cell, um_per_px=cell.um_per_px, around=around))
 
 
-def _picture(request: HttpRequest, path: Path | None, content_type: str = "image/jpeg") -> HttpResponseBase:
+def picture_answer(request: HttpRequest, path: Path | None, content_type: str = "image/jpeg") -> HttpResponseBase:
     """Answer with a file whose type we state ourselves.
 
     The reader's browser may keep it, and asks each time whether it may be shown: after sign-out it may not.

@@ -50,6 +50,7 @@ class Finding(models.Model):
     counted = models.PositiveIntegerField(null=True)
     examined = models.PositiveIntegerField(null=True)
     note = models.CharField(max_length=200, blank=True)
+    pictures = models.JSONField(default=list, blank=True, help_text="[image, x1, y1, x2, y2] in px of each.")
     undoes = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="+")
     step = models.UUIDField(default=uuid.uuid4, help_text="Findings marked in one act share it, undone together.")
     marked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -60,9 +61,9 @@ class Finding(models.Model):
         indexes = [models.Index(fields=["case", "key", "-id"])]
 
     @property
-    def said(self) -> tuple[str, int | None, int | None, str]:
-        """What the row says: value, count, among how many, note."""
-        return self.value, self.counted, self.examined, self.note
+    def said(self) -> tuple[str, int | None, int | None, str, list[list[int]]]:
+        """What the row says: value, count, among how many, note, pictures."""
+        return self.value, self.counted, self.examined, self.note, self.pictures
 
 
 def with_labels(cells: models.QuerySet) -> models.QuerySet:

@@ -67,6 +67,11 @@ urlpatterns = [
     path("cases/<int:pk>/cells.json", cells.case_cells, name="case_cells"),
     path("cases/<int:pk>/decisions/", cells.case_decisions, name="case_decisions"),
     path("cases/<int:pk>/findings/", findings.case_findings, name="case_findings"),
+    path(
+        "images/<int:pk>/findings/<int:x1>_<int:y1>_<int:x2>_<int:y2>.jpg",
+        findings.finding_picture,
+        name="finding_picture",
+    ),
     path("cases/<int:pk>/film/", findings.case_film, name="case_film"),
     path("cases/<int:pk>/film/accept/", findings.case_film_accept, name="case_film_accept"),
     path("slides/<int:pk>/elements.json", findings.slide_elements, name="slide_elements"),

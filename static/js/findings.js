@@ -5,20 +5,22 @@ import { csrfToken } from "./csrf.js";
 import { around, make } from "./page.js";
 import { gettext, interpolate } from "./words.js";
 
-/** @typedef {{ key: string, name: string, values: Record<string, string>, value: string, counted_per: string, counted: number | null, examined: number | null, note: string, by: string, last: number }} Item */
+/** @typedef {{ key: string, name: string, values: Record<string, string>, value: string, counted_per: string, counted: number | null, examined: number | null, note: string, pictures: number[][], by: string, last: number }} Item */
 /** @typedef {Item & { is_asked: boolean, items: Item[] }} Group */
-/** @typedef {{ key: string, value: string, counted?: number | null, examined?: number | null, note?: string }} Mark */
+/** @typedef {{ key: string, value: string, counted?: number | null, examined?: number | null, note?: string, pictures?: number[][] }} Mark */
 
 const AGAIN_AFTER_MS = 3000;
+const MOST_PICTURES = 3;
 const WHOLE = ["normal", "not_seen"];
 
 export class Findings extends EventTarget {
   /**
    * @param {HTMLElement} root of the page; its `data-findings` says that they are shown
    * @param {HTMLElement} section
-   * @param {{ url: string, reader: number, canChange: boolean, tell: import("./types.js").Tell }} page
+   * @param {{ url: string, reader: number, canChange: boolean, tell: import("./types.js").Tell, chosen: () => number[] | null }} page
+   *   `chosen`: the part of an image around the cell that is chosen in the workspace, [image, x1, y1, x2, y2] in px
    */
-  constructor(root, section, { url, reader, canChange, tell }) {
+  constructor(root, section, { url, reader, canChange, tell, chosen }) {
     super();
     this.root = root;
     this.section = section;
@@ -26,6 +28,7 @@ export class Findings extends EventTarget {
     this.reader = reader;
     this.canChange = canChange;
     this.tell = tell;
+    this.chosen = chosen;
     /** @type {Group[]} */
     this.groups = [];
     /** @type {Record<string, unknown>[]} acts that the server has not stored yet */
@@ -80,7 +83,7 @@ export class Findings extends EventTarget {
     if (item === group) return void this.tell(gettext("Choose a finding below with ↓, or press A (all normal) or X (not examined)."));
     if (!(value in item.values)) return void this.tell(`${item.name}: ${Object.entries(item.values).map(([key, word]) => `${key} ${word}`).join(", ")}.`);
     /** @type {Mark[]} */
-    const marks = [{ key: item.key, value }];
+    const marks = [{ key: item.key, value, pictures: item.pictures }];
     if (group.value) marks.unshift({ key: group.key, value: "" });
     this.#mark(marks);
     this.move(1);
@@ -104,6 +107,25 @@ export class Findings extends EventTarget {
     if (item?.value) this.#mark([{ key: item.key, value: "" }]);
   }
 
+  /** Add the part of the image around the chosen cell to the current finding. */
+  addPicture() {
+    const item = this.#find(this.current);
+    const picture = this.chosen();
+    if (!item || item === this.#groupOf(this.current) || !item.value) return void this.tell(gettext("Grade a finding first; then P adds the picture around the chosen cell."));
+    if (!picture) return void this.tell(gettext("Choose a cell in the workspace first: its surroundings become the picture."));
+    if (item.pictures.length >= MOST_PICTURES) return void this.tell(gettext("A finding has at most three pictures: remove one first."));
+    if (!item.pictures.some((each) => String(each) === String(picture))) this.#setPictures(item, [...item.pictures, picture]);
+  }
+
+  /**
+   * @param {Item} item
+   * @param {number[][]} pictures
+   */
+  #setPictures(item, pictures) {
+    const { key, value, counted, examined, note } = item;
+    this.#mark([{ key, value, counted, examined, note, pictures }]);
+  }
+
   undo() {
     if (this.canChange) this.#enqueue({ undo: true });
   }
@@ -113,7 +135,7 @@ export class Findings extends EventTarget {
     if (!this.canChange) return void this.tell(gettext("This case is closed: its findings are read-only."), true);
     for (const { key, ...said } of marks) {
       const item = this.#find(key);
-      if (item) Object.assign(item, { counted: null, examined: null, note: "", ...said });
+      if (item) Object.assign(item, { counted: null, examined: null, note: "", pictures: [], ...said });
     }
     this.#show();
     this.#enqueue({ findings: marks });
@@ -208,6 +230,7 @@ export class Findings extends EventTarget {
     const row = make("div", { className, tabIndex: -1, role: "group", dataset: { key: item.key } }, make("span", { className: "finding-name" }, isGroup ? gettext("As a whole") : item.name), make("span", { className: "finding-values" }, ...buttons));
     row.setAttribute("aria-label", item.name);
     if (item.counted_per) row.append(this.#count(item));
+    if (!isGroup) row.append(make("span", { className: "finding-pictures" }));
     return row;
   }
 
@@ -232,11 +255,32 @@ export class Findings extends EventTarget {
         if (document.activeElement !== input && !input.dataset.typed) input.value = value === null ? "" : String(value);
       }
       row.classList.toggle("is-marked", item.value !== "");
+      this.#showPictures(row, item);
     }
     for (const group of this.groups) {
       const isOpen = group.is_asked && !group.value && group.items.every((item) => !item.value);
       this.section.querySelector(`#finding-group-${group.key}`)?.classList.toggle("is-open", isOpen);
     }
+  }
+
+  /**
+   * @param {HTMLElement} row
+   * @param {Item} item
+   */
+  #showPictures(row, item) {
+    const place = row.querySelector(".finding-pictures");
+    const stored = this.queue.length ? [] : item.pictures; // the server shows only what it has stored
+    if (!place || place.getAttribute("data-shown") === String(stored)) return;
+    place.setAttribute("data-shown", String(stored));
+    place.replaceChildren(
+      ...stored.map(([image, ...edges], number) => {
+        const which = { number: number + 1, name: item.name };
+        const alt = interpolate(gettext("Picture %(number)s of %(name)s"), which);
+        const remove = make("button", { type: "button", className: "btn-close", dataset: { remove: String(number) }, disabled: !this.canChange });
+        remove.setAttribute("aria-label", interpolate(gettext("Remove picture %(number)s of %(name)s"), which));
+        return make("span", {}, make("img", { src: `/images/${image}/findings/${edges.join("_")}.jpg`, alt, width: 48, height: 48 }), remove);
+      }),
+    );
   }
 
   #rows() {
@@ -275,6 +319,9 @@ export class Findings extends EventTarget {
   #click(event) {
     const button = around(event, "button[data-value]");
     const row = around(event, "[data-key]");
+    const remove = around(event, "button[data-remove]");
+    const item = row && this.#find(row.dataset.key ?? "");
+    if (remove && item) return void this.#setPictures(item, item.pictures.filter((_, number) => String(number) !== remove.dataset.remove));
     if (!button || !row) return;
     this.current = row.dataset.key ?? "";
     const group = this.#groupOf(this.current);
@@ -294,7 +341,7 @@ export class Findings extends EventTarget {
     if (counted === null || examined === null) return;
     if (!item.value) return void this.tell(interpolate(gettext("Grade %(name)s first."), { name: item.name }), true);
     for (const input of inputs) delete input.dataset.typed;
-    this.#mark([{ key: item.key, value: item.value, counted, examined }]);
+    this.#mark([{ key: item.key, value: item.value, counted, examined, pictures: item.pictures }]);
   }
 }
 
@@ -313,6 +360,7 @@ export function findingKeys(findings) {
     "[": { run: () => findings.moveGroup(-1) },
     ...Object.fromEntries(["0", "1", "2", "3"].map((key) => [key, { run: () => findings.grade(key) }])),
     a: { run: () => findings.markGroup("normal") },
+    p: { run: () => findings.addPicture() },
     x: { run: () => findings.markGroup("not_examined") },
     s: { run: () => findings.markGroup("seen") },
     Delete: { run: () => findings.clear() },

@@ -45,7 +45,9 @@ def facts_now(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> dict[in
     for result in CbcResult.objects.filter(case__in=cases):  # the one that is reported comes first
         cbc.setdefault(result.case_id, result.values)
     findings: dict[int, dict[str, str]] = {}
-    for finding in Finding.objects.filter(case__in=cases).order_by("pk"):
+    subjects = [row["subject"] for policy in policies.values() if policy for row in policy.rules]
+    asked = cases if any(subject.startswith(f"{FINDING}.") for subject in subjects) else []
+    for finding in Finding.objects.filter(case__in=asked).order_by("pk"):
         findings.setdefault(finding.case_id, {})[finding.key] = finding.value
     found = {}
     for case in cases:
@@ -190,7 +192,8 @@ def _change_since(critical: Critical, version: int) -> dict[str, Any]:
         Finding.objects.filter(case=critical.case_id, marked_at__gte=critical.detected_at)
         .select_related("marked_by").order_by("-pk").first()
     )  # fmt: skip
-    if finding and all(at < finding.marked_at for at in (decision and decision.decided_at, event and event.at) if at):
+    others = [*([decision.decided_at] if decision else []), *([event.at] if event else [])]
+    if finding and all(at < finding.marked_at for at in others):
         return {"what": "finding", "finding": finding.key, "by": finding.marked_by.printed_name}
     if decision and (event is None or decision.decided_at > event.at):
         return {

@@ -7,9 +7,7 @@ References
 ----------
 South Tees Hospitals NHS Foundation Trust, southtees.nhs.uk/services/pathology/haematology-lab/
 classification-critical-results: neutrophils, platelets, haemoglobin.
-Hakimi laboratory, hakimilab.com/hematology: blasts (first time or relapse only), acute promyelocytic leukaemia, WBC,
-parasites including malaria; the last is also in the list of Singapore General Hospital (sgh.com.sg, critical test
-results).
+Hakimi laboratory, hakimilab.com/hematology: blasts (first time or relapse only), acute promyelocytic leukaemia, WBC.
 Codes of HL7 table 0078: https://terminology.hl7.org/CodeSystem/v2-0078.
 """
 
@@ -66,7 +64,6 @@ DEFAULTS: list[dict[str, Any]] = [
          f"{_SOUTH_TEES}: new patients{_DAYS}", 30),
     _row("platelets_low", "Platelets low", "cbc.PLT", "<", 20, "LL", f"{_SOUTH_TEES}: new patients{_DAYS}", 30),
     _row("haemoglobin_low", "Haemoglobin low", "cbc.HGB", "<", 75, "LL", _SOUTH_TEES),
-    _row("parasites", "Parasites", "finding.parasites", ">=", 1, "AA", f"{_HAKIMI}: parasites including malaria"),
     _row("wbc_high", "White blood cells high", "cbc.WBC", ">=", 100, "HH", f"{_HAKIMI}: upper alert{_DAYS}", 30),
 ]  # fmt: skip
 
@@ -116,8 +113,11 @@ def subjects(flag_rules: list[dict[str, Any]]) -> dict[str, str]:
         f"{CBC}.{key}": _("Blood count: %(name)s (%(unit)s)") % {"name": p.name, "unit": next(iter(CBC_UNITS[p.kind]))}
         for key, p in PARAMETERS.items()
     }
-    findings = {f"{FINDING}.{key}": _("Finding: %(name)s (grade; seen is 1)") % {"name": translated(known.name)}
-                for key, known in [(PARASITES, GROUPS[PARASITES]), *ITEMS_OF_FINDINGS.items()]}  # fmt: skip
+    names = {PARASITES: GROUPS[PARASITES].name} | {key: item.name for key, item in ITEMS_OF_FINDINGS.items()}
+    findings = {
+        f"{FINDING}.{key}": _("Finding: %(name)s (grade; seen is 1)") % {"name": translated(name)}
+        for key, name in names.items()
+    }
     return flags | film | cbc | findings
 
 

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from leukoweb.cases.models import Case
 from leukoweb.given import LARGEST_KEY
-from leukoweb.review.findings.marking import MOST_EXAMINED, MOST_NOTE, Mark
+from leukoweb.review.findings.marking import MOST_EXAMINED, MOST_NOTE, MOST_PICTURES, Mark
 from leukoweb.review.findings.state import last_findings
 from leukoweb.review.findings.table import GROUPS, ITEMS, Group, Item, items_of
 from leukoweb.review.models import Finding
@@ -25,6 +25,13 @@ class MarkRequest(serializers.Serializer):
     counted = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=MOST_EXAMINED)
     examined = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=MOST_EXAMINED)
     note = serializers.CharField(required=False, allow_blank=True, max_length=MOST_NOTE)
+    pictures = serializers.ListField(
+        child=serializers.ListField(
+            child=serializers.IntegerField(min_value=0, max_value=LARGEST_KEY), min_length=5, max_length=5
+        ),
+        required=False, max_length=MOST_PICTURES,
+        help_text="Parts of images of the case: [image, x1, y1, x2, y2] in px.",
+    )  # fmt: skip
     seen = serializers.IntegerField(
         required=False, allow_null=True, min_value=0, max_value=LARGEST_KEY,
         help_text="The `last` that you saw; refused with 409 when it was marked again since.",
@@ -63,6 +70,7 @@ class ItemAnswer(serializers.Serializer):
     counted = serializers.IntegerField(allow_null=True)
     examined = serializers.IntegerField(allow_null=True)
     note = serializers.CharField(allow_blank=True)
+    pictures = serializers.ListField(child=serializers.ListField(child=serializers.IntegerField()))
     by = serializers.CharField(allow_blank=True)
     at = serializers.DateTimeField(allow_null=True)
     last = serializers.IntegerField()
@@ -97,6 +105,7 @@ def _shown(known: Item | Group, row: Finding | None) -> dict[str, Any]:
         "key": known.key, "name": known.name, "loinc": known.loinc, "values": known.values,
         "value": row.value if row else "", "counted_per": getattr(known, "counted_per", ""),
         "counted": row.counted if row else None, "examined": row.examined if row else None,
-        "note": row.note if row else "", "by": row.marked_by.printed_name if row and row.value else "",
+        "note": row.note if row else "", "pictures": row.pictures if row else [],
+        "by": row.marked_by.printed_name if row and row.value else "",
         "at": row.marked_at.isoformat() if row and row.value else None, "last": row.pk if row else 0,
     }  # fmt: skip

@@ -6,7 +6,7 @@ new row with an empty value.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.db import transaction
@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
-from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case
+from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, SlideImage
 from leukoweb.refusals import Refused
 from leukoweb.review.findings.state import last_findings
 from leukoweb.review.findings.table import (
@@ -30,13 +30,14 @@ from leukoweb.review.findings.table import (
 from leukoweb.review.models import Finding, Report
 from leukoweb.review.urgency import keep_flags
 
-MOST_NOTE, MOST_EXAMINED = 200, 1_000_000
+MOST_NOTE, MOST_EXAMINED, MOST_PICTURES, LEAST_PICTURE_PX = 200, 1_000_000, 3, 8
 
 
 @dataclass(frozen=True)
 class Mark:
     """One finding or group as a person marks it; an empty value takes it back.
 
+    `pictures` are boxes [image, x1, y1, x2, y2] on images of the case.
     `counted` of `examined` only where the table says among what. `seen` is the last row that was shown (0: none).
     """
 
@@ -45,11 +46,13 @@ class Mark:
     counted: int | None = None
     examined: int | None = None
     note: str = ""
+    pictures: list[list[int]] = field(default_factory=list)
     seen: int | None = None
 
     def is_as(self, row: Finding | None) -> bool:
         """Say whether a row says the same."""
-        return (row.said if row else ("", None, None, "")) == (self.value, self.counted, self.examined, self.note)
+        said = (self.value, self.counted, self.examined, self.note, self.pictures)
+        return (row.said if row else ("", None, None, "", [])) == said
 
 
 def mark_findings(case: Case, marks: Sequence[Mark], *, by: User, step: UUID | None = None) -> list[Finding]:
@@ -66,14 +69,16 @@ def mark_findings(case: Case, marks: Sequence[Mark], *, by: User, step: UUID | N
         case = _lock(case, by)
         if made := _made(step, by, case):
             return made
+        _refuse_wrong_pictures(case, marks)
         last = last_findings(case)
         _refuse_unseen([mark.key for mark in marks if _is_newer(mark, last.get(mark.key))])
         new = [mark for mark in marks if not mark.is_as(last.get(mark.key))]
         _refuse_contradiction({key: row.value for key, row in last.items()} | {m.key: m.value for m in new})
         rows = [
-            Finding(case=case, key=m.key, value=m.value, counted=m.counted, examined=m.examined, note=m.note)
+            Finding(case=case, key=m.key, value=m.value, counted=m.counted, examined=m.examined, note=m.note,
+                    pictures=m.pictures)
             for m in new
-        ]
+        ]  # fmt: skip
         return _write(rows, last, "finding.mark", step, by, case)
 
 
@@ -114,8 +119,9 @@ def _again(row: Finding | None, case: Case, key: str, *, undoes: Finding | None 
     if row is None:
         return Finding(case=case, key=key, value="", undoes=undoes)
     return Finding(
-        case=case, key=key, value=row.value, counted=row.counted, examined=row.examined, note=row.note, undoes=undoes
-    )
+        case=case, key=key, value=row.value, counted=row.counted, examined=row.examined, note=row.note,
+        pictures=row.pictures, undoes=undoes,
+    )  # fmt: skip
 
 
 def _write(
@@ -136,7 +142,8 @@ def _write(
 def _further(row: Finding) -> list[str]:
     """Return count and note of a row, as far as they are there."""
     count = f"{row.counted} of {row.examined}" if row.examined else ""
-    return [text for text in (count, row.note) if text]
+    pictures = f"{len(row.pictures)} pictures" if row.pictures else ""
+    return [text for text in (count, row.note, pictures) if text]
 
 
 def _made(step: UUID | None, by: User, case: Case) -> list[Finding]:
@@ -195,7 +202,12 @@ def _refuse_wrong(mark: Mark) -> None:
             % {"n": len(mark.note), "most": MOST_NOTE},
             "findings",
         )
-    if (mark.note or mark.counted is not None or mark.examined is not None) and not mark.value:
+    if len(mark.pictures) > MOST_PICTURES:
+        raise Refused(
+            gettext("%(name)s: at most %(most)s pictures.") % {"name": _name(mark.key), "most": MOST_PICTURES},
+            "findings",
+        )
+    if (mark.note or mark.pictures or mark.counted is not None or mark.examined is not None) and not mark.value:
         raise Refused(
             gettext("%(name)s has a note or a count, but no grade. Grade it first.") % {"name": _name(mark.key)},
             "findings",
@@ -221,6 +233,20 @@ def _refuse_wrong_count(mark: Mark) -> None:
         problem = gettext("%(name)s: the count and the grade contradict each other. Correct one of them.")
     if problem:
         raise Refused(problem % {"name": name}, "findings")
+
+
+def _refuse_wrong_pictures(case: Case, marks: Sequence[Mark]) -> None:
+    """Refuse a picture that is not on an image of the case."""
+    boxes = [(mark.key, box) for mark in marks for box in mark.pictures]
+    images = SlideImage.objects.filter(slide__case=case, slide__set_aside_at=None).in_bulk([box[0] for _, box in boxes])
+    for key, (pk, x1, y1, x2, y2) in boxes:
+        width, height = (images[pk].width_px, images[pk].height_px) if pk in images else (0, 0)
+        is_inside = min(x1, y1) >= 0 and x2 <= width and y2 <= height
+        if not is_inside or min(x2 - x1, y2 - y1) < LEAST_PICTURE_PX:
+            raise Refused(
+                gettext("%(name)s: the picture must be a part of an image of this case.") % {"name": _name(key)},
+                "findings",
+            )
 
 
 def _refuse_contradiction(values: dict[str, str]) -> None:

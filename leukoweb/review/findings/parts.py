@@ -14,6 +14,7 @@ class ItemPart(TypedDict):
     loinc: str
     note: str
     count: NotRequired[str]
+    pictures: NotRequired[list[list[int]]]  # [image, x1, y1, x2, y2]
     by: str
     at: str
 

@@ -65,6 +65,8 @@ def _item(row: Finding, rules: Rules) -> ItemPart:
         "is_abnormal": is_abnormal(row.key, row.value), "loinc": item.loinc, "note": row.note,
         "by": row.marked_by.printed_name, "at": sealed_time(row.marked_at),
     }  # fmt: skip
+    if row.pictures:
+        part["pictures"] = row.pictures
     if row.examined:
         part["count"] = count_words(row.counted or 0, row.examined, item.counted_per, rules)
     return part

@@ -136,6 +136,7 @@ def _against_findings(report: Report, event: Event | None) -> list[str]:
 def _is_same_finding(row: Finding, part: Mapping[str, Any]) -> bool:
     counted = f"{row.counted:,} of {row.examined:,} " if row.examined else ""
     said = (row.value, row.note, bool(row.examined)) == (part["value"], part["note"], "count" in part)
+    said = said and row.pictures == part.get("pictures", [])
     return said and part.get("count", "").startswith(counted)
 
 

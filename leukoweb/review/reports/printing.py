@@ -5,14 +5,16 @@ The PDF library needs Pango from the system, so it is loaded only when a PDF is 
 
 import base64
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from django.template.loader import render_to_string
 from django.urls import reverse
 
 from leukoweb.accounts.logos import embedded_logo
-from leukoweb.analysis.crops import crop_path
+from leukoweb.analysis.crops import crop_path, picture_of
 from leukoweb.analysis.models import Cell
+from leukoweb.cases.models import SlideImage
 from leukoweb.places import ASSETS
 from leukoweb.refusals import Refused
 from leukoweb.review.reports import pdf_kinds
@@ -27,6 +29,32 @@ def cell_pictures(content: Content) -> list[dict]:
     return [{**cell, "src": reverse("cell_crop", args=[cell["id"]])} for cell in _chosen(content)]
 
 
+def finding_pictures(content: Content) -> list[dict]:
+    """Return the pictures of findings with `src`, the address of each on this server, and `name`, the finding."""
+    return [
+        {"name": item["name"], "box": box, "src": reverse("finding_picture", args=box)}
+        for group in content.get("findings", [])
+        for item in group["items"]
+        for box in item.get("pictures", [])
+    ]
+
+
+def _embedded_findings(content: Content) -> list[dict]:
+    """The same as data: addresses; what has no picture any more is left out."""
+    shown = finding_pictures(content)
+    scales = {image["id"]: image["um_per_px"] for image in content["images"]}
+    images = SlideImage.objects.in_bulk([picture["box"][0] for picture in shown])
+    for picture in shown:
+        image, *box = picture["box"]
+        path = picture_of(images[image], tuple(box), um_per_px=scales.get(image)) if image in images else None
+        picture["src"] = _jpeg(path) if path else ""
+    return [picture for picture in shown if picture["src"]]
+
+
+def _jpeg(path: Path) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
 def _chosen(content: Content) -> list[CellPart]:
     cells = {cell["id"]: cell for cell in content["cells"]}
     return [cells[pk] for pk in content["pictures"] if pk in cells]
@@ -34,7 +62,9 @@ def _chosen(content: Content) -> list[CellPart]:
 
 def pdf_of(page: dict) -> bytes:
     """Return the report as a PDF (PDF/UA-1, PDF/A-3a); `page` is what the report's page shows, with `address`."""
-    return _written("review/report_pdf.html", {**page, "pictures": _embedded_pictures(page["content"])})
+    content = page["content"]
+    pictures = {"pictures": _embedded_pictures(content), "finding_pictures": _embedded_findings(content)}
+    return _written("review/report_pdf.html", page | pictures)
 
 
 def rejection_pdf(content: dict, address: str) -> bytes:
@@ -95,5 +125,5 @@ def _embedded_pictures(content: Content) -> list[dict]:
         cell = cells.get(chosen["id"])
         path = crop_path(cell, um_per_px=scales.get(cell.image_id)) if cell else None
         if path:
-            shown.append({**chosen, "src": "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()})
+            shown.append({**chosen, "src": _jpeg(path)})
     return shown

@@ -51,9 +51,10 @@ def _facts(report: Report, content: Content) -> Facts:
         if figure["percent"] is not None:
             values[f"previous:film:{key}"] = figure["percent"]
     for group in content.get("findings", []):
-        for said in (group, *group["items"]):
-            if (amount := amount_of(said["key"], said["value"])) is not None:
-                values[f"finding:{said['key']}"] = amount
+        said = [(group["key"], group["value"]), *((item["key"], item["value"]) for item in group["items"])]
+        for key, value in said:
+            if (amount := amount_of(key, value)) is not None:
+                values[f"finding:{key}"] = amount
     return Facts(
         amounts | values, marks | calls, tuple(content["cbc"]["remarks"]) if "cbc" in content else (),
         tuple(flag["title"] for flag in content["flags"]), is_first_report(report.case),

@@ -2,14 +2,17 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
-from leukoweb.analysis.models import FilmImage
-from leukoweb.cases.models import Case, Slide
+from leukoweb.analysis.crops import picture_of
+from leukoweb.analysis.models import FilmImage, ImageResult
+from leukoweb.analysis.views import picture_answer
+from leukoweb.cases.models import Case, Slide, SlideImage
 from leukoweb.given import json_of
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import CLOSED
@@ -18,6 +21,7 @@ from leukoweb.review.findings.asked import FindingsRequest, UndoRequest, answer_
 from leukoweb.review.findings.detected import accept, detected_of, is_wanted
 from leukoweb.review.findings.marking import mark_findings, undo_findings
 from leukoweb.review.findings.table import ADEQUACY, GRADINGS
+from leukoweb.review.models import Finding
 from leukoweb.sentences import translated
 
 
@@ -50,6 +54,20 @@ def _told(known: dict[str, Any]) -> dict[str, Any]:
         "counted_per": translated(known["counted_per"]),
     }
     return known | words | ({"items": [_told(item) for item in known["items"]]} if "items" in known else {})
+
+
+@requires("read_cases")
+@require_GET
+def finding_picture(request: HttpRequest, pk: int, x1: int, y1: int, x2: int, y2: int) -> HttpResponseBase:
+    """Send the part of an image that somebody chose for a finding, and no other part."""
+    living = SlideImage.objects.visible_to(request.user).filter(expired_at=None)
+    image = get_object_or_404(living.select_related("slide"), pk=pk)
+    chosen = Finding.objects.filter(case=image.slide.case_id).values_list("pictures", flat=True)
+    if not any([pk, x1, y1, x2, y2] in pictures for pictures in chosen):
+        raise Http404
+    result = ImageResult.objects.filter(image=image, run__is_shadow=False).first()
+    path = picture_of(image, (x1, y1, x2, y2), um_per_px=result.um_per_px if result else None)
+    return picture_answer(request, path)
 
 
 @requires("read_cases")

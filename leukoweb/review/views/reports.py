@@ -30,7 +30,7 @@ from leukoweb.review.reports.content import content_of
 from leukoweb.review.reports.files import file_of, held_against_stored
 from leukoweb.review.reports.gates import gates_of
 from leukoweb.review.reports.page import page_of, phrases_for, picture_choices, received_by, shown_content
-from leukoweb.review.reports.printing import cell_pictures, pdf_of, rejection_pdf
+from leukoweb.review.reports.printing import cell_pictures, finding_pictures, pdf_of, rejection_pdf
 from leukoweb.review.reports.rejection import rejection_of
 from leukoweb.review.reports.release import may_release
 from leukoweb.review.reports.seal import problems_of
@@ -104,6 +104,7 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
             "seen": signing.fingerprint(content),
             "choices": picture_choices(content),
             "pictures": cell_pictures(content),
+            "finding_pictures": finding_pictures(content),
             "problem": problem,
         },
     )
@@ -178,6 +179,7 @@ def report_detail(request: HttpRequest, pk: int) -> HttpResponse:
     context |= {
         "versions": Report.objects.filter(case=report.case).defer("content").order_by("version"),
         "pictures": cell_pictures(content),
+        "finding_pictures": finding_pictures(content),
         "policies": others if report.state == Report.State.SIGNED else [],
     }
     return render(request, "review/report_detail.html", context)
