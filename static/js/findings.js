@@ -346,6 +346,22 @@ export class Findings extends EventTarget {
 }
 
 /**
+ * The part of an image around a cell, wide enough to show its neighbours: [image, x1, y1, x2, y2] in px.
+ * @param {import("./types.js").Cell | undefined} cell
+ * @param {Map<number, import("./types.js").SlideImage>} images
+ * @returns {number[] | null}
+ */
+export function partAround(cell, images) {
+  const image = cell && images.get(cell.image);
+  if (!cell || !image) return null;
+  const [x1, y1, x2, y2] = cell.box;
+  const half = 1.25 * Math.max(x2 - x1, y2 - y1);
+  const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
+  const within = (/** @type {number} */ value, /** @type {number} */ most) => Math.round(Math.min(Math.max(value, 0), most));
+  return [image.id, within(x - half, image.width), within(y - half, image.height), within(x + half, image.width), within(y + half, image.height)];
+}
+
+/**
  * The keys while the findings are shown.
  * @param {Findings} findings
  * @returns {Record<string, import("./keyboard.js").Action>}

@@ -4,7 +4,7 @@
 import { around, make, readJson } from "./page.js";
 import { acceptDrops } from "./gallery_mouse.js";
 import { showCollision } from "./collision.js";
-import { findingKeys, Findings } from "./findings.js";
+import { findingKeys, Findings, partAround } from "./findings.js";
 import { listenToKeys, SCAN_GAP_MS } from "./keyboard.js";
 import { keysDialog } from "./keys.js";
 import { adjustLight } from "./light.js";
@@ -31,7 +31,7 @@ const { desk, field, gallery, inspector, types } = views;
 const part = (/** @type {string} */ name) => views.part(name);
 const tell = views.tell.bind(views);
 const sheet = new Sheet(root, part("sheet"), desk, types, tell);
-const findings = new Findings(root, part("film"), { url: page.urls.findings, reader: page.reader, canChange, tell, chosen: aroundChosen });
+const findings = new Findings(root, part("film"), { url: page.urls.findings, reader: page.reader, canChange, tell, chosen: () => partAround(desk.get(desk.current), desk.images) });
 void showPlace(part, page.urls);
 const panes = new Panes(root, part("panes"), () => views.centre(true));
 new Tally(/** @type {HTMLElement} */ (document.getElementById("tally")), desk, types, gallery, {
@@ -42,18 +42,6 @@ new Tally(/** @type {HTMLElement} */ (document.getElementById("tally")), desk, t
     if (first !== undefined) desk.select([first]);
   },
 });
-
-/** The part of an image around the chosen cell, wide enough to show its neighbours: [image, x1, y1, x2, y2] in px. */
-function aroundChosen() {
-  const cell = desk.get(desk.current);
-  const image = cell && desk.images.get(cell.image);
-  if (!cell || !image) return null;
-  const [x1, y1, x2, y2] = cell.box;
-  const half = 1.25 * Math.max(x2 - x1, y2 - y1);
-  const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
-  const within = (/** @type {number} */ value, /** @type {number} */ most) => Math.round(Math.min(Math.max(value, 0), most));
-  return [image.id, within(x - half, image.width), within(y - half, image.height), within(x + half, image.width), within(y + half, image.height)];
-}
 
 // --- what the page says ---------------------------------------------------------------------------------------------
 
