@@ -38,7 +38,7 @@ ENV LEUKOWEB_DATA_DIR=/data
 USER leukoweb
 VOLUME /data
 EXPOSE 8000
-CMD ["gunicorn", "leukoweb.wsgi", "--worker-class", "leukoweb.serving.Worker", "--workers", "3", "--threads", "8", "--bind", "0.0.0.0:8000", "--no-control-socket", "--max-requests", "10000", "--max-requests-jitter", "2000", "--limit-request-line", "0"]
+CMD ["gunicorn", "leukoweb.wsgi", "--worker-class", "leukoweb.serving.Worker", "--workers", "3", "--threads", "8", "--bind", "0.0.0.0:8000", "--no-control-socket", "--keep-alive", "75", "--max-requests", "10000", "--max-requests-jitter", "2000", "--limit-request-line", "0"]
 
 
 FROM web AS worker

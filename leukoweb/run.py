@@ -180,6 +180,8 @@ def web_command(port: int) -> list[str]:
     return [
         sys.executable, "-m", "gunicorn", "leukoweb.wsgi", "--worker-class", "leukoweb.serving.Worker",
         "--workers", "2", "--threads", "8", "--bind", f"127.0.0.1:{port}", "--graceful-timeout", "3",
+        # Idle connections outlive those of a proxy (60 s): else a request is sent into one that is just being closed.
+        "--keep-alive", "75",
         # A process that grew is replaced. A line of any length is read, so that a long address gets its answer (414).
         "--no-control-socket", "--max-requests", "10000", "--max-requests-jitter", "2000", "--limit-request-line", "0",
     ]  # fmt: skip
