@@ -29,7 +29,7 @@ def send(client, laboratory, file, text="The tree of the Example Laboratory"):
     ("file", "text", "sentence"),
     [
         (file_of(), " ", "Describe the logo in words"),
-        (SimpleUploadedFile("logo.png", b"<svg onload='x'>"), "A tree", "Unsupported file type"),
+        (SimpleUploadedFile("logo.png", b"<svg onload='x'>"), "A tree", "a web page or XML text"),
         (SimpleUploadedFile("logo.png", b"\x89PNG\r\n\x1a\n" + bytes(50)), "A tree", "damaged"),
     ],
     ids=["no words", "a script", "broken"],
