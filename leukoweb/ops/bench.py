@@ -4,6 +4,8 @@ It fills a throw-away installation with invented cases and asks a real web serve
 with each other.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -19,9 +21,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leukoweb.ops.scratch import free_port
 from leukoweb.places import ROOT
+
+if TYPE_CHECKING:
+    from leukoweb.accounts.models import User
+    from leukoweb.cases.models import Slide
 
 EMPTIEST = "/health/web/"
 CELLS = {"NGS": 550, "LYT": 275, "MON": 75, "EOS": 38, "MYO": 30, "EBO": 20, "LYA": 12}  # 1,000
@@ -39,7 +46,9 @@ def main() -> int:
 
 
 @contextmanager
-def installation(number: int) -> Iterator[tuple[str, int, dict[str, str], dict[str, tuple[str, str]]]]:
+def installation(
+    number: int, thousands: tuple[int, ...] = (1,)
+) -> Iterator[tuple[str, int, dict[str, str], dict[str, tuple[str, str]]]]:
     """Serve a throw-away installation with `number` cases: its address, its process, and what `fill` returns."""
     with tempfile.TemporaryDirectory(prefix="leukoweb-bench-") as folder:
         os.environ |= settings_over(folder)
@@ -51,7 +60,7 @@ def installation(number: int) -> Iterator[tuple[str, int, dict[str, str], dict[s
         from django.core.management import call_command
 
         call_command("collectstatic", interactive=False, verbosity=0)
-        cookies, pages = fill(number)
+        cookies, pages = fill(number, thousands)
         with web(dict(os.environ)) as (address, pid):
             yield address, pid, cookies, pages
 
@@ -84,8 +93,8 @@ def web(environment: dict[str, str]) -> Iterator[tuple[str, int]]:
         server.wait()
 
 
-def fill(number: int) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
-    """Make `number` cases, one with a slide of 1,000 cells; return who -> cookie, and page -> (who, address)."""
+def fill(number: int, thousands: tuple[int, ...]) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
+    """Make cases, the first with so many `thousands` of cells; return who -> cookie, and page -> (who, address)."""
     from django.conf import settings
     from django.core.management import call_command
     from django.test import Client
@@ -93,9 +102,7 @@ def fill(number: int) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
     from django.utils import timezone
 
     from leukoweb.accounts.models import Laboratory, User
-    from leukoweb.analysis.detectors import active_detector
-    from leukoweb.analysis.models import Cell, ImageResult, Run
-    from leukoweb.cases.models import Case, Patient, Slide, SlideImage
+    from leukoweb.cases.models import Case, Patient
 
     call_command("migrate", verbosity=0)
     laboratory = Laboratory.objects.create(name="Bench")
@@ -120,30 +127,44 @@ def fill(number: int) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
         ),
         batch_size=1000,
     )  # fmt: skip
-    case = Case.objects.get(accession_number="B-0")
-    slide = Slide.objects.create(case=case, uploaded_by=reader)
-    size = {"width_px": 3000, "height_px": 3000, "size_bytes": 1}
-    image = SlideImage.objects.create(slide=slide, position=0, name="f.png", sha256="0" * 64, format="PNG", **size)
-    run = Run.objects.create(slide=slide, state=Run.State.DONE, detector=active_detector())
-    ImageResult.objects.create(run=run, image=image, um_per_px=0.2, scale_method="uploader")
-    codes = [code for code, count in CELLS.items() for _ in range(count)]
-    Cell.objects.bulk_create(
-        Cell(run=run, image=image, detector_code=code, score=0.9, x1=n % 40 * 70, y1=n // 40 * 70,
-             x2=n % 40 * 70 + 50, y2=n // 40 * 70 + 50)
-        for n, code in enumerate(codes)
-    )  # fmt: skip
+    slides = [fill_slide(f"B-{place}", reader, scale) for place, scale in enumerate(thousands)]
+    case = slides[0].case
     pages = {
         "worklist": ("pathologist", reverse("worklist")),
         "list of cases": ("pathologist", reverse("case_list")),
         "case": ("pathologist", reverse("case_detail", args=[case.pk])),
-        "slide": ("pathologist", reverse("slide_detail", args=[slide.pk])),
-        "workbench": ("pathologist", reverse("workbench", args=[case.pk])),
-        "cells of the workbench": ("pathologist", reverse("case_cells", args=[case.pk])),
         "report and signature": ("pathologist", reverse("case_sign", args=[case.pk])),
         "accounts": ("admin", reverse("user_list")),
         "audit log": ("admin", reverse("audit_log")),
     }
+    for scale, each in zip(thousands, slides, strict=True):
+        pages[f"workbench of {scale},000 cells"] = ("pathologist", reverse("workbench", args=[each.case_id]))
+        pages[f"slide of {scale},000 cells"] = ("pathologist", reverse("slide_detail", args=[each.pk]))
+        pages[f"data of {scale},000 cells"] = ("pathologist", reverse("case_cells", args=[each.case_id]))
     return people, pages
+
+
+def fill_slide(accession: str, reader: User, thousands: int) -> Slide:
+    """Give a case one image on which the detector found so many thousands of cells."""
+    from leukoweb.analysis.detectors import active_detector
+    from leukoweb.analysis.models import Cell, ImageResult, Run
+    from leukoweb.cases.models import Case, Slide, SlideImage
+
+    codes = [code for code, count in CELLS.items() for _ in range(count * thousands)]
+    columns = round(len(codes) ** 0.5 * 1.25)
+    side = {"width_px": columns * 70, "height_px": -(-len(codes) // columns) * 70}
+    slide = Slide.objects.create(case=Case.objects.get(accession_number=accession), uploaded_by=reader)
+    image = SlideImage.objects.create(
+        slide=slide, position=0, name="f.png", sha256=f"{thousands:064x}", format="PNG", size_bytes=1, **side
+    )
+    run = Run.objects.create(slide=slide, state=Run.State.DONE, detector=active_detector())
+    ImageResult.objects.create(run=run, image=image, um_per_px=0.2, scale_method="uploader")
+    Cell.objects.bulk_create(
+        Cell(run=run, image=image, detector_code=code, score=0.9, x1=n % columns * 70, y1=n // columns * 70,
+             x2=n % columns * 70 + 50, y2=n // columns * 70 + 50)
+        for n, code in enumerate(codes)
+    )  # fmt: skip
+    return slide
 
 
 def measure(

@@ -4,11 +4,13 @@
 import { Census } from "./census.js";
 import { acceptDrops, listenToMouse } from "./gallery_mouse.js";
 import { Hints } from "./hints.js";
+import { Near } from "./near.js";
 import { around, make } from "./page.js";
 import { Pictures } from "./pictures.js";
 import { Seen } from "./seen.js";
 import { sorted } from "./sorting.js";
-import { decimal, evidenceWords, gettext, interpolate } from "./words.js";
+import { fillTile, idOf, newTile, pictureOf, showCell } from "./tile.js";
+import { evidenceWords, gettext, interpolate } from "./words.js";
 
 /** @typedef {import("./types.js").Cell} Cell */
 /** @typedef {import("./types.js").CellType} CellType */
@@ -52,6 +54,7 @@ export class Gallery extends EventTarget {
     this.hints = new Hints();
     this.pictures = new Pictures(root);
     this.seen = new Seen(root, () => this.say("counted"));
+    this.near = new Near(root, { enter: (tile) => this.#enter(tile), leave: (tile) => this.#leave(tile) });
     for (const type of types.all()) root.append(this.#group(type));
     desk.addEventListener("loaded", () => this.fill());
     desk.addEventListener("changed", (event) => this.#update(/** @type {CustomEvent} */ (event).detail.ids));
@@ -85,6 +88,7 @@ export class Gallery extends EventTarget {
       group.section.style.setProperty("--few", String(tiles.length));
       this.#count(code);
     }
+    this.near.look();
     this.say("counted");
     this.#showSelection(true);
   }
@@ -269,6 +273,7 @@ export class Gallery extends EventTarget {
     const section = make("section", { className: "group", dataset: { code: type.code } }, head, group.list);
     section.style.setProperty("--type", type.color);
     section.hidden = true;
+    this.near.watch(group.list);
     this.groups.set(type.code, { code: type.code, section, ...group });
     return section;
   }
@@ -287,44 +292,30 @@ export class Gallery extends EventTarget {
    * @returns {HTMLElement}
    */
   #tile(cell) {
-    const tile = this.tiles.get(cell.id) ?? this.#newTile(cell);
-    this.#describe(tile, cell);
-    return tile;
-  }
-
-  /** @param {Cell} cell */
-  #newTile(cell) {
-    const picture = make("img", { decoding: "async", alt: "", draggable: false, dataset: { src: this.desk.crop(cell.id) } });
-    const tile = make(
-      "div",
-      { className: "tile", role: "option", tabIndex: -1, draggable: this.canChange, dataset: { id: cell.id } },
-      picture,
-      make("span", { className: "tile-score" }),
-      make("span", { className: "tile-mark", "aria-hidden": "true" }),
-    );
-    picture.addEventListener("error", () => tile.classList.add("no-picture"));
-    this.pictures.watch(picture);
-    this.seen.watch(tile, picture);
+    const tile = this.tiles.get(cell.id) ?? newTile(cell.id, this.canChange);
     this.tiles.set(cell.id, tile);
+    const { cells, numbers, selected } = this.desk;
+    const place = interpolate(gettext("cell %(number)s of %(all)s"), { number: numbers.get(cell.id), all: cells.size });
+    showCell(tile, cell, this.types, place);
+    tile.setAttribute("aria-selected", String(selected.has(cell.id)));
     return tile;
   }
 
-  /**
-   * @param {HTMLElement} tile
-   * @param {Cell} cell
-   */
-  #describe(tile, cell) {
-    tile.classList.toggle("needs-look", cell.look.length > 0);
-    tile.classList.toggle("is-decided", cell.decided);
-    tile.classList.toggle("is-changed", cell.decided && cell.said !== cell.code);
-    const [, score, mark] = tile.children;
-    score.textContent = cell.added ? gettext("added") : cell.score === null ? "" : decimal(cell.score, 2).replace(/^0\./, ".");
-    const was = cell.said ? this.types.get(cell.said).short : "+";
-    mark.textContent = cell.decided ? (cell.said === cell.code ? "✓" : `✓ ${was}→`) : cell.look.length ? "!" : "";
-    const place = interpolate(gettext("cell %(number)s of %(all)s"), { number: this.desk.numbers.get(cell.id), all: this.desk.cells.size });
-    tile.title = describe(cell, this.types);
-    tile.setAttribute("aria-label", `${place}, ${tile.title}`);
-    tile.setAttribute("aria-selected", String(this.desk.selected.has(cell.id)));
+  /** @param {HTMLElement} tile */
+  #enter(tile) {
+    const cell = this.desk.get(idOf(tile));
+    if (cell && !tile.children.length) {
+      fillTile(tile, this.desk.crop(cell.id));
+      this.#tile(cell);
+    }
+    this.pictures.want(pictureOf(tile));
+    this.seen.watch(tile);
+  }
+
+  /** @param {HTMLElement} tile */
+  #leave(tile) {
+    this.pictures.drop(pictureOf(tile));
+    this.seen.leave(tile);
   }
 
   /** @param {Cell} cell */
@@ -365,6 +356,7 @@ export class Gallery extends EventTarget {
       for (const each of [before, after]) if (each) codes.add(each.code);
     }
     for (const code of codes) this.#count(code);
+    this.near.look();
     this.say("counted");
   }
 
@@ -461,23 +453,4 @@ export class Gallery extends EventTarget {
     }
     return best;
   }
-}
-
-/** @param {Element} tile */
-function idOf(tile) {
-  return Number(/** @type {HTMLElement} */ (tile).dataset.id);
-}
-
-/**
- * @param {Cell} cell
- * @param {Types} types
- */
-export function describe(cell, types) {
-  const parts = [types.get(cell.code).label];
-  if (cell.added) parts.push(gettext("added by a reader"));
-  else if (cell.score !== null) parts.push(interpolate(gettext("score %(score)s"), { score: decimal(cell.score, 2) }));
-  if (cell.said && cell.said !== cell.code) parts.push(interpolate(gettext("detector: %(name)s"), { name: types.name(cell.said) }));
-  parts.push(cell.decided ? (cell.by ? interpolate(gettext("reviewed by %(by)s"), { by: cell.by }) : gettext("reviewed")) : gettext("not reviewed"));
-  if (cell.look.length) parts.push(interpolate(gettext("needs review: %(reasons)s"), { reasons: cell.look.join(", ") }));
-  return parts.join(", ");
 }

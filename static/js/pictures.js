@@ -1,5 +1,5 @@
-// Loads pictures only while they are in view or one screen away, few at a time and those in view first: a reader who
-// scrolls through a thousand cells never waits for the pictures that flew by, and a decision never waits behind pictures.
+// Loads the pictures of the tiles that are near, few at a time and those in view first: a reader who scrolls through
+// thousands of cells never waits for the pictures that flew by, and a decision never waits behind pictures.
 // Knows elements, not cells.
 
 const AT_ONCE = 4; // of the browser's six connections: the others are for the field's tiles and for decisions
@@ -13,16 +13,23 @@ export class Pictures {
     this.loading = new Set();
     /** @type {Set<HTMLImageElement>} */
     this.inView = new Set();
-    this.near = new IntersectionObserver((entries) => this.#look(entries), { root, rootMargin: "600px 0px" });
     this.here = new IntersectionObserver((entries) => this.#note(entries), { root });
+    for (const end of ["load", "error"]) root.addEventListener(end, (event) => this.#done(/** @type {HTMLImageElement} */ (event.target)), true);
   }
 
   /** @param {HTMLImageElement} picture whose `data-src` says what is to be shown */
-  watch(picture) {
+  want(picture) {
+    if (picture.hasAttribute("src")) return;
+    this.wanted.add(picture);
     this.here.observe(picture);
-    this.near.observe(picture);
-    picture.addEventListener("load", () => this.#done(picture));
-    picture.addEventListener("error", () => this.#done(picture));
+    this.#next();
+  }
+
+  /** @param {HTMLImageElement} picture that is no longer near */
+  drop(picture) {
+    this.#forget(picture);
+    if (this.loading.delete(picture)) picture.removeAttribute("src");
+    this.#next();
   }
 
   /** @param {IntersectionObserverEntry[]} entries */
@@ -34,27 +41,18 @@ export class Pictures {
     }
   }
 
-  /** @param {IntersectionObserverEntry[]} entries */
-  #look(entries) {
-    for (const { isIntersecting, target: element } of entries) {
-      const target = /** @type {HTMLImageElement} */ (element);
-      if (isIntersecting && !target.hasAttribute("src")) this.wanted.add(target);
-      if (isIntersecting) continue;
-      this.wanted.delete(target);
-      if (this.loading.delete(target)) target.removeAttribute("src");
-    }
+  /** @param {HTMLImageElement} picture */
+  #done(picture) {
+    this.loading.delete(picture);
+    this.#forget(picture);
     this.#next();
   }
 
   /** @param {HTMLImageElement} picture */
-  #done(picture) {
-    this.loading.delete(picture);
-    if (picture.naturalWidth) {
-      this.near.unobserve(picture);
-      this.here.unobserve(picture);
-      this.inView.delete(picture);
-    }
-    this.#next();
+  #forget(picture) {
+    this.wanted.delete(picture);
+    this.inView.delete(picture);
+    this.here.unobserve(picture);
   }
 
   #next() {

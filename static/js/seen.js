@@ -2,6 +2,7 @@
 // nothing is decided that was not seen.
 
 import { Dwell } from "./dwell.js";
+import { around } from "./page.js";
 
 const SEEN_PART = 0.6; // of a picture, below the heading of its type
 const SEEN_AFTER_MS = 600; // a page may be confirmed only after it stood before the reader for a moment
@@ -23,19 +24,20 @@ export class Seen {
     this.watchers = [{ root, rootMargin: "-36px 0px 0px" }, {}].map(
       (frame, index) => new IntersectionObserver((entries) => this.#watch(entries, this.within[index]), { ...frame, threshold: [0, SEEN_PART] }),
     );
+    root.addEventListener("load", (event) => this.#load(around(event, ".tile")), true);
     document.addEventListener("visibilitychange", () => this.#look([...this.within[0]]));
   }
 
-  /**
-   * @param {HTMLElement} tile
-   * @param {HTMLImageElement} picture
-   */
-  watch(tile, picture) {
-    picture.addEventListener("load", () => {
-      this.dwell.load(tile, performance.now());
-      this.#changed();
-    });
+  /** @param {HTMLElement} tile that may come into view */
+  watch(tile) {
     for (const watcher of this.watchers) watcher.observe(tile);
+  }
+
+  /** @param {HTMLElement} tile that is far from view, where no observer would tell that it has left */
+  leave(tile) {
+    for (const watcher of this.watchers) watcher.unobserve(tile);
+    for (const within of this.within) within.delete(tile);
+    this.#look([tile]);
   }
 
   /**
@@ -61,6 +63,12 @@ export class Seen {
    */
   tiles() {
     return [...this.dwell.entered.keys()].filter((tile) => tile.isConnected).sort((a, b) => (a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1));
+  }
+
+  /** @param {HTMLElement | null} tile */
+  #load(tile) {
+    if (tile) this.dwell.load(tile, performance.now());
+    this.#changed();
   }
 
   /**

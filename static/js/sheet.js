@@ -2,10 +2,10 @@
 // key confirms the others when each of them has been looked at; how many that may be is the server's rule (S10).
 
 import { Dwell } from "./dwell.js";
-import { describe } from "./gallery.js";
 import { Hints } from "./hints.js";
 import { around, make } from "./page.js";
 import { sorted } from "./sorting.js";
+import { describe } from "./tile.js";
 import { decimal, gettext, interpolate, ngettext } from "./words.js";
 
 /** @typedef {import("./types.js").Cell} Cell */

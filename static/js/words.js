@@ -15,6 +15,8 @@ export const ngettext = catalogue.ngettext ?? ((/** @type {string} */ one, /** @
  */
 export const interpolate = (sentence, values) => sentence.replace(/%\((\w+)\)s/g, (_, name) => String(values[name]));
 
+/** One for each number of places: to make one takes as long as to write a hundred numbers. @type {Map<number, Intl.NumberFormat>} */
+const formats = new Map();
 const language = globalThis.document?.documentElement.lang || "en";
 
 /**
@@ -22,8 +24,10 @@ const language = globalThis.document?.documentElement.lang || "en";
  * @param {number} value
  * @param {number} [places]
  */
-export const decimal = (value, places) =>
-  new Intl.NumberFormat(language, { useGrouping: false, minimumFractionDigits: places ?? 0, maximumFractionDigits: places ?? 20 }).format(value);
+export const decimal = (value, places = -1) => {
+  if (!formats.has(places)) formats.set(places, new Intl.NumberFormat(language, { useGrouping: false, minimumFractionDigits: Math.max(places, 0), maximumFractionDigits: places < 0 ? 20 : places }));
+  return /** @type {Intl.NumberFormat} */ (formats.get(places)).format(value);
+};
 
 /**
  * Write a name within a sentence: English has it in small letters, languages with capital nouns keep it.

@@ -6,7 +6,10 @@ from playwright.sync_api import expect
 from leukoweb.review.models import Decision
 
 pytestmark = pytest.mark.usefixtures("known_evidence")
-LOADED = "() => [...document.querySelectorAll('.group[data-code=MYO] img')].every((picture) => picture.naturalWidth)"
+LOADED = """() => {
+  const pictures = [...document.querySelectorAll(".group[data-code=MYO] img")];
+  return pictures.length > 0 && pictures.every((picture) => picture.naturalWidth);
+}"""
 
 
 @pytest.fixture
@@ -38,9 +41,9 @@ def test_pictures_that_were_loaded_below_the_window_do_not_count_as_seen(bench, 
 
 
 def test_rows_that_the_reader_scrolled_through_count_as_seen(bench, press, wait_until_saved):
-    bench.wait_for_function(LOADED)
     for tile in bench.locator(".group[data-code=MYO] .tile").all():
         tile.scroll_into_view_if_needed()
+        bench.wait_for_function("(img) => img.naturalWidth", arg=tile.locator("img").element_handle())
         bench.wait_for_timeout(250)
     bench.locator(".tally-flag").first.click()
     press("d")
@@ -58,3 +61,26 @@ def test_no_page_is_confirmed_while_the_gallery_lies_below_the_window(case, page
     expect(page.locator("[data-part=confirm-page]")).to_be_disabled()
     page.evaluate("document.querySelector('#gallery').scrollIntoView()")
     expect(page.locator("[data-part=confirm-page]")).to_be_enabled()
+
+
+def test_a_jump_over_many_rows_leaves_them_empty_and_confirms_only_what_stands_in_view(
+    case, make_slide, draw_pixels, bench, press, wait_until_saved
+):
+    draw_pixels(make_slide(case, {"NGS": 200}))
+    bench.reload()
+    expect(bench.locator(".tile")).to_have_count(220)
+    bench.evaluate("document.querySelector('#gallery').scrollTop = 0")
+    expect(bench.locator(".group[data-code=NGS] .tile:first-child img[src]")).to_have_count(1)
+    bench.evaluate("document.querySelector('.group[data-code=NGS] .tile:last-child').scrollIntoView()")
+    expect(bench.locator(".group[data-code=NGS] .tile:last-child img[src]")).to_have_count(1)
+    assert bench.locator(".tile:empty").count() > 50
+    expect(bench.locator("[data-part=confirm-page]")).to_be_enabled()
+    near = set(
+        bench.evaluate("[...document.querySelectorAll('.tile img[src]')].map((each) => +each.parentElement.dataset.id)")
+    )
+    first = bench.evaluate("+document.querySelector('.group[data-code=NGS] .tile').dataset.id")
+    press("Shift+Enter")
+    wait_until_saved()
+    decided = set(Decision.objects.values_list("cell", flat=True))
+    assert 0 < len(decided) == len(decided & near)
+    assert first not in decided
