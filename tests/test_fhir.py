@@ -255,6 +255,31 @@ def test_searches_page_by_key_and_name_nobody_in_their_address(read, client, mak
     refused(read("Patient?_id=x"), 400, "invalid")
 
 
+def test_the_figures_and_pictures_of_a_person_are_found_page_by_page(read, client, signed, technologist):  # noqa: F811
+    report, _ = signed
+    client.force_login(technologist)
+    patient = f"patient=Patient/{report.case.patient_id}"
+    panel = valid(read(f"Observation/{report.case_id}-panel"))
+    address, seen = f"Observation?{patient}&_count=6", []
+    while address:
+        page = valid(read(address))
+        seen += [entry["resource"]["id"] for entry in page["entry"]]
+        links = {link["relation"]: link["url"] for link in page["link"]}
+        address = links["next"].partition("/fhir/")[2] if "next" in links else ""
+    assert seen == [panel["id"], *(one["reference"].partition("/")[2] for one in panel["hasMember"])]
+    assert len(seen) == page["total"] > 12
+    code = valid(read(f"Observation/{report.case_id}-NGS"))["code"]["coding"][0]["code"]
+    [segmented] = valid(read(f"Observation?{patient}&code=http://loinc.org|{code}"))["entry"]
+    assert segmented["resource"]["id"] == f"{report.case_id}-NGS"
+    assert valid(read(f"Observation?_id={report.case_id}-NGS"))["total"] == 1
+    pictures = valid(read(f"Media?{patient}"))
+    assert pictures["total"] == len(report.content["pictures"])
+    for address in ("Observation?code=1-8", "Media?_count=3", f"Media?{patient}&code=1", "Observation?_id=x"):
+        refused(read(address), 400, "invalid")
+    for address in ("Observation?patient=99999", "Media?_id=99999"):
+        assert "entry" not in valid(read(address))
+
+
 def test_a_percentage_has_its_interval_and_its_range_the_ages_that_it_is_for(read, signed):  # noqa: F811
     report, _ = signed
     case, rows = report.case, {row["key"]: row for row in report.content["differential"]["rows"]}
@@ -365,7 +390,7 @@ def test_tokens_keep_their_scope(client, technologist, admin, make_case):
 @pytest.mark.parametrize(
     ("address", "status", "code"),
     [("Nothing", 404, "not-found"), ("Patient/x", 404, "not-found"), ("Nothing/1", 404, "not-found"),
-     ("Patient/1-a", 404, "not-found"), ("Observation", 404, "not-found"), ("Patient/1/_history", 404, "not-found")],
+     ("Patient/1-a", 404, "not-found"), ("Observation", 400, "invalid"), ("Patient/1/_history", 404, "not-found")],
 )  # fmt: skip
 def test_unknown_addresses_are_outcomes_too(read, make_case, address, status, code):
     make_case()
@@ -385,4 +410,4 @@ def test_the_server_says_what_it_can(client):
     assert said["fhirVersion"] == "4.0.1"
     resources = {one["type"]: {i["code"] for i in one["interaction"]} for one in said["rest"][0]["resource"]}
     assert resources["ServiceRequest"] == {"read", "search-type", "create"}
-    assert resources["Media"] == {"read"}
+    assert resources["Media"] == {"read", "search-type"}

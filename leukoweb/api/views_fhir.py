@@ -36,6 +36,10 @@ from leukoweb.review.reports import fhir
 
 MOST_ROWS, ROWS = 100, 50
 SEARCHED = ("_id", "_count", "_after", "_lastUpdated", "patient", "identifier")
+PARTS_SEARCHED = {
+    "Observation": ("_id", "_count", "_after", "patient", "code"),
+    "Media": ("_id", "_count", "_after", "patient"),
+}
 # Our code of a refusal to the value set issue-type, https://hl7.org/fhir/R4/valueset-issue-type.html
 ISSUES = {
     "invalid": "invalid", "unreadable": "structure", "taken": "duplicate", "not_signed_in": "login",
@@ -79,11 +83,11 @@ class Metadata(APIView):
 
     def get(self, request: Request) -> Response:
         """Say what this server can do (CapabilityStatement)."""
-        can = {kind: ["read"] if kind in ("Observation", "Media") else ["read", "search-type"] for kind in fhir.KINDS}
+        can = {kind: ["read", "search-type"] for kind in fhir.KINDS}
         can["ServiceRequest"].append("create")
         resources = [
             {"type": kind, "interaction": [{"code": code} for code in codes],
-             "searchParam": _parameters(kind) if "search-type" in codes else []}
+             "searchParam": _parameters(kind)}
             for kind, codes in can.items()
         ]  # fmt: skip
         security = {"description": "Authorization: Bearer <token>; a token of the scope “read” cannot order."}
@@ -149,7 +153,9 @@ class Resource(FhirView):
             record("patient.read", actor=request.user, obj=patient, laboratory=patient.laboratory)
             return Response(fhir.patient_of(patient))
         if kind == "Media":
-            return Response(_media(request, pk))
+            if (picture := _media(request, pk)) is None:
+                raise Http404
+            return Response(picture)
         case = _cases(request).filter(pk=pk).first()
         if case is None or kind not in fhir.KINDS:
             raise Http404
@@ -190,6 +196,8 @@ def _parameters(kind: str) -> list[dict[str, str]]:
         found.append(("patient", "reference"))
     if kind == "DiagnosticReport":
         found.append(("_lastUpdated", "date"))
+    if kind == "Observation":
+        found.append(("code", "token"))
     return [{"name": name, "type": of} for name, of in found]
 
 
@@ -213,31 +221,82 @@ def _updated(rows: QuerySet[Case], since: str) -> QuerySet[Case]:
     return rows.filter(pk__in=changed.values("pk"))
 
 
-def _observation(case: Case, key: str) -> fhir.Resource:
+def _observations(case: Case) -> list[fhir.Resource]:
     report = _signed(case) if case.rejected_at is None else None
-    found = {one["id"]: one for one in fhir.observations_of(case, report)} if report else {}
-    if key not in found:
+    return fhir.observations_of(case, report) if report else []
+
+
+def _observation(case: Case, key: str) -> fhir.Resource:
+    found = next((one for one in _observations(case) if one["id"] == key), None)
+    if found is None:
         raise Http404
-    return found[key]
+    return found
 
 
-def _media(request: Request, pk: int) -> fhir.Resource:
+def _media(request: Request, pk: int) -> fhir.Resource | None:
+    """Return a picture of a signed report in force; None where there is none, or its file was removed."""
     cell = Cell.objects.filter(pk=pk).select_related("image__slide").first()
     case = _cases(request).filter(pk=cell.image.slide.case_id).first() if cell else None
     report = _signed(case) if case else None
     if cell is None or case is None or report is None or pk not in report.content["pictures"]:
-        raise Http404
+        return None
     scales = {image["id"]: image["um_per_px"] for image in report.content["images"]}
     path = crop_path(cell, um_per_px=scales.get(cell.image_id))
     if path is None:
-        raise Http404
+        return None
     record_read(request._request, case, case)
     return fhir.media_of(case, report, pk, base64.b64encode(path.read_bytes()).decode())
 
 
+def _search_parts(request: Request, kind: str, asked: Any) -> Response:
+    """Return a page of the figures or pictures of one person's signed reports, or the one of a key."""
+    if unknown := sorted(set(asked) - set(PARTS_SEARCHED[kind])):
+        raise Refused(f"This server does not search {kind} by {', '.join(unknown)[:100]}.", "search")
+    if (one := asked.get("_id")) is None and "patient" not in asked:
+        raise Refused(f"{kind} is searched by patient or by _id.", "patient")
+    signed = Report.objects.filter(state=Report.State.SIGNED)
+    cases = _cases(request).filter(pk__in=signed.values("case")).order_by("pk")
+    if "patient" in asked:
+        cases = _of_person(request, cases, asked["patient"])
+    if one is not None and kind == "Observation":
+        cases = cases.filter(pk=_key(one.partition("-")[0], "_id"))
+    elif one is not None:
+        cases = cases.filter(pk__in=Cell.objects.filter(pk=_key(one, "_id")).values("image__slide__case"))
+    found: dict[str, fhir.Resource | None] = {}
+    for case in cases:
+        if kind == "Observation":
+            record_read(request._request, case, case)
+            found |= {own["id"]: own for own in _observations(case) if _has_code(own, asked.get("code", ""))}
+        elif report := _signed(case):
+            found |= {str(pk): None for pk in report.content["pictures"]}
+    keys = [key for key in found if one in (None, key)]
+    after = keys.index(asked["_after"]) + 1 if asked.get("_after") in keys else 0
+    count = min(_key(asked.get("_count", str(ROWS)), "_count"), MOST_ROWS)
+    shown = keys[after : after + count]
+    resources = [own for key in shown if (own := found[key] or _media(request, int(key)))]
+    links = {"self": f"{_base(request)}/{kind}"}
+    if shown and after + count < len(keys):
+        links["next"] = f"{_base(request)}/{kind}?{urlencode(dict(asked.items()) | {'_after': shown[-1]})}"
+    return Response(fhir.bundle_of(resources, total=len(keys), base=_base(request), links=links))
+
+
+def _has_code(observation: fhir.Resource, code: str) -> bool:
+    """Tell whether an observation has a code, given alone or after its system and a bar; "" is any."""
+    wanted = code.rpartition("|")[2]
+    return not wanted or any(one["code"] == wanted for one in observation["code"].get("coding", []))
+
+
+def _of_person(request: Request, rows: QuerySet[Case], reference: str) -> QuerySet[Case]:
+    """Return the cases of the person that a record is of, also those under merged records."""
+    named = _patients(request).filter(pk=_key(reference.removeprefix("Patient/"), "patient")).first()
+    return rows.filter(patient__in=Patient.objects.same_person(named)) if named else rows.none()
+
+
 def _search(request: Request, kind: str, asked: Any) -> Response:
     """Return a page of resources, by key: rows of equal times cannot be lost between pages."""
-    if kind not in ("Patient", "ServiceRequest", "Specimen", "DiagnosticReport"):
+    if kind in PARTS_SEARCHED:
+        return _search_parts(request, kind, asked)
+    if kind not in fhir.KINDS:
         raise Http404
     if unknown := sorted(set(asked) - set(SEARCHED)):
         raise Refused(f"This server does not search by {', '.join(unknown)[:100]}.", "search")
@@ -247,9 +306,7 @@ def _search(request: Request, kind: str, asked: Any) -> Response:
         own = Q(accession_number=number) | Q(placer_number=number)
         rows = _stands_for(rows, number) if kind == "Patient" else rows.filter(own)
     if (patient := asked.get("patient")) is not None and kind != "Patient":
-        record_key = _key(patient.removeprefix("Patient/"), "patient")
-        named = _patients(request).filter(pk=record_key).first()
-        rows = rows.filter(patient__in=Patient.objects.same_person(named)) if named else rows.none()
+        rows = _of_person(request, rows, patient)
     if (one := asked.get("_id")) is not None:
         rows = rows.filter(pk=_key(one, "_id"))
     if (since := asked.get("_lastUpdated")) is not None:
