@@ -15,7 +15,8 @@ from leukoweb.ops.bench_size import pages_of
 from leukoweb.review.models import Report
 from leukoweb.review.urgency import cases_that_differ
 
-# At most, with few cases and with many.
+# With few cases and with many; a page may ask for a few things more, never for one thing a case.
+SPARE = 5
 QUERIES = {
     "worklist": 11, "list of cases": 4, "list, deep": 6, "list by patient, deep": 6, "list, to review": 4,
     "list, signed": 4, "search by name": 5, "search by number": 5, "case": 30, "workbench": 4,
@@ -49,7 +50,7 @@ def too_many_queries(client, cases):
         with CaptureQueriesContext(connection) as queries:
             assert client.get(addresses[0]).status_code == 200
         asked[page] = len(queries)
-    return {page: number for page, number in asked.items() if number > QUERIES[page]}
+    return {page: number for page, number in asked.items() if number > QUERIES[page] + SPARE}
 
 
 def test_what_is_seeded_verifies_and_is_not_seeded_twice(client):
