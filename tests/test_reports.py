@@ -452,7 +452,7 @@ def test_a_result_is_called_changed_only_where_the_intervals_do_not_overlap(revi
     assert (lines["neutrophils"]["before_absolute"], lines["neutrophils"]["changed_absolute"]) == ("10.44", "down")
     page = client.get(post_signature(client, second).url).content.decode()
     assert "changed, up" in page
-    assert "before, × 10⁹/L" in page
+    assert "before, × 10⁹/L" in page
     first_again = client.get(reverse("case_detail", args=[first.pk])).context["previous"]
     assert first_again is None
 
