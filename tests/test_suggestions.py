@@ -1,4 +1,4 @@
-"""Phrases that rules propose for the interpretation: conditions, answers of people, the seal (S4, S11)."""
+"""Phrases that rules propose for the interpretation: conditions, answers of people, the seal (C17, S4, S11)."""
 
 from dataclasses import replace
 
