@@ -305,7 +305,7 @@ def schedules(make_case, people, clock):
                     assert run.pk not in self.done, "stored twice"
                     self.done.add(run.pk)
             elif act == "no room":
-                services.wait_for_room(run)
+                services.put_back(run, "There is no room.")
             else:
                 services.fail_run(run, "It failed.", scale_choices={} if act == "ask scale" else None)
             self.end(attempt)

@@ -56,7 +56,7 @@ class Row:
 def rows_of(lines: list[Line], of: Lines, user: User) -> list[Row]:
     """Make the rows of some lines."""
     keys = [line.pk for line in lines]
-    cases = Case.objects.select_related("patient", "assignment__reader").in_bulk(keys)
+    cases = Case.objects.select_related("patient", "laboratory", "assignment__reader").in_bulk(keys)
     handed = {}
     for hand_over in (
         HandOver.objects.filter(case__in=keys).select_related("handed_over_by", "returned_by").order_by("pk")
