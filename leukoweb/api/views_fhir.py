@@ -271,7 +271,7 @@ def _search_parts(request: Request, kind: str, asked: Any) -> Response:
             found |= {str(pk): None for pk in report.content["pictures"]}
     keys = [key for key in found if one in (None, key)]
     after = keys.index(asked["_after"]) + 1 if asked.get("_after") in keys else 0
-    count = min(_key(asked.get("_count", str(ROWS)), "_count"), MOST_ROWS)
+    count = _rows_of(asked)
     shown = keys[after : after + count]
     resources = [own for key in shown if (own := found[key] or _media(request, int(key)))]
     links = {"self": f"{_base(request)}/{kind}"}
@@ -316,7 +316,7 @@ def _search(request: Request, kind: str, asked: Any) -> Response:
     total = rows.count()
     if (after := asked.get("_after")) is not None:
         rows = rows.filter(pk__gt=_key(after, "_after"))
-    count = min(_key(asked.get("_count", str(ROWS)), "_count"), MOST_ROWS)
+    count = _rows_of(asked)
     shown = list(rows.order_by("pk")[: count + 1]) if count else []
     links = {"self": f"{_base(request)}/{kind}"}
     if len(shown) > count and "identifier" not in asked:
@@ -337,6 +337,11 @@ def _stands_for(patients: QuerySet[Patient], mrn: str) -> QuerySet[Patient]:
     """The record that stands for the person with a number, also where that number was merged into it."""
     named = patients.filter(mrn=mrn).first()
     return patients.filter(pk=named.person.pk) if named else patients.none()
+
+
+def _rows_of(asked: Any) -> int:
+    """Return how many resources a page of a search has."""
+    return min(_key(asked.get("_count", str(ROWS)), "_count"), MOST_ROWS)
 
 
 def _key(text: str, name: str) -> int:

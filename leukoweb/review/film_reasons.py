@@ -56,7 +56,7 @@ def met_lately(laboratory: Laboratory, rules: list[dict[str, Any]]) -> tuple[lis
         return [], 0
     since = timezone.now() - LOOK_BACK
     own = CbcResult.objects.filter(case__laboratory=laboratory, is_final=True, received_at__gte=since)
-    runs = own.select_related("case__patient__survivor").order_by("-received_at")[:MOST_COUNTS]
+    runs = own.select_related("case__patient__survivor", "case__laboratory").order_by("-received_at")[:MOST_COUNTS]
     newest: dict[int, CbcResult] = {}
     for run in runs:
         newest.setdefault(run.case_id, run)

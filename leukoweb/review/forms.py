@@ -229,6 +229,16 @@ class FlagRuleForm(LimitLine):
 class ConditionLine(Line):
     """One rule with a condition, a case that meets it and one that does not; a new one is named after its title."""
 
+    key = forms.CharField(max_length=40, required=False, label=gettext_lazy("Id"))
+    title = forms.CharField(max_length=60, label=gettext_lazy("Title"))
+    when = forms.CharField(max_length=300, label=gettext_lazy("When"))
+    sex = forms.ChoiceField(choices=SEXES, label=gettext_lazy("Sex"), initial="any")
+    age_from = forms.CharField(max_length=6, initial="0d", label=gettext_lazy("Age from"))
+    age_under = forms.CharField(max_length=6, required=False, label=gettext_lazy("Age under"))
+    true_case = forms.CharField(max_length=300, label=gettext_lazy("A case that meets it"))
+    false_case = forms.CharField(max_length=300, label=gettext_lazy("A case that does not"))
+    source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
+
     def clean(self) -> dict[str, Any]:
         """Name a new line."""
         given = super().clean() or self.cleaned_data
@@ -240,31 +250,18 @@ class ConditionLine(Line):
 class ReviewRuleForm(ConditionLine):
     """One reason to look at the film of a blood count."""
 
-    key = forms.CharField(max_length=40, required=False, label=gettext_lazy("Id"))
+    field_order = ("key", "title", "when", "action")
+
     title = forms.CharField(max_length=60, label=gettext_lazy("Reason"))
-    when = forms.CharField(max_length=300, label=gettext_lazy("When"))
     action = forms.ChoiceField(choices=list(ACTIONS.items()), label=gettext_lazy("Action"), initial="film")
-    sex = forms.ChoiceField(choices=SEXES, label=gettext_lazy("Sex"), initial="any")
-    age_from = forms.CharField(max_length=6, initial="0d", label=gettext_lazy("Age from"))
-    age_under = forms.CharField(max_length=6, required=False, label=gettext_lazy("Age under"))
-    true_case = forms.CharField(max_length=300, label=gettext_lazy("A case that meets it"))
-    false_case = forms.CharField(max_length=300, label=gettext_lazy("A case that does not"))
-    source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
 
 
 class SuggestionRuleForm(ConditionLine):
     """One phrase that is proposed for the interpretation."""
 
-    key = forms.CharField(max_length=40, required=False, label=gettext_lazy("Id"))
-    title = forms.CharField(max_length=60, label=gettext_lazy("Title"))
-    when = forms.CharField(max_length=300, label=gettext_lazy("When"))
+    field_order = ("key", "title", "when", "text")
+
     text = forms.CharField(max_length=MOST_TEXT, label=gettext_lazy("Phrase"))
-    sex = forms.ChoiceField(choices=SEXES, label=gettext_lazy("Sex"), initial="any")
-    age_from = forms.CharField(max_length=6, initial="0d", label=gettext_lazy("Age from"))
-    age_under = forms.CharField(max_length=6, required=False, label=gettext_lazy("Age under"))
-    true_case = forms.CharField(max_length=300, label=gettext_lazy("A case that meets it"))
-    false_case = forms.CharField(max_length=300, label=gettext_lazy("A case that does not"))
-    source = forms.CharField(max_length=300, label=gettext_lazy("Source"))
 
 
 class DeltaRuleForm(LimitLine):

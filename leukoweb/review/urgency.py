@@ -145,7 +145,7 @@ def keep_flags(*cases: Case) -> None:
 
     Call it last before the audit, while the cases are locked.
     """
-    rows = Case.objects.select_related("patient", "laboratory").in_bulk([case.pk for case in cases])
+    rows = Case.objects.select_related("patient").in_bulk([case.pk for case in cases])
     counts = count_cases(rows.values(), only_flags=True)
     still_open = open_cases().filter(pk__in=rows).select_related("patient", "laboratory")
     keep_criticals(still_open, counts)
@@ -173,7 +173,7 @@ def cases_that_differ() -> list[Case]:
     differ = []
     keys = list(open_cases().exclude(flag_level=None).order_by("pk").values_list("pk", flat=True))
     for start in range(0, len(keys), BATCH):
-        cases = Case.objects.select_related("patient", "laboratory").filter(pk__in=keys[start : start + BATCH])
+        cases = Case.objects.select_related("patient").filter(pk__in=keys[start : start + BATCH])
         now = flags_now(cases)
         differ += [case for case in cases if Stored(case.flag_level, case.flags, case.glance) != now[case.pk]]
     return differ

@@ -18,7 +18,8 @@ STOPPED_S = 35  # past the limit of silence
 
 def inject(fault, rig, lab):
     """Do what the fault is; the moment from which recovery counts."""
-    worker = rig.workers[fault.which]
+    worker, number = rig.workers[fault.which], fault.number
+    way = number % 8  # how far a message is when its receiver is killed
     act = {
         "worker killed (SIGKILL)": worker.kill,
         "worker's process killed (SIGKILL)": lambda: _end_readers(rig.workers, signal.SIGKILL),
@@ -31,13 +32,13 @@ def inject(fault, rig, lab):
         "database stopped in mid-store (SIGINT)": lambda: _database_away(rig, signal.SIGINT, fault.hold_s),
         "database crashed in mid-store (SIGQUIT)": lambda: _database_away(rig, signal.SIGQUIT, fault.hold_s),
         "disk full": lambda: _disk_full(rig, 2 * fault.hold_s),
-        "web killed in mid-upload (SIGKILL)": lambda: _kill_in_mid_upload(rig, lab, fault),
+        "web killed in mid-upload (SIGKILL)": lambda: _kill_amid(rig.web, 0.15 * way, lab.upload_extra, number),
         "web ended (SIGTERM)": lambda: os.kill(rig.web.process.pid, signal.SIGTERM),
         "web killed while it signs (SIGKILL)": lambda: lab.sign_next(meanwhile=rig.web.kill),
-        "listener killed in mid-order (SIGKILL)": lambda: _kill_in_mid_order(rig, lab, fault),
+        "listener killed in mid-order (SIGKILL)": lambda: _kill_amid(rig.listener, 0.03 * way, lab.order, f"X{number}"),
         "picture that kills the worker (SIGSEGV)": lambda: _poison(rig, lab, fault),
         "order sent twice at once, bells rung twice": lambda: _double(rig, lab, fault),
-        "picture sent six times at once, its case rejected": lambda: lab.send_six_times(fault.number),
+        "picture sent six times at once, its case rejected": lambda: lab.send_six_times(number),
     }[fault.kind]
     _at_work(rig)
     since = datetime.now(UTC)
@@ -125,22 +126,12 @@ def _disk_full(rig, hold_s):
     return datetime.now(UTC)
 
 
-def _kill_in_mid_upload(rig, lab, fault):
-    """Kill the web while a slide is sent: sooner or later in its way, by the fault's number."""
-    sending = threading.Thread(target=lab.upload_extra, args=(fault.number,))
+def _kill_amid(process, after_s, send, what):
+    """Kill a process while something is sent to it; when it was killed."""
+    sending = threading.Thread(target=send, args=(what,))
     sending.start()
-    time.sleep(0.15 * (fault.number % 8))
-    rig.web.kill()
-    killed = datetime.now(UTC)
-    sending.join()
-    return killed
-
-
-def _kill_in_mid_order(rig, lab, fault):
-    sending = threading.Thread(target=lab.order, args=(f"X{fault.number}",))
-    sending.start()
-    time.sleep(0.03 * (fault.number % 8))
-    rig.listener.kill()
+    time.sleep(after_s)
+    process.kill()
     killed = datetime.now(UTC)
     sending.join()
     return killed

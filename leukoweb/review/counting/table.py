@@ -134,17 +134,16 @@ def _before_absolute(
     row: Mapping[str, Any], figure: Mapping[str, Any] | None, wbc: float | None, wbc_before: float | None
 ) -> dict[str, str]:
     """What the absolute count was, and whether it changed beyond the intervals of both shares, times their WBC (C2)."""
-    none = {"before_absolute": "", "changed_absolute": ""}
     if figure is None or figure.get("absolute") is None or wbc_before is None:
-        return none
-    none["before_absolute"] = printed(figure["absolute"], 2)
+        return {"before_absolute": "", "changed_absolute": ""}
+    said = {"before_absolute": printed(figure["absolute"], 2), "changed_absolute": ""}
     if row["absolute"] is None or wbc is None or row["low"] is None or figure["low"] is None:
-        return none
+        return said
     scaled = ((row, wbc), (figure, wbc_before))
     now, before = ({end: share[end] * times for end in ("low", "high")} for share, times in scaled)
-    if not is_changed(before, now):
-        return none
-    return none | {"changed_absolute": "up" if row["absolute"] > figure["absolute"] else "down"}
+    if is_changed(before, now):
+        said["changed_absolute"] = "up" if row["absolute"] > figure["absolute"] else "down"
+    return said
 
 
 def _range_text(range_: Mapping[str, Any] | None) -> str:

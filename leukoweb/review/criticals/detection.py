@@ -24,7 +24,7 @@ from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalPo
 from leukoweb.review.criticals.rules import FINDING, Fact, defaults, facts_of, facts_of_counts
 from leukoweb.review.film_reasons import reasons_of
 from leukoweb.review.models import Decision, Finding, Report
-from leukoweb.review.services import CaseCount, age_of, count_case
+from leukoweb.review.services import CaseCount, age_of, count_case, current_policy, rules_of
 
 # What else than a decision on a cell or a finding changes a figure, where the audit says so.
 CHANGES = ("case.edit", "patient.edit", "slide.set_aside", "slide.include", "slide.reread", "cbc.receive", "run.done")
@@ -151,7 +151,10 @@ def look_at_late_counts() -> None:
             policy = current_critical_policy(case.laboratory_id)
             rows, version = (policy.rules, policy.version) if policy else (defaults(), 0)
             known = Critical.objects.filter(case=case).with_log().order_by("number")
-            facts = facts_of_counts(rows, reported.values, age=age_of(case)) + _of_review_rules(case, count_case(case))
+            facts = facts_of_counts(rows, reported.values, age=age_of(case))
+            review_rules = rules_of(current_policy(case.laboratory_id)).review_rules
+            if any(rule["action"] == "critical" for rule in review_rules):  # to count the cells costs most
+                facts += _of_review_rules(case, count_case(case))
             _raise_new(case, version, facts, {critical.key: critical for critical in known})
 
 

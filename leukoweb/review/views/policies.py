@@ -69,7 +69,8 @@ def review_rules(request: HttpRequest) -> HttpResponse:
 
     With `?offer` the lines of a public source stand below the laboratory's own, to be checked and activated.
     """
-    shown = _edit_table(request, "review_rules", ReviewRuleFormSet, offered=OFFERED if "offer" in request.GET else ())
+    offered = OFFERED if "offer" in request.GET else ()
+    shown = _edit_table(request, "review_rules", ReviewRuleFormSet, title=gettext("Review rules"), offered=offered)
     if isinstance(shown, HttpResponse):
         return shown
     laboratory = request.user.laboratory
@@ -86,7 +87,7 @@ def review_rules(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def delta_rules(request: HttpRequest) -> HttpResponse:
     """Which change against a patient's earlier result raises an alarm."""
-    shown = _edit_table(request, "delta_rules", DeltaRuleFormSet)
+    shown = _edit_table(request, "delta_rules", DeltaRuleFormSet, title=gettext("Delta rules"))
     return shown if isinstance(shown, HttpResponse) else render(request, "review/delta_rules.html", shown)
 
 
@@ -94,12 +95,17 @@ def delta_rules(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def suggestion_rules(request: HttpRequest) -> HttpResponse:
     """Which phrases are proposed for the interpretation."""
-    shown = _edit_table(request, "suggestion_rules", SuggestionRuleFormSet)
+    shown = _edit_table(request, "suggestion_rules", SuggestionRuleFormSet, title=gettext("Suggestion rules"))
     return shown if isinstance(shown, HttpResponse) else render(request, "review/suggestion_rules.html", shown)
 
 
 def _edit_table(
-    request: HttpRequest, name: str, formset: type[BaseFormSet], *, offered: Sequence[dict[str, Any]] = ()
+    request: HttpRequest,
+    name: str,
+    formset: type[BaseFormSet],
+    *,
+    title: str,
+    offered: Sequence[dict[str, Any]] = (),
 ) -> HttpResponse | dict[str, Any]:
     """Put a table of rules in force as the next version; what the page shows while there is none to go to."""
     laboratory = request.user.laboratory
@@ -118,7 +124,7 @@ def _edit_table(
             said = gettext("Version %(version)s of the rules is active. Signed reports keep theirs.")
             messages.success(request, said % {"version": policy.version})
             return redirect(name)
-    return {"form": form, "lines": lines}
+    return {"title": title, "form": form, "lines": lines}
 
 
 def _versions(laboratory: Laboratory) -> list[tuple[Policy, list[str]]]:
