@@ -38,7 +38,8 @@ def criticals_between(user: User, first: date, last: date) -> list[Critical]:
         timezone.make_aware(datetime.combine(day, datetime.min.time())) for day in (first, last + timedelta(days=1))
     )
     found = Critical.objects.visible_to(user).filter(detected_at__gte=start, detected_at__lt=end)
-    return list(found.filter(case__is_demonstration=False).select_related("case").with_log().order_by("detected_at"))
+    found = found.filter(case__is_demonstration=False).select_related("case").with_log()
+    return list(found.order_by("detected_at", "pk"))
 
 
 def told_of(criticals: list[Critical]) -> Told:

@@ -38,7 +38,7 @@ def critical_list(request: HttpRequest) -> HttpResponse:
     waiting = Critical.objects.visible_to(request.user).open().select_related("case__patient").with_log()
     shown = {
         "form": form,
-        "open": waiting.order_by("detected_at")[:MOST],
+        "open": waiting.order_by("detected_at", "pk")[:MOST],
         "told": told_of(found),
         "found": found[:MOST],
         "within_min": WITHIN_MIN,
