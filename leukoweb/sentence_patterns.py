@@ -136,6 +136,15 @@ RULES = [
     _("Bands counted with segmented neutrophils."),
     _("Bands grouped, with a comment on left shift."),
     _("Bands reported separately."),
+    _("A pathologist releases every report"), _("A technologist may release normal films"),
+    _("The person who verified the cells may release the report"), _("Never the same person"),
+    _("The same person only where nothing is flagged"), _("Second person: %(title)s."),
+    _(
+        "A technologist may release a film of %(least)s leukocytes or more without flag, grave cell type or change, "
+        "with a complete blood count."
+    ),
+    _("A technologist may release a film of %(least)s leukocytes or more without flag, grave cell type or change."),
+    _("make a film"), _("run again"), _("critical value"),
     _("Smudge cells and erythroblasts per 100 leukocytes, outside the differential."),
     _("WBC corrected for erythroblasts from %(limit)s per 100 WBC upward."),
     _("WBC not corrected for erythroblasts: the analyser corrects it."),

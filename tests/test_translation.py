@@ -12,6 +12,11 @@ from django.urls import reverse
 from django.utils import translation
 from pypdf import PdfReader
 
+from leukoweb.review.counting.delta_rules import ACTIONS as DELTA_ACTIONS
+from leukoweb.review.counting.policies import BANDS, FOUR_EYES, RELEASE, Rules
+from leukoweb.review.counting.review_rules import ACTIONS
+from leukoweb.review.counting.review_rules_offered import OFFERED
+from leukoweb.review.criticals.rules import DEFAULTS as CRITICALS
 from leukoweb.review.models import Report
 from leukoweb.review.reports.ledger import problems_of_report
 from leukoweb.sentences import translated
@@ -210,3 +215,13 @@ def test_flags_and_limits_are_translated_with_their_figures():
         )
         assert translated("What a laboratory wrote.") == "What a laboratory wrote."
     assert translated("3 blasts, 2.7% of leukocytes.") == "3 blasts, 2.7% of leukocytes."
+
+
+def test_the_titles_and_choices_of_the_shipped_rules_are_translated_and_a_laboratorys_own_are_left():
+    rules = Rules(release="technologist", four_eyes="never", release_needs_cbc=True)
+    shipped = [row["title"] for row in (*OFFERED, *rules.suggestion_rules, *rules.flag_rules, *CRITICALS)]
+    choices = [*ACTIONS.values(), *DELTA_ACTIONS.values(), *RELEASE.values(), *FOUR_EYES.values(), *BANDS.values()]
+    with translation.override("de"):
+        english = [words for words in (*shipped, *choices, *rules.sentences()) if translated(words) == words]
+        assert translated("Ask Dr Green, always.") == "Ask Dr Green, always."
+    assert english == []

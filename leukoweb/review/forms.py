@@ -57,12 +57,12 @@ class RulesForm(forms.Form):
             "100 unless your laboratory has decided otherwise; both numbers are then printed on every report."
         ),
     )
-    release = forms.ChoiceField(choices=list(RELEASE.items()), label=gettext_lazy("Release"))
+    release = forms.ChoiceField(choices=in_words(RELEASE), label=gettext_lazy("Release"))
     release_least_count = forms.IntegerField(label=gettext_lazy("A technologist releases from (leukocytes)"))
     release_needs_cbc = forms.BooleanField(
         required=False, label=gettext_lazy("A technologist releases only with a complete blood count")
     )
-    four_eyes = forms.ChoiceField(choices=list(FOUR_EYES.items()), label=gettext_lazy("Second person"))
+    four_eyes = forms.ChoiceField(choices=in_words(FOUR_EYES), label=gettext_lazy("Second person"))
     practical_more_cells = forms.IntegerField(
         label=gettext_lazy("Most further cells that are practical to count"),
         help_text=gettext_lazy("Beyond it: “not practical”."),
@@ -253,7 +253,7 @@ class ReviewRuleForm(ConditionLine):
     field_order = ("key", "title", "when", "action")
 
     title = forms.CharField(max_length=60, label=gettext_lazy("Reason"))
-    action = forms.ChoiceField(choices=list(ACTIONS.items()), label=gettext_lazy("Action"), initial="film")
+    action = forms.ChoiceField(choices=in_words(ACTIONS), label=gettext_lazy("Action"), initial="film")
 
 
 class SuggestionRuleForm(ConditionLine):

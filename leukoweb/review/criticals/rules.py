@@ -105,12 +105,14 @@ def subjects(flag_rules: list[dict[str, Any]]) -> dict[str, str]:
     flags |= {f"{FLAG}.{row['key']}": _("Flag: %(name)s") % {"name": row["key"].replace("_", " ")}
               for row in flag_rules}  # fmt: skip
     film = {
-        f"{FILM}.{item}.{unit}": _("Film: %(name)s (%(unit)s)") % {"name": many, "unit": UNITS[unit]}
+        f"{FILM}.{item}.{unit}": _("Film: %(name)s (%(unit)s)")
+        % {"name": translated(many), "unit": translated(UNITS[unit])}
         for item, (_one, many, _codes) in ITEMS.items()
         for unit in units_of(item)
     }
     cbc = {
-        f"{CBC}.{key}": _("Blood count: %(name)s (%(unit)s)") % {"name": p.name, "unit": next(iter(CBC_UNITS[p.kind]))}
+        f"{CBC}.{key}": _("Blood count: %(name)s (%(unit)s)")
+        % {"name": translated(p.name), "unit": next(iter(CBC_UNITS[p.kind]))}
         for key, p in PARAMETERS.items()
     }
     names = {PARASITES: GROUPS[PARASITES].name} | {key: item.name for key, item in ITEMS_OF_FINDINGS.items()}
