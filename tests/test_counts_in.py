@@ -168,6 +168,9 @@ def test_the_same_bytes_twice_are_one_run_and_a_second_run_is_kept(make_case, ma
         ({"A-1001": ""}, "101", "OBR", "names no specimen"),
         ({"ORU^R01": "OML^O21"}, "200", "MSH", "takes blood counts"),
         ({"HGB^HGB": "WBC^again"}, "102", "OBX", "WBC stands twice"),
+        ({"|8.2|": "|8.2~8.4|"}, "102", "OBX", "no value of an analyser"),
+        ({"|NM|^^^WBC^WBC||8.2|": "|SN|^^^WBC^WBC||^8^-^9|"}, "102", "OBX", "no value of an analyser"),
+        ({"|8.2|10*3/uL": "|8,200|/uL"}, "102", "OBX", "thousands or as a fraction"),
     ],
 )
 def test_what_cannot_be_a_blood_count_is_refused_with_its_place(make_case, make_interface, changes, code, place, words):
@@ -186,12 +189,28 @@ def test_values_that_were_not_obtained_are_no_values(make_case, make_interface):
     assert case.wbc is None
 
 
+def test_every_suspicion_of_one_line_is_kept(make_case, make_interface):
+    make_case()
+    flags = "OBX|4|CWE|SUSPECT^Suspect flags||B^Blasts?~L^Left Shift?|||A|||F\r"
+    receive(make_interface(codes={"SUSPECT": "flag"}), hl7() + flags.encode())
+    assert CbcResult.objects.get().remarks == ["Suspect flags: Blasts?, Left Shift?"]
+
+
+def test_what_stands_under_several_orders_of_one_specimen_is_one_run(make_case, make_interface):
+    """An analyser may order each test by itself: only the last one's value was on the case."""
+    case = make_case()
+    receive(make_interface("cbc_astm"), astm(**{"R|2|": "O|2|A-1001||^^^HGB\rR|1|"}))
+    assert CbcResult.objects.get().remarks == ["Blasts?"]
+    assert set(kept(case)) == {"WBC", "HGB"}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"Wintermute^Edelgard": "Smith^John"}, "names a different patient"),
         ({"19610504": "19610505"}, "birth date in the blood count differs"),
         ({"20260408120500": "29990408120500"}, "in the future"),
+        ({"20260408120500": "02260408120500"}, "before 1900"),
         ({"^^^WBC^WBC": "^^^RETIC^Reticulocytes"}, "Unmapped codes: RETIC"),
     ],
 )
@@ -277,6 +296,8 @@ def test_of_several_specimens_those_with_a_case_are_taken_and_the_others_wait(ma
         ({"|5.8|10^3/μL|": "|5.8||"}, "unit is missing"),
         ({"|P|LIS2-A2": "|Q|LIS2-A2"}, "production"),
         ({"Sysmex": "Sys\x00mex"}, "NUL"),
+        ({"Sysmex": "Sys\x1bmex"}, "control character 1B"),
+        ({"|5.8|": "|5.8\\6.0|"}, "no value of an analyser"),
         ({"O|1|": "H|\\^&|||Other|||||||P|LIS2-A2|20260408080000\rO|1|"}, "one header record"),
     ],
 )
@@ -312,6 +333,9 @@ def test_a_file_of_counts_is_taken_by_specimen(make_case, make_interface, sign_i
         ("specimen,code,value,unit\n", "no line of results"),
         ('specimen,code,value,unit\n"A,WBC,1,%\n', "quotation mark is not closed"),
         ("specimen,code,value,unit\n\x00", "NUL"),
+        ("specimen,code,unit,value\nA,WBC,10^9/L,6,2\n", "Line 2 has another number of columns"),
+        ("specimen,code,value,unit\nA,WBC\n", "Line 2 has another number of columns"),
+        ("specimen,code,value,unit,value\nA,WBC,6.2,10^9/L,7\n", "names value twice"),
     ],
 )
 def test_a_file_that_is_no_table_of_counts_is_refused_whole(make_interface, sign_in, technologist, text, words):

@@ -253,6 +253,22 @@ def test_searches_page_by_key_and_name_nobody_in_their_address(read, client, mak
     assert valid(read(f"Specimen?patient=Patient/{patient}"))["total"] == 5
     refused(read("Patient?name=x"), 400, "invalid")
     refused(read("Patient?_id=x"), 400, "invalid")
+    assert valid(read("Patient?_format=application/fhir%2Bjson"))["total"] == 1
+
+
+def test_a_search_that_would_find_more_than_it_asks_for_is_refused(read, client, make_case):
+    """A parameter that is there twice counted once, an empty number found every case without one."""
+    make_case()
+    assert "once" in refused(read("ServiceRequest?patient=1&patient=2"), 400, "invalid")
+    assert "once" in refused(
+        read("DiagnosticReport?_lastUpdated=lt2026-01-01&_lastUpdated=ge2025-01-01"), 400, "invalid"
+    )
+    refused(client.post("/fhir/ServiceRequest/_search", "identifier=", FORM), 400, "invalid")
+    refused(client.post("/fhir/ServiceRequest/_search", "identifier=urn:x|", FORM), 400, "invalid")
+    assert "body" in refused(client.post("/fhir/ServiceRequest/_search?patient=9", "", FORM), 400, "invalid")
+    refused(read("Patient?_format=xml"), 406, "not-supported")
+    for moment in ("0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-12:00", "0001-01-01", "2026-11-28T08:00:00"):
+        refused(read(f"DiagnosticReport?_lastUpdated=ge{moment}"), 400, "invalid")
 
 
 def test_the_figures_and_pictures_of_a_person_are_found_page_by_page(read, client, signed, technologist):  # noqa: F811
@@ -347,6 +363,9 @@ def test_an_order_becomes_a_case(send):
         ({"authoredOn": "2099-01-01T08:00:00Z"}, 400, "invalid"),
         ({"priority": ["stat"], "contained": "p"}, 400, "invalid"),
         ({"priority": "STAT"}, 400, "invalid"),
+        ({"doNotPerform": True}, 400, "invalid"),
+        ({"modifierExtension": [{"url": "urn:x", "valueBoolean": True}]}, 400, "invalid"),
+        ({"authoredOn": "0001-01-01T00:00:00+14:00"}, 400, "invalid"),
         ({"contained": [PERSON | {"name": [{"family": "Nguyen", "given": True}]}]}, 400, "invalid"),
         ({"contained": [PERSON | {"name": [{"family": "Nguyen", "given": [1]}]}]}, 400, "invalid"),
         ({"contained": [PERSON | {"name": [{"family": {}, "given": []}]}]}, 400, "invalid"),

@@ -65,6 +65,12 @@ def test_a_field_that_is_to_be_emptied_is_empty_and_its_two_quotation_marks_are_
     assert (person.name, person.birth_date, person.sex, person.sex_sent) == ("", None, "U", "")
 
 
+@pytest.mark.parametrize("sent", ["1983", "198309"])
+def test_a_birth_date_without_a_day_is_no_birth_date(sent):
+    """The first of January was made of it, and the ages and the identity of a person by that."""
+    assert read_person(read(order(**{"19830927": sent})), authority="", zone=UTC).birth_date is None
+
+
 def test_an_order_that_names_two_patients_is_refused():
     second = order().decode().split("\r")[1].replace("44556", "99999")
     with pytest.raises(MessageRefused, match="more than one patient"):
@@ -80,7 +86,7 @@ def test_segments_may_end_as_senders_end_them(ending):
 @pytest.mark.parametrize(
     ("raw", "code", "ack", "words"),
     [
-        (b"", "100", "AR", "does not begin with MSH"),
+        (b"", "100", "AR", "empty, or longer than the 4194304 bytes"),
         (b"PID|1", "100", "AR", "does not begin with MSH"),
         (b"MSH|^~\\", "100", "AR", "does not begin with MSH"),
         (b"MSH|^^\\&|A", "102", "AR", "five different separators"),
@@ -90,6 +96,7 @@ def test_segments_may_end_as_senders_end_them(ending):
         (order().replace(b"Thanh", b"Th\x00nh"), "102", "AE", "NUL"),
         (order().replace(b"Thanh", b"Th\x1cnh"), "102", "AE", "control character 1C"),
         (order().replace(b"Thanh", b"Th\x1b[1mnh"), "102", "AE", "control character 1B"),
+        (order("8859/1").replace(b"Thanh", b"O\x92Brien"), "102", "AE", "control character 92"),
         (order().replace(b"|^~\\&|", b"|^~\\|"), "102", "AR", "five different separators"),
         (order().replace(b"\rPID", b"\rpid"), "100", "AE", "no segment"),
         (order().decode().encode("utf-16"), "100", "AR", "UTF-16: send it in UTF-8"),
@@ -121,6 +128,7 @@ def test_names_are_read_in_the_character_set_of_the_message(charset, codec):
         ("a\\.br\\b", "a\nb"),
         ("\\X41\\", "A"),
         ("\\X0D\\", " "),
+        ("M\\XFC\\ller, M\\XC3BC\\ller", "Müller, Müller"),
         ("\\Z1\\", "\\Z1\\"),
         ("50\\", "50\\"),
     ],
@@ -129,15 +137,19 @@ def test_escape_sequences_are_resolved_or_left_as_they_were_sent(sent, said):
     assert unescape(sent, "|^~\\&") == said
 
 
-@given(st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r"), max_size=60))
+@given(st.text(st.characters(blacklist_categories=("Cs", "Cc")) | st.sampled_from("\n\t"), max_size=60))
 def test_what_is_escaped_is_read_back(text):
     assert unescape(escape(text), "|^~\\&") == text
+
+
+def test_no_sign_of_a_comment_ends_its_segment_or_its_frame():
+    """A line break of a word processor is the byte that begins a frame of MLLP."""
+    assert escape("a\x0bb\x1c\rc\x9f") == "a\\X0B\\b\\X1C\\\\.br\\c\\XC29F\\"
 
 
 @pytest.mark.parametrize(
     ("text", "at"),
     [
-        ("1983", datetime(1983, 1, 1, tzinfo=UTC)),
         ("20260408", datetime(2026, 4, 8, tzinfo=UTC)),
         ("20260408130001.25+0200", datetime(2026, 4, 8, 11, 0, 1, tzinfo=UTC)),
         ("", None),
@@ -147,7 +159,9 @@ def test_times_are_read_to_the_second(text, at):
     assert moment(text, zone=UTC, location="OBR-7") == at
 
 
-@pytest.mark.parametrize("text", ["20261301", "tomorrow", "2026-04-08", "202604081", "99999999"])
+@pytest.mark.parametrize(
+    "text", ["20261301", "tomorrow", "2026-04-08", "202604081", "99999999", "2026", "202604", "00010101000000+1400"]
+)
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(MessageRefused) as refused:
         moment(text, zone=UTC, location="OBR-7")

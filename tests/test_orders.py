@@ -128,6 +128,20 @@ def test_an_order_code_that_is_ignored_makes_no_case(interface):
     assert not Case.objects.exists()
 
 
+def test_a_film_that_stands_below_another_test_of_its_order_becomes_a_case(interface):
+    """One ORC with two OBR, as OML^O21 allows: the second one was passed over without a word."""
+    assert answer_to(interface, order(**{"OBR|1|ORD300|F-77|FILM^": "OBR|1||F-76|CBC^CBC\rOBR|2||F-77|FILM^"})) == (
+        "AA", "",
+    )  # fmt: skip
+    assert Case.objects.get().accession_number == "F-77"
+
+
+def test_an_answer_names_the_message_also_where_its_bytes_cannot_be_read(interface):
+    raw = order().replace(b"Thanh", "Thänh".encode("latin-1"))
+    answer = read(receive(interface, raw)).first("MSA")
+    assert (answer.get(1), answer.get(2)) == ("AE", "MSG034")
+
+
 def test_another_name_under_a_known_number_is_held(interface, make_case):
     Patient.objects.create(laboratory=interface.laboratory, mrn="44556", name="Somebody, Else")
     answer_to(interface, order())
@@ -144,6 +158,40 @@ def test_an_order_is_changed_and_cancelled_while_no_slide_is_there(interface):
     assert changes["ward"] == ["CLINIC 301 A", "ICU 2 A"]
     receive(interface, order(MSG034="3", **{"ORC|NW": "ORC|CA"}))
     assert Case.objects.with_state().get().state == "rejected"
+
+
+def test_a_change_leaves_what_it_does_not_say_and_a_replacement_does_not(interface):
+    """XO with a ward alone made an urgent order routine and took requester and note away."""
+    receive(interface, order())
+    short = (
+        b"MSH|^~\\&|HIS|HOSP|LEUKOWEB|LAB|20260408130000||OML^O21^OML_O21|%s|P|2.5.1\rPID|1||44556||Nguyen^Thanh^V\r"
+        b"PV1|1|O|ICU^2\rORC|%s|ORD300|F-77\rOBR|1|ORD300|F-77|FILM%s\r"
+    )
+    receive(interface, short % (b"2", b"XO", b'||||||""||||||""'))
+    case = Case.objects.get()
+    assert (case.priority, case.ward, case.requester) == ("stat", "ICU 2", "")
+    assert (case.clinical_note, case.specimen_type) == ("Blasts?\nPlease call & fax", "Blood")
+    receive(interface, short % (b"3", b"RP", b""))
+    case.refresh_from_db()
+    assert (case.priority, case.clinical_note, case.specimen_type) == ("routine", "", "")
+
+
+@pytest.mark.parametrize("control", ["XO", "CA"])
+@pytest.mark.parametrize("changes", [{"44556^": "99999^"}, {"Nguyen^Thanh": "Nguyen^Binh"}, {"19830927": "19840927"}])
+def test_what_concerns_the_case_of_somebody_else_is_held(interface, control, changes):
+    receive(interface, order())
+    receive(interface, order(MSG034="2", **{"ORC|NW": f"ORC|{control}"}, **changes))
+    assert last_message().state == "held"
+    assert "names a different patient" in last_message().sentence
+    assert Case.objects.with_state().get().state == "ordered"
+
+
+def test_numbers_of_two_cases_in_one_order_are_held(interface):
+    receive(interface, order())
+    receive(interface, order(MSG034="2", **{"ORD300": "ORD301", "F-77": "F-78"}))
+    receive(interface, order(MSG034="3", **{"ORC|NW": "ORC|CA", "F-77": "F-78"}))
+    assert "belong to different cases" in last_message().sentence
+    assert {case.state for case in Case.objects.with_state()} == {"ordered"}
 
 
 @pytest.mark.parametrize(("control", "done"), [("XO", "changed"), ("CA", "cancelled")])
@@ -174,13 +222,6 @@ def test_an_order_for_a_signed_case_is_held_and_changes_nothing(
     assert Case.objects.with_state().get().state == "signed"
     again = Report.objects.get(case=case)
     assert (again.content, again.seal) == (report.content, report.seal)
-
-
-def test_a_changed_order_that_names_another_patient_is_held(interface):
-    receive(interface, order())
-    receive(interface, order(MSG034="2", **{"ORC|NW": "ORC|XO", "Nguyen^Thanh": "Nguyen^Binh"}))
-    assert last_message().state == "held"
-    assert Patient.objects.get().name == "Nguyen, Thanh V"
 
 
 def test_a_changed_order_that_spells_the_same_patient_otherwise_is_applied_and_leaves_the_spelling(interface):
@@ -217,6 +258,17 @@ def test_a_merge_into_an_unknown_record_is_held_and_never_one_with_itself(interf
     assert answer_to(interface, merge)[0] == code
     assert last_message().state == state
     assert Patient.objects.filter(mrn="OLD-1").exists()
+
+
+def test_a_merge_names_the_number_of_the_assigning_authority_in_either_case(interface, admin):
+    """The first number of MRG-1 was taken, which may be another authority's and so another person's."""
+    interface.authority = "HOSP"
+    interface.save()
+    for mrn in ("X-1", "Old-1", "44556"):
+        Patient.objects.create(laboratory=interface.laboratory, mrn=mrn, name=mrn)
+    merge = (PERSON % (b"A40", b"9", b"A40")).replace(b"44556^^^MRN", b"44556^^^HOSP")
+    receive(interface, merge + b"MRG|X-1^^^NATIONAL~OLD-1^^^hosp\r")
+    assert PatientMerge.objects.get().ended.mrn == "Old-1", last_message().sentence
 
 
 def test_a_merge_is_a_proposal_that_a_person_approves(interface, admin):

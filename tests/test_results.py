@@ -64,6 +64,8 @@ class Conversation(socketserver.StreamRequestHandler):
             answer = answer.replace(message.control_id.encode(), b"somebody-else")
         elif self.server.answer == "garbage":
             answer = b"what?"
+        elif self.server.answer == "umlaut":
+            answer = answer.rstrip(b"\r") + "|gepr\u00fcft\r".encode("latin-1")
         elif self.server.answer != "AA":
             answer = answer.replace(b"MSA|AA", f"MSA|{self.server.answer}".encode())
         self.wfile.write(b"\x0b" + answer + b"\x1c\r")
@@ -227,6 +229,13 @@ def test_an_acknowledgement_that_comes_too_late_is_none_and_the_result_is_sent_a
     receiver.answer = "AA"
     assert send_due(interface) == 1
     assert [got.control_id for got in receiver.got] == [message.control_id] * 2
+
+
+def test_words_that_cannot_be_read_beside_an_acknowledgement_do_not_send_the_result_again(interface, receiver, signed):  # noqa: F811
+    receiver.answer = "umlaut"
+    collect(interface)
+    assert send_due(interface) == 1
+    assert Message.objects.get().state == "acknowledged"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ How a resource is written is in `review.reports.fhir`. Every refusal is an Opera
 """
 
 import base64
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -11,7 +12,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
-from django.http import Http404
+from django.http import Http404, QueryDict
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
@@ -28,7 +29,7 @@ from leukoweb.api.views_cases import RoleView
 from leukoweb.audit.services import record, record_read
 from leukoweb.cases.identity import clean_number
 from leukoweb.cases.models import Case, Patient
-from leukoweb.cases.services import register_case
+from leukoweb.cases.services import MOST_YEARS, OLDEST_YEAR, register_case
 from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.models import Report
@@ -63,6 +64,12 @@ class FhirParser(GuardedJson):
 class FhirView(RoleView):
     renderer_classes = (FhirRenderer, JSONRenderer)
     parser_classes = (FhirParser, GuardedJson)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a format that is not written here; clients ask for JSON by `_format` too."""
+        super().initial(request, *args, **kwargs)
+        if "json" not in request.query_params.get("_format", "json"):
+            raise Refused("Answers are application/fhir+json.", "_format", code="wrong_format")
 
     def handle_exception(self, error: Exception) -> Response:
         """Answer a refusal as an OperationOutcome, with the sentence and code that every other address gives."""
@@ -111,7 +118,7 @@ class ResourceType(FhirView):
                 "Numbers of patients and specimens in addresses end up in logs: send them by POST to _search.",
                 "identifier",
             )
-        return _search(request, kind, request.query_params)
+        return _search(request, kind, _asked(request.query_params))
 
     def post(self, request: Request, kind: str) -> Response:
         """Order a blood film (ServiceRequest)."""
@@ -130,7 +137,9 @@ class ResourceSearch(FhirView):
         """Search by any parameter; they come as a form or as JSON in the body."""
         if not hasattr(request.data, "items"):
             raise Refused("Send the search parameters by name.", code="unreadable")
-        return _search(request, kind, {name: str(value) for name, value in request.data.items()})
+        if _asked(request.query_params):
+            raise Refused("Send every parameter of this search in its body, none in the address.", "search")
+        return _search(request, kind, _asked(request.data))
 
     def get_parsers(self) -> list:
         """Forms too: clients send a search as one."""
@@ -168,6 +177,13 @@ class Nowhere(FhirView):
     def get(self, request: Request, rest: str) -> Response:
         """Say that there is no such address."""
         raise Http404
+
+
+def _asked(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters of a search; one that is there twice is refused, not read by half."""
+    if twice := [name for name in given if isinstance(given, QueryDict) and len(given.getlist(name)) > 1]:
+        raise Refused(f"Give each parameter once, not twice: {', '.join(twice)[:100]}.", "search")
+    return {name: str(value) for name, value in given.items() if name != "_format"}
 
 
 def _base(request: Request) -> str:
@@ -270,7 +286,9 @@ def _search_parts(request: Request, kind: str, asked: Any) -> Response:
         elif report := _signed(case):
             found |= {str(pk): None for pk in report.content["pictures"]}
     keys = [key for key in found if one in (None, key)]
-    after = keys.index(asked["_after"]) + 1 if asked.get("_after") in keys else 0
+    if "_after" in asked and asked["_after"] not in keys:
+        raise Refused("What was found has changed meanwhile: begin the search again.", "_after")
+    after = keys.index(asked["_after"]) + 1 if "_after" in asked else 0
     count = _rows_of(asked)
     shown = keys[after : after + count]
     resources = [own for key in shown if (own := found[key] or _media(request, int(key)))]
@@ -282,8 +300,9 @@ def _search_parts(request: Request, kind: str, asked: Any) -> Response:
 
 def _has_code(observation: fhir.Resource, code: str) -> bool:
     """Tell whether an observation has a code, given alone or after its system and a bar; "" is any."""
-    wanted = code.rpartition("|")[2]
-    return not wanted or any(one["code"] == wanted for one in observation["code"].get("coding", []))
+    system, _, wanted = code.rpartition("|")
+    codings = observation["code"].get("coding", [])
+    return not wanted or any(one["code"] == wanted and system in ("", one["system"]) for one in codings)
 
 
 def _of_person(request: Request, rows: QuerySet[Case], reference: str) -> QuerySet[Case]:
@@ -303,6 +322,8 @@ def _search(request: Request, kind: str, asked: Any) -> Response:
     rows = _patients(request) if kind == "Patient" else _cases(request)
     if (identifier := asked.get("identifier")) is not None:
         number = clean_number(identifier.rpartition("|")[2])
+        if not number:
+            raise Refused("The identifier is empty.", "identifier")
         own = Q(accession_number=number) | Q(placer_number=number)
         rows = _stands_for(rows, number) if kind == "Patient" else rows.filter(own)
     if (patient := asked.get("patient")) is not None and kind != "Patient":
@@ -357,6 +378,15 @@ def _order_of(request: Request, asked: Any) -> dict[str, Any]:
         raise Refused("Send a ServiceRequest.", "resourceType")
     if asked.get("status") != "active" or asked.get("intent") != "order":
         raise Refused("Only a ServiceRequest with status “active” and intent “order” is an order.", "status")
+    if asked.get("doNotPerform") or any(
+        one.get(name)
+        for one in (asked, *_list(asked.get("contained")))
+        for name in ("modifierExtension", "implicitRules")
+    ):
+        raise Refused(
+            "What changes the meaning of an order (doNotPerform, modifierExtension, implicitRules) is not taken.",
+            "modifierExtension",
+        )
     codes = [one.get("code") for one in _list(_dict(asked.get("code")).get("coding"))]
     if fhir.PANEL[0] not in codes:
         raise Refused(f"Only LOINC {fhir.PANEL[0]} can be ordered here.", "code", status=422)
@@ -388,7 +418,8 @@ def _person_of(request: Request, asked: dict) -> tuple[str, dict[str, Any]]:
         if given is None or given.get("resourceType") != "Patient":
             raise Refused("The subject names a contained Patient that is not there.", "subject")
         mrn = next((str(one["value"]) for one in _list(given.get("identifier")) if one.get("value")), "")
-        name = next(iter(_list(given.get("name"))), {})
+        names = _list(given.get("name"))
+        name = next((one for one in names if one.get("use") not in ("old", "maiden")), {})
         parts = name.get("given", [])
         if not isinstance(parts, list) or not all(isinstance(part, str) for part in [*parts, name.get("family", "")]):
             raise Refused("The name of the contained Patient has a family and a list of given names.", "contained")
@@ -412,9 +443,9 @@ def _moment(text: object, name: str) -> datetime | None:
         day, at = parse_date(str(text)), parse_datetime(str(text))
     except ValueError:
         day = at = None
-    if at is not None and at.tzinfo is not None:
+    if at is not None and at.tzinfo is not None and OLDEST_YEAR <= at.year < 9999:
         return at
-    if day is None:
+    if day is None or not OLDEST_YEAR - MOST_YEARS <= day.year < 9999:
         raise Refused(f"{name} is no date, and no time with its offset.", name)
     return datetime(day.year, day.month, day.day, tzinfo=timezone.get_default_timezone())
 

@@ -16,7 +16,7 @@ from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.cbc import CbcValue, contradictions_of
 from leukoweb.cases.models import REJECTED, Case, CbcResult
-from leukoweb.cases.services import CLOCKS_DIFFER, CLOSED
+from leukoweb.cases.services import CLOCKS_DIFFER, CLOSED, OLDEST_YEAR
 from leukoweb.refusals import Refused
 
 
@@ -60,6 +60,11 @@ def store_blood_count(case: Case, count: BloodCount, *, by: User) -> CbcResult:
 
 
 def _refuse_times(case: Case, measured_at: datetime | None) -> None:
+    if measured_at and measured_at.year < OLDEST_YEAR:
+        raise Refused(
+            gettext("This time lies before %(oldest_year)s: check the year.") % {"oldest_year": OLDEST_YEAR},
+            "measured_at",
+        )
     if measured_at and measured_at > timezone.now() + CLOCKS_DIFFER:
         raise Refused(gettext("The blood count was measured in the future: compare the clocks."), "measured_at")
     if measured_at and case.collected_at and measured_at < case.collected_at:

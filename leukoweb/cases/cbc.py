@@ -177,6 +177,12 @@ def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = ""
             gettext("%(name)s: “%(text)s” is no value of an analyser.") % {"name": parameter.name, "text": text[:40]},
             "value",
         )
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", number):
+        raise Refused(
+            gettext("%(name)s: “%(text)s” can be read as thousands or as a fraction: write it without the comma.")
+            % {"name": parameter.name, "text": text[:40]},
+            "value",
+        )
     value = float(number.replace(",", "."))
     if not unit.strip():
         raise Refused(gettext("%(name)s: the unit is missing, and none is assumed.") % {"name": parameter.name}, "unit")

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from leukoweb.delivery.hl7 import MessageRefused, moment, unescape
-from leukoweb.delivery.results_in import Observation, ResultGiven
+from leukoweb.delivery.hl7 import MessageRefused, moment, refuse_controls, unescape
+from leukoweb.delivery.results_in import Observation, ResultGiven, one_for_each_specimen
 
 KINDS = "HPOCRLQMS"
 TEST_MESSAGES = {"T", "D", "Q"}
@@ -43,6 +43,10 @@ class Record:
         raw = self.fields[field - 1] if field <= len(self.fields) else ""
         field_sign, repeat, component, escape = tuple(self.separators)
         return unescape(raw, f"{field_sign}{component}{repeat}{escape}\x00").strip()
+
+    def value(self) -> str:
+        """Return the value of a result: its first component, and of repeated values all, which are no number."""
+        return self.whole(4) if self.separators[1] in (self.fields[3] if len(self.fields) > 3 else "") else self.get(4)
 
     def get(self, field: int, component: int = 1) -> str:
         """Return one component of the first repetition; "" where there is none."""
@@ -86,8 +90,7 @@ def _decoded(raw: bytes, charset: str) -> str:
         raise MessageRefused(
             f"The bytes are not of the character set {charset}: correct the interface.", code="102"
         ) from None
-    if "\x00" in text:
-        raise MessageRefused("The message holds a NUL character.", code="102")
+    refuse_controls(text, "message")
     return text
 
 
@@ -120,7 +123,7 @@ def read_astm_results(raw: bytes, *, charset: str, zone: ZoneInfo) -> list[Resul
                 found.append(_result(header, patient, record, below, zone))
     if not found:
         raise MessageRefused("The message holds no result of a patient's specimen.", code="100", location="R")
-    return found
+    return one_for_each_specimen(found)
 
 
 def _result(
@@ -159,7 +162,7 @@ def _observation(record: Record, status: str) -> Observation:
     if not code:
         raise MessageRefused("A result has no code.", code="101", location="R-3")
     return Observation(
-        code, name, record.get(4), record.whole(5), record.get(6), record.get(7), record.get(9).upper() or status,
+        code, name, record.value(), record.whole(5), record.get(6), record.get(7), record.get(9).upper() or status,
         ("R-4", "R-5"),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ https://terminology.hl7.org, code systems v2-0008, v2-0103, v2-0211 and v2-0357.
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 MAX_BYTES = 4 * 2**20
@@ -42,8 +42,9 @@ ERRORS = {  # table 0357
 }
 DELETE = '""'  # a field that is to be emptied
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# What is no text: a frame within a frame, or a file that is no message. CR and LF end segments, TAB is a blank.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# What is no text: a frame within a frame, a file that is no message, Windows-1252 that is called 8859/1. CR and LF end
+# segments, TAB is a blank.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}")
 _TIME = re.compile(r"(\d{4})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:\.\d{1,4})?)?)?)?)?)?([+-]\d{4})?")
 
@@ -78,6 +79,10 @@ class Segment:
         raw = components[component - 1] if component <= len(components) else ""
         text = unescape(raw.split(self.separators[4])[0], self.separators).strip()
         return "" if text == DELETE else text
+
+    def is_emptied(self, field: int) -> bool:
+        """Tell whether the sender asks to delete what a field held before ("")."""
+        return len(self.fields) > field and self.fields[field].strip() == DELETE
 
     def repetitions(self, field: int) -> int:
         """Return how many repetitions a field has; 0 where it is empty."""
@@ -149,16 +154,45 @@ def read(raw: bytes, *, charset: str = "utf-8") -> Hl7:
             "MSH-1 and MSH-2 must name five different separators.", code="102", location="MSH-2", ack="AR"
         )
     text = _decode(start, separators[0], charset)
-    if found := _CONTROL.search(text):
-        what = "a NUL" if found[0] == "\x00" else f"the control character {ord(found[0]):02X} (hexadecimal), no text"
-        raise MessageRefused(f"The message holds {what}.", code="102")
+    refuse_controls(text, "message")
     segments = [_segment(line, separators) for line in re.split(r"[\r\n]+", text) if line.strip()]
     _refuse_mixed(segments)
     return Hl7(tuple(segments))
 
 
+def read_answer(raw: bytes, *, charset: str) -> Hl7:
+    """Read an acknowledgement: its codes count, so words in another character set than it names become question marks.
+
+    Else a result that was taken would be sent again for a day.
+    """
+    try:
+        return read(raw, charset=charset)
+    except MessageRefused:
+        plain = re.sub(rb"[^\t\r\n\x20-\x7e]", b"?", raw.removeprefix(BYTE_ORDER_MARK))
+        head, end, rest = re.split(rb"([\r\n])", plain + b"\r", maxsplit=1)
+        return read(plain[3:4].join(head.split(plain[3:4])[:17]) + end + rest)
+
+
+def refuse_controls(text: str, what: str) -> None:
+    """Refuse a message or a file that holds what is no text."""
+    if found := _CONTROL.search(text):
+        sign = "a NUL" if found[0] == "\x00" else f"the control character {ord(found[0]):02X} (hexadecimal), no text"
+        raise MessageRefused(f"The {what} holds {sign}.", code="102")
+
+
+def header_of(raw: bytes) -> Hl7 | None:
+    """Return the header alone of a message that cannot be read, so that its sender is told which one is meant."""
+    line = re.split(rb"[\r\n]", raw.removeprefix(BYTE_ORDER_MARK), maxsplit=1)[0]
+    try:
+        return read(line.decode("ascii").encode())
+    except (MessageRefused, UnicodeDecodeError):
+        return None
+
+
 def _no_header(raw: bytes) -> str:
     """Say what bytes are that begin with no header."""
+    if not raw:
+        return f"The frame is empty, or longer than the {MAX_BYTES} bytes that are taken."
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[:6] in ("MSH".encode("utf-16-le"), "MSH".encode("utf-16-be")):
         return "The message is in UTF-16: send it in UTF-8."
     if raw[:3] in (b"FHS", b"BHS"):
@@ -216,7 +250,7 @@ def unescape(text: str, separators: str) -> str:
         if inner in plain:
             return plain[inner]
         if re.fullmatch(r"X(?:[0-9A-Fa-f]{2})+", inner):
-            found = bytes.fromhex(inner[1:]).decode("latin-1")
+            found = _text_of(bytes.fromhex(inner[1:]))
             return "".join(c if c.isprintable() or c in "\n\t" else " " for c in found)
         if re.fullmatch(r"\.(?:sp|in|ti|sk|ce|fi|nf)[+-]?\d*", inner):
             return "\n" if inner[1:3] in ("sp", "ce") else " "
@@ -226,11 +260,20 @@ def unescape(text: str, separators: str) -> str:
     return re.sub(f"{e}([^{e}]*){e}", resolved, text)
 
 
+def _text_of(escaped: bytes) -> str:
+    """Return the characters of an escape in hexadecimal: senders write those of UTF-8 or of 8859/1."""
+    try:
+        return escaped.decode()
+    except UnicodeDecodeError:
+        return escaped.decode("latin-1")
+
+
 def escape(text: str) -> str:
-    """Return a value as it stands in a message of the usual separators."""
+    """Return a value as it stands in a message of the usual separators; no sign of it can end frame or segment."""
     for character, letter in (("\\", "E"), ("|", "F"), ("^", "S"), ("&", "T"), ("~", "R")):
         text = text.replace(character, f"\\{letter}\\")
-    return text.replace("\r\n", "\\.br\\").replace("\n", "\\.br\\").replace("\r", "\\.br\\")
+    text = re.sub(r"\r\n|\r|\n", r"\\.br\\", text)
+    return _CONTROL.sub(lambda found: f"\\X{found[0].encode().hex().upper()}\\", text)
 
 
 def field(*components: str) -> str:
@@ -249,22 +292,33 @@ def moment(text: str, *, zone: ZoneInfo, location: str) -> datetime | None:
     Raises
     ------
     MessageRefused
-        When the text is no date or time of HL7.
+        When the text is no date or time of HL7, or names no day.
     """
     if not text:
         return None
     match = _TIME.fullmatch(text)
+    if match and not match[3]:
+        raise MessageRefused("This time names no day, and none is assumed.", code="102", location=location)
     try:
         if match is None:
             raise ValueError
         year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-        at = datetime(year, month or 1, day or 1, hour, minute, min(second, 59))
+        at = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone)
         if match[7]:
             shift = timedelta(hours=int(match[7][1:3]), minutes=int(match[7][3:5]))
-            return at.replace(tzinfo=timezone(-shift if match[7][0] == "-" else shift))
-        return at.replace(tzinfo=zone)
+            at = at.replace(tzinfo=timezone(-shift if match[7][0] == "-" else shift))
+        at.astimezone(UTC)  # raises where it lies outside of what can be stored
+        return at
     except (ValueError, OverflowError):
         raise MessageRefused("This is no date or time of HL7.", code="102", location=location) from None
+
+
+def day_of_birth(text: str, *, zone: ZoneInfo) -> date | None:
+    """Read PID-7; a year or month alone is no date to know a person by, so nothing is said of the day."""
+    if (match := _TIME.fullmatch(text)) and not match[3]:
+        return None
+    born = moment(text, zone=zone, location="PID-7")
+    return born.date() if born else None
 
 
 def stamp(at: datetime) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from django.core.exceptions import ValidationError
+from django.db.models import Q
 from django.utils import timezone
 
 from leukoweb.accounts.time_zone import zone_of
@@ -18,10 +19,12 @@ from leukoweb.delivery.hl7 import Hl7, MessageRefused
 from leukoweb.delivery.models import FILM, Interface
 from leukoweb.delivery.orders import (
     CANCEL,
+    CHANGE,
     NEW,
     ORDER_MESSAGES,
     OrderGiven,
     PersonGiven,
+    number_of,
     read_orders,
     read_person,
 )
@@ -66,7 +69,7 @@ def _apply_order(interface: Interface, order: OrderGiven) -> Case | None:
         return None
     case = _case_of(interface, order)
     if order.control == CANCEL:
-        return _cancel(interface, case)
+        return _cancel(interface, case, order.person)
     if meaning != FILM:
         raise Held(
             f"The order code {order.code} is not mapped: say on the interface's page whether it is a film.",
@@ -82,21 +85,25 @@ def _apply_order(interface: Interface, order: OrderGiven) -> Case | None:
 
 
 def _case_of(interface: Interface, order: OrderGiven) -> Case | None:
-    cases = Case.objects.filter(laboratory=interface.laboratory)
-    if order.placer_number and (found := cases.filter(placer_number=order.placer_number).first()):
-        return found
-    return cases.filter(accession_number__iexact=_accession(interface, order)).first()
+    """Return the case that has the numbers of an order; held where they are those of two."""
+    own = Q(placer_number=order.placer_number) if order.placer_number else Q(pk=None)
+    if number := _number_in(interface, order):
+        own |= Q(accession_number__iexact=number)
+    found = list(Case.objects.filter(own, laboratory=interface.laboratory).select_related("patient")[:2])
+    if len(found) > 1:
+        raise Held("The placer and the accession number of the order belong to different cases.")
+    return found[0] if found else None
 
 
-def _accession(interface: Interface, order: OrderGiven) -> str:
-    chosen = {
-        Interface.Accession.FILLER: order.filler_number or order.placer_number,
-        Interface.Accession.PLACER: order.placer_number,
-        Interface.Accession.SPECIMEN: order.specimen_number,
-    }[Interface.Accession(interface.accession_from)]
-    if not chosen:
-        raise MessageRefused("The order has no number to be used as accession number.", code="101", location="OBR-3")
-    return clean_number(chosen)
+def _number_in(interface: Interface, order: OrderGiven) -> str:
+    """The number that the interface takes as accession number; "" where the order has none."""
+    return clean_number(
+        {
+            Interface.Accession.FILLER: order.filler_number or order.placer_number,
+            Interface.Accession.PLACER: order.placer_number,
+            Interface.Accession.SPECIMEN: order.specimen_number,
+        }[Interface.Accession(interface.accession_from)]
+    )
 
 
 def _fields_of(order: OrderGiven) -> dict:
@@ -123,7 +130,10 @@ def _given(person: PersonGiven) -> dict:
 
 
 def _register(interface: Interface, order: OrderGiven) -> Case:
-    fields = {"accession_number": _accession(interface, order), "received_at": timezone.now(), **_fields_of(order)}
+    number = _number_in(interface, order)
+    if not number:
+        raise MessageRefused("The order has no number to be used as accession number.", code="101", location="OBR-3")
+    fields = {"accession_number": number, "received_at": timezone.now(), **_fields_of(order)}
     _check_texts(fields, order.person)
     try:
         return register_case(by=interface.acts_as, mrn=order.person.mrn, patient=_given(order.person), case=fields)
@@ -132,25 +142,25 @@ def _register(interface: Interface, order: OrderGiven) -> Case:
 
 
 def _change(interface: Interface, case: Case, order: OrderGiven) -> Case:
+    """Change a case as RP replaces it or XO changes it: what XO leaves empty stays, what it empties goes."""
     _refuse_begun(case, "changed")
     fields = _fields_of(order)
+    if order.control == CHANGE:
+        said = {name: value for name, value in fields.items() if value or name in order.emptied}
+        fields = {name: value for name, value in said.items() if name != "priority" or order.is_stat is not None}
     _check_texts(fields, order.person)
-    same_name = is_same_name(order.person.name, case.patient.name)
-    numbers = {case.patient.mrn.casefold(), case.patient.person.mrn.casefold()}
-    if order.person.mrn.casefold() not in numbers or _differences(
-        case.patient, replace(order.person, name="" if same_name else order.person.name)
-    ):
-        raise Held("The changed order names a different patient than the case.")
+    _refuse_other_person(case, order.person, "changed")
     try:
         return edit_case(case, by=interface.acts_as, mrn=case.patient.mrn, patient={}, fields=fields)
     except Refused as reason:
         raise Held(str(reason)) from reason
 
 
-def _cancel(interface: Interface, case: Case | None) -> Case:
+def _cancel(interface: Interface, case: Case | None, person: PersonGiven) -> Case:
     if case is None:
         raise Held("The order to be cancelled is not on file.")
     _refuse_begun(case, "cancelled")
+    _refuse_other_person(case, person, "cancelled")
     try:
         reject_case(case, by=interface.acts_as, reason=CANCELLED)
     except Refused as reason:
@@ -162,6 +172,16 @@ def _refuse_begun(case: Case, done: str) -> None:
     """Hold what would change a case that somebody works on or has signed."""
     if Slide.objects.filter(case=case).exists():
         raise Held(f"The order was {done} by the requester after slides of the case were uploaded.")
+
+
+def _refuse_other_person(case: Case, person: PersonGiven, done: str) -> None:
+    """Hold what would change a case of somebody else: a number was used twice, or typed wrongly."""
+    same_name = is_same_name(person.name, case.patient.name)
+    numbers = {case.patient.mrn.casefold(), case.patient.person.mrn.casefold()}
+    if person.mrn.casefold() not in numbers or _differences(
+        case.patient, replace(person, name="" if same_name else person.name)
+    ):
+        raise Held(f"The {done} order names a different patient than the case.")
 
 
 def _check_texts(fields: dict, person: PersonGiven) -> None:
@@ -199,13 +219,13 @@ def _differences(patient: Patient, person: PersonGiven) -> list[str]:
 
 def _propose_merge(interface: Interface, parsed: Hl7, person: PersonGiven) -> None:
     """Apply ADT^A40: a proposal in the name of the interface, which a person approves; nothing is merged by it."""
-    old = clean_number(parsed.first("MRG").get(1))
+    old = number_of(parsed.first("MRG"), 1, interface.authority)
     if not old:
         raise MessageRefused("MRG-1 does not name the number that ends.", code="101", location="MRG-1")
-    if old == person.mrn:
+    if old.casefold() == person.mrn.casefold():
         raise MessageRefused("A record cannot be merged with itself.", code="204", location="MRG-1")
     own = Patient.objects.filter(laboratory=interface.laboratory)
-    ended, kept = own.filter(mrn=old).first(), own.filter(mrn=person.mrn).first()
+    ended, kept = own.filter(mrn__iexact=old).first(), own.filter(mrn__iexact=person.mrn).first()
     if ended is None:
         return  # nobody here has this number
     if kept is None:

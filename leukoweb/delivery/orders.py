@@ -14,12 +14,17 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from leukoweb.cases.identity import clean_number
-from leukoweb.delivery.hl7 import Hl7, MessageRefused, Segment, moment
+from leukoweb.delivery.hl7 import Hl7, MessageRefused, Segment, day_of_birth, moment
 
 NEW, CANCEL, CHANGE, REPLACE = "NW", "CA", "XO", "RP"
 CONTROLS = (NEW, CANCEL, CHANGE, REPLACE)
 ORDER_MESSAGES = ("OML^O21", "ORM^O01")
 SEXES = {"F": "F", "M": "M"}  # every other value of table 0001 is kept as "unknown", its original beside it
+# Where a sender empties what an order said before.
+EMPTIED = {
+    "ward": ("PV1", 3), "requester": ("OBR", 16), "copy_to": ("OBR", 28), "specimen_type": ("SPM", 4),
+    "collector": ("OBR", 10), "collected_at": ("OBR", 7), "clinical_note": ("NTE", 3),
+}  # fmt: skip
 STAT = {"S", "STAT", "A", "ASAP"}  # TQ1-9 and OBR-27.6: stat and as soon as possible overtake routine
 
 
@@ -36,7 +41,7 @@ class PersonGiven:
 
 @dataclass(frozen=True)
 class OrderGiven:
-    """One order of a message."""
+    """One order of a message; `is_stat` is None where it says nothing, `emptied` names what it deletes."""
 
     control: str
     placer_number: str
@@ -52,8 +57,9 @@ class OrderGiven:
     collector: str
     collected_at: datetime | None
     ordered_at: datetime | None
-    is_stat: bool
+    is_stat: bool | None
     note: str
+    emptied: frozenset[str]
 
 
 def read_person(message: Hl7, *, authority: str, zone: ZoneInfo) -> PersonGiven:
@@ -74,20 +80,21 @@ def read_person(message: Hl7, *, authority: str, zone: ZoneInfo) -> PersonGiven:
     if len(message.all("PID")) > 1:
         raise MessageRefused("The message names more than one patient: send one of each.", code="100", location="PID")
     pid = message.first("PID")
-    mrn = _number_of(pid, authority)
+    mrn = number_of(pid, 3, authority)
     if not mrn:
         whose = f" of the assigning authority {authority}" if authority else ""
         raise MessageRefused(f"PID-3 has no patient number{whose}.", code="101", location="PID-3")
-    born = moment(pid.get(7), zone=zone, location="PID-7")
     sent = pid.get(8)
-    return PersonGiven(mrn, name_of(pid, 5), born.date() if born else None, SEXES.get(sent.upper(), "U"), sent)
+    born = day_of_birth(pid.get(7), zone=zone)
+    return PersonGiven(mrn, name_of(pid, 5), born, SEXES.get(sent.upper(), "U"), sent)
 
 
-def _number_of(pid: Segment, authority: str) -> str:
-    repetitions = range(1, pid.repetitions(3) + 1)
+def number_of(segment: Segment, field: int, authority: str) -> str:
+    """Return the medical record number of a field: the first one, or the first of the assigning authority; else ""."""
+    repetitions = range(1, segment.repetitions(field) + 1)
     if not authority:
-        return clean_number(next((number for n in repetitions if (number := pid.get(3, 1, n))), ""))
-    own = (pid.get(3, 1, n) for n in repetitions if pid.get(3, 4, n).casefold() == authority.casefold())
+        return clean_number(next((number for n in repetitions if (number := segment.get(field, 1, n))), ""))
+    own = (segment.get(field, 1, n) for n in repetitions if segment.get(field, 4, n).casefold() == authority.casefold())
     return clean_number(next(own, ""))
 
 
@@ -98,7 +105,7 @@ def name_of(segment: Segment, field: int, *, first: int = 1, repetition: int = 1
 
 
 def read_orders(message: Hl7, *, authority: str, zone: ZoneInfo) -> list[OrderGiven]:
-    """Read every order of a message (one for each ORC).
+    """Read every order of a message: one for each OBR below an ORC, and one for an ORC without any.
 
     Raises
     ------
@@ -109,7 +116,7 @@ def read_orders(message: Hl7, *, authority: str, zone: ZoneInfo) -> list[OrderGi
     groups = message.groups("ORC")
     if not groups:
         raise MessageRefused("The order has no ORC segment.", code="100", location="ORC")
-    return [_order(group, person, zone) for group in groups]
+    return [_order(one, person, zone) for group in groups for one in group.groups("OBR") or [group]]
 
 
 def _order(group: Hl7, person: PersonGiven, zone: ZoneInfo) -> OrderGiven:
@@ -142,9 +149,10 @@ def _order(group: Hl7, person: PersonGiven, zone: ZoneInfo) -> OrderGiven:
         ordered_at=moment(orc.get(9), zone=zone, location="ORC-9"),
         is_stat=_is_stat(group),
         note="\n".join(text for note in group.all("NTE") if (text := note.get(3))),
+        emptied=frozenset(name for name, (of, field) in EMPTIED.items() if group.first(of).is_emptied(field)),
     )
 
 
-def _is_stat(group: Hl7) -> bool:
+def _is_stat(group: Hl7) -> bool | None:
     values = (group.first("TQ1").get(9), group.first("OBR").get(27, 6), group.first("ORC").get(7, 6))
-    return any(value.upper() in STAT for value in values)
+    return any(value.upper() in STAT for value in values) if any(values) else None

@@ -19,7 +19,7 @@ from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
 from leukoweb.delivery.fhir_out import bundle_message, post, refusal_of
-from leukoweb.delivery.hl7 import MessageRefused, read
+from leukoweb.delivery.hl7 import MessageRefused, read_answer
 from leukoweb.delivery.mllp import deliver
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.network import NotDelivered
@@ -138,7 +138,7 @@ def send_due(interface: Interface) -> int:
 def _settle(interface: Interface, message: Message, answer: bytes) -> bool:
     """Store the answer; True where the receiver accepted the message."""
     message.answer = answer
-    sentence = _refusal_of(message, answer) if interface.is_hl7 else refusal_of(answer)
+    sentence = _refusal_of(message, answer, interface.charset) if interface.is_hl7 else refusal_of(answer)
     if sentence:
         _put_off(message, sentence)
         return False
@@ -148,10 +148,10 @@ def _settle(interface: Interface, message: Message, answer: bytes) -> bool:
     return True
 
 
-def _refusal_of(message: Message, answer: bytes) -> str:
+def _refusal_of(message: Message, answer: bytes, charset: str) -> str:
     """Say why an answer is no acknowledgement of this HL7 message; "" where it is."""
     try:
-        parsed = read(answer)
+        parsed = read_answer(answer, charset=charset)
     except MessageRefused:
         return "The answer is no acknowledgement."
     code, answered = parsed.first("MSA").get(1), parsed.first("MSA").get(2)

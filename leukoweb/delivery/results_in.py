@@ -15,7 +15,7 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from leukoweb.cases.cbc import PARAMETERS, CbcValue, value_of
-from leukoweb.delivery.hl7 import Hl7, MessageRefused, moment
+from leukoweb.delivery.hl7 import Hl7, MessageRefused, Segment, day_of_birth, moment, refuse_controls
 from leukoweb.refusals import Refused
 
 RESULT_MESSAGES = ("ORU^R01", "OUL^R22")
@@ -81,7 +81,7 @@ def read_hl7_results(message: Hl7, *, zone: ZoneInfo) -> list[ResultGiven]:
         )
     leader = "SPM" if message.kind == "OUL^R22" else "OBR"
     groups = [group for patient in message.groups("PID") or [message] for group in patient.groups(leader)]
-    found: dict[str, ResultGiven] = {}
+    found: list[ResultGiven] = []
     for group in groups:
         spm, obr = group.first("SPM"), group.first("OBR")
         if spm.get(11).upper() == "Q" or not group.all("OBX"):
@@ -89,16 +89,22 @@ def read_hl7_results(message: Hl7, *, zone: ZoneInfo) -> list[ResultGiven]:
         numbers = tuple(dict.fromkeys(n for n in (spm.get(2), spm.get(2, 2), obr.get(3), obr.get(2)) if n))
         if not numbers:
             raise MessageRefused("The result names no specimen.", code="101", location="OBR-3")
-        found[numbers[0]] = _joined(found.get(numbers[0]), _of_group(group, numbers, zone))
+        found.append(_of_group(group, numbers, zone))
     if not found:
         raise MessageRefused("The message holds no result of a patient's specimen.", code="100", location="OBX")
+    return one_for_each_specimen(found)
+
+
+def one_for_each_specimen(parts: Iterable[ResultGiven]) -> list[ResultGiven]:
+    """Join what a message says of one specimen under several orders: it is one run."""
+    found: dict[str, ResultGiven] = {}
+    for part in parts:
+        if (earlier := found.get(part.numbers[0])) is not None:
+            part = replace(
+                earlier, observations=earlier.observations + part.observations, remarks=earlier.remarks + part.remarks
+            )
+        found[part.numbers[0]] = part
     return list(found.values())
-
-
-def _joined(earlier: ResultGiven | None, more: ResultGiven) -> ResultGiven:
-    if earlier is None:
-        return more
-    return replace(earlier, observations=earlier.observations + more.observations)
 
 
 def _of_group(group: Hl7, numbers: tuple[str, ...], zone: ZoneInfo) -> ResultGiven:
@@ -111,8 +117,8 @@ def _of_group(group: Hl7, numbers: tuple[str, ...], zone: ZoneInfo) -> ResultGiv
         code = obx.get(3) or obx.get(3, 4)
         if not code:
             raise MessageRefused("A result has no code.", code="101", location="OBX-3")
-        value = obx.get(5) + obx.get(5, 2) if kind == "SN" else obx.get(5, 2) or obx.get(5) if kind in ("CE", "CWE") \
-            else obx.get(5)  # fmt: skip
+        # Repeated numbers are none (they stand side by side, and are refused); repeated suspicions all count.
+        value = ", ".join(text for n in range(1, obx.repetitions(5) + 1) if (text := _text_of(obx, kind, n)))
         name = obx.get(3, 2) if obx.get(3) else obx.get(3, 5)
         unit = obx.fields[6].strip() if len(obx.fields) > 6 else ""
         if not POWER.match(unit):
@@ -122,15 +128,21 @@ def _of_group(group: Hl7, numbers: tuple[str, ...], zone: ZoneInfo) -> ResultGiv
                         ("OBX-5", "OBX-6"))
         )  # fmt: skip
     times = [(obx.get(19), "OBX-19") for obx in group.all("OBX")] + [(obr.get(22), "OBR-22"), (header.get(7), "MSH-7")]
-    born = moment(pid.get(7), zone=zone, location="PID-7")
     return ResultGiven(
         numbers=numbers,
         analyser=" ".join(part for part in (header.get(3), header.get(4)) if part)[:100] or "analyser",
         measured_at=next((moment(text, zone=zone, location=place) for text, place in times if text), None),
         observations=tuple(observations),
         family_name=pid.get(5),
-        birth_date=born.date() if born else None,
+        birth_date=day_of_birth(pid.get(7), zone=zone),
     )
+
+
+def _text_of(obx: Segment, kind: str, repetition: int) -> str:
+    """The value of one repetition: of a structured number (SN) all its parts, of a code its words."""
+    if kind == "SN":
+        return "".join(obx.get(5, part, repetition) for part in range(1, 5))
+    return (kind in ("CE", "CWE") and obx.get(5, 2, repetition)) or obx.get(5, 1, repetition)
 
 
 def read_csv_results(raw: bytes, *, charset: str, zone: ZoneInfo) -> list[ResultGiven]:
@@ -165,8 +177,7 @@ def rows_of(raw: bytes, charset: str) -> Iterable[dict[str, str]]:
         text = raw.decode("utf-8-sig" if charset == "utf-8" else charset)
     except UnicodeDecodeError:
         raise MessageRefused(f"The file is not {charset}: save it so, or correct the interface.", code="102") from None
-    if "\x00" in text:
-        raise MessageRefused("The file holds a NUL character.", code="102")
+    refuse_controls(text, "file")
     lines = text.splitlines()
     first = lines[0] if lines else ""
     delimiter = max(",;\t", key=first.count)
@@ -177,10 +188,16 @@ def rows_of(raw: bytes, charset: str) -> Iterable[dict[str, str]]:
     names = [name.strip().casefold() for name in table[0]] if table else []
     if absent := [name for name in COLUMNS[:4] if name not in names]:
         raise MessageRefused(f"The first line has no column {', '.join(absent)}.", code="101", location="line 1")
+    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+        raise MessageRefused(f"The first line names {', '.join(twice)} twice.", code="102", location="line 1")
     if len(table) > MOST_ROWS:
         raise MessageRefused(f"The file has more than {MOST_ROWS} lines: send it in parts.", code="207")
-    for cells in table[1:]:
+    needed = max(map(names.index, COLUMNS[:4])) + 1
+    for number, cells in enumerate(table[1:], 2):
         if any(cell.strip() for cell in cells):
+            if any(cell.strip() for cell in cells[len(names) :]) or len(cells) < needed:
+                sentence = f"Line {number} has another number of columns than the first line: look for a separator."
+                raise MessageRefused(sentence, code="102", location=f"line {number}")
             given = dict(zip(names, (cell.strip() for cell in cells)))
             yield {name: given.get(name, "") for name in COLUMNS}
 

@@ -16,7 +16,7 @@ from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
 from leukoweb.delivery.counts_in import apply_counts
-from leukoweb.delivery.hl7 import VERSIONS, Hl7, MessageRefused, acknowledgement, read
+from leukoweb.delivery.hl7 import VERSIONS, Hl7, MessageRefused, acknowledgement, header_of, read
 from leukoweb.delivery.models import Interface, Message, ParkedSpecimen, new_control_id
 from leukoweb.delivery.ordering import Held, apply_orders
 from leukoweb.delivery.results_in import rows_of, written
@@ -114,7 +114,10 @@ def _apply_received(interface: Interface, message: Message) -> bytes:
     except MessageRefused as reason:
         refused, message.state, message.sentence = reason, _STATE.REFUSED, reason.sentence
     if interface.is_hl7:
-        message.answer = acknowledgement(parsed, at=timezone.localtime(), control_id=new_control_id(), refused=refused)
+        answered = parsed or header_of(bytes(message.raw))
+        message.answer = acknowledgement(
+            answered, at=timezone.localtime(), control_id=new_control_id(), refused=refused
+        )
     message.done_at = None if message.state in (_STATE.HELD, _STATE.PARKED) else timezone.now()
     message.save()
     record("message.receive", actor=interface.acts_as, obj=message, case=message.case, laboratory=interface.laboratory,
