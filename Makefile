@@ -6,7 +6,7 @@ DATA ?= data
 JOBS ?= 3
 RUN := .venv/bin/python
 
-.PHONY: run install test test-fast test-nightly chaos check check-python check-scripts check-security sbom docs messages lock bench bench-size load backup restore vendor clean
+.PHONY: run install test test-fast test-nightly chaos check check-python check-scripts check-security sbom docs pictures messages lock bench bench-size load backup restore vendor clean
 
 run: .venv/installed
 	@exec $(RUN) -m leukoweb run --port $(PORT) --data "$(DATA)" $(if $(IMAGES),--images "$(IMAGES)")
@@ -68,6 +68,10 @@ sbom: .venv/installed-audit
 # The documentation as a small site in `site/`.
 docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
+# The pictures of README and tour, from the demonstration that `make run DATA=/an/empty/folder` shows at PORT.
+pictures: .venv/installed-dev
+	$(RUN) -m tests.screenshots http://localhost:$(PORT)
 
 # Bring the .po and .mo files up to what the sources mark for translation: make messages LANGUAGE=fr begins a new language.
 messages: .venv/installed-dev
