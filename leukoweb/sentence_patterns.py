@@ -223,6 +223,7 @@ TABLES = [
     _("the ages are empty: “under” must be above “from”."), _("the limit must be a number from 0 to 100,000."),
     _("choose what is limited; a flag that was removed cannot be critical."), _("at or above 0 is always met."),
     _("the days must be a whole number from 0 (every time) to %(most)s."), _("choose what is compared."),
+    _("say yes or no whether a patient may be excepted."),
     _("choose the comparison and one of the codes %(codes)s."), _("write the span as 72h or 30d."),
     _("0 is a limit of percentages of the film only, where the intervals decide."),
     _("Changes against the earlier result: %(limits)s."),

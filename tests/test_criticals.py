@@ -46,7 +46,7 @@ def call(critical, by, **changes):
 
 
 def policy(laboratory, admin, **changes):
-    given = {"rules": defaults(), "minutes": 10, "people": [], "webhook": "", "reason": "Ours"}
+    given = {"rules": defaults(), "minutes": 10, "people": [], "webhook": "", "exception_days": 90, "reason": "Ours"}
     return save_critical_policy(laboratory, by=admin, **{**given, **changes})
 
 
@@ -443,7 +443,8 @@ def test_a_peer_that_never_answers_is_given_up_after_some_tries(blasts, laborato
 
 def page_of_rules(client):
     page = client.get(reverse("critical_policy_edit"))
-    form = {name: value for name, value in page.context["form"].initial.items() if name in ("minutes", "people")}
+    initial = page.context["form"].initial
+    form = {name: initial[name] for name in ("minutes", "people", "exception_days")}
     form |= {"webhook": "", "reason": "Our own study"}
     for part in (page.context["limits"].management_form, *page.context["limits"].forms):
         for field in part:

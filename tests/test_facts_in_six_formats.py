@@ -138,6 +138,8 @@ FACTS = [
     ("criticals.calls.to criticals.calls.role criticals.calls.at criticals.calls.minutes criticals.calls.read_back "
      "criticals.calls.how criticals.calls.reached", FIGURES, ""),
     ("criticals.calls.by", PAPER, WORK),
+    ("criticals.exception.number criticals.exception.until criticals.exception.reason criticals.exception.by", FIGURES,
+     ""),
     ("deltas.title deltas.is_mix_up deltas.escalated.by deltas.escalated.at deltas.escalation deltas.dismissed.by "
      "deltas.dismissed.at deltas.reason deltas.fact.name deltas.fact.unit deltas.fact.now deltas.fact.before "
      "deltas.fact.before_accession deltas.fact.before_at deltas.fact.limit deltas.fact.span", FIGURES, ""),
@@ -281,8 +283,9 @@ def everything(amended, technologist):  # noqa: F811
         "calls": [{"to": "Dr Ward", "role": "physician", "how": "phone", "reached": True, "read_back": True, "at": at,
                    "minutes": 17, "by": "Cal Ler"}],
     }  # fmt: skip
+    covered = {"number": 4711, "until": "2027-02-03", "reason": "Known AML, cycle 2.", "by": "Exa Cept"}
     content["criticals"].append({**content["criticals"][0], "title": "Neutropenia", "no_longer": "",
-                                 "figure": "neutrophils#"})  # fmt: skip
+                                 "figure": "neutrophils#", "exception": covered})  # fmt: skip
     content["deltas"] = [{
         "title": "Haemoglobin drop", "is_mix_up": True, "policy_version": 1, "raised_at": at, "escalated": by,
         "escalation": "Please look.", "dismissed": by, "reason": "Bleeding, known.",

@@ -10,6 +10,7 @@ A row is `"url_name": (GET, POST)`; each side is five words for anonymous, techn
 Arguments of an address come from OBJECTS by the first fitting beginning of its route.
 """
 
+from datetime import date
 from http.cookies import SimpleCookie
 
 import pytest
@@ -163,6 +164,8 @@ TABLE = {
     "flag_acknowledge": ("no", OWN),
     "critical_list": (READERS, "no"),
     "critical_csv": (READERS, "no"),
+    "critical_exceptions": ("in 403 ok ok ok", "in 403 ok ok ok"),
+    "exception_withdraw": ("no", "in 403 ok ok 404"),
     "critical_receipt": ("no", OWN),
     "critical_call": ("no", OWN),
     "critical_close": ("no", OWN),
@@ -252,6 +255,7 @@ OBJECTS = [
     ("fhir/<slug:kind>/<slug:key>", lambda c: {"kind": "DiagnosticReport", "key": c.case.pk}),
     ("fhir/<path", lambda c: {"rest": "Patient/1/_history/1"}),
     ("fhir/", lambda c: {"kind": "ServiceRequest"}),
+    ("criticals/exceptions/", lambda c: {"pk": c.exception.pk}),
     ("criticals/", lambda c: {"pk": c.critical.pk}),
     ("interfaces/", lambda c: {"pk": c.interface.pk}),
     ("messages/", lambda c: {"pk": c.message.pk}),
@@ -320,6 +324,9 @@ def cast(laboratory, technologist, pathologist, admin, outsider, make_case, make
     c.slide = make_slide(c.case, {"NGS": 3, "MYO": 1})
     keep_flags(c.case)
     c.critical = c.case.criticals.get()
+    c.exception = c.case.patient.critical_exceptions.create(
+        limits={"blasts": "Blasts"}, until=date(2999, 1, 1), reason="Known.", set_by=pathologist
+    )
     c.alarm = c.case.delta_alarms.create(
         key="haemoglobin", number=1, title="Haemoglobin", is_mix_up=True, policy_version=1,
         fact={"name": "Haemoglobin", "unit": "g/L", "now": "90", "before": "140", "change": -50.0, "limit": 30,

@@ -258,7 +258,16 @@ def test_each_case_is_judged_by_the_policy_of_its_own_laboratory(
     """One laboratory calls 4 % blasts, the other does not; each case keeps its own, whichever is counted first."""
     rules = rules_from({"flag_rules": [row for row in Rules().flag_rules if not row["key"].startswith("blasts")]})
     save_policy(other_laboratory, rules, reason="Own study", by=outsider)
-    save_critical_policy(other_laboratory, rules=[], minutes=30, people=[], webhook="", reason="Own study", by=outsider)
+    save_critical_policy(
+        other_laboratory,
+        rules=[],
+        minutes=30,
+        people=[],
+        webhook="",
+        exception_days=90,
+        reason="Own study",
+        by=outsider,
+    )
     cases = [make_case("HERE")]
     theirs = cases[0].patient.__class__.objects.create(laboratory=other_laboratory, mrn="M-1", name="Else, Some")
     cases.insert(0, make_case("THERE", laboratory=other_laboratory, patient=theirs))

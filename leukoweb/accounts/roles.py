@@ -19,6 +19,7 @@ PERMISSIONS = {
     "relabel_cell": {TECHNOLOGIST, PATHOLOGIST},
     "hand_over": {TECHNOLOGIST, PATHOLOGIST},
     "tell_critical": {TECHNOLOGIST, PATHOLOGIST},
+    "except_critical": {PATHOLOGIST, ADMIN},
     "release_report": {TECHNOLOGIST, PATHOLOGIST},  # a technologist where the laboratory's rules say so
     "sign_report": {PATHOLOGIST},
     "open_in_emergency": {PATHOLOGIST},

@@ -13,7 +13,7 @@ from leukoweb.api import serializers as forms
 from leukoweb.api.views_cases import Pages, RoleView
 from leukoweb.audit.services import record
 from leukoweb.refusals import Refused
-from leukoweb.review.criticals.models import Critical, CriticalEntry
+from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalException
 
 STATES = ("open", "all")
 
@@ -28,6 +28,16 @@ class CriticalCall(serializers.ModelSerializer):
         fields = ["told_to", "told_role", "how", "is_reached", "is_read_back", "told_at", "minutes"]
 
 
+class CriticalCover(serializers.ModelSerializer):
+    """The exception of the patient that covers a critical result: nobody must be told."""
+
+    set_by = serializers.CharField(source="set_by.printed_name")
+
+    class Meta:
+        model = CriticalException
+        fields = ["id", "until", "reason", "set_by", "set_at"]
+
+
 class CriticalSerializer(serializers.ModelSerializer):
     """A critical result with its value as it was detected; `minutes` end with the first call that reached somebody."""
 
@@ -37,12 +47,13 @@ class CriticalSerializer(serializers.ModelSerializer):
     is_read_back = serializers.BooleanField()
     minutes = serializers.IntegerField()
     calls = CriticalCall(many=True)
+    exception = CriticalCover(source="covered.exception", default=None, allow_null=True)
     no_longer = serializers.SerializerMethodField(help_text="What made the value no longer critical, else empty.")
 
     class Meta:
         model = Critical
         fields = ["id", "case", "title", "value", "code", "detected_at", "is_open", "is_read_back", "minutes", "calls",
-                  "no_longer"]  # fmt: skip
+                  "exception", "no_longer"]  # fmt: skip
 
     def get_no_longer(self, critical: Critical) -> str:
         return critical.no_longer.change_words if critical.no_longer else ""

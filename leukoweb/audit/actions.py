@@ -42,6 +42,8 @@ class Action(models.TextChoices):
     CRITICAL_CLOSE = "critical.close", gettext_lazy("closed a critical result")
     CRITICAL_DETECT = "critical.detect", gettext_lazy("detected a critical result")
     CRITICAL_ESCALATE = "critical.escalate", gettext_lazy("escalated a critical result")
+    CRITICAL_EXCEPT = "critical.except", gettext_lazy("set an exception of critical results")
+    CRITICAL_EXCEPT_END = "critical.except_end", gettext_lazy("ended an exception of critical results")
     CRITICAL_EXPORT = "critical.export", gettext_lazy("exported the times of critical results")
     CRITICAL_NO_LONGER = "critical.no_longer", gettext_lazy("found a value no longer critical")
     CRITICAL_POLICY = "critical.policy", gettext_lazy("changed the rules of critical results")

@@ -13,6 +13,7 @@ from leukoweb.audit.services import record
 from leukoweb.cases.identity import clean_name, clean_number, is_same_name
 from leukoweb.cases.models import REJECTED, REJECTIONS, SIGNED, WITHDRAWN, Case, Patient
 from leukoweb.cases.wbc import refusal_of
+from leukoweb.given import is_storable
 from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 
@@ -34,6 +35,16 @@ def checked_reason(reason: str, ask: str = "") -> str:
     if len(reason) > MOST_REASON:
         raise Refused(gettext("Write at most %(most)d characters.") % {"most": MOST_REASON}, "reason")
     return reason
+
+
+def patient_with_mrn(mrn: str, *, by: User, field: str) -> Patient:
+    """Return the record of the person's own laboratory under a number; refuse, naming the field, where none is."""
+    mrn = clean_number(mrn)
+    own = Patient.objects.filter(laboratory=by.laboratory)
+    found = own.filter(mrn=mrn).first() if mrn and is_storable(mrn) else None
+    if found is None:
+        raise Refused(gettext("There is no patient with this MRN: compare it with the request form."), field)
+    return found
 
 
 CLOCKS_DIFFER = timedelta(minutes=10)

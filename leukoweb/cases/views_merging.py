@@ -13,9 +13,8 @@ from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record
 from leukoweb.cases import merging
 from leukoweb.cases.duplicates import duplicates_of, not_same_person
-from leukoweb.cases.identity import clean_number
 from leukoweb.cases.models import Patient, PatientMerge
-from leukoweb.given import is_storable
+from leukoweb.cases.services import patient_with_mrn
 from leukoweb.refusals import Refused
 
 MOST = 200
@@ -69,12 +68,7 @@ def merge_two_persons(request: HttpRequest) -> HttpResponse:
 
 
 def _record(request: HttpRequest, name: str) -> Patient:
-    mrn = clean_number(request.POST.get(name, ""))
-    own = Patient.objects.filter(laboratory=request.user.laboratory)
-    found = own.filter(mrn=mrn).first() if mrn and is_storable(mrn) else None
-    if found is None:
-        raise Refused(_("There is no patient with this MRN: compare it with the request form."), name)
-    return found
+    return patient_with_mrn(request.POST.get(name, ""), by=request.user, field=name)
 
 
 @requires("propose_merge")

@@ -162,8 +162,11 @@ class Line(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
-            is_choice = isinstance(field, forms.ChoiceField)
-            kind = "form-select form-select-sm" if is_choice else "form-control form-control-sm"
+            kind = "form-control form-control-sm"
+            if isinstance(field, forms.BooleanField):
+                kind = "form-check-input"
+            elif isinstance(field, forms.ChoiceField):
+                kind = "form-select form-select-sm"
             field.widget.attrs |= {"class": kind, "aria-label": field.label}
 
     def clean_age_under(self) -> str | None:

@@ -12,6 +12,7 @@ from leukoweb.review.criticals.figures import MOST_DAYS
 from leukoweb.review.criticals.models import CriticalEntry
 from leukoweb.review.criticals.rules import CODES, subjects
 from leukoweb.review.forms import LimitLine, NamedLines
+from leukoweb.sentences import translated
 
 
 class CallForm(forms.Form):
@@ -58,6 +59,25 @@ class PeriodForm(forms.Form):
         return {**given, "first": first, "last": last}
 
 
+class ExceptionForm(forms.Form):
+    """Critical limits that need not be told of one patient until a day."""
+
+    mrn = forms.CharField(max_length=64, label=_("MRN"))
+    limits = forms.MultipleChoiceField(
+        widget=forms.CheckboxSelectMultiple, label=_("Critical limits"),
+        help_text=_("Those that the rules let a patient be excepted from."),
+    )  # fmt: skip
+    until = forms.DateField(label=_("Last day"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
+    reason = forms.CharField(
+        max_length=1000, label=_("Reason"), help_text=_("Printed on each report with a result that it covers."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, rows: list[dict[str, Any]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["limits"].choices = [(row["key"], translated(row["title"])) for row in rows]
+
+
 class CriticalRuleForm(LimitLine):
     """One critical limit."""
 
@@ -71,6 +91,7 @@ class CriticalRuleForm(LimitLine):
     age_from = forms.CharField(max_length=6, initial="0d", label=_("Age from"))
     age_under = forms.CharField(max_length=6, required=False, label=_("Age under"))
     first_only_days = forms.IntegerField(min_value=0, initial=0, label=_("Not again within (days)"))
+    may_except = forms.BooleanField(required=False, label=_("Exceptions"))
     code = forms.ChoiceField(choices=[(code, f"{code}: {words}") for code, words in CODES.items()], label=_("OBX-8"))
     source = forms.CharField(max_length=300, label=_("Source"))
 
@@ -99,6 +120,10 @@ class CriticalPolicyForm(forms.Form):
     webhook = forms.CharField(
         required=False, max_length=500, label=_("Webhook"),
         help_text=_("Address that gets each notice as signed JSON, without names of patients."),
+    )  # fmt: skip
+    exception_days = forms.IntegerField(
+        min_value=1, max_value=366, label=_("Longest exception (days)"),
+        help_text=_("How many days ahead the last day of an exception of a patient may lie."),
     )  # fmt: skip
     reason = forms.CharField(
         max_length=1000, widget=forms.Textarea(attrs={"rows": 2}), label=_("Reason for change"),

@@ -4,6 +4,7 @@ from celery import shared_task
 
 from leukoweb.review.criticals.detection import look_at_late_counts
 from leukoweb.review.criticals.escalation import escalate, send_notices
+from leukoweb.review.criticals.exceptions import end_exceptions
 from leukoweb.review.findings.detected import ask_for_counts
 from leukoweb.review.urgency import work_out_flags
 
@@ -20,7 +21,11 @@ def store_flags() -> None:
 
 @shared_task
 def escalate_criticals() -> None:
-    """Tell the next person of each open critical result, and send the notices that are due; harmless to repeat."""
+    """Tell the next person of each open critical result, and send the notices that are due; harmless to repeat.
+
+    Before it, exceptions whose last day is over end.
+    """
+    end_exceptions()
     escalate()
     send_notices()
 

@@ -20,7 +20,7 @@ from leukoweb.cases.cbc import value_of
 from leukoweb.cases.models import SIGNED, Case, CbcResult, Patient
 from leukoweb.cases.wbc import refusal_of
 from leukoweb.review.counting.flags import is_machine_only
-from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalPolicy
+from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalException, CriticalPolicy
 from leukoweb.review.criticals.rules import FINDING, Fact, defaults, facts_of, facts_of_counts
 from leukoweb.review.film_reasons import reasons_of
 from leukoweb.review.models import Decision, Finding, Report
@@ -126,13 +126,36 @@ def _settle(case: Case, version: int, facts: list[Fact], last: Mapping[str, Crit
 def _raise_new(case: Case, version: int, facts: list[Fact], last: Mapping[str, Critical]) -> None:
     for fact in facts:
         known = last.get(fact.key)
-        if (known and known.no_longer is None) or _was_told_before(case, fact):
+        here = known if known and known.no_longer is None else None
+        if here and _is_settled(here):
+            continue
+        exception = _exception_of(case, fact)
+        if (here and exception) or (not exception and _was_told_before(case, fact)):
             continue
         critical = Critical.objects.create(
             case=case, key=fact.key, number=known.number + 1 if known else 1, title=fact.title, fact=fact.as_dict(),
             policy_version=version,
         )  # fmt: skip
-        record("critical.detect", obj=critical, case=case, changes={"title": fact.title, "value": fact.sentence})
+        changes = {"title": fact.title, "value": fact.sentence}
+        if exception:
+            CriticalEntry.objects.create(critical=critical, kind=CriticalEntry.Kind.COVERED, exception=exception)
+            changes["exception"] = exception.pk
+        record("critical.detect", obj=critical, case=case, changes=changes)
+
+
+def _exception_of(case: Case, fact: Fact) -> CriticalException | None:
+    """Return the exception in force for the person that covers a fact; None where its row allows none."""
+    if not fact.may_except:
+        return None
+    found = CriticalException.objects.of_person(case.patient).in_force(case.laboratory)
+    return next((exception for exception in found if fact.key in exception.limits), None)
+
+
+def _is_settled(critical: Critical) -> bool:
+    """Say whether a result stays what it is: only a covered one is raised anew, while no report is signed with it."""
+    covered = critical.covered
+    signed = Report.objects.filter(case=critical.case_id, state=Report.State.SIGNED)
+    return covered is None or signed.filter(signed_at__gte=covered.at).exists()
 
 
 def look_at_late_counts() -> None:

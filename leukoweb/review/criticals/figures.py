@@ -17,7 +17,7 @@ MOST_DAYS = 3660
 class Told(NamedTuple):
     """How many results of a period were told, and how fast; `total` leaves out those that nobody had to tell.
 
-    Left out are values that were no longer critical before anybody was told.
+    Left out are values that an exception covers, or that were no longer critical before anybody was told.
     """
 
     total: int
@@ -44,7 +44,7 @@ def criticals_between(user: User, first: date, last: date) -> list[Critical]:
 
 def told_of(criticals: list[Critical]) -> Told:
     """Count how many were told within 30 minutes of their detection."""
-    counted = [critical for critical in criticals if critical.told or critical.no_longer is None]
+    counted = [critical for critical in criticals if critical.told or not (critical.no_longer or critical.covered)]
     minutes = [(c.told.told_at - c.detected_at).total_seconds() / 60 for c in counted if c.told]
     within = sum(minute <= WITHIN_MIN for minute in minutes)
     median = statistics.median(minutes) if minutes else None
@@ -53,13 +53,13 @@ def told_of(criticals: list[Critical]) -> Told:
 
 CSV_HEAD = (
     "critical", "accession_number", "title", "value", "detected_at", "bench_receipt_at", "pathologist_receipt_at",
-    "attempts", "told_to", "told_role", "how", "read_back", "told_at", "minutes", "closed_at", "reason",
+    "attempts", "told_to", "told_role", "how", "read_back", "told_at", "minutes", "closed_at", "reason", "exception",
 )  # fmt: skip
 
 
 def csv_row(critical: Critical) -> list[Any]:
     """Return the line of one result in the file; empty where nothing happened yet."""
-    told, ending = critical.told, critical.ending
+    told, ending, covered = critical.told, critical.ending, critical.covered
     return [
         critical.pk, critical.case.accession_number, critical.title, critical.fact["sentence"],
         _at(critical.detected_at), _at(critical.bench_receipt and critical.bench_receipt.at),
@@ -67,6 +67,7 @@ def csv_row(critical: Critical) -> list[Any]:
         told.told_to if told else "", told.told_role if told else "", told.how if told else "",
         "yes" if critical.is_read_back else "no", _at(told and told.told_at),
         critical.minutes if told else "", _at(ending and ending.at), ending.reason if ending else "",
+        covered.exception_id if covered else "",
     ]  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from leukoweb.accounts.models import Laboratory, User
-from leukoweb.cases.models import ONE_LINE, Case
+from leukoweb.accounts.time_zone import zone_of
+from leukoweb.cases.models import ONE_LINE, Case, Patient
 
 
 class CriticalPolicy(models.Model):
@@ -24,6 +25,7 @@ class CriticalPolicy(models.Model):
     version = models.PositiveIntegerField()
     rules = models.JSONField(default=list, help_text="See rules.py.")
     minutes = models.PositiveIntegerField(default=30, validators=[MinValueValidator(1), MaxValueValidator(1440)])
+    exception_days = models.PositiveIntegerField(default=90, validators=[MinValueValidator(1), MaxValueValidator(366)])
     people = models.JSONField(default=list, help_text="User names, in the order in which they are told.")
     webhook = models.URLField(blank=True, max_length=500)
     reason = models.TextField(max_length=1000)
@@ -36,19 +38,67 @@ class CriticalPolicy(models.Model):
         constraints = [models.UniqueConstraint(fields=["laboratory", "version"], name="critical_policy_version_once")]
 
 
+class CriticalExceptionQuerySet(models.QuerySet):
+    def visible_to(self, user: User) -> "CriticalExceptionQuerySet":
+        """The exceptions of the user's own laboratory."""
+        if not user.is_authenticated or not (user.can("read_cases") or user.can("except_critical")):
+            return self.none()
+        return self.filter(patient__laboratory_id=user.laboratory_id)
+
+    def of_person(self, patient: Patient) -> "CriticalExceptionQuerySet":
+        """Those of a person, also under a record that is merged."""
+        return self.filter(patient__in=Patient.objects.same_person(patient))
+
+    def in_force(self, laboratory: Laboratory) -> "CriticalExceptionQuerySet":
+        """Those that hold today by the laboratory's calendar."""
+        return self.filter(ended_at=None, until__gte=timezone.localdate(timezone=zone_of(laboratory)))
+
+
+class CriticalException(models.Model):
+    """Critical limits that need not be told of a patient until a day, such as of a known leukaemia under treatment."""
+
+    patient = models.ForeignKey(Patient, on_delete=models.PROTECT, related_name="critical_exceptions")
+    limits = models.JSONField(help_text="Keys of rows of the rules to their titles.")
+    reason = models.TextField(max_length=1000)
+    until = models.DateField(help_text="The last day, by the laboratory's calendar.")
+    set_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    set_at = models.DateTimeField(default=timezone.now)
+    ended_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", help_text="None: its day came."
+    )
+    ended_at = models.DateTimeField(null=True)
+    end_reason = models.TextField(blank=True, max_length=1000)
+
+    objects = CriticalExceptionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether it holds now."""
+        today = timezone.localdate(timezone=zone_of(self.patient.laboratory))
+        return self.ended_at is None and self.until >= today
+
+    @property
+    def titles(self) -> list[str]:
+        """The limits by name, as they were called when it was set."""
+        return list(self.limits.values())
+
+
 class CriticalQuerySet(models.QuerySet):
     def visible_to(self, user: User) -> "CriticalQuerySet":
         """The critical results of the cases that the user may see."""
         return self.filter(case__in=Case.objects.visible_to(user))
 
     def open(self) -> "CriticalQuerySet":
-        """Those that nobody has closed and that are still critical, of specimens that were not rejected."""
+        """Those that nobody has closed, no exception covers and are still critical, of specimens not rejected."""
         ended = CriticalEntry.objects.filter(critical=OuterRef("pk"), kind__in=CriticalEntry.ENDS)
         return self.filter(~Exists(ended), case__rejected_at=None)
 
     def with_log(self) -> "CriticalQuerySet":
         """Load the log with them."""
-        entries = CriticalEntry.objects.select_related("by", "to")
+        entries = CriticalEntry.objects.select_related("by", "to", "exception__set_by")
         return self.prefetch_related(models.Prefetch("entries", queryset=entries))
 
 
@@ -94,13 +144,18 @@ class Critical(models.Model):
 
     @property
     def ending(self) -> "CriticalEntry | None":
-        """The entry that ended it: a person closed it, or the value is no longer critical."""
+        """The entry that ended it: a person closed it, an exception covers it, or it is no longer critical."""
         return next(iter(self.of_kind(*CriticalEntry.ENDS)), None)
 
     @property
     def no_longer(self) -> "CriticalEntry | None":
         """The entry that says that the value is no longer critical."""
         return next(iter(self.of_kind(CriticalEntry.Kind.NO_LONGER)), None)
+
+    @property
+    def covered(self) -> "CriticalEntry | None":
+        """The entry that says that an exception covers it: nobody must be told."""
+        return next(iter(self.of_kind(CriticalEntry.Kind.COVERED)), None)
 
     @property
     def is_open(self) -> bool:
@@ -147,12 +202,13 @@ class CriticalEntry(models.Model):
         CLOSED = "closed", _("closed")
         NO_LONGER = "no_longer", _("no longer critical")
         ESCALATED = "escalated", _("escalated")
+        COVERED = "covered", _("covered by an exception")
 
     class How(models.TextChoices):
         PHONE = "phone", _("by telephone")
         MESSAGE = "message", _("by secure message")
 
-    ENDS = (Kind.CLOSED, Kind.NO_LONGER)
+    ENDS = (Kind.CLOSED, Kind.NO_LONGER, Kind.COVERED)
 
     critical = models.ForeignKey(Critical, on_delete=models.PROTECT, related_name="entries")
     kind = models.CharField(max_length=12, choices=Kind)
@@ -172,6 +228,7 @@ class CriticalEntry(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", help_text="Escalated to."
     )
     step = models.PositiveSmallIntegerField(null=True, help_text="The place in the escalation list, from 1.")
+    exception = models.ForeignKey(CriticalException, on_delete=models.PROTECT, null=True, related_name="entries")
 
     class Meta:
         ordering = ["id"]
@@ -180,7 +237,7 @@ class CriticalEntry(models.Model):
             models.UniqueConstraint(fields=["critical", "step"], name="escalated_once_to_each"),
             models.UniqueConstraint(
                 fields=["critical", "kind"],
-                condition=models.Q(kind__in=["bench", "pathologist", "closed", "no_longer"]),
+                condition=models.Q(kind__in=["bench", "pathologist", "closed", "no_longer", "covered"]),
                 name="critical_entry_once",
             ),
         ]

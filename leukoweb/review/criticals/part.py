@@ -15,7 +15,7 @@ def criticals_part(case: Case) -> list[CriticalPart]:
 
 def _part(critical: Critical) -> CriticalPart:
     fact, ending = critical.fact, next(iter(critical.of_kind(CriticalEntry.Kind.CLOSED)), None)
-    return {
+    part: CriticalPart = {
         "title": critical.title,
         "sentence": fact["sentence"],
         "limit": fact["limit"],
@@ -32,6 +32,12 @@ def _part(critical: Critical) -> CriticalPart:
         "reason": ending.reason if ending else "",
         "no_longer": critical.no_longer.change_words if critical.no_longer else "",
     }
+    if critical.covered and (exception := critical.covered.exception):
+        part["exception"] = {
+            "number": exception.pk, "until": exception.until.isoformat(), "reason": exception.reason,
+            "by": exception.set_by.printed_name,
+        }  # fmt: skip
+    return part
 
 
 def _call(call: CriticalEntry) -> CallPart:
@@ -50,9 +56,12 @@ def _call(call: CriticalEntry) -> CallPart:
 def is_seen(critical: CriticalPart, unseen: list[FlagPart]) -> bool:
     """Say whether a pathologist has seen a critical result, or will with one of the flags that are not seen yet.
 
-    A closed one needs nobody.
+    A closed one, and one that an exception covers, needs nobody.
     """
-    codes, closed = set(critical["codes"]), critical["closed"]["at"] or critical["no_longer"]
+    codes, closed = (
+        set(critical["codes"]),
+        critical["closed"]["at"] or critical["no_longer"] or critical.get("exception"),
+    )
     return bool(
         closed or critical["pathologist_receipt"]["at"] or (codes and any(codes <= set(f["codes"]) for f in unseen))
     )
@@ -73,6 +82,13 @@ def sentence_of(critical: CriticalPart) -> str:
     if critical["no_longer"]:
         said += f" No longer critical: {critical['no_longer']}."
     told = [call for call in critical["calls"] if call["reached"]]
+    if exception := critical.get("exception"):
+        said += (
+            f" Covered by exception {exception['number']} for this patient until {exception['until']}, set by "
+            f"{exception['by']}: {exception['reason']}"
+        )
+        if not told:
+            return said
     if not told:
         attempts = len(critical["calls"])
         return f"{said} Nobody was told before the signature" + (f", {attempts} attempts." if attempts else ".")

@@ -16,15 +16,16 @@ from leukoweb.review.criticals.rules import defaults, problem_of
 from leukoweb.review.services import current_policy, rules_of
 from leukoweb.sentences import translated
 
-START: dict[str, Any] = {"minutes": 30, "people": [], "webhook": ""}
+START: dict[str, Any] = {"minutes": 30, "people": [], "webhook": "", "exception_days": 90}
 MOST_PEOPLE = 20
 
 
 def values_of(policy: CriticalPolicy | None) -> dict[str, Any]:
-    """Return what a version says, or the defaults: limits, minutes, people, webhook."""
+    """Return what a version says, or the defaults; a row of a version from before there were exceptions allows none."""
     if policy is None:
         return {"rules": defaults(), **START}
-    return {"rules": policy.rules, "minutes": policy.minutes, "people": policy.people, "webhook": policy.webhook}
+    rules = [{"may_except": False, **row} for row in policy.rules]
+    return {"rules": rules, **{name: getattr(policy, name) for name in START}}
 
 
 def save_critical_policy(
@@ -34,15 +35,17 @@ def save_critical_policy(
     minutes: int,
     people: list[str],
     webhook: str,
+    exception_days: int,
     reason: str,
     by: User,
 ) -> CriticalPolicy:
     """Put limits and escalation in force as the laboratory's next version."""
-    new = {"rules": rules, "minutes": minutes, "people": people, "webhook": webhook}
+    new = {"rules": rules, "minutes": minutes, "people": people, "webhook": webhook, "exception_days": exception_days}
     reason, before = reason.strip(), values_of(current_critical_policy(laboratory))
     problems = {
         "rules": translated(problem_of(rules, rules_of(current_policy(laboratory)).flag_rules)),
         "minutes": "" if 1 <= minutes <= 1440 else _("Enter a whole number from 1 to 1440."),
+        "exception_days": "" if 1 <= exception_days <= 366 else _("Enter a whole number from 1 to 366."),
         "people": _problem_of_people(people, laboratory),
         "webhook": _problem_of_webhook(webhook),
         "reason": "" if 0 < len(reason) <= 1000 else _("Enter the reason, at most 1,000 characters."),

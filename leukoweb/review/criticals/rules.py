@@ -39,8 +39,8 @@ from leukoweb.sentences import translated
 FLAG, FILM, CBC, FINDING = "flag", "film", "cbc", "finding"
 # HL7 table 0078 and what each code means there.
 CODES = {"AA": "critical abnormal", "HH": "critical high", "LL": "critical low"}
-FIELDS = ("key", "title", "subject", "comparison", "limit", "age_from", "age_under", "first_only_days", "code",
-          "source")  # fmt: skip
+FIELDS = ("key", "title", "subject", "comparison", "limit", "age_from", "age_under", "first_only_days", "may_except",
+          "code", "source")  # fmt: skip
 MOST_RULES, MOST_DAYS = 100, 3650
 _SOUTH_TEES = "South Tees Hospitals NHS, classification of critical results"
 _HAKIMI = "hakimilab.com/hematology"
@@ -48,21 +48,24 @@ _DAYS = "; the days are a starting value of this product"
 
 
 def _row(
-    key: str, title: str, subject: str, comparison: str, limit: float, code: str, source: str, days: int = 0
-) -> dict[str, Any]:
+    key: str, title: str, subject: str, comparison: str, limit: float, code: str, source: str, days: int = 0,
+    *, may_except: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "key": key, "title": title, "subject": subject, "comparison": comparison, "limit": limit,
-        "age_from": FROM_BIRTH, "age_under": None, "first_only_days": days, "code": code, "source": source,
+        "age_from": FROM_BIRTH, "age_under": None, "first_only_days": days, "may_except": may_except, "code": code,
+        "source": source,
     }  # fmt: skip
 
 
 DEFAULTS: list[dict[str, Any]] = [
     _row("blasts", "Blasts", "film.blasts.cells", ">=", 1, "AA",
-         f"{_HAKIMI}: blasts on the smear, first time or relapse only{_DAYS}", 30),
+         f"{_HAKIMI}: blasts on the smear, first time or relapse only{_DAYS}", 30, may_except=True),
     _row("possible_apl", "Possible APL", "flag.possible_apl", ">=", 1, "AA", f"{_HAKIMI}: morphology findings"),
     _row("neutrophils_low", "Neutropenia", "film.neutrophils.10*9/L", "<", 0.5, "LL",
-         f"{_SOUTH_TEES}: new patients{_DAYS}", 30),
-    _row("platelets_low", "Platelets low", "cbc.PLT", "<", 20, "LL", f"{_SOUTH_TEES}: new patients{_DAYS}", 30),
+         f"{_SOUTH_TEES}: new patients{_DAYS}", 30, may_except=True),
+    _row("platelets_low", "Platelets low", "cbc.PLT", "<", 20, "LL", f"{_SOUTH_TEES}: new patients{_DAYS}", 30,
+         may_except=True),
     _row("haemoglobin_low", "Haemoglobin low", "cbc.HGB", "<", 75, "LL", _SOUTH_TEES),
     _row("wbc_high", "White blood cells high", "cbc.WBC", ">=", 100, "HH", f"{_HAKIMI}: upper alert{_DAYS}", 30),
 ]  # fmt: skip
@@ -88,6 +91,7 @@ class Fact:
     codes: tuple[str, ...]
     is_machine_only: bool
     first_only_days: int
+    may_except: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -193,6 +197,7 @@ def _fact(row: Mapping[str, Any], sentence: str, value: float | None, unit: str,
     return Fact(
         key=row["key"], title=row["title"], sentence=sentence, limit=limit, value=value, unit=unit, code=row["code"],
         source=row["source"], first_only_days=row["first_only_days"],
+        may_except=row.get("may_except", False),
         **{"figure": "", "codes": (), "is_machine_only": False, **more},
     )  # fmt: skip
 
@@ -259,6 +264,8 @@ def _problem_of_row(row: dict[str, Any], known: Mapping[str, str]) -> str:
     if row["comparison"] not in COMPARISONS or row["code"] not in CODES:
         return f"choose the comparison and one of the codes {', '.join(CODES)}."
     days = row["first_only_days"]
+    if not isinstance(row["may_except"], bool):
+        return "say yes or no whether a patient may be excepted."
     if not is_limit(row["limit"]):
         return "the limit must be a number from 0 to 100,000."
     if row["comparison"] == ">=" and row["limit"] == 0:

@@ -17,7 +17,7 @@ from leukoweb.audit.services import record
 from leukoweb.cases.copies import local_original
 from leukoweb.cases.models import Case, CbcResult, Patient, PatientMerge, SlideImage
 from leukoweb.review.cells.decisions import current_cells
-from leukoweb.review.criticals.models import Critical, CriticalEntry
+from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalException
 from leukoweb.review.history.models import DeltaAlarm, DeltaEntry
 from leukoweb.review.models import Decision, Finding, Report
 from leukoweb.review.services import age_of, count_case
@@ -47,6 +47,7 @@ def export_patient(patient: Patient, folder: Path, *, by: User | None = None) ->
         "decisions": list(Decision.objects.filter(cell__in=Cell.objects.filter(**of_cases)).values()),
         "criticals": list(Critical.objects.filter(case__in=cases).values()),
         "critical_log": list(CriticalEntry.objects.filter(critical__case__in=cases).values()),
+        "critical_exceptions": list(CriticalException.objects.filter(patient__in=records).values()),
         "delta_alarms": list(DeltaAlarm.objects.filter(case__in=cases).values()),
         "delta_log": list(DeltaEntry.objects.filter(alarm__case__in=cases).values()),
         "findings": list(Finding.objects.filter(case__in=cases).values()),

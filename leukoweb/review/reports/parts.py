@@ -176,6 +176,15 @@ class CallPart(TypedDict):
     by: str
 
 
+class ExceptionPart(TypedDict):
+    """The exception of a patient that covers a critical result: nobody had to be told until that day."""
+
+    number: int
+    until: str
+    reason: str
+    by: str
+
+
 class CriticalPart(TypedDict):
     """A critical result with the value as it was detected, who saw it, who was told, and how it ended.
 
@@ -197,6 +206,7 @@ class CriticalPart(TypedDict):
     closed: ReceiptPart
     reason: str
     no_longer: str
+    exception: NotRequired[ExceptionPart]
 
 
 class DeltaPart(TypedDict):

@@ -13,15 +13,25 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from leukoweb.accounts.access import requires
 from leukoweb.answers import BYTE_ORDER_MARK, FORMULA
 from leukoweb.audit.services import record
+from leukoweb.cases.models import Patient
+from leukoweb.cases.services import patient_with_mrn
+from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review import services
 from leukoweb.review.criticals.calls import close_critical, give_receipt, record_call
 from leukoweb.review.criticals.detection import current_critical_policy
+from leukoweb.review.criticals.exceptions import rows_with_exceptions, set_exception, withdraw_exception
 from leukoweb.review.criticals.figures import CSV_HEAD, WITHIN_MIN, criticals_between, csv_row, told_of
-from leukoweb.review.criticals.models import Critical, CriticalPolicy
+from leukoweb.review.criticals.models import Critical, CriticalException, CriticalPolicy
 from leukoweb.review.criticals.policies import save_critical_policy, values_of
 from leukoweb.review.forms import lines_of
-from leukoweb.review.forms_criticals import CallForm, CriticalPolicyForm, CriticalRuleFormSet, PeriodForm
+from leukoweb.review.forms_criticals import (
+    CallForm,
+    CriticalPolicyForm,
+    CriticalRuleFormSet,
+    ExceptionForm,
+    PeriodForm,
+)
 from leukoweb.review.views.cases import act_and_return
 
 MOST = 500
@@ -100,6 +110,46 @@ def _do(request: HttpRequest, pk: int, act: Callable[[Critical], object], done: 
     """Do something to a critical result, say what was done, and go back to the page that asked."""
     critical = get_object_or_404(Critical.objects.visible_to(request.user), pk=pk)
     return act_and_return(request, critical, act, done)
+
+
+@requires("except_critical")
+@require_http_methods(["GET", "POST"])
+def critical_exceptions(request: HttpRequest) -> HttpResponse:
+    """The patients who are excepted from critical limits, newest first, and a form for one more."""
+    named = whole_number(request.GET.get("patient"))
+    patient = Patient.objects.visible_to(request.user).filter(pk=named).first()
+    rows = rows_with_exceptions(request.user.laboratory)
+    form = ExceptionForm(request.POST or None, rows=rows, initial={"mrn": patient.mrn if patient else ""})
+    if request.method == "POST" and form.is_valid():
+        given = form.cleaned_data
+        try:
+            found = patient_with_mrn(given.pop("mrn"), by=request.user, field="mrn")
+            set_exception(found, by=request.user, **given)
+        except Refused as refused:
+            form.add_error(refused.field if refused.field in form.fields else None, str(refused))
+        else:
+            messages.success(request, _("The exception holds from now on."))
+            return redirect("critical_exceptions")
+    known = CriticalException.objects.visible_to(request.user).select_related(
+        "patient__laboratory", "set_by", "ended_by"
+    )
+    shown = list(known[:MOST])
+    record("critical.read", actor=request.user, laboratory=request.user.laboratory,
+           changes={"exceptions": [exception.pk for exception in shown]})  # fmt: skip
+    return render(request, "review/critical_exceptions.html", {"exceptions": shown, "form": form, "rows": rows})
+
+
+@requires("except_critical")
+@require_POST
+def exception_withdraw(request: HttpRequest, pk: int) -> HttpResponse:
+    """End an exception before its day."""
+    exception = get_object_or_404(CriticalException.objects.visible_to(request.user), pk=pk)
+    try:
+        withdraw_exception(exception, by=request.user, reason=request.POST.get("reason", ""))
+        messages.success(request, _("The exception is withdrawn."))
+    except Refused as refused:
+        messages.error(request, str(refused))
+    return redirect("critical_exceptions")
 
 
 @requires("manage_policies")

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 from leukoweb.accounts.access import requires
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Patient
+from leukoweb.review.criticals.models import CriticalException
 from leukoweb.review.history import chart
 from leukoweb.review.history.alarms import dismiss_alarm, escalate_alarm
 from leukoweb.review.history.models import DeltaAlarm
@@ -36,6 +37,9 @@ def patient_detail(request: HttpRequest, pk: int) -> HttpResponse:
     shown = {
         "patient": patient,
         "other_mrns": patient.other_mrns,
+        "exceptions": CriticalException.objects.visible_to(request.user)
+        .of_person(patient)
+        .select_related("patient__laboratory", "set_by", "ended_by"),
         "groups": groups,
         "chosen": chosen,
         "parameter": known.get(chosen),
