@@ -7,14 +7,15 @@ A row is `"url_name": (GET, POST)`; each side is five words for anonymous, techn
     403  the role does not allow it
     404  it does not exist for this person
     no   nothing: one of in, 403, 404, 405
-Arguments of an address come from OBJECTS by the first fitting beginning of its route.
+Arguments of an address come from OBJECTS by the first fitting beginning of its route. No GET changes a row.
 """
 
+import re
 from datetime import date
 from http.cookies import SimpleCookie
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import URLPattern, get_resolver, reverse
 
@@ -28,6 +29,14 @@ READERS, PATHOLOGISTS, ADMINS = "in ok ok 403 ok", "in 403 ok 403 ok", "in 403 4
 SIGNER_OWN = "in 403 ok 403 404"
 
 CLOSED = ("in", "403", "404", "405")
+
+# Who looked at what is recorded, and the clocks of sessions and tokens run; nothing else may be written by a look.
+WRITTEN_BY_A_LOOK = re.compile(
+    r'(INSERT INTO "audit_event"'
+    r'|(INSERT INTO|UPDATE) "django_session"'
+    r'|UPDATE "accounts_user" SET "last_seen_at" = \S+ WHERE'
+    r'|DELETE FROM "usersessions_usersession")'  # django-allauth drops the rows of sessions that have ended
+)
 
 TABLE = {
     # one's own account
@@ -401,9 +410,23 @@ def test_every_address_is_in_the_table_and_every_row_has_an_address():
     assert TABLE.keys() - names == set(), "these rows have no address any more"
 
 
+@pytest.fixture
+def written():
+    """The statements that changed something, in the order of their sending."""
+    statements = []
+
+    def watch(execute, sql, params, many, context):
+        if re.match(r"\s*(INSERT|UPDATE|DELETE|REPLACE)", sql) and not WRITTEN_BY_A_LOOK.match(sql):
+            statements.append(sql[:120])
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(watch):
+        yield statements
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_gets_what_the_table_says(role, cast):
+def test_each_role_gets_what_the_table_says_and_changes_nothing_by_looking(role, cast, written):
     """Each request starts from the same rows: what it changed is taken back."""
     client = Client(raise_request_exception=False)
     if role != "anonymous":
@@ -419,9 +442,12 @@ def test_each_role_gets_what_the_table_says(role, cast):
             if opened and method not in ("GET", "POST"):
                 continue  # what is open by these two is theirs; no other method may open what they keep closed
             client.cookies = SimpleCookie(cookies)
+            written.clear()
             with transaction.atomic():
                 response = client.generic(method, address, content_type="application/x-www-form-urlencoded")
                 transaction.set_rollback(True)
+            if method == "GET" and written:
+                wrong.append(f"GET {name} changed something: {written}")
             seen = what_happened(response)
             opened |= seen == "ok"
             if method in ("GET", "POST"):

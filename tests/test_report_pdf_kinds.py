@@ -27,24 +27,36 @@ OF_THE_STANDARD = {RDF, A, EXTENSION, "http://purl.org/dc/elements/1.1/", "http:
 LEVELS = ["/H1", "/H2", "/H3", "/H4"]
 
 
-def read(client, name, key):
-    return PdfReader(io.BytesIO(client.get(reverse(name, args=[key])).content))
+def pdf_of(client, name, key):
+    return client.get(reverse(name, args=[key])).content
+
+
+@pytest.fixture(scope="module")
+def made():
+    """The files by their kind: each is made once and read by every test."""
+    return {}
 
 
 @pytest.fixture(params=["normal", "amended", "draft", "rejected"])
-def pdf(request, sign_in, pathologist, technologist, make_case):
+def pdf(request, made):
     """The PDF of a report of each kind."""
-    if request.param == "amended":
-        report, client = request.getfixturevalue("amended")
-        return read(client, "report_pdf", report.pk)
-    client = sign_in(pathologist)
-    if request.param == "rejected":
-        case = make_case("A-2")
-        reject_case(case, by=technologist, reason="Clotted.")
-        return read(client, "case_rejection_pdf", case.pk)
-    case = request.getfixturevalue("reviewed")()
-    post_signature(client, case, act="sign" if request.param == "normal" else "keep")
-    return read(client, "report_pdf", Report.objects.get().pk)
+    if request.param not in made:
+        made[request.param] = make(request.param, request.getfixturevalue)
+    return PdfReader(io.BytesIO(made[request.param]))
+
+
+def make(kind, fixture):
+    if kind == "amended":
+        report, client = fixture("amended")
+        return pdf_of(client, "report_pdf", report.pk)
+    client = fixture("sign_in")(fixture("pathologist"))
+    if kind == "rejected":
+        case = fixture("make_case")("A-2")
+        reject_case(case, by=fixture("technologist"), reason="Clotted.")
+        return pdf_of(client, "case_rejection_pdf", case.pk)
+    case = fixture("reviewed")()
+    post_signature(client, case, act="sign" if kind == "normal" else "keep")
+    return pdf_of(client, "report_pdf", Report.objects.get().pk)
 
 
 def objects(pdf):
@@ -181,7 +193,7 @@ def test_a_pdf_that_cannot_draw_every_letter_claims_neither_standard(reviewed, s
     """Without fontconfig nobody can say which letters have a font: nothing is named then."""
     case, client = reviewed(), sign_in(pathologist)
     post_signature(client, case, comment="A letter for private use: \U0010fffd")
-    reader = read(client, "report_pdf", Report.objects.get().pk)
+    reader = PdfReader(io.BytesIO(pdf_of(client, "report_pdf", Report.objects.get().pk)))
     assert ("U+10FFFD" in reader.pages[0].extract_text().replace("\0", "")) == can_be_asked()
     assert ("/Metadata" not in reader.trailer["/Root"]) == can_be_asked()
     assert reader.trailer["/Root"]["/MarkInfo"]["/Marked"]
