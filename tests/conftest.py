@@ -350,7 +350,7 @@ def draw_pixels():
             shutil.rmtree(derived_folder(image.sha256), ignore_errors=True)
             write_pyramid(np.asarray(picture), derived_folder(image.sha256) / "pyramid")
             original_path(image.sha256).parent.mkdir(parents=True, exist_ok=True)
-            picture.save(original_path(image.sha256), image.format)
+            picture.save(original_path(image.sha256), image.format, compress_level=1)
         return slide
 
     return draw

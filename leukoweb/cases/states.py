@@ -1,5 +1,6 @@
 """The derived states of a case and the condition of each: the one file here that names tables of rooms above."""
 
+from functools import cache
 from typing import Any
 
 from django.db import models
@@ -25,10 +26,11 @@ STATES = {
 }
 
 
+@cache
 def conditions_of(case: type[models.Model]) -> dict[str, Any]:
     """The states with their conditions: the first that a case fulfils is its state; without any it is TO_REVIEW.
 
-    Each asks the rows that point at the case, by their index, and never joins the case with itself.
+    Do not change what it returns: it is made once. Each condition asks the rows that point at the case, by their index, and never joins the case with itself.
     """
 
     def has(relation: str, **fields: Any) -> Exists:

@@ -161,7 +161,11 @@ MANY = {"NGS": 610, "LYT": 290, "MON": 76, "EOS": 38, "BAS": 10, "NGB": 24, "LYA
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("found", "low", "most"), [(BLASTS, 6, 60), (MANY, 40, 150)], ids=["183 cells, many blasts", "1,066 cells"]
+    ("found", "low", "most"),
+    [
+        pytest.param(BLASTS, 6, 60, id="183 cells, many blasts"),
+        pytest.param(MANY, 40, 150, id="1,066 cells", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_long_case_is_confirmed_with_few_keys_and_every_cell_alone_in_the_record(
     read_case, wait_until_saved, record_property, found, low, most
