@@ -30,7 +30,8 @@ STATES = {
 def conditions_of(case: type[models.Model]) -> dict[str, Any]:
     """The states with their conditions: the first that a case fulfils is its state; without any it is TO_REVIEW.
 
-    Do not change what it returns: it is made once. Each condition asks the rows that point at the case, by their index, and never joins the case with itself.
+    Do not change what it returns: it is made once.
+    Each condition asks the rows that point at the case, by their index, and never joins the case with itself.
     """
 
     def has(relation: str, **fields: Any) -> Exists:
