@@ -63,20 +63,21 @@ def addresses_of(cast):  # noqa: F811
 
 @pytest.mark.slow
 def test_no_address_falls_over_any_json(cast):  # noqa: F811
-    """Every address of the product gets every odd body, as a technologist sends it and as a program does."""
+    """Every address that answers JSON gets every odd body, a page one: as a technologist or a program sends it."""
     pages, program = Client(raise_request_exception=False), APIClient(raise_request_exception=False)
+    pages.force_login(cast.people["technologist"])
+    program.force_authenticate(cast.people["technologist"])
     wrong = []
-    for person in (cast.people["technologist"],):
-        pages.force_login(person)
-        program.force_authenticate(person)
-        for name, address in addresses_of(cast):
-            caller = program if address.startswith("/api/") else pages
-            for what, raw in BAD_JSON.items():
-                answer = caller.generic("POST", address, raw, content_type="application/json")
-                if answer.status_code >= 500 and answer.status_code != 503:
-                    wrong.append((name, what, answer.status_code))
-                if answer.status_code == 302 and "/sign-in/" in answer.url:
-                    pages.force_login(person)
+    for name, address in addresses_of(cast):
+        caller = program if address.startswith("/api/") else pages
+        for what, raw in BAD_JSON.items():
+            answer = caller.generic("POST", address, raw, content_type="application/json")
+            if answer.status_code >= 500 and answer.status_code != 503:
+                wrong.append((name, what, answer.status_code))
+            if answer.status_code == 302 and "/sign-in/" in answer.url:
+                pages.force_login(cast.people["technologist"])
+            if not answer.get("Content-Type", "").startswith("application/"):
+                break  # a page takes forms: to it one body is as odd as the other
     assert wrong == []
 
 
@@ -90,7 +91,7 @@ def test_no_address_falls_over_numbers_that_no_row_has(cast):  # noqa: F811
         if "<int:" not in route:
             continue
         values = arguments(route, cast)
-        for number in (2**63, 2**64, int("9" * 4000)):
+        for number in (2**63, int("9" * 4000)):
             odd = {key: number if isinstance(value, int) else value for key, value in values.items()}
             for caller in (client, office):
                 status = caller.get(reverse(name, kwargs=odd)).status_code
