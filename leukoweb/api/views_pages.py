@@ -21,7 +21,9 @@ class TokenForm(forms.Form):
     name = forms.CharField(
         max_length=60, label=gettext_lazy("What is it for?"), help_text=gettext_lazy("Such as “analyser room script”.")
     )
-    scope = forms.ChoiceField(choices=ApiToken.Scope.choices, initial=ApiToken.Scope.READ, label=gettext_lazy("It may"))
+    scope = forms.ChoiceField(
+        choices=ApiToken.Scope.choices, initial=ApiToken.Scope.READ, label=gettext_lazy("Permissions")
+    )
     days = forms.TypedChoiceField(
         choices=[
             (1, gettext_lazy("1 day")),
@@ -31,7 +33,7 @@ class TokenForm(forms.Form):
         ],
         coerce=int,
         initial=30,
-        label=gettext_lazy("It expires in"),
+        label=gettext_lazy("Expires in"),
     )
 
 
