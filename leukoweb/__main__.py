@@ -18,7 +18,14 @@ def main() -> None:
 
     if sys.argv[1:] in ([], ["help"], ["--help"], ["-h"]):
         print("leukoweb run: broker, worker and web together on one machine (leukoweb run --help says more).\n")
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except Exception as error:
+        from leukoweb.answers import is_disk_full
+
+        if not is_disk_full(error):
+            raise
+        sys.exit("The disk is full: the command has stopped. Make room, then run it again.")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ It also gives the error pages of Django the same three forms; what is refused, a
 """
 
 import logging
+import sqlite3
 import sys
 from collections.abc import Callable
 from http import HTTPStatus
@@ -139,7 +140,7 @@ def is_disk_full(error: BaseException | None) -> bool:
     if isinstance(error, OSError):
         return error.errno in DISK_FULL_ERRORS
     # SQLite says it in words, PostgreSQL by its code (53100, disk_full).
-    return isinstance(error, OperationalError) and (
+    return isinstance(error, OperationalError | sqlite3.OperationalError) and (
         "disk is full" in str(error) or getattr(error.__cause__, "sqlstate", None) == "53100"
     )
 

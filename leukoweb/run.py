@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -111,7 +112,8 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
     _check_port(port)
     lock = _lock(data_dir)
     os.environ["LEUKOWEB_DATA_DIR"] = str(data_dir)
-    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(_emptied(data_dir / "metrics")))
+    figures = figures_folder(data_dir)
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(figures))
     # Hashed names, not compressed: nothing is gained on one machine, and the first start is 25 s faster.
     os.environ.setdefault(
         "LEUKOWEB_STATICFILES_BACKEND", "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
@@ -139,6 +141,7 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
             signal.signal(number, signal.SIG_IGN)
         for child in reversed(children):
             child.stop()
+        shutil.rmtree(figures, ignore_errors=True)
         lock.close()
         if children:
             print("LeukoWeb has stopped.", flush=True)
@@ -191,9 +194,17 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped
 
 
-def _emptied(folder: Path) -> Path:
+def figures_folder(data_dir: Path) -> Path:
+    """Return the empty folder in which the web processes keep their figures together: in memory where that is a disk.
+
+    The figures are mapped files: who writes one on a full disk is ended by the system (SIGBUS), and the images fill
+    the disk of the data folder.
+    """
+    memory = Path("/dev/shm")  # noqa: S108  a name of our own in it, for this user alone
+    own = memory / f"leukoweb-{os.getuid()}-{sha256(os.fsencode(data_dir)).hexdigest()[:12]}"
+    folder = own if os.access(memory, os.W_OK) else data_dir / "metrics"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(mode=0o700, parents=True)
     return folder
 
 

@@ -43,11 +43,12 @@ def test_wrong_input_is_said_at_its_field(admin, sign_in, interface, changes, wo
 
 
 def test_a_held_order_is_found_read_and_dismissed_with_a_reason(technologist, sign_in, interface):  # noqa: F811
-    receive(interface, order(**{"FILM^": "BONE^"}))
+    receive(interface, order("8859/1", **{"FILM^": "BONE^"}).replace(b"Nguyen", "Müller".encode("latin-1")))
     client, message = sign_in(technologist), Message.objects.get()
     assert "BONE is not mapped" in client.get(reverse("message_list"), {"state": "held"}).content.decode()
     page = client.get(reverse("message_detail", args=[message.pk])).content.decode()
     assert "OBR|1|ORD300" in page
+    assert "Müller^Thanh" in page
     assert Event.objects.filter(action="message.read").exists()
     client.post(reverse("message_dismiss", args=[message.pk]), {"reason": ""})
     message.refresh_from_db()

@@ -12,6 +12,7 @@ from PIL import Image
 from detection import SHIPPED_CARD
 from detection.cell_types import BY_CODE
 from detection.lab.data.readers import read_class_map, read_yolo
+from leukoweb.analysis import services
 from leukoweb.analysis.detectors import active_detector, load_detector, register_detector
 from leukoweb.analysis.models import Cell, DetectorVersion, Run
 from leukoweb.audit.models import Event
@@ -115,6 +116,19 @@ def test_comparison_queues_shadow_runs_once_and_leaves_the_report_alone(
     shadow = Run.objects.get(is_shadow=True)
     assert (shadow.slide, shadow.detector, shadow.state) == (signed_slide, newer_detector, "queued")
     assert Cell.objects.counted().count() == 10
+
+
+def test_a_comparison_asks_a_broker_that_does_not_answer_once(
+    make_case, make_slide, admin, newer_detector, monkeypatch, django_capture_on_commit_callbacks
+):
+    """Each of a hundred runs waited for it on its own."""
+    slides = [make_slide(make_case(f"C-{number}"), {"NGS": 1}) for number in range(3)]
+    asked = []
+    monkeypatch.setattr(services, "ring_worker", lambda run: asked.append(run) or len(asked) < 2)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert services.ask_shadow_runs(slides, [newer_detector], by=admin) == 3
+    assert len(asked) == 2
+    assert Run.objects.filter(is_shadow=True, sent_at=services.NEVER_SENT).count() == 2
 
 
 def test_comparison_counts_right_missed_and_extra_cells_against_the_signed_labels(

@@ -5,7 +5,9 @@ import errno
 import io
 import os
 import resource
+import shutil
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
+from leukoweb.__main__ import main
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.analysis.services import NO_ROOM
@@ -31,6 +34,7 @@ from leukoweb.cases.retention import expire_image
 from leukoweb.cases.store import decoding_place, derived_folder, hashes_locked, original_path
 from leukoweb.ops.store_check import orphans
 from leukoweb.refusals import Refused
+from leukoweb.run import figures_folder
 from tests.pictures import picture, picture_bytes
 
 
@@ -198,6 +202,32 @@ def test_a_cell_picture_on_a_full_disk_is_answered_in_words(
     assert not list((derived_folder(slide.images.get().sha256) / "crops").glob("*"))
     small_disk.free()
     assert sign_in(technologist).get(address).status_code == 200
+
+
+def test_the_figures_of_the_web_go_on_beside_a_full_disk(small_disk):
+    """They are mapped files: on the full disk itself the system ended every process that counted (SIGBUS)."""
+    small_disk.fill()
+    count = "from prometheus_client import Counter; Counter('requests', 'Requests').inc()"
+    folder = figures_folder(small_disk.place)
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    try:
+        assert subprocess.run([sys.executable, "-c", count], env=environment).returncode == 0
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_command_that_finds_the_disk_full_says_so_and_a_backup_leaves_no_part(
+    transactional_db, small_disk, slide, laboratory, monkeypatch
+):
+    target = small_disk.place / "copies"
+    small_disk.fill()
+    with pytest.raises(CommandError, match="No backup was made"):
+        call_command("backup", target)
+    assert list(target.iterdir()) == []
+    words = ["export_case", slide.case.accession_number, f"{target}/x", f"--laboratory={laboratory.name}"]
+    monkeypatch.setattr(sys, "argv", ["leukoweb", *words])
+    with pytest.raises(SystemExit, match="The disk is full"):
+        main()
 
 
 @pytest.mark.parametrize("headers", [{}, {"Accept": "application/json"}])

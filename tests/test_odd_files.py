@@ -111,11 +111,21 @@ def noise_png():
     return pillow("PNG", np.random.default_rng(5).integers(0, 255, (96, 128, 3), dtype=np.uint8))
 
 
-def scans(count):
+def scans(count, of=noise):
     """A progressive JPEG whose last scan is there `count` times more."""
-    name, content = noise_jpeg(progressive=True)
+    name, content = pillow("JPEG", of(), quality=95, progressive=True)
     last = content.rindex(b"\xff\xda")
     return name, content[:-2] + content[last:-2] * count + content[-2:]
+
+
+def planes_of_scans(count):
+    """A TIFF whose colours are such streams, one after the other."""
+    stream, file = scans(count, lambda: noise()[..., 1])[1], io.BytesIO()
+    tifffile.imwrite(
+        file, iter([stream] * 3), shape=(3, 96, 128), dtype=np.uint8, photometric="rgb", planarconfig="separate",
+        compression="jpeg", tile=(96, 128),
+    )  # fmt: skip
+    return "planes.tif", file.getvalue()
 
 
 def clear(format, alpha):
@@ -235,6 +245,7 @@ MADE = {
     ),
     "PNG with a hole": (lambda: holed(noise_png(), length=40), REFUSED, None, "damaged"),
     "JPEG of 2,000 scans": (lambda: scans(2000), REFUSED, None, "scans"),
+    "TIFF of colours apart in JPEG of 2,000 scans": (lambda: planes_of_scans(2000), REFUSED, None, "scans"),
     "progressive JPEG": (lambda: noise_jpeg(progressive=True), READ, None, ""),
     "EXIF scale beside JFIF": (lambda: exif_scale("JPEG"), READ, 0.1, ""),
     "EXIF scale of a PNG": (lambda: exif_scale("PNG"), READ, 0.1, ""),

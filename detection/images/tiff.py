@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from tifffile import COMPRESSION
 
 from detection.images import ImageFacts, ImageRefused, Limits, jpeg, scales
 from detection.images.decoding import (
@@ -31,6 +32,7 @@ REDUCED, MASK = 1, 4  # bits of NewSubfileType
 CFA, LINEAR_RAW = 32803, 34892  # PhotometricInterpretation of camera raw files
 DNG_VERSION_TAG = 50706
 UNCOMPRESSED, JPEG_COMPRESSION, APERIO_YCBCR = 1, 7, 33003
+JPEGS = {int(COMPRESSION[name]) for name in ("OJPEG", "JPEG", "ALT_JPEG", "JPEG_LOSSY")}
 # Deflate, LZMA, PNG, JPEG XL, LERC have checksums. Of the others no decoder tells damage, and none writes such a run.
 MAY_BE_DAMAGED = "The TIFF {}, and a part of the picture may be wrong: copy it again from the microscope."
 LOST_PIECE = re.compile(rb"\0{512}|\xff{512}")
@@ -67,6 +69,8 @@ def read_tiff(path: str, found: str, limits: Limits, folder: Path | None) -> tup
         for one in colours:
             _refuse_kind(one, is_colour=len(colours) == 3)
         refuse_by_pixels(width_px, height_px, limits)
+        for one in colours:
+            _refuse_scans(file, one)
         said += [_mend_counts(one, os.stat(path).st_size) or _lost_piece(file, one) for one in colours][:1]
         facts = ImageFacts("TIFF", width_px, height_px, scales.of_tiff(page, pages[0].description or ""))
         pixels, survey = new_pixels(folder, height_px, width_px), Survey(height_px, width_px)
@@ -232,17 +236,26 @@ def _read_segments(
 
 
 def _warning_of_jpegs(file: tifffile.TiffFile, page: tifffile.TiffPage) -> str:
-    """Return the first warning of the decoder over the JPEG streams of a page; refuse streams of too many scans."""
+    """Return the first warning of the decoder over the JPEG streams of a page."""
     tables = page.tags[347].value[:-2] if 347 in page.tags else b""
-    warning = ""
+    streams = _streams(file, page)
+    warnings = (jpeg.warning_of(tables + stream[2 if tables else 0 :]) for stream in streams)
+    return next(filter(None, warnings), "")
+
+
+def _refuse_scans(file: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+    """Refuse JPEG streams of too many scans before any of them is decoded."""
+    if int(page.compression) in JPEGS:
+        for stream in _streams(file, page):
+            jpeg.refuse_scans(stream.count(b"\xff\xda"))
+
+
+def _streams(file: tifffile.TiffFile, page: tifffile.TiffPage) -> Iterator[bytes]:
+    """Yield the compressed bytes of each strip or tile that is there."""
     for offset, count in zip(page.dataoffsets, page.databytecounts):
-        if not count:
-            continue
-        file.filehandle.seek(offset)
-        stream = file.filehandle.read(count)
-        jpeg.refuse_scans(stream.count(b"\xff\xda"))
-        warning = warning or jpeg.warning_of(tables + stream[2 if tables else 0 :])
-    return warning
+        if count:
+            file.filehandle.seek(offset)
+            yield file.filehandle.read(count)
 
 
 def _alpha_of(page: tifffile.TiffPage) -> int:

@@ -4,8 +4,9 @@ Every change of a run's state is one conditional UPDATE, so whoever comes second
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import product, takewhile
 from statistics import median
 
 from celery import current_app
@@ -66,7 +67,7 @@ def submit_slide(
     return slide
 
 
-def ask_shadow_run(slide: Slide, detector: DetectorVersion, *, by: User) -> Run | None:
+def _ask_shadow_run(slide: Slide, detector: DetectorVersion, *, by: User) -> Run | None:
     """Queue a run by another detector version, for comparison only; None when that version has read the slide."""
     with transaction.atomic():
         if Run.objects.filter(slide=slide, detector=detector).exclude(state=Run.State.FAILED).exists():
@@ -74,8 +75,21 @@ def ask_shadow_run(slide: Slide, detector: DetectorVersion, *, by: User) -> Run 
         counted = Run.objects.filter(slide=slide, is_shadow=False).first()
         run = _new_run(slide, detector=detector, is_shadow=True, regions=counted.regions if counted else None)
         record("run.shadow", actor=by, obj=run, case=slide.case, changes={"detector": detector.sha256})
-        transaction.on_commit(lambda: ring_worker(run))
     return run
+
+
+def ask_shadow_runs(slides: Iterable[Slide], detectors: Iterable[DetectorVersion], *, by: User) -> int:
+    """Queue the runs that a comparison of versions lacks, and ring for them; return how many."""
+    asked = [_ask_shadow_run(slide, detector, by=by) for slide, detector in product(slides, detectors)]
+    runs = [run for run in asked if run is not None]
+    transaction.on_commit(lambda: _ring_for(runs))
+    return len(runs)
+
+
+def _ring_for(runs: Sequence[Run]) -> None:
+    """Ring for each run; a broker that does not answer once is not asked again, the next sweep rings."""
+    answered = sum(1 for _ in takewhile(ring_worker, runs))
+    Run.objects.filter(pk__in=[run.pk for run in runs[answered:]]).update(sent_at=NEVER_SENT)
 
 
 def reread_slide(

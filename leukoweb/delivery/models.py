@@ -187,8 +187,14 @@ class Message(models.Model):
 
     @property
     def text(self) -> str:
-        """The message for a person's eye: one segment a line."""
-        return bytes(self.raw).decode("utf-8", "replace").replace("\r", "\n")
+        """The message for a person's eye: one segment a line, in the character set that its bytes are of."""
+        raw = bytes(self.raw)
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            other = self.interface.charset if self.interface.charset != "utf-8" else "latin-1"
+            text = raw.decode(other, "replace")
+        return text.replace("\r", "\n")
 
 
 class ParkedSpecimen(models.Model):

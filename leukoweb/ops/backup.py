@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -37,6 +38,18 @@ def back_up(target: Path) -> Path:
         raise Refused(f"{unfinished} is already there. Wait a second, or remove it.") from None
     except OSError as error:
         raise Refused(f"{target} cannot be written ({error.strerror}). Choose another folder.") from None
+    try:
+        _fill(unfinished, made_at=now)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)  # half a copy only takes room
+        raise
+    unfinished.rename(folder)
+    with suppress(OSError):  # the backup is whole; only its age stays unknown
+        settings.LAST_BACKUP_FILE.write_text(json.dumps({"made_at": timezone.now().isoformat()}))
+    return folder
+
+
+def _fill(unfinished: Path, *, made_at: datetime) -> None:
     with removal_locked():
         database = _dump(unfinished)
         _copy_store(unfinished / "store")
@@ -46,17 +59,13 @@ def back_up(target: Path) -> Path:
         shutil.copy2(key, unfinished / "secret_key")
     manifest = {
         "format": FORMAT,
-        "made_at": now.isoformat(),
+        "made_at": made_at.isoformat(),
         "database": {"engine": connection.vendor, "file": database.name, "sha256": hash_of(database)},
         "has_secret_key": has_key,
         "secret_key_check": _check_of(settings.SECRET_KEY),
         "originals": sum(1 for p in (unfinished / "store" / "originals").rglob("*") if p.is_file()),
     }
     (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    unfinished.rename(folder)
-    with suppress(OSError):  # the backup is whole; only its age stays unknown
-        settings.LAST_BACKUP_FILE.write_text(json.dumps({"made_at": timezone.now().isoformat()}))
-    return folder
 
 
 def restore(source: Path) -> int:

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_http_methods
 
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.models import DetectorVersion, Run
-from leukoweb.analysis.services import ask_shadow_run
+from leukoweb.analysis.services import ask_shadow_runs
 from leukoweb.review.studies import shadow
 
 MOST_CASES = 50
@@ -21,8 +21,7 @@ def detector_compare(request: HttpRequest, pk: int, other_pk: int) -> HttpRespon
     first, second = get_object_or_404(DetectorVersion, pk=pk), get_object_or_404(DetectorVersion, pk=other_pk)
     slides = shadow.signed_slides(MOST_CASES)
     if request.method == "POST":
-        asked = [ask_shadow_run(slide, d, by=request.user) for slide in slides for d in (first, second)]
-        queued = sum(run is not None for run in asked)
+        queued = ask_shadow_runs(slides, (first, second), by=request.user)
         messages.info(
             request,
             gettext("%(queued)s comparison runs were queued; signed reports stay as they are.") % {"queued": queued},

@@ -1,5 +1,6 @@
 """Make a backup of database and images."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, target: Path, **options: Any) -> None:
         try:
             folder = back_up(target.resolve())
-        except (Refused, OSError) as reason:
+        except (Refused, OSError, sqlite3.Error) as reason:
             raise CommandError(f"No backup was made: {reason}") from None
         has_key = (folder / "secret_key").exists()
         holds = "patient records and the secret key" if has_key else "patient records"
