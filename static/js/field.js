@@ -98,17 +98,17 @@ export class Field extends EventTarget {
   /**
    * Show an image; `then` runs when it is open.
    * @param {SlideImage} image
-   * @param {Cell[]} cells
+   * @param {() => Cell[]} cellsOf gives the cells of an image that is not shown yet
    * @param {(() => void) | null} then
    */
-  show(image, cells, then = null) {
+  show(image, cellsOf, then = null) {
     if (this.image?.id === image.id) {
       then?.();
       this.draw();
       return;
     }
     this.image = image;
-    this.#take(cells);
+    this.#take(cellsOf());
     this.nucleus = -1;
     this.ruler = null;
     this.afterOpen = then;
@@ -293,7 +293,7 @@ export class Field extends EventTarget {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
     const { pen, width, height } = this.#cleared();
-    if (!this.image || !this.viewer.isOpen() || !this.viewer.world.getItemCount()) return;
+    if (!width || !this.image || !this.viewer.isOpen() || !this.viewer.world.getItemCount()) return;
     const { scale, left, top } = this.#transform();
     const place = (/** @type {Box} */ [x1, y1, x2, y2]) => ({ x: x1 * scale + left, y: y1 * scale + top, w: (x2 - x1) * scale, h: (y2 - y1) * scale });
     if (!this.isBare) {

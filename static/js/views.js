@@ -90,7 +90,7 @@ export class Views {
    */
   open(image, then = null) {
     this.part("image").value = String(image.id);
-    this.field.show(image, this.desk.cellsOn(image.id), then);
+    this.field.show(image, () => this.desk.cellsOn(image.id), then);
     this.root.dispatchEvent(new CustomEvent("image-shown"));
   }
 
