@@ -8,7 +8,7 @@ import json
 import shutil
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from django.conf import settings
 from django.db import transaction
@@ -24,6 +24,23 @@ from leukoweb.refusals import Refused
 
 if TYPE_CHECKING:  # the web process never loads a network
     from detection.inference.detector import Detector
+
+
+class Fit(TypedDict):
+    """Which fit to the laboratory was in force, and of how many cells it was made."""
+
+    sha256: str
+    cells: int
+
+
+class ComputedOn(TypedDict, total=False):
+    """What is recorded of the machine side of a run; empty before it ran."""
+
+    calibration: Fit
+    device: str
+    backend: str
+    precision: str
+    weights_sha256: str
 
 
 def register_detector(card_path: Path, *, by: User | None = None) -> DetectorVersion:
@@ -171,12 +188,14 @@ def is_outdated(run: Run, laboratory: Laboratory) -> bool:
     return run.detector != version or fit != (site.sha256 if site else None)
 
 
-def computed_on(detector: "Detector", site: SiteCalibration | None = None) -> dict:
+def computed_on(detector: "Detector", site: SiteCalibration | None = None) -> ComputedOn:
     """What must be recorded of the machine side of a run."""
-    calibration = {"calibration": {"sha256": site.sha256, "cells": site.fitted["cells"]}} if site else {}
-    return calibration | {
+    found: ComputedOn = {
         "device": detector.device,
         "backend": detector.backend,
         "precision": detector.precision,
         "weights_sha256": detector.card.sha256,
     }
+    if site:
+        found["calibration"] = {"sha256": site.sha256, "cells": site.fitted["cells"]}
+    return found

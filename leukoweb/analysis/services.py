@@ -22,7 +22,7 @@ from detection import BLOCK_UM
 from leukoweb.accounts.models import User
 from leukoweb.analysis.at_work import is_left, remove_mark
 from leukoweb.analysis.coverage import read_sentence
-from leukoweb.analysis.detectors import detector_in_use
+from leukoweb.analysis.detectors import ComputedOn, detector_in_use
 from leukoweb.analysis.models import Cell, DetectorVersion, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Slide, SlideImage
@@ -262,7 +262,7 @@ def ring_for_waiting_runs(*, sent_before: datetime) -> int:
     return rung
 
 
-def store_result(run: Run, *, detector: DetectorVersion, computed_on: dict, results: Sequence[tuple]) -> bool:
+def store_result(run: Run, *, detector: DetectorVersion, computed_on: ComputedOn, results: Sequence[tuple]) -> bool:
     """Store all cells of a run, or nothing: False when the attempt is no longer ours (the fence against a slow twin).
 
     `results` is a list of (SlideImage, ImageResult fields, list of FoundCell). After: DONE.

@@ -21,7 +21,7 @@ from leukoweb.refusals import Refused
 from leukoweb.review.cells.asked import DecisionRequest
 from leukoweb.review.cells.decisions import relabel_cell
 from leukoweb.review.counting.differential import Row
-from leukoweb.review.counting.table import lines_of
+from leukoweb.review.counting.table import Line, lines_of
 from leukoweb.review.counting.words import printed
 from leukoweb.review.models import Decision, Report, with_labels
 from leukoweb.review.reports.files import without_cells
@@ -187,7 +187,7 @@ def _differential(case: Case) -> dict:
     }
 
 
-def _as_printed(line: dict, row: Row) -> dict:
+def _as_printed(line: Line, row: Row) -> dict:
     """The count of a type as a report prints it; smudge cells among the lymphocytes have no figure of their own."""
     printed_as = {"count": line["count"], "count_note": line["count_note"]}
     return printed_as | ({"percent": None, "absolute": None} if row.per_100 is not None and not line["per_100"] else {})

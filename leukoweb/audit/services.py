@@ -3,6 +3,7 @@
 One event is one INSERT. On PostgreSQL it takes the chain's lock until the transaction ends, so it comes last in it.
 """
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -20,7 +21,7 @@ def record(
     actor: Any = None,
     obj: models.Model | None = None,
     case: Any = None,
-    changes: dict | None = None,
+    changes: Mapping[str, object] | None = None,
     laboratory: Any = None,
 ) -> Event:
     """Write one event; call it last in the transaction that made the change.
@@ -32,6 +33,11 @@ def record(
     return event
 
 
+def differing(before: Mapping[str, object], now: Mapping[str, object]) -> dict[str, list[object]]:
+    """Return what differs as an event keeps it: name to the value before and the one now."""
+    return {name: [before[name], now[name]] for name in now if before[name] != now[name]}
+
+
 def event_of(
     action: Action | str,
     *,
@@ -39,7 +45,7 @@ def event_of(
     actor: Any = None,
     obj: models.Model | None = None,
     case: Any = None,
-    changes: dict | None = None,
+    changes: Mapping[str, object] | None = None,
     laboratory: Any = None,
 ) -> Event:
     """Return an event that is not written yet."""

@@ -24,6 +24,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NotRequired, TypedDict, cast
 
 from django.utils.translation import gettext, gettext_noop
 
@@ -110,6 +111,20 @@ ALIASES = {
 } | {"RDW-CV": "RDW"}
 
 
+class CbcValuePart(TypedDict):
+    """One value of a blood count as JSON values: `CbcValue`, in a report with the name of its parameter."""
+
+    key: str
+    name: NotRequired[str]
+    value: float | None
+    unit: str
+    amount: float | None
+    sent: str
+    range: str
+    call: str
+    note: str
+
+
 @dataclass(frozen=True)
 class CbcValue:
     """One value as it is kept: `value` in `unit`, and `amount` in the first unit of its kind; None without a number."""
@@ -123,9 +138,9 @@ class CbcValue:
     call: str = ""
     note: str = ""
 
-    def as_dict(self) -> dict[str, str | float | None]:
+    def as_dict(self) -> CbcValuePart:
         """Return JSON values."""
-        return vars(self) | {}
+        return cast(CbcValuePart, {**vars(self)})
 
 
 def known_code(code: str) -> str:

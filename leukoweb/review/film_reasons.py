@@ -2,7 +2,6 @@
 
 from collections import Counter
 from datetime import timedelta
-from typing import Any
 
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -10,7 +9,8 @@ from django.utils import timezone
 from leukoweb.accounts.models import Laboratory
 from leukoweb.cases.models import Case, CbcResult, Patient
 from leukoweb.review.counting.conditions import Facts, cbc_facts, film_facts
-from leukoweb.review.counting.review_rules import Reason, reasons_for
+from leukoweb.review.counting.parts import DifferentialPart
+from leukoweb.review.counting.review_rules import Reason, ReviewRule, reasons_for
 from leukoweb.review.models import Report
 from leukoweb.review.services import age_of
 
@@ -18,7 +18,7 @@ LOOK_BACK = timedelta(days=30)
 MOST_COUNTS = 2_000  # that the page looks at; the newest
 
 
-def reasons_of(case: Case, figures: dict[str, Any], rules: list[dict[str, Any]]) -> list[Reason]:
+def reasons_of(case: Case, figures: DifferentialPart, rules: list[ReviewRule]) -> list[Reason]:
     """Return the rules that the newest final blood count of a case meets, with its film as far as it is counted."""
     if not rules:
         return []
@@ -36,7 +36,7 @@ def _reasons(
     case: Case,
     run: CbcResult | None,
     film: tuple[dict[str, float], dict[str, str]],
-    rules: list[dict[str, Any]],
+    rules: list[ReviewRule],
     *,
     is_first: bool,
 ) -> list[Reason]:
@@ -47,7 +47,7 @@ def _reasons(
     return reasons_for(rules, facts, age=age_of(case), sex=case.patient.person.sex)
 
 
-def met_lately(laboratory: Laboratory, rules: list[dict[str, Any]]) -> tuple[list[tuple[dict[str, Any], int]], int]:
+def met_lately(laboratory: Laboratory, rules: list[ReviewRule]) -> tuple[list[tuple[ReviewRule, int]], int]:
     """Return each rule with the number of cases whose newest final count of late meets it, and how many were looked at.
 
     The film's part is left out: it says what a count alone asks for.

@@ -27,6 +27,7 @@ from leukoweb.review.counting.policies import (
 )
 from leukoweb.review.counting.review_rules import ACTIONS
 from leukoweb.review.counting.suggestion_rules import MOST_TEXT
+from leukoweb.review.counting.table_checks import Row
 from leukoweb.review.models import Phrase
 from leukoweb.sentences import translated
 
@@ -130,9 +131,7 @@ class RulesForm(forms.Form):
         help_text=gettext_lazy("Kept with the version."),
     )
 
-    def rules_with(
-        self, ranges: list[dict[str, Any]], flag_rules: list[dict[str, Any]], now: dict[str, Any]
-    ) -> Rules | None:
+    def rules_with(self, ranges: list[Row], flag_rules: list[Row], now: dict[str, Any]) -> Rules | None:
         """The checked rules with these tables, and those of other pages as they are `now`.
 
         None when something is wrong (then the form says what).
@@ -327,8 +326,8 @@ DeltaRuleFormSet = forms.formset_factory(
 )
 
 
-def lines_of(formset: forms.BaseFormSet) -> list[dict[str, Any]]:
-    """The lines of a valid formset, without the deleted and the empty ones."""
+def lines_of(formset: forms.BaseFormSet) -> list[Any]:
+    """The lines of a valid formset, without the deleted and the empty ones; its table is still to be checked."""
     return [
         {name: form.cleaned_data[name] for name in form.base_fields}
         for form in formset

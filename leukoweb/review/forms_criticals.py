@@ -7,7 +7,7 @@ from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from leukoweb.review.counting.flag_rules import COMPARISONS
+from leukoweb.review.counting.flag_rules import COMPARISONS, FlagRule
 from leukoweb.review.criticals.figures import MOST_DAYS
 from leukoweb.review.criticals.models import CriticalEntry
 from leukoweb.review.criticals.rules import CODES, subjects
@@ -95,7 +95,7 @@ class CriticalRuleForm(LimitLine):
     code = forms.ChoiceField(choices=[(code, f"{code}: {words}") for code, words in CODES.items()], label=_("OBX-8"))
     source = forms.CharField(max_length=300, label=_("Source"))
 
-    def __init__(self, *args: Any, flag_rules: list[dict[str, Any]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, flag_rules: list[FlagRule], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["subject"].choices = list(subjects(flag_rules).items())
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, F, FloatField, Min, Sum, prefetch_related_objects
@@ -15,7 +14,7 @@ from detection.cell_types import NOT_A_CELL
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.time_zone import zone_of
 from leukoweb.analysis.models import Cell, ImageResult, Run
-from leukoweb.audit.services import record
+from leukoweb.audit.services import differing, record
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.wbc import refusal_of, warnings_of
 from leukoweb.refusals import Refused
@@ -23,10 +22,11 @@ from leukoweb.review.counting.ages import Age, age_at
 from leukoweb.review.counting.differential import Differential, Wbc, count_differential
 from leukoweb.review.counting.film import LEAST_FIELD_MM2, contradiction_of
 from leukoweb.review.counting.flags import Flag, Sentence, flags_of, sentences_of, unfinished_sentence
+from leukoweb.review.counting.parts import DifferentialPart, PreviousPart
 from leukoweb.review.counting.policies import Rules, rules_from
 from leukoweb.review.counting.stored import counted_again
 from leukoweb.review.models import Phrase, Policy, Report, with_labels
-from leukoweb.review.reports.parts import PreviousPart, Verification
+from leukoweb.review.reports.parts import Content, Verification
 from leukoweb.review.reports.verification import cells_needed
 
 
@@ -223,13 +223,16 @@ def previous_result(case: Case) -> PreviousPart | None:
     report = earlier.order_by("-case__received_at", "-version").first()
     if report is None:
         return None
-    figures = report.content["differential"]
-    rows, wbc = [*figures["rows"], *figures["groups"].values()], figures["corrected_wbc"]
+    figures: DifferentialPart = report.content["differential"]
+    rows = [*figures["rows"], *figures["groups"].values()]
     return {
         "accession_number": report.content["specimen"]["accession_number"],
         "received_at": report.content["specimen"]["received_at"],
-        "figures": {row["key"]: {name: row[name] for name in ("percent", "low", "high", "absolute")} for row in rows},
-        "wbc": wbc,
+        "figures": {
+            row["key"]: {"percent": row["percent"], "low": row["low"], "high": row["high"], "absolute": row["absolute"]}
+            for row in rows
+        },
+        "wbc": figures["corrected_wbc"],
     }
 
 
@@ -259,19 +262,10 @@ def age_of(case: Case) -> Age | None:
     return age_at(birth_date, taken_at.date())
 
 
-def rederived(content: dict[str, Any], policy: Policy) -> dict[str, Any]:
+def rederived(content: Content, policy: Policy) -> tuple[Differential, list[Flag]]:
     """What the cells of a signed report say under another policy; the report itself stays as it is (C6)."""
-    rules = rules_of(policy)
-    differential = counted_again(content, content["counts"], rules)
-    return {
-        "differential": differential.as_dict(),
-        "rules": rules.as_dict(),
-        "sentences": rules.sentences(),
-        "flags": [
-            {"title": flag.title, "sentence": flag.report}
-            for flag in flags_of(differential, lya_meaning=content["report"]["lya_meaning"])
-        ],
-    }
+    differential = counted_again(content, content["counts"], rules_of(policy))
+    return differential, flags_of(differential, lya_meaning=content["report"]["lya_meaning"])
 
 
 def save_policy(laboratory: Laboratory, rules: Rules, *, reason: str, by: User) -> Policy:
@@ -286,8 +280,7 @@ def save_policy(laboratory: Laboratory, rules: Rules, *, reason: str, by: User) 
             reason=reason,
             created_by=by,
         )
-        old, new = rules_of(before).as_dict(), policy.rules
-        changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
+        changed = differing(rules_of(before).as_dict(), policy.rules)
         Case.objects.filter(laboratory=laboratory).forget_flags()
         record("policy.change", actor=by, obj=policy, changes={"version": policy.version, "reason": reason, **changed})
     return policy

@@ -23,12 +23,13 @@ A condition is a list of parts joined by "and", a case a list of parts joined by
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
 from detection.cell_types import BY_CODE
-from leukoweb.cases.cbc import NOT_MEASURED, OVER_RANGE, PARAMETERS, meets
+from leukoweb.cases.cbc import NOT_MEASURED, OVER_RANGE, PARAMETERS, CbcValuePart, meets
 from leukoweb.review.counting.ages import Age, is_judged
 from leukoweb.review.counting.groups import GROUPS
+from leukoweb.review.counting.parts import DifferentialPart
 from leukoweb.review.findings.table import GROUPS as FINDING_GROUPS
 from leukoweb.review.findings.table import ITEMS as FINDINGS
 
@@ -62,7 +63,24 @@ class Facts:
     is_first: bool = False
 
 
-def film_facts(differential: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
+class ConditionRule(TypedDict):
+    """A rule for persons of a sex and an age, with its condition, a case that meets it and one that does not."""
+
+    key: str
+    title: str
+    when: str
+    sex: str
+    age_from: str
+    age_under: str | None
+    true_case: str
+    false_case: str
+    source: str
+
+
+AnyRule = TypeVar("AnyRule", bound=ConditionRule)
+
+
+def film_facts(differential: DifferentialPart) -> tuple[dict[str, float], dict[str, str]]:
     """Return the values of a film, `Differential.as_dict()`, by name, and its calls that the interval leaves no doubt.
 
     A call is that of the absolute count where a range of absolute counts applied.
@@ -81,15 +99,13 @@ def film_facts(differential: Mapping[str, Any]) -> tuple[dict[str, float], dict[
     return values, calls
 
 
-def cbc_facts(values: Collection[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, str]]:
+def cbc_facts(values: Collection[CbcValuePart]) -> tuple[dict[str, float], dict[str, str]]:
     """Return the values of a blood count (cases/cbc.py) by name, and the marks beside them."""
-    amounts = {value["key"]: value["amount"] for value in values if value["amount"] is not None}
+    amounts = {value["key"]: amount for value in values if (amount := value["amount"]) is not None}
     return amounts, {value["key"]: value["note"] for value in values if value["note"]}
 
 
-def met_rules(
-    rules: list[dict[str, Any]], facts: Facts, *, age: Age | None, sex: str
-) -> list[tuple[dict[str, Any], str]]:
+def met_rules(rules: list[AnyRule], facts: Facts, *, age: Age | None, sex: str) -> list[tuple[AnyRule, str]]:
     """Return each rule of a table that is for this person and is met, with what meets it."""
     return [
         (rule, words)

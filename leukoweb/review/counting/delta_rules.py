@@ -11,13 +11,13 @@ value of an analyser that is a bound ("<10") is compared with nothing.
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from detection.cell_types import BY_CODE
 from leukoweb.cases.cbc import PARAMETERS
 from leukoweb.cases.cbc import UNITS as CBC_UNITS
 from leukoweb.review.counting.flag_rules import ITEMS
-from leukoweb.review.counting.table_checks import is_limit, problem_of_key, problem_of_table, problem_of_texts
+from leukoweb.review.counting.table_checks import Row, is_limit, problem_of_key, problem_of_table, problem_of_texts
 
 if TYPE_CHECKING:
     from leukoweb.review.counting.values import Value  # which imports the rules
@@ -27,9 +27,25 @@ ACTIONS = {MIX_UP: "possible sample mix-up", CHANGE: "change to be looked at"}
 DIRECTIONS = {"any": "up or down", "up": "up", "down": "down"}
 AMOUNT, SHARE = "amount", "percent"
 MEASURES = {AMOUNT: "in its unit", SHARE: "% of the earlier value"}
-FIELDS = ("key", "title", "subject", "direction", "limit", "measure", "span", "action", "source")
 MOST_RULES = 100
 _SPAN = re.compile(r"([1-9]\d{0,3})([hd])")
+
+
+class DeltaRule(TypedDict):
+    """One change that raises an alarm: `limit` in the unit of the subject or in percent, `span` as in 72h or 30d."""
+
+    key: str
+    title: str
+    subject: str
+    direction: str
+    limit: float
+    measure: str
+    span: str
+    action: str
+    source: str
+
+
+FIELDS = tuple(DeltaRule.__annotations__)
 
 
 def subjects() -> dict[str, tuple[str, str]]:
@@ -52,7 +68,7 @@ def span_of(text: str) -> timedelta:
     return timedelta(**{"hours" if found[2] == "h" else "days": int(found[1])})
 
 
-def change_by(rule: Mapping[str, Any], now: "Value", before: "Value") -> float | None:
+def change_by(rule: DeltaRule, now: "Value", before: "Value") -> float | None:
     """Return by how much a figure changed, in its unit and with its sign; None where the rule is not met."""
     if rule["subject"].startswith("cbc.") and (now.text[0] in "<>" or before.text[0] in "<>"):
         return None
@@ -76,7 +92,7 @@ def problem_of(rules: object) -> str:
     )
 
 
-def _problem(rule: dict[str, Any], known: Mapping[str, object]) -> str:
+def _problem(rule: Row, known: Mapping[str, object]) -> str:
     if problem := problem_of_texts(rule, {"key": 40, "title": 60, "source": 300}) or problem_of_key(rule["key"]):
         return problem
     if rule["subject"] not in known:

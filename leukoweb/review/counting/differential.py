@@ -10,7 +10,7 @@ Clopper and Pearson 1934, Biometrika 26:404, in its form by beta quantiles; Rüm
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from scipy.special import betaincinv
 
@@ -18,6 +18,7 @@ from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.cases.wbc import GIGA_PER_L
 from leukoweb.review.counting.ages import Age
 from leukoweb.review.counting.groups import GROUPS
+from leukoweb.review.counting.parts import DifferentialPart, IntervalPart, ReferenceRange, RowPart
 from leukoweb.review.counting.policies import Rules
 
 CONFIDENCE = 0.95
@@ -52,8 +53,8 @@ class Row:
     zero_upper: float | None = None
     per_100: float | None = None
     absolute: float | None = None
-    percent_range: dict[str, Any] | None = None
-    absolute_range: dict[str, Any] | None = None
+    percent_range: ReferenceRange | None = None
+    absolute_range: ReferenceRange | None = None
     call: str = ""
     is_call_certain: bool = True
     is_grouped: bool = False
@@ -92,11 +93,11 @@ class Differential:
             smudge_as_lymphocytes=self.smudge_as_lymphocytes,
         )  # fmt: skip
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> DifferentialPart:
         """Return the figures as JSON values, numbers rounded to nine decimals; the rules are kept apart."""
 
-        def plain(row: Row) -> dict[str, Any]:
-            return {name: _plain(value) for name, value in asdict(row).items()}
+        def plain(row: Row) -> RowPart:
+            return cast(RowPart, {name: _plain(value) for name, value in asdict(row).items()})
 
         return {
             "rows": [plain(row) for row in self.rows],
@@ -146,20 +147,20 @@ def upper_bound_of_zero(n: int, confidence: float = CONFIDENCE) -> float:
     return 1 - (1 - confidence) ** (1 / n)
 
 
-def is_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+def is_changed(before: IntervalPart, now: IntervalPart) -> bool:
     """Say whether two results differ beyond their intervals: overlapping ones are not called changed (C2).
 
     Parameters
     ----------
-    before, now : dict
-        With `low` and `high` in percent; None where there was nothing to count.
+    before, now : IntervalPart
+        In percent; None where there was nothing to count.
 
     Returns
     -------
     bool
         False also where either has no interval.
     """
-    if before["low"] is None or now["low"] is None:
+    if before["low"] is None or before["high"] is None or now["low"] is None or now["high"] is None:
         return False
     return now["low"] > before["high"] or now["high"] < before["low"]
 
@@ -419,7 +420,7 @@ def _absolute_base(nrbc: int, total: int, wbc: Wbc | None, rules: Rules) -> tupl
     return "", giga, giga
 
 
-def _call(value: float, range_: dict[str, Any] | None) -> str:
+def _call(value: float, range_: ReferenceRange | None) -> str:
     """Say "high", "low" or "" of a value against a range."""
     if range_ is None:
         return ""

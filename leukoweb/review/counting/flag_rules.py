@@ -9,10 +9,12 @@ Criteria for pathologist review: medicalalgorithms.com/criteria-for-pathologist-
 Children: Davis's Laboratory and Diagnostic Tests, labdxtest.com, "White Blood Cell Count and Differential".
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 from leukoweb.review.counting.ages import FROM_BIRTH, days_of
 from leukoweb.review.counting.table_checks import (
+    Row,
     is_limit,
     problem_of_ages,
     problem_of_key,
@@ -49,14 +51,30 @@ ITEMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "WBC": ("white cell count", "WBC", ()),
 }
 _UNITS_OF = {"WBC": ("10*9/L",), "EBO": ("cells", "per 100 WBC"), "KSC": ("cells", "per 100 WBC", "10*9/L")}
-FIELDS = (
-    "key", "title", "item", "unit", "comparison", "limit", "sex", "age_from", "age_under", "severity", "bench",
-    "report", "source",
-)  # fmt: skip
 # Flags that weigh several types and have no row here.
 PATTERNS = ("possible_apl", "maturation_gap")
 MOST_RULES = 100
 
+
+class FlagRule(TypedDict):
+    """One limit: of an item of ITEMS in a unit of UNITS; `bench` and `report` are said behind the flag's sentence."""
+
+    key: str
+    title: str
+    item: str
+    unit: str
+    comparison: str
+    limit: float
+    sex: str
+    age_from: str
+    age_under: str | None
+    severity: str
+    bench: str
+    report: str
+    source: str
+
+
+FIELDS = tuple(FlagRule.__annotations__)
 _REVIEW = "medicalalgorithms.com, criteria for pathologist review of a peripheral smear"
 _CHILDREN = "Davis's Laboratory and Diagnostic Tests, labdxtest.com, white blood cell count and differential"
 _PATHOLOGIST = "The pathologist must review."
@@ -75,7 +93,7 @@ def _row(
     bench: str = "",
     age_from: str = FROM_BIRTH,
     age_under: str | None = None,
-) -> dict[str, Any]:
+) -> FlagRule:
     if not bench and severity != NOTE:
         bench = _PATHOLOGIST
     return {
@@ -85,7 +103,7 @@ def _row(
     }  # fmt: skip
 
 
-DEFAULTS: list[dict[str, Any]] = [
+DEFAULTS: list[FlagRule] = [
     _row("blasts", "Blasts", "blasts", "cells", ">=", 1, URGENT, f"{_REVIEW}, item 8: leukemic cells present"),
     _row("blasts_first_limit", "Blasts", "blasts", "%", ">=", 5, URGENT,
          "Taylor & Francis, doi 10.1201/9781498712965, chapter 2: 5 % or more is rare without a neoplasm"),
@@ -137,12 +155,12 @@ def units_of(item: str) -> tuple[str, ...]:
     return _UNITS_OF.get(item, ("cells", "%", "10*9/L"))
 
 
-def defaults() -> list[dict[str, Any]]:
+def defaults() -> list[FlagRule]:
     """Return a fresh copy of the table that a laboratory starts from."""
-    return [dict(row) for row in DEFAULTS]
+    return [row.copy() for row in DEFAULTS]
 
 
-def with_old_limits(limits: dict[str, Any]) -> list[dict[str, Any]]:
+def with_old_limits(limits: Mapping[str, Any]) -> list[FlagRule]:
     """Return the default table with the limits that a laboratory had set before there was a table."""
     changed = {OLD_LIMITS[name]: limit for name, limit in limits.items()}
     return [{**row, "limit": changed.get(row["key"], row["limit"])} for row in DEFAULTS]
@@ -163,7 +181,7 @@ def problem_of(rows: object) -> str:
     return ""
 
 
-def _problem_of_row(row: dict[str, Any]) -> str:
+def _problem_of_row(row: Row) -> str:
     if problem := problem_of_texts(row, {"key": 40, "title": 60, "source": 300}) or problem_of_key(row["key"]):
         return problem
     if row["key"] in PATTERNS:
@@ -185,11 +203,10 @@ def _problem_of_row(row: dict[str, Any]) -> str:
     return problem_of_ages(row)
 
 
-def _compete(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _compete(one: FlagRule, other: FlagRule) -> bool:
     """Say whether two rows of one title limit the same figure of the same person."""
-    same = ("title", "item", "unit")
     return (
-        all(one[name] == other[name] for name in same)
+        (one["title"], one["item"], one["unit"]) == (other["title"], other["item"], other["unit"])
         and (one["sex"] == other["sex"] or "any" in (one["sex"], other["sex"]))
         and one["comparison"][0] == other["comparison"][0]
         and days_of(one["age_from"]) < days_of(other["age_under"])
@@ -197,5 +214,5 @@ def _compete(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
-def _is_farther(row: dict[str, Any], before: dict[str, Any]) -> bool:
+def _is_farther(row: FlagRule, before: FlagRule) -> bool:
     return row["limit"] > before["limit"] if row["comparison"][0] == ">" else row["limit"] < before["limit"]

@@ -11,7 +11,7 @@ from detection.cell_types import BLASTS, PROMYELOCYTES
 from leukoweb.cases.cbc import SIGNS
 from leukoweb.review.counting.ages import is_judged
 from leukoweb.review.counting.differential import Differential, cells_to_separate, upper_bound_of_zero
-from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, NOTE, REVIEW, URGENT
+from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, NOTE, REVIEW, URGENT, FlagRule
 from leukoweb.review.counting.words import cells, printed
 
 LATER_STAGES = ("MYB", "MMZ", "NGB")
@@ -94,30 +94,30 @@ def flags_of(
     return [_marked(flag, differential, confirmed) for flag in found]
 
 
-def _flag_of(rule: Mapping[str, Any], d: Differential, lya_meaning: str) -> Flag | None:
+def _flag_of(rule: FlagRule, d: Differential, lya_meaning: str) -> Flag | None:
     """Return the flag of one row of the table, or None where it is not for this person or not met."""
     if rule["sex"] not in ("any", d.sex):
         return None
     if not is_judged(d.age, rule["age_from"], rule["age_under"]):
         return None
     codes = _codes_of(rule["item"], d)
-    value = _value_of(rule, d, codes, lya_meaning)
+    value = _value_of(rule["item"], rule["unit"], d, codes, lya_meaning)
     if value is None or not SIGNS[rule["comparison"]](value, rule["limit"]):
         return None
     sentence = _sentence_of(rule, d, codes, value)
     if d.age is None and rule["age_from"] != "0d":
         sentence += " The age is not known: judged as an adult."
-    bench, report = (" ".join(part for part in (sentence, rule[kind].strip()) if part) for kind in ("bench", "report"))
+    bench, report = (f"{sentence} {more}".rstrip() for more in (rule["bench"].strip(), rule["report"].strip()))
     return Flag(rule["key"], rule["title"], bench, report, rule["severity"], _present(d, codes) or codes)
 
 
-def figure_of(limit: Mapping[str, str], d: Differential, lya_meaning: str) -> tuple[float | None, tuple[str, ...]]:
+def figure_of(item: str, unit: str, d: Differential, lya_meaning: str) -> tuple[float | None, tuple[str, ...]]:
     """Return the figure of an `item` in a `unit`, None where there is none, and the types of its cells.
 
     Before: the differential is not empty.
     """
-    codes = _codes_of(limit["item"], d)
-    return _value_of(limit, d, codes, lya_meaning), _present(d, codes) or codes
+    codes = _codes_of(item, d)
+    return _value_of(item, unit, d, codes, lya_meaning), _present(d, codes) or codes
 
 
 def _codes_of(item: str, d: Differential) -> tuple[str, ...]:
@@ -126,26 +126,26 @@ def _codes_of(item: str, d: Differential) -> tuple[str, ...]:
     return ("NGB", *codes) if item == "left_shift" and d.rules.bands != "grouped" else codes
 
 
-def _value_of(rule: Mapping[str, Any], d: Differential, codes: tuple[str, ...], lya_meaning: str) -> float | None:
+def _value_of(item: str, unit: str, d: Differential, codes: tuple[str, ...], lya_meaning: str) -> float | None:
     """Return the figure that a limit is compared with; None where there is none."""
-    if rule["item"] == "WBC":
+    if item == "WBC":
         return d.corrected_wbc
-    if rule["item"] == "LYA_abnormal" and lya_meaning != "abnormal":
+    if item == "LYA_abnormal" and lya_meaning != "abnormal":
         return None
-    if rule["unit"] == "cells":
+    if unit == "cells":
         return sum(d[code].count for code in codes)
-    if rule["unit"] == "per 100 WBC":
+    if unit == "per 100 WBC":
         return 100 * sum(d[code].count for code in codes) / d.total
     counted = sum(d[code].counted for code in codes)
-    if rule["unit"] == "%":
+    if unit == "%":
         return 100 * counted / d.total
     if d.corrected_wbc is None:
         return None
-    in_wbc = sum(d[code].count for code in codes) if rule["item"] == "KSC" else counted
+    in_wbc = sum(d[code].count for code in codes) if item == "KSC" else counted
     return in_wbc / d.total * d.corrected_wbc
 
 
-def _sentence_of(rule: Mapping[str, Any], d: Differential, codes: tuple[str, ...], value: float) -> str:
+def _sentence_of(rule: FlagRule, d: Differential, codes: tuple[str, ...], value: float) -> str:
     """Say what was found and which limit it meets."""
     one, many, _ = ITEMS[rule["item"]]
     limit = f"{COMPARISONS[rule['comparison']]} {rule['limit']:g}"
@@ -259,7 +259,7 @@ def unfinished_sentence(unread: int, slides: int, *, is_empty: bool) -> Sentence
     return Sentence(sentence, sentence)
 
 
-def _not_separated(rule: Mapping[str, Any], d: Differential) -> Iterator[Sentence]:
+def _not_separated(rule: FlagRule, d: Differential) -> Iterator[Sentence]:
     """Say where a share cannot be told from a limit, and how many cells more would settle it."""
     codes = _codes_of(rule["item"], d)
     counted = sum(d[code].counted for code in codes)

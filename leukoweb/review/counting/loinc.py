@@ -8,7 +8,10 @@ a cell type "conditional": with a non-zero count it must be in the message. Zero
 its own: it is reported with the promyelocytes and a text. EBO is per 100 WBC and has no absolute code here.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from leukoweb.review.counting.parts import CodesPart
 
 
 @dataclass(frozen=True)
@@ -65,3 +68,9 @@ def loinc_of(key: str, *, lya_meaning: str = "") -> Loinc:
     if key == "LYA":
         return LYA_MEANINGS.get(lya_meaning, Loinc("", ""))
     return LOINC[key]
+
+
+def codes_of(keys: Iterable[str], *, lya_meaning: str = "") -> dict[str, CodesPart]:
+    """Return the codes of types and groups as a report keeps them."""
+    found = {key: loinc_of(key, lya_meaning=lya_meaning) for key in keys}
+    return {key: {"percent": code.percent, "absolute": code.absolute} for key, code in found.items()}

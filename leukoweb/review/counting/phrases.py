@@ -4,12 +4,12 @@ A phrase with an unknown placeholder is refused when it is written, not when a r
 """
 
 import re
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from detection.cell_types import CODES
-from leukoweb.cases.cbc import PARAMETERS
+from leukoweb.cases.cbc import PARAMETERS, CbcValuePart
 from leukoweb.review.counting.groups import GROUPS
+from leukoweb.review.counting.parts import DifferentialPart
 from leukoweb.review.counting.words import printed
 from leukoweb.sentences import translated
 
@@ -32,9 +32,7 @@ def unknown_places(text: str) -> list[str]:
     return [name for name in _PLACE.findall(text) if name not in PLACES and name not in _FURTHER]
 
 
-def filled(
-    text: str, differential: Mapping[str, Any], decimals: int, cbc: Collection[Mapping[str, Any]] = ()
-) -> str:  # fmt: skip
+def filled(text: str, differential: DifferentialPart, decimals: int, cbc: Collection[CbcValuePart] = ()) -> str:
     """Put the figures of a case into the places of a phrase, as the active language writes numbers.
 
     Parameters
@@ -42,11 +40,10 @@ def filled(
     text : str
         A place is `{total}` (leukocytes counted), a group or a code, with `#` behind it for the absolute count, or
         `{cbc:MCV}`; what has no figure stays as it is.
-    differential : dict
-        `Differential.as_dict()`.
+    differential : DifferentialPart
     decimals : int
         Digits behind the point of a percentage; 0 upward.
-    cbc : collection of dict
+    cbc : collection of CbcValuePart
         The values of the blood count (cases/cbc.py); they are printed with their unit, as they were sent.
 
     Returns

@@ -16,7 +16,12 @@ from typing import Any
 from leukoweb.refusals import Refused
 from leukoweb.review.counting import delta_rules, review_rules, suggestion_rules
 from leukoweb.review.counting.ages import Age, bound_of_years, days_of, is_bound, is_within
-from leukoweb.review.counting.flag_rules import COMPARISONS, OLD_LIMITS, defaults, problem_of, with_old_limits
+from leukoweb.review.counting.delta_rules import DeltaRule
+from leukoweb.review.counting.flag_rules import COMPARISONS, OLD_LIMITS, FlagRule, defaults, problem_of, with_old_limits
+from leukoweb.review.counting.parts import ReferenceRange
+from leukoweb.review.counting.review_rules import ReviewRule
+from leukoweb.review.counting.suggestion_rules import SuggestionRule
+from leukoweb.review.counting.table_checks import Row
 
 BANDS = {
     "grouped": "Bands counted with segmented neutrophils",
@@ -56,7 +61,7 @@ _SCHISTOCYTES = (
 _NONE_IN_BLOOD = "not met in the blood of healthy adults; the laboratory may set its own limit"
 
 
-def _range(key: str, unit: str, low: float | None, high: float | None, source: str) -> dict[str, Any]:
+def _range(key: str, unit: str, low: float | None, high: float | None, source: str) -> ReferenceRange:
     """Return a range of adults of any sex."""
     return {
         "key": key, "unit": unit, "low": low, "high": high, "sex": "any", "age_from": "18y", "age_under": None,
@@ -117,13 +122,13 @@ class Rules:
     platelet_factor_on: str = ""
     platelet_factor_by: str = ""
     platelet_tolerance: float = 25.0
-    flag_rules: list[dict[str, Any]] = field(default_factory=defaults)
-    review_rules: list[dict[str, Any]] = field(default_factory=list)
-    delta_rules: list[dict[str, Any]] = field(default_factory=list)
-    suggestion_rules: list[dict[str, Any]] = field(default_factory=suggestion_rules.defaults)
-    ranges: list[dict[str, Any]] = field(default_factory=lambda: [dict(entry) for entry in _ADULT_RANGES])
+    flag_rules: list[FlagRule] = field(default_factory=defaults)
+    review_rules: list[ReviewRule] = field(default_factory=list)
+    delta_rules: list[DeltaRule] = field(default_factory=list)
+    suggestion_rules: list[SuggestionRule] = field(default_factory=suggestion_rules.defaults)
+    ranges: list[ReferenceRange] = field(default_factory=lambda: [entry.copy() for entry in _ADULT_RANGES])
 
-    def range_for(self, key: str, unit: str, age: Age | None, sex: str) -> dict[str, Any] | None:
+    def range_for(self, key: str, unit: str, age: Age | None, sex: str) -> ReferenceRange | None:
         """Return the range of a type or group for a person, the one of the person's sex before the one of any sex.
 
         Without an age only a range of every age applies.
@@ -280,7 +285,7 @@ _WHOLE = (
     ("apl_bilobed", 1, 1000),
     ("apl_promyelocytes", 1, 1000),
 )
-_RANGE_FIELDS = {"key", "unit", "low", "high", "sex", "age_from", "age_under", "source"}
+_RANGE_FIELDS = set(ReferenceRange.__annotations__)
 
 
 def _of_today(stored: dict[str, Any]) -> dict[str, Any]:
@@ -347,7 +352,7 @@ def _problem_of_ranges(ranges: object) -> str:
     return ""
 
 
-def _problem_of_range(entry: dict[str, Any]) -> str:
+def _problem_of_range(entry: Row) -> str:
     """Return what is wrong with one range, or ""."""
     low, high, age_from, age_under = (entry[name] for name in ("low", "high", "age_from", "age_under"))
     if entry["key"] not in RANGE_KEYS:
@@ -371,7 +376,7 @@ def _problem_of_range(entry: dict[str, Any]) -> str:
     return ""
 
 
-def _ages_overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _ages_overlap(one: Row, other: Row) -> bool:
     """Say whether two ranges answer for the same age."""
     return days_of(one["age_from"]) < days_of(other["age_under"]) and days_of(other["age_from"]) < days_of(
         one["age_under"]

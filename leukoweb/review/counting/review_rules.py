@@ -6,17 +6,24 @@ was not at hand to be checked.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from leukoweb.review.counting.ages import Age
-from leukoweb.review.counting.conditions import OF_COUNT, Facts, met_rules, problem_of_condition
-from leukoweb.review.counting.table_checks import problem_of_ages, problem_of_table, problem_of_texts
+from leukoweb.review.counting.conditions import OF_COUNT, ConditionRule, Facts, met_rules, problem_of_condition
+from leukoweb.review.counting.table_checks import Row, problem_of_ages, problem_of_table, problem_of_texts
 
 ACTIONS = {
     "film": "make a film", "rerun": "run again", "pathologist": "pathologist reviews", "critical": "critical value",
 }  # fmt: skip
-FIELDS = ("key", "title", "when", "action", "sex", "age_from", "age_under", "true_case", "false_case", "source")
 MOST_RULES = 100
+
+
+class ReviewRule(ConditionRule):
+    """Why a film is wanted, and what is to be done."""
+
+    action: str
+
+
+FIELDS = tuple(ReviewRule.__annotations__)
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Reason:
     source: str
 
 
-def reasons_for(rules: list[dict[str, Any]], facts: Facts, *, age: Age | None, sex: str) -> list[Reason]:
+def reasons_for(rules: list[ReviewRule], facts: Facts, *, age: Age | None, sex: str) -> list[Reason]:
     """Return why a film is wanted: every rule that is for this person and is met, in the order of the table."""
     return [
         Reason(rule["title"], ACTIONS[rule["action"]], words, rule["source"])
@@ -42,7 +49,7 @@ def problem_of(rules: object) -> str:
     return problem_of_table(rules, row="review rule", fields=FIELDS, most=MOST_RULES, problem_of_row=_problem_of_rule)
 
 
-def _problem_of_rule(rule: dict[str, Any]) -> str:
+def _problem_of_rule(rule: Row) -> str:
     limits = {"key": 40, "title": 60, "when": 300, "true_case": 300, "false_case": 300, "source": 300}
     if problem := problem_of_texts(rule, limits):
         return problem

@@ -8,9 +8,8 @@ ClinLab Navigator, Peripheral Blood Smear Review, typical criteria A and B: clin
 peripheral-blood-smear-review.html. Its units of counts are printed per dL; the numbers are those per uL.
 """
 
-from typing import Any
-
 from leukoweb.review.counting.ages import FROM_BIRTH
+from leukoweb.review.counting.review_rules import ReviewRule
 
 SOURCE = "ClinLab Navigator, Peripheral Blood Smear Review, typical criteria"
 _CRITERIA = (  # title, condition, a case that meets it, one that does not
@@ -29,7 +28,7 @@ _CRITERIA = (  # title, condition, a case that meets it, one that does not
     ("Basophils high", "BAS# > 0.5", "BAS# 0.6", "BAS# 0.5"),
     ("Immature granulocytes", "IG% > 4", "IG% 4.1", "IG% 4"),
 )
-OFFERED: list[dict[str, Any]] = [
+OFFERED: list[ReviewRule] = [
     {
         "key": title.lower().replace(" ", "_"), "title": title, "when": when, "action": "film", "sex": "any",
         "age_from": FROM_BIRTH, "age_under": None, "true_case": true, "false_case": false, "source": SOURCE,

@@ -4,31 +4,46 @@ Pure functions of values and texts. What is shipped says in words what the table
 the laboratory's own ranges and flag limits; it never names a disease (S11).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from django.utils.translation import gettext, gettext_noop
 
+from leukoweb.cases.cbc import CbcValuePart
 from leukoweb.review.counting.ages import FROM_BIRTH, Age
-from leukoweb.review.counting.conditions import EVERYTHING, Facts, met_rules, problem_of_condition
+from leukoweb.review.counting.conditions import EVERYTHING, ConditionRule, Facts, met_rules, problem_of_condition
+from leukoweb.review.counting.parts import DifferentialPart
 from leukoweb.review.counting.phrases import filled, unknown_places
-from leukoweb.review.counting.table_checks import problem_of_ages, problem_of_key, problem_of_table, problem_of_texts
+from leukoweb.review.counting.table_checks import (
+    Row,
+    problem_of_ages,
+    problem_of_key,
+    problem_of_table,
+    problem_of_texts,
+)
 
-FIELDS = ("key", "title", "when", "text", "sex", "age_from", "age_under", "true_case", "false_case", "source")
 MOST_RULES, MOST_TEXT = 100, 200
 _RANGES, _LIMITS = "the laboratory's own reference ranges", "the laboratory's own flag limits"
 _COUNTED, _MARKED = "what was counted", "what a reader marked"
 
 
-def _row(key: str, title: str, when: str, text: str, source: str, *, true: str = "", false: str) -> dict[str, Any]:
+class SuggestionRule(ConditionRule):
+    """Which phrase is proposed."""
+
+    text: str
+
+
+FIELDS = tuple(SuggestionRule.__annotations__)
+
+
+def _row(key: str, title: str, when: str, text: str, source: str, *, true: str = "", false: str) -> SuggestionRule:
     return {
         "key": key, "title": title, "when": when, "text": text, "sex": "any", "age_from": FROM_BIRTH,
         "age_under": None, "true_case": true or when, "false_case": false, "source": source,
     }  # fmt: skip
 
 
-def _by_range(key: str, title: str, name: str, call: str, text: str) -> dict[str, Any]:
+def _by_range(key: str, title: str, name: str, call: str, text: str) -> SuggestionRule:
     false = f"film:{name}# {'low' if call == 'high' else 'high'}"
     return _row(key, title, f"film:{name}# {call}", text, _RANGES, false=false)
 
@@ -72,16 +87,16 @@ class Proposal:
     source: str
 
 
-def defaults() -> list[dict[str, Any]]:
+def defaults() -> list[SuggestionRule]:
     """Return a fresh copy of the table that a laboratory starts from."""
-    return [dict(row) for row in DEFAULTS]
+    return [row.copy() for row in DEFAULTS]
 
 
 def proposals_of(
-    rules: list[dict[str, Any]],
+    rules: list[SuggestionRule],
     facts: Facts,
-    differential: Mapping[str, Any],
-    cbc: Collection[Mapping[str, Any]],
+    differential: DifferentialPart,
+    cbc: Collection[CbcValuePart],
     *,
     decimals: int,
     age: Age | None,
@@ -91,12 +106,11 @@ def proposals_of(
 
     Parameters
     ----------
-    rules : list of dict
+    rules : list of SuggestionRule
         The laboratory's table, checked.
     facts : Facts
-    differential : dict
-        `Differential.as_dict()`.
-    cbc : collection of dict
+    differential : DifferentialPart
+    cbc : collection of CbcValuePart
         The values of the blood count.
     decimals : int
         Of percentages.
@@ -117,7 +131,7 @@ def problem_of(rules: object) -> str:
     )  # fmt: skip
 
 
-def _problem_of_rule(rule: dict[str, Any]) -> str:
+def _problem_of_rule(rule: Row) -> str:
     limits = {"key": 40, "title": 60, "when": 300, "text": MOST_TEXT, "true_case": 300, "false_case": 300,
               "source": 300}  # fmt: skip
     if problem := problem_of_texts(rule, limits) or problem_of_key(rule["key"]):

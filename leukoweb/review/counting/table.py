@@ -4,43 +4,92 @@ One list of lines serves the case page, the report, the PDF, CSV and the clipboa
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from detection.cell_types import BY_CODE
 from leukoweb.review.counting.differential import is_changed
+from leukoweb.review.counting.parts import (
+    CodesPart,
+    DifferentialPart,
+    FigurePart,
+    IntervalPart,
+    PreviousPart,
+    ReferenceRange,
+    RowPart,
+)
 from leukoweb.review.counting.words import printed
 
+_NO_CODES: CodesPart = {"percent": "", "absolute": ""}
 GRAVE = ("blasts", "promyelocytes", "PMO", "PMB")  # said first in a result
 # Neutrophils in order of maturation from the ripe end, then the others, the grave ones together.
 _AFTER_NEUTROPHILS = ("LYT", "LYA", "MON", "EOS", "BAS", "MMZ", "MYB", "PMO", "PMB")
 
 
+class Band(TypedDict):
+    """Where a reference range begins, how wide it is and where the value is, in hundredths of a small scale."""
+
+    start: float
+    width: float
+    value: float
+
+
+class Line(TypedDict):
+    """One line of the table, in the words and digits that are printed.
+
+    `kind` is "group" (a sum), "type", "within" (part of the group above it) or "beside" (per 100 WBC, outside the
+    differential). `count` is what enters the percentage; `count_note` says what is among it. Texts are "" where there
+    is nothing to say.
+    """
+
+    key: str
+    code: str
+    name: str
+    kind: str
+    count: int
+    count_note: str
+    percent: str
+    low: float | None
+    high: float | None
+    value: float | None
+    interval: str
+    zero: str
+    per_100: str
+    absolute: str
+    is_seen: bool
+    range: str
+    band: Band | None
+    range_source: str
+    call: str
+    call_text: str
+    loinc_percent: str
+    loinc_absolute: str
+    before: str
+    changed: str
+    before_absolute: str
+    changed_absolute: str
+
+
 def lines_of(
-    differential: Mapping[str, Any],
+    differential: DifferentialPart,
     rules: Mapping[str, Any],
-    loinc: Mapping[str, Mapping[str, object]] | None = None,
-    previous: Mapping[str, Any] | None = None,
-) -> list[dict[str, Any]]:
+    loinc: Mapping[str, CodesPart] | None = None,
+    previous: PreviousPart | None = None,
+) -> list[Line]:
     """Return the lines of a differential.
 
     Parameters
     ----------
-    differential : dict
-        `Differential.as_dict()`, as stored in a report.
+    differential : DifferentialPart
     rules : dict
         `Rules.as_dict()` of the same report.
-    loinc : dict, optional
-        Key to {"percent", "absolute"}.
-    previous : dict, optional
-        The person's last result: `figures` is key to {"percent", "low", "high", "absolute"}, `wbc` what those were
-        taken from.
+    loinc : mapping of str to CodesPart, optional
+    previous : PreviousPart, optional
+        The person's last result.
 
     Returns
     -------
-    list of dict
-        All 15 types, the unidentified where there are any, and the groups. `kind` is "group" (a sum), "type", "within"
-        (part of the group above it) or "beside" (per 100 WBC, outside the differential). `count` is what enters the
-        percentage; `count_note` says what is among it. Texts are "" where there is nothing to say.
+    list of Line
+        All 15 types, the unidentified where there are any, and the groups.
     """
     rows = {row["key"]: row for row in differential["rows"]}
     groups, separate = differential["groups"], rules["bands"] == "separate"
@@ -53,22 +102,21 @@ def lines_of(
     if differential["unidentified"]["count"]:
         order.append((differential["unidentified"], "type"))
     order += [(rows["EBO"], "beside"), (rows["KSC"], "beside")]
-    figures, wbc = (previous or {}).get("figures", {}), (differential["corrected_wbc"], (previous or {}).get("wbc"))
-    decimals, smudge = rules["decimals"], _smudge_among_lymphocytes(differential, rules)
+    figures, wbc_before = (previous["figures"], previous.get("wbc")) if previous else ({}, None)
+    wbc, decimals = (differential["corrected_wbc"], wbc_before), rules["decimals"]
+    smudge, codes = _smudge_among_lymphocytes(differential, rules), loinc or {}
     return [
-        _line(row, kind, decimals, (loinc or {}).get(row["key"], {}), smudge)
-        | _before(row, figures.get(row["key"]), decimals)
-        | _before_absolute(row, figures.get(row["key"]), *wbc)
+        _line(row, kind, decimals, codes.get(row["key"], _NO_CODES), smudge, figures.get(row["key"]), wbc)
         for row, kind in order
     ]
 
 
-def _smudge_among_lymphocytes(differential: Mapping[str, Any], rules: Mapping[str, Any]) -> bool:
+def _smudge_among_lymphocytes(differential: DifferentialPart, rules: Mapping[str, Any]) -> bool:
     """Say whether the smudge cells are counted as lymphocytes: the signer's choice, before version 1.3 a rule."""
     return bool(differential.get("smudge_as_lymphocytes", rules.get("smudge_cells") == "as_lymphocytes"))
 
 
-def figures_of(lines: list[dict[str, Any]]) -> str:
+def figures_of(lines: list[Line]) -> str:
     """Return the lines as tab-separated text for the clipboard: name, count, percent or per 100 WBC, absolute, call."""
     heading = "Cell type\tCount\t%\tper 100 WBC\t10*9/L\tCall"
     return "\n".join(
@@ -77,13 +125,23 @@ def figures_of(lines: list[dict[str, Any]]) -> str:
     )  # fmt: skip
 
 
-def _named(line: Mapping[str, Any]) -> str:
+def _named(line: Line) -> str:
     return f"{line['name']} ({line['count_note']})" if line["count_note"] else line["name"]
 
 
 def _line(
-    row: Mapping[str, Any], kind: str, decimals: int, loinc: Mapping[str, object], smudge_as_lymphocytes: bool
-) -> dict[str, Any]:
+    row: RowPart,
+    kind: str,
+    decimals: int,
+    loinc: CodesPart,
+    smudge_as_lymphocytes: bool,
+    figure: FigurePart | None,
+    wbc: tuple[float | None, float | None],
+) -> Line:
+    """Return one line; `figure` is the one of the last result, `wbc` what absolute counts are taken from, now and then.
+
+    Only a report of version 1.6 or later has the latter.
+    """
     range_ = row["absolute_range"] if row["absolute"] is not None and row["absolute_range"] else row["percent_range"]
     is_zero = row["zero_upper"] is not None
     count, note, per_100, absolute = row["count"], "", printed(row["per_100"], 1), printed(row["absolute"], 2)
@@ -91,6 +149,9 @@ def _line(
         count, note = row["counted"], f"{row['counted'] - count} of them smudge cells"
     if smudge_as_lymphocytes and row["key"] == "KSC" and count:
         note, per_100, absolute = "counted as lymphocytes", "", ""
+    (before, changed), (before_absolute, changed_absolute) = (
+        _before(row, figure, decimals), _before_absolute(row, figure, *wbc)
+    )  # fmt: skip
     return {
         "key": row["key"],
         "code": row["key"] if row["key"] in BY_CODE else "",
@@ -112,8 +173,12 @@ def _line(
         "range_source": range_["source"] if range_ else "",
         "call": row["call"],
         "call_text": _call_text(row),
-        "loinc_percent": loinc.get("percent", ""),
-        "loinc_absolute": loinc.get("absolute", ""),
+        "loinc_percent": loinc["percent"],
+        "loinc_absolute": loinc["absolute"],
+        "before": before,
+        "changed": changed,
+        "before_absolute": before_absolute,
+        "changed_absolute": changed_absolute,
     }
 
 
@@ -122,31 +187,34 @@ def _least(decimals: int) -> str:
     return printed(1e-6, decimals)
 
 
-def _before(row: Mapping[str, Any], figure: Mapping[str, Any] | None, decimals: int) -> dict[str, str]:
+def _before(row: RowPart, figure: FigurePart | None, decimals: int) -> tuple[str, str]:
     """What stood in the last result, and whether this one differs beyond both intervals (C2)."""
     if figure is None or figure["percent"] is None or row["percent"] is None:
-        return {"before": "", "changed": ""}
+        return "", ""
     direction = "up" if row["percent"] > figure["percent"] else "down"
-    return {"before": printed(figure["percent"], decimals), "changed": direction if is_changed(figure, row) else ""}
+    return printed(figure["percent"], decimals), direction if is_changed(figure, row) else ""
 
 
 def _before_absolute(
-    row: Mapping[str, Any], figure: Mapping[str, Any] | None, wbc: float | None, wbc_before: float | None
-) -> dict[str, str]:
+    row: RowPart, figure: FigurePart | None, wbc: float | None, wbc_before: float | None
+) -> tuple[str, str]:
     """What the absolute count was, and whether it changed beyond the intervals of both shares, times their WBC (C2)."""
     if figure is None or figure.get("absolute") is None or wbc_before is None:
-        return {"before_absolute": "", "changed_absolute": ""}
-    said = {"before_absolute": printed(figure["absolute"], 2), "changed_absolute": ""}
-    if row["absolute"] is None or wbc is None or row["low"] is None or figure["low"] is None:
-        return said
-    scaled = ((row, wbc), (figure, wbc_before))
-    now, before = ({end: share[end] * times for end in ("low", "high")} for share, times in scaled)
-    if is_changed(before, now):
-        said["changed_absolute"] = "up" if row["absolute"] > figure["absolute"] else "down"
-    return said
+        return "", ""
+    said = printed(figure["absolute"], 2)
+    if row["absolute"] is None or figure["absolute"] is None or wbc is None:
+        return said, ""
+    if not is_changed(_times(figure, wbc_before), _times(row, wbc)):
+        return said, ""
+    return said, "up" if row["absolute"] > figure["absolute"] else "down"
 
 
-def _range_text(range_: Mapping[str, Any] | None) -> str:
+def _times(share: IntervalPart, wbc: float) -> IntervalPart:
+    low, high = (None if end is None else end * wbc for end in (share["low"], share["high"]))
+    return {"low": low, "high": high}
+
+
+def _range_text(range_: ReferenceRange | None) -> str:
     """A range in words of a laboratory, with its unit."""
     if not range_:
         return ""
@@ -159,31 +227,29 @@ def _range_text(range_: Mapping[str, Any] | None) -> str:
     return f"none ({high:g} {unit})" if high == 0 else f"{low:g} – {high:g} {unit}"
 
 
-def _band(range_: Mapping[str, Any] | None, value: float | None) -> dict[str, float] | None:
-    """Return where a reference range begins, how wide it is and where the value is, in hundredths of a small scale."""
+def _band(range_: ReferenceRange | None, value: float | None) -> Band | None:
+    """Return the place of a value beside its range; None where either is missing."""
     if not range_ or value is None:
         return None
     low, high = range_["low"] or 0.0, range_["high"]
     end = 1.25 * max(value, 2 * low if high is None else high) or 1.0
     end_of_range = end if high is None else high
-    return {name: round(100 * part / end, 1) for name, part in
-            (("start", low), ("width", end_of_range - low), ("value", value))}  # fmt: skip
+    start, width, place = (round(100 * part / end, 1) for part in (low, end_of_range - low, value))
+    return {"start": start, "width": width, "value": place}
 
 
-def unseen_of(lines: list[dict[str, Any]]) -> list[str]:
+def unseen_of(lines: list[Line]) -> list[str]:
     """Return the names of the types that were not seen and whose absence is remarkable in no way, as on the paper."""
     return [line["name"] for line in lines if not line["is_seen"]]
 
 
-def result_of(lines: list[dict[str, Any]], differential: Mapping[str, Any]) -> str:
+def result_of(lines: list[Line], differential: DifferentialPart) -> str:
     """Return the result in one line: blasts and promyelocytes, then what is outside its reference range.
 
     Parameters
     ----------
-    lines : list of dict
-        Of `lines_of`.
-    differential : dict
-        As for `lines_of`.
+    lines : list of Line
+    differential : DifferentialPart
 
     Returns
     -------
@@ -205,7 +271,7 @@ def result_of(lines: list[dict[str, Any]], differential: Mapping[str, Any]) -> s
     return f"{text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
 
 
-def _call_text(row: Mapping[str, Any]) -> str:
+def _call_text(row: RowPart) -> str:
     """The call with what the interval thinks of it (C2)."""
     if not row["call"]:
         return ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from leukoweb.review.counting.ages import days_of, is_bound
 
-Row = dict[str, Any]
+Row = dict[str, Any]  # as it comes: what a table is made of is known once these checks are passed
 
 
 def problem_of_table(

@@ -3,13 +3,15 @@
 Pure functions of the content of a report.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from leukoweb.cases.cbc import PARAMETERS
+from leukoweb.cases.cbc import PARAMETERS, CbcValuePart
 from leukoweb.cases.cbc import UNITS as CBC_UNITS
 from leukoweb.cases.wbc import GIGA_PER_L
+from leukoweb.review.counting.differential import Wbc
+from leukoweb.review.counting.parts import DifferentialPart, RowPart
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.counting.words import printed
 
@@ -38,10 +40,7 @@ class Value:
 
 
 def values_of(
-    differential: Mapping[str, Any],
-    rules: Mapping[str, Any],
-    specimen: Mapping[str, Any],
-    cbc: Mapping[str, Any] | None,
+    differential: DifferentialPart, rules: Mapping[str, Any], wbc: Wbc | None, cbc: Iterable[CbcValuePart]
 ) -> dict[str, Value]:
     """Return every figure of a report's content, parameter to value; the film's in the order of its table."""
     rows = {row["key"]: row for row in differential["rows"]} | differential["groups"]
@@ -55,40 +54,34 @@ def values_of(
             continue
         if row["percent"] is not None:
             low, high = (0.0, row["zero_upper"]) if row["zero_upper"] is not None else (row["low"], row["high"])
-            found[f"film.{key}.%"] = _of_film(line, row, "%", line["percent"], low, high)
+            found[f"film.{key}.%"] = _of_film(row, "%", row["percent"], line["percent"], low, high)
         elif row["per_100"] is not None:
-            found[f"film.{key}.{PER_100}"] = _of_film(line, row, PER_100, line["per_100"])
+            found[f"film.{key}.{PER_100}"] = _of_film(row, PER_100, row["per_100"], line["per_100"])
         if row["absolute"] is not None:
-            found[f"film.{key}.{GIGA}"] = _of_film(line, row, GIGA, printed(row["absolute"], 2))
-    return found | _of_cbc(specimen, cbc)
+            found[f"film.{key}.{GIGA}"] = _of_film(row, GIGA, row["absolute"], printed(row["absolute"], 2))
+    return found | _of_cbc(wbc, cbc)
 
 
 def _of_film(
-    line: Mapping[str, Any],
-    row: Mapping[str, Any],
-    unit: str,
-    text: str,
-    low: float | None = None,
-    high: float | None = None,
+    row: RowPart, unit: str, number: float, text: str, low: float | None = None, high: float | None = None
 ) -> Value:
     """The call of a line is that of its absolute count where a range of absolute counts applied."""
-    number = row[{"%": "percent", PER_100: "per_100", GIGA: "absolute"}[unit]]
-    range_ = row["absolute_range" if unit == GIGA else "percent_range"] or {"low": None, "high": None}
+    range_ = row["absolute_range"] if unit == GIGA else row["percent_range"]
+    range_low, range_high = (range_["low"], range_["high"]) if range_ else (None, None)
     by_absolute = row["absolute"] is not None and row["absolute_range"] is not None
     call = row["call"] if by_absolute == (unit == GIGA) else ""
-    return Value(line["name"], unit, number, text, low, high, range_["low"], range_["high"], call)
+    return Value(row["name"], unit, number, text, low, high, range_low, range_high, call)
 
 
-def _of_cbc(specimen: Mapping[str, Any], cbc: Mapping[str, Any] | None) -> dict[str, Value]:
+def _of_cbc(wbc: Wbc | None, cbc: Iterable[CbcValuePart]) -> dict[str, Value]:
     """The analyser's values; the WBC also where it was typed in."""
     amounts = {
-        value["key"]: (value["amount"], _SIGNS.get(value["note"], ""))
-        for value in (cbc or {}).get("values", [])
-        if value["amount"] is not None
+        value["key"]: (amount, _SIGNS.get(value["note"], ""))
+        for value in cbc
+        if (amount := value["amount"]) is not None
     }
-    wbc = specimen["wbc"]
-    if wbc and wbc["unit"] in GIGA_PER_L:
-        amounts.setdefault("WBC", (wbc["value"] * GIGA_PER_L[wbc["unit"]], ""))
+    if wbc and wbc.unit in GIGA_PER_L:
+        amounts.setdefault("WBC", (wbc.value * GIGA_PER_L[wbc.unit], ""))
     found = {}
     for key, parameter in PARAMETERS.items():
         if key in amounts:

@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -16,10 +15,11 @@ from django.utils import timezone
 from leukoweb.accounts.models import Laboratory
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
-from leukoweb.cases.cbc import value_of
+from leukoweb.cases.cbc import CbcValuePart, value_of
 from leukoweb.cases.models import SIGNED, Case, CbcResult, Patient
 from leukoweb.cases.wbc import refusal_of
 from leukoweb.review.counting.flags import is_machine_only
+from leukoweb.review.counting.review_rules import ReviewRule
 from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalException, CriticalPolicy
 from leukoweb.review.criticals.rules import FINDING, Fact, defaults, facts_of, facts_of_counts
 from leukoweb.review.film_reasons import reasons_of
@@ -41,7 +41,7 @@ def facts_now(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> dict[in
     """Return of each case the version of the laboratory's rules and the facts that are critical now."""
     cases = list(cases)
     policies = {key: current_critical_policy(key) for key in {case.laboratory_id for case in cases}}
-    cbc: dict[int, list[dict[str, Any]]] = {}
+    cbc: dict[int, list[CbcValuePart]] = {}
     for result in CbcResult.objects.filter(case__in=cases):  # the one that is reported comes first
         cbc.setdefault(result.case_id, result.values)
     findings: dict[int, dict[str, str]] = {}
@@ -89,12 +89,12 @@ def _of_review_rules(case: Case, count: CaseCount) -> list[Fact]:
     return found
 
 
-def _key_of(rule: Mapping[str, Any]) -> str:
+def _key_of(rule: ReviewRule) -> str:
     """Return the key of a review rule among critical results: short enough, and of no row of their own table."""
     return f"rule.{hashlib.sha256(rule['key'].encode()).hexdigest()[:20]}"
 
 
-def _entered_wbc(case: Case) -> list[dict[str, Any]]:
+def _entered_wbc(case: Case) -> list[CbcValuePart]:
     """Return the WBC of a case as a value of a blood count: one that a person typed has no run of an analyser."""
     if case.wbc is None or not case.wbc_unit or refusal_of(case.wbc, case.wbc_unit):
         return []
@@ -203,7 +203,7 @@ def look_at_other_cases(critical: Critical) -> None:
     transaction.on_commit(lambda: others.forget_flags())  # after the commit: this one holds a case
 
 
-def _change_since(critical: Critical, version: int) -> dict[str, Any]:
+def _change_since(critical: Critical, version: int) -> dict[str, str | int]:
     """Return what made a value no longer critical: the rules, else the newest decision, finding or event since."""
     if version != critical.policy_version:
         return {"what": "critical_policy", "version": version}

@@ -4,7 +4,6 @@ An exception covers what is detected while it holds. What was open before it sta
 """
 
 from datetime import date, timedelta
-from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -19,10 +18,11 @@ from leukoweb.refusals import Refused
 from leukoweb.review.criticals.detection import current_critical_policy
 from leukoweb.review.criticals.models import CriticalException
 from leukoweb.review.criticals.policies import values_of
+from leukoweb.review.criticals.rules import CriticalRule
 from leukoweb.sentences import translated
 
 
-def rows_with_exceptions(laboratory: Laboratory | None) -> list[dict[str, Any]]:
+def rows_with_exceptions(laboratory: Laboratory | None) -> list[CriticalRule]:
     """Return the rows of a laboratory's rules in force that a patient may be excepted from."""
     rules = values_of(current_critical_policy(laboratory))["rules"] if laboratory else []
     return [row for row in rules if row["may_except"]]

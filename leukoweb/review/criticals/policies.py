@@ -1,37 +1,48 @@
 """Write the next version of a laboratory's rules of critical results; earlier versions stay."""
 
-from typing import Any
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from leukoweb.accounts.models import Laboratory, User
-from leukoweb.audit.services import record
+from leukoweb.audit.services import differing, record
 from leukoweb.cases.models import Case
 from leukoweb.refusals import Refused
 from leukoweb.review.criticals.detection import current_critical_policy
 from leukoweb.review.criticals.models import CriticalPolicy
-from leukoweb.review.criticals.rules import defaults, problem_of
+from leukoweb.review.criticals.rules import CriticalRule, defaults, problem_of
 from leukoweb.review.services import current_policy, rules_of
 from leukoweb.sentences import translated
 
-START: dict[str, Any] = {"minutes": 30, "people": [], "webhook": "", "exception_days": 90}
 MOST_PEOPLE = 20
 
 
-def values_of(policy: CriticalPolicy | None) -> dict[str, Any]:
+class CriticalValues(TypedDict):
+    """What a version says: limits, minutes until the next person is told, the people, where notices go, exceptions."""
+
+    rules: list[CriticalRule]
+    minutes: int
+    people: list[str]
+    webhook: str
+    exception_days: int
+
+
+def values_of(policy: CriticalPolicy | None) -> CriticalValues:
     """Return what a version says, or the defaults; a row of a version from before there were exceptions allows none."""
     if policy is None:
-        return {"rules": defaults(), **START}
-    rules = [{"may_except": False, **row} for row in policy.rules]
-    return {"rules": rules, **{name: getattr(policy, name) for name in START}}
+        return {"rules": defaults(), "minutes": 30, "people": [], "webhook": "", "exception_days": 90}
+    return {
+        "rules": [row | {"may_except": row.get("may_except", False)} for row in policy.rules], "minutes": policy.minutes,
+        "people": policy.people, "webhook": policy.webhook, "exception_days": policy.exception_days,
+    }  # fmt: skip
 
 
 def save_critical_policy(
     laboratory: Laboratory,
     *,
-    rules: list[dict[str, Any]],
+    rules: list[CriticalRule],
     minutes: int,
     people: list[str],
     webhook: str,
@@ -40,7 +51,9 @@ def save_critical_policy(
     by: User,
 ) -> CriticalPolicy:
     """Put limits and escalation in force as the laboratory's next version."""
-    new = {"rules": rules, "minutes": minutes, "people": people, "webhook": webhook, "exception_days": exception_days}
+    new: CriticalValues = {
+        "rules": rules, "minutes": minutes, "people": people, "webhook": webhook, "exception_days": exception_days
+    }  # fmt: skip
     reason, before = reason.strip(), values_of(current_critical_policy(laboratory))
     problems = {
         "rules": translated(problem_of(rules, rules_of(current_policy(laboratory)).flag_rules)),
@@ -61,9 +74,8 @@ def save_critical_policy(
             laboratory=laboratory, version=last.version + 1 if last else 1, reason=reason, created_by=by, **new
         )
         Case.objects.filter(laboratory=laboratory).forget_flags()
-        changed = {name: [before[name], new[name]] for name in new if before[name] != new[name]}
         record("critical.policy", actor=by, obj=policy, laboratory=laboratory,
-               changes={"version": policy.version, "reason": reason, **changed})  # fmt: skip
+               changes={"version": policy.version, "reason": reason, **differing(before, new)})  # fmt: skip
     return policy
 
 

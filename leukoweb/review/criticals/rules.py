@@ -14,17 +14,18 @@ Codes of HL7 table 0078: https://terminology.hl7.org/CodeSystem/v2-0078.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict
 
 from django.utils.translation import gettext as _
 
-from leukoweb.cases.cbc import OVER_RANGE, PARAMETERS, SIGNS, meets
+from leukoweb.cases.cbc import OVER_RANGE, PARAMETERS, SIGNS, CbcValuePart, meets
 from leukoweb.cases.cbc import UNITS as CBC_UNITS
 from leukoweb.review.counting.ages import FROM_BIRTH, Age, is_judged
 from leukoweb.review.counting.differential import Differential
-from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, PATTERNS, UNITS, units_of
+from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, PATTERNS, UNITS, FlagRule, units_of
 from leukoweb.review.counting.flags import Flag, figure_of, is_machine_only
 from leukoweb.review.counting.table_checks import (
+    Row,
     is_limit,
     problem_of_ages,
     problem_of_key,
@@ -39,18 +40,35 @@ from leukoweb.sentences import translated
 FLAG, FILM, CBC, FINDING = "flag", "film", "cbc", "finding"
 # HL7 table 0078 and what each code means there.
 CODES = {"AA": "critical abnormal", "HH": "critical high", "LL": "critical low"}
-FIELDS = ("key", "title", "subject", "comparison", "limit", "age_from", "age_under", "first_only_days", "may_except",
-          "code", "source")  # fmt: skip
 MOST_RULES, MOST_DAYS = 100, 3650
 _SOUTH_TEES = "South Tees Hospitals NHS, classification of critical results"
 _HAKIMI = "hakimilab.com/hematology"
 _DAYS = "; the days are a starting value of this product"
 
 
+class CriticalRule(TypedDict):
+    """One limit: `subject` is one of `subjects`, `code` one of CODES; 0 days say every time."""
+
+    key: str
+    title: str
+    subject: str
+    comparison: str
+    limit: float
+    age_from: str
+    age_under: str | None
+    first_only_days: int
+    may_except: bool
+    code: str
+    source: str
+
+
+FIELDS = tuple(CriticalRule.__annotations__)
+
+
 def _row(
     key: str, title: str, subject: str, comparison: str, limit: float, code: str, source: str, days: int = 0,
     *, may_except: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+) -> CriticalRule:  # fmt: skip
     return {
         "key": key, "title": title, "subject": subject, "comparison": comparison, "limit": limit,
         "age_from": FROM_BIRTH, "age_under": None, "first_only_days": days, "may_except": may_except, "code": code,
@@ -58,7 +76,7 @@ def _row(
     }  # fmt: skip
 
 
-DEFAULTS: list[dict[str, Any]] = [
+DEFAULTS: list[CriticalRule] = [
     _row("blasts", "Blasts", "film.blasts.cells", ">=", 1, "AA",
          f"{_HAKIMI}: blasts on the smear, first time or relapse only{_DAYS}", 30, may_except=True),
     _row("possible_apl", "Possible APL", "flag.possible_apl", ">=", 1, "AA", f"{_HAKIMI}: morphology findings"),
@@ -93,17 +111,17 @@ class Fact:
     first_only_days: int
     may_except: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return JSON values."""
         return asdict(self) | {"codes": list(self.codes)}
 
 
-def defaults() -> list[dict[str, Any]]:
+def defaults() -> list[CriticalRule]:
     """Return a fresh copy of the table that a laboratory starts from."""
-    return [dict(row) for row in DEFAULTS]
+    return [row.copy() for row in DEFAULTS]
 
 
-def subjects(flag_rules: list[dict[str, Any]]) -> dict[str, str]:
+def subjects(flag_rules: list[FlagRule]) -> dict[str, str]:
     """Return what can be critical, subject to words: the flags of a laboratory, figures of the film, blood counts."""
     flags = {f"{FLAG}.{key}": _("Flag: %(name)s") % {"name": key.replace("_", " ")} for key in PATTERNS}
     flags |= {f"{FLAG}.{row['key']}": _("Flag: %(name)s") % {"name": row["key"].replace("_", " ")}
@@ -128,13 +146,13 @@ def subjects(flag_rules: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def facts_of(
-    rows: list[dict[str, Any]],
+    rows: list[CriticalRule],
     differential: Differential,
     flags: list[Flag],
     *,
     confirmed: Mapping[str, int],
     lya_meaning: str,
-    cbc: list[dict[str, Any]],
+    cbc: list[CbcValuePart],
     age: Age | None,
     findings: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Fact]:
@@ -142,7 +160,7 @@ def facts_of(
 
     Parameters
     ----------
-    rows : list of dict
+    rows : list of CriticalRule
         The laboratory's table, checked.
     differential, flags : Differential, list of Flag
         Of the cells as they are labelled now.
@@ -150,7 +168,7 @@ def facts_of(
         Cells by label that a person decided on.
     lya_meaning : str
         "abnormal" where the reader calls the atypical lymphocytes abnormal.
-    cbc : list of dict
+    cbc : list of CbcValuePart
         The values of the reported blood count (cases/cbc.py), and a WBC that a person entered.
     age : Age or None
     findings : mapping of str to str
@@ -180,19 +198,19 @@ def facts_of(
     return found
 
 
-def facts_of_counts(rows: list[dict[str, Any]], cbc: list[dict[str, Any]], *, age: Age | None) -> list[Fact]:
+def facts_of_counts(rows: list[CriticalRule], cbc: list[CbcValuePart], *, age: Age | None) -> list[Fact]:
     """Return the critical facts of a blood count alone, in the order of the table."""
     own = [row for row in rows if row["subject"].startswith(f"{CBC}.")]
     own = [row for row in own if is_judged(age, row["age_from"], row["age_under"])]
     return [fact for row in own if (fact := _of_counts(row, row["subject"].partition(".")[2], cbc))]
 
 
-def _of_counts(row: Mapping[str, Any], subject: str, cbc: list[dict[str, Any]]) -> Fact | None:
+def _of_counts(row: CriticalRule, subject: str, cbc: list[CbcValuePart]) -> Fact | None:
     facts = (_of_cbc(row, value) for value in cbc if value["key"] == subject)
     return next((fact for fact in facts if fact), None)
 
 
-def _fact(row: Mapping[str, Any], sentence: str, value: float | None, unit: str, **more: Any) -> Fact:
+def _fact(row: CriticalRule, sentence: str, value: float | None, unit: str, **more: Any) -> Fact:
     limit = "" if row["subject"].startswith(f"{FLAG}.") else f"{COMPARISONS[row['comparison']]} {row['limit']:g}"
     return Fact(
         key=row["key"], title=row["title"], sentence=sentence, limit=limit, value=value, unit=unit, code=row["code"],
@@ -202,19 +220,19 @@ def _fact(row: Mapping[str, Any], sentence: str, value: float | None, unit: str,
     )  # fmt: skip
 
 
-def _of_flag(row: Mapping[str, Any], flag: Flag | None) -> Fact | None:
+def _of_flag(row: CriticalRule, flag: Flag | None) -> Fact | None:
     if flag is None:
         return None
     return _fact(row, flag.report, None, "", codes=flag.codes, is_machine_only=flag.is_machine_only)
 
 
 def _of_film(
-    row: Mapping[str, Any], subject: str, d: Differential, confirmed: Mapping[str, int], lya_meaning: str
+    row: CriticalRule, subject: str, d: Differential, confirmed: Mapping[str, int], lya_meaning: str
 ) -> Fact | None:
     if d.is_empty:
         return None
     item, _dot, unit = subject.partition(".")
-    value, codes = figure_of({"item": item, "unit": unit}, d, lya_meaning)
+    value, codes = figure_of(item, unit, d, lya_meaning)
     if value is None or not SIGNS[row["comparison"]](value, row["limit"]):
         return None
     amount = f"{value:g}" if unit == "cells" else printed(value, 2)
@@ -228,7 +246,7 @@ def _of_film(
                  is_machine_only=is_machine_only(codes, d, confirmed))  # fmt: skip
 
 
-def _of_cbc(row: Mapping[str, Any], value: Mapping[str, Any]) -> Fact | None:
+def _of_cbc(row: CriticalRule, value: CbcValuePart) -> Fact | None:
     if not meets(value["amount"], value["note"], row["comparison"], row["limit"]):
         return None
     parameter = PARAMETERS[value["key"]]
@@ -238,7 +256,7 @@ def _of_cbc(row: Mapping[str, Any], value: Mapping[str, Any]) -> Fact | None:
     return _fact(row, sentence, value["amount"], unit)
 
 
-def _of_finding(row: Mapping[str, Any], subject: str, value: str) -> Fact | None:
+def _of_finding(row: CriticalRule, subject: str, value: str) -> Fact | None:
     """A grade as a number; what was not marked or not looked for meets nothing."""
     grade = amount_of(subject, value)
     if grade is None or not SIGNS[row["comparison"]](grade, row["limit"]):
@@ -247,7 +265,7 @@ def _of_finding(row: Mapping[str, Any], subject: str, value: str) -> Fact | None
     return _fact(row, f"{known.name}: {known.values[value]}.", grade, "")
 
 
-def problem_of(rows: object, flag_rules: list[dict[str, Any]]) -> str:
+def problem_of(rows: object, flag_rules: list[FlagRule]) -> str:
     """Return in an English sentence what is wrong with a table, or ""."""
     known = subjects(flag_rules)
     return problem_of_table(
@@ -256,7 +274,7 @@ def problem_of(rows: object, flag_rules: list[dict[str, Any]]) -> str:
     )  # fmt: skip
 
 
-def _problem_of_row(row: dict[str, Any], known: Mapping[str, str]) -> str:
+def _problem_of_row(row: Row, known: Mapping[str, str]) -> str:
     if problem := problem_of_texts(row, {"key": 40, "title": 60, "source": 300}) or problem_of_key(row["key"]):
         return problem
     if row["subject"] not in known:

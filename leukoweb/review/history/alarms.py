@@ -4,8 +4,8 @@ It runs where the flags of a case are stored (urgency.py), with the case locked:
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypedDict
 
 from django.db import transaction
 from django.db.models.functions import Coalesce
@@ -16,31 +16,25 @@ from leukoweb.audit.services import record
 from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, CbcResult, Patient
 from leukoweb.cases.services import checked_reason
 from leukoweb.refusals import Refused
-from leukoweb.review.counting.delta_rules import MIX_UP, change_by, span_of
+from leukoweb.review.counting.delta_rules import MIX_UP, DeltaRule, change_by, span_of
 from leukoweb.review.counting.values import Value, values_of
 from leukoweb.review.history.models import DeltaAlarm, DeltaEntry
+from leukoweb.review.history.results import STORED, stored_values
 from leukoweb.review.models import Report
-from leukoweb.review.reports.parts import DeltaPart, receipt_part, sealed_time
-from leukoweb.review.services import CaseCount, current_policy, wbc_of
+from leukoweb.review.reports.parts import DeltaFact, DeltaPart, receipt_part, sealed_time
+from leukoweb.review.services import CaseCount, current_policy
 
 Kind = DeltaEntry.Kind
 LOOK_BACK = 10  # earlier results, the newest
 
 
-class DeltaFact(TypedDict):
-    """A change as it was when it was found; `change` is in the unit and has its sign."""
+@dataclass(frozen=True)
+class Earlier:
+    """A signed result of the same person before this specimen."""
 
-    name: str
-    unit: str
-    now: str
-    before: str
-    change: float
-    before_accession: str
-    before_at: str
-    limit: float
-    measure: str
-    span: str
-    source: str
+    taken_at: datetime
+    accession: str
+    values: dict[str, Value]
 
 
 def keep_alarms(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> None:
@@ -55,7 +49,7 @@ def keep_alarms(cases: Iterable[Case], counts: Mapping[int, CaseCount]) -> None:
         _settle(case, facts, rules, {key: alarm for (pk, key), alarm in last.items() if pk == case.pk})
 
 
-def facts_of(case: Case, count: CaseCount, rules: list[dict[str, Any]]) -> dict[str, DeltaFact]:
+def facts_of(case: Case, count: CaseCount, rules: list[DeltaRule]) -> dict[str, DeltaFact]:
     """Return the changes that meet a rule, key of the rule to fact, each against the newest earlier signed result."""
     taken_at = case.collected_at or case.received_at
     earlier = _earlier(case, taken_at)
@@ -66,14 +60,16 @@ def facts_of(case: Case, count: CaseCount, rules: list[dict[str, Any]]) -> dict[
         value = now.get(rule["subject"])
         if value is None:
             continue
-        within = (row for row in earlier if taken_at - row["taken_at"] <= span_of(rule["span"]))
-        row = next((row for row in within if rule["subject"] in row["values"]), None)
-        change = change_by(rule, value, row["values"][rule["subject"]]) if row else None
-        if row and change is not None:
-            before = row["values"][rule["subject"]]
+        within = (row for row in earlier if taken_at - row.taken_at <= span_of(rule["span"]))
+        row = next((row for row in within if rule["subject"] in row.values), None)
+        if row is None:
+            continue
+        before = row.values[rule["subject"]]
+        change = change_by(rule, value, before)
+        if change is not None:
             found[rule["key"]] = DeltaFact(
                 name=value.name, unit=value.unit, now=value.text, before=before.text, change=round(change, 3),
-                before_accession=row["accession"], before_at=sealed_time(row["taken_at"]),
+                before_accession=row.accession, before_at=sealed_time(row.taken_at),
                 limit=rule["limit"], measure=rule["measure"], span=rule["span"], source=rule["source"],
             )  # fmt: skip
     return found
@@ -81,35 +77,25 @@ def facts_of(case: Case, count: CaseCount, rules: list[dict[str, Any]]) -> dict[
 
 def _values_now(case: Case, count: CaseCount) -> dict[str, Value]:
     run = CbcResult.objects.filter(case=case).first()  # the one that is reported
-    wbc = wbc_of(case)
-    specimen = {"wbc": wbc and {"value": wbc.value, "unit": wbc.unit}}
+    differential = count.differential
     return values_of(
-        count.differential.as_dict(),
-        count.differential.rules.as_dict(),
-        specimen,
-        {"values": run.values} if run else None,
-    )
+        differential.as_dict(), differential.rules.as_dict(), differential.wbc, run.values if run else []
+    )  # fmt: skip
 
 
-def _earlier(case: Case, taken_at: datetime) -> list[dict[str, Any]]:
+def _earlier(case: Case, taken_at: datetime) -> list[Earlier]:
     """The signed results in force of the same person before this specimen, newest first."""
     reports = Report.objects.in_force().filter(
         case__patient__in=Patient.objects.same_person(case.patient), case__is_demonstration=case.is_demonstration
     ).exclude(case=case)  # fmt: skip
     rows = reports.annotate(taken_at=Coalesce("case__collected_at", "case__received_at")).filter(taken_at__lt=taken_at)
     return [
-        {"taken_at": row["taken_at"], "accession": row["content__specimen"]["accession_number"],
-         "values": values_of(row["content__differential"], row["content__policies__rules"], row["content__specimen"],
-                             row["content__cbc"])}
-        for row in rows.order_by("-taken_at").values(
-            "taken_at", "content__specimen", "content__differential", "content__policies__rules", "content__cbc"
-        )[:LOOK_BACK]
-    ]  # fmt: skip
+        Earlier(row["taken_at"], row["content__specimen"]["accession_number"], stored_values(row))
+        for row in rows.order_by("-taken_at").values("taken_at", *STORED)[:LOOK_BACK]
+    ]
 
 
-def _settle(
-    case: Case, facts: Mapping[str, DeltaFact], rules: list[dict[str, Any]], last: Mapping[str, DeltaAlarm]
-) -> None:
+def _settle(case: Case, facts: Mapping[str, DeltaFact], rules: list[DeltaRule], last: Mapping[str, DeltaAlarm]) -> None:
     by_key = {rule["key"]: rule for rule in rules}
     for key, fact in facts.items():
         known, rule = last.get(key), by_key[key]
@@ -180,7 +166,7 @@ def _part(alarm: DeltaAlarm) -> DeltaPart:
     return {
         "title": alarm.title,
         "is_mix_up": alarm.is_mix_up,
-        "fact": dict(alarm.fact),
+        "fact": alarm.fact,
         "policy_version": alarm.policy_version,
         "raised_at": sealed_time(alarm.raised_at),
         "escalated": receipt_part(alarm.escalated),

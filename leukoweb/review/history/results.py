@@ -13,9 +13,12 @@ from django.utils.translation import gettext_noop
 
 from leukoweb.accounts.models import User
 from leukoweb.cases.models import Case, Patient
+from leukoweb.review.counting.differential import wbc_from
 from leukoweb.review.counting.values import GIGA, Value, values_of
 from leukoweb.review.models import Report
 
+# The parts of a report's content that its figures are in.
+STORED = ("content__differential", "content__policies__rules", "content__specimen", "content__cbc")
 AMENDED, WITHDRAWN, REJECTED = "amended", "withdrawn", "rejected"
 FIRST_SHOWN = "film.neutrophils.%"
 MOST = 500  # results of one person; the newest
@@ -47,12 +50,17 @@ def results_of(patient: Patient, user: User) -> list[Result]:
     newest += cases.filter(rejected_at__isnull=False)[:MOST]
     signed = Report.objects.filter(case__in=newest, state=Report.State.SIGNED)
     rows = signed.exclude(amended_by__state=Report.State.SIGNED).values(
-        "pk", "case_id", "version", "withdrawal", "content__differential", "content__policies__rules",
-        "content__specimen", "content__cbc",
+        "pk", "case_id", "version", "withdrawal", *STORED
     )  # fmt: skip
     of_case = {row["case_id"]: row for row in rows}
     found = [_result_of(case, of_case.get(case.pk)) for case in newest]
     return sorted(found, key=lambda result: (result.taken_at, result.case.pk))
+
+
+def stored_values(row: Mapping[str, Any]) -> dict[str, Value]:
+    """Return every figure of a signed report of which the STORED parts were read."""
+    cbc, wbc = row["content__cbc"] or {}, wbc_from(row["content__specimen"]["wbc"])
+    return values_of(row["content__differential"], row["content__policies__rules"], wbc, cbc.get("values", []))
 
 
 def _result_of(case: Case, row: Mapping[str, Any] | None) -> Result:
@@ -63,9 +71,7 @@ def _result_of(case: Case, row: Mapping[str, Any] | None) -> Result:
     taken_at = parse_datetime(collected or specimen["received_at"])
     assert taken_at is not None
     state = WITHDRAWN if row["withdrawal"] else AMENDED if row["version"] > 1 else ""
-    values = {} if row["withdrawal"] else values_of(
-        row["content__differential"], row["content__policies__rules"], specimen, row["content__cbc"]
-    )  # fmt: skip
+    values = {} if row["withdrawal"] else stored_values(row)
     return Result(case, taken_at, bool(collected), row["pk"], row["version"], state, values)
 
 

@@ -1,8 +1,6 @@
 """What is said of a change against an earlier result in one line, the same in messages and files; pure."""
 
-from typing import Any
-
-from leukoweb.review.reports.parts import DeltaPart
+from leukoweb.review.reports.parts import DeltaFact, DeltaPart
 
 
 def change_words(delta: DeltaPart) -> str:
@@ -27,7 +25,7 @@ def delta_sentence(delta: DeltaPart) -> str:
     return f"{said} Dismissed by {delta['dismissed']['by']}, {delta['dismissed']['at']}: {delta['reason']}"
 
 
-def _limit(fact: dict[str, Any]) -> str:
+def _limit(fact: DeltaFact) -> str:
     if fact["measure"] == "percent":
         return f"Limit: {fact['limit']} % of the earlier value within {fact['span']}."
     if fact["limit"]:

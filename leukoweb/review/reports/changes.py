@@ -6,7 +6,8 @@ Pure functions of two contents; the amendment's reason and who reads it are left
 from collections.abc import Mapping
 from typing import Any
 
-from leukoweb.review.counting.table import lines_of
+from leukoweb.cases.cbc import CbcValuePart
+from leukoweb.review.counting.table import Line, lines_of
 from leukoweb.review.findings.words import findings_words
 from leukoweb.review.history.words import delta_sentence
 from leukoweb.review.reports.parts import Change, Content, is_same
@@ -63,11 +64,11 @@ def cbc_pairs(before: Content, now: Content) -> list[Pair]:
     return [((old | new)[key]["name"], _value(old.get(key)), _value(new.get(key))) for key in {**old, **new}]
 
 
-def _cbc_values(content: Content) -> dict[str, dict[str, Any]]:
+def _cbc_values(content: Content) -> dict[str, CbcValuePart]:
     return {value["key"]: value for value in content["cbc"]["values"]} if "cbc" in content else {}
 
 
-def _value(value: Mapping[str, Any] | None) -> str:
+def _value(value: CbcValuePart | None) -> str:
     return " ".join(part for part in (value["sent"], value["unit"], value["note"]) if part) if value else ""
 
 
@@ -84,11 +85,11 @@ def _capital(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def _lines(content: Content) -> list[dict[str, Any]]:
+def _lines(content: Content) -> list[Line]:
     return lines_of(content["differential"], content["policies"]["rules"])
 
 
-def _figure(line: dict[str, Any] | None) -> str:
+def _figure(line: Line | None) -> str:
     if line is None:
         return ""
     share = f"{line['percent']} %" if line["percent"] else f"{line['per_100']} per 100 WBC" if line["per_100"] else ""

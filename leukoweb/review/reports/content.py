@@ -15,13 +15,13 @@ from leukoweb.accounts.models import User
 from leukoweb.accounts.resets import note_of_reset
 from leukoweb.accounts.time_zone import zone_of
 from leukoweb.analysis.models import ImageResult, Run
-from leukoweb.cases.cbc import PARAMETERS
+from leukoweb.cases.cbc import PARAMETERS, CbcValuePart
 from leukoweb.cases.models import Case, CbcResult, Slide, SlideImage
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.counting.ages import Age
 from leukoweb.review.counting.differential import Differential
 from leukoweb.review.counting.flags import Flag
-from leukoweb.review.counting.loinc import loinc_of
+from leukoweb.review.counting.loinc import codes_of
 from leukoweb.review.criticals.part import criticals_part
 from leukoweb.review.findings.state import findings_part
 from leukoweb.review.history.alarms import alarms_part
@@ -32,7 +32,6 @@ from leukoweb.review.reports.parts import (
     AmendmentPart,
     CbcPart,
     CellPart,
-    CodesPart,
     Content,
     DecisionPart,
     DetectorPart,
@@ -87,7 +86,9 @@ def _content_of(report: Report) -> Content:
         },
         "counts": {code: counts[code] for code in sorted(counts)},
         "differential": differential.as_dict(),
-        "loinc": _loinc(differential, report.lya_meaning),
+        "loinc": codes_of(
+            [*(row.key for row in differential.rows), "UNI", *differential.groups], lya_meaning=report.lya_meaning
+        ),
         "flags": _flags(case, flags),
         "previous": previous_result(case),
         "limits": [said.report for said in (*count.sentences, *count.warnings) if said.report],
@@ -244,7 +245,7 @@ def cbc_runs(case: Case) -> list[CbcPart]:
             "measured_at": _iso(result.measured_at),
             "received_at": _iso(result.received_at),
             "is_final": result.is_final,
-            "values": [value | {"name": PARAMETERS[value["key"]].name} for value in result.values],
+            "values": [_named(value) for value in result.values],
             "remarks": result.remarks,
             "warnings": result.warnings,
         }
@@ -252,15 +253,13 @@ def cbc_runs(case: Case) -> list[CbcPart]:
     ]
 
 
+def _named(value: CbcValuePart) -> CbcValuePart:
+    return {**value, "name": PARAMETERS[value["key"]].name}
+
+
 def cbc_after(case_id: int, signed_at: datetime) -> bool:
     """Say whether a blood count came after a signature: a person decides whether the report is amended."""
     return CbcResult.objects.filter(case=case_id, received_at__gt=signed_at).exists()
-
-
-def _loinc(differential: Differential, lya_meaning: str) -> dict[str, CodesPart]:
-    keys = [row.key for row in differential.rows] + ["UNI", *differential.groups]
-    codes = {key: loinc_of(key, lya_meaning=lya_meaning) for key in keys}
-    return {key: {"percent": code.percent, "absolute": code.absolute} for key, code in codes.items()}
 
 
 def _flags(case: Case, flags: Iterable[Flag]) -> list[FlagPart]:

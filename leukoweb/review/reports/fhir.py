@@ -24,6 +24,7 @@ from leukoweb.review.reports.figures import (
     sent_findings,
 )
 from leukoweb.review.reports.notes import notes_of
+from leukoweb.review.reports.parts import Content
 
 Resource = dict[str, Any]
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
@@ -164,14 +165,14 @@ def observations_gone(case: Case, report: Report) -> list[Resource]:
     return list(found.values())
 
 
-def _figures(case: Case, figures: list[Resource], content: Resource, status: str) -> list[Resource]:
+def _figures(case: Case, figures: list[Resource], content: Content, status: str) -> list[Resource]:
     """Return one observation for each figure and finding of a version."""
     codes = critical_codes(content.get("criticals", []))
     found = [_figure(case, figure, content, status, codes.get(figure["key"], "")) for figure in figures]
     return found + [_finding(case, finding, content, status) for finding in sent_findings(content)]
 
 
-def _observation(case: Case, key: str, content: Resource, status: str) -> Resource:
+def _observation(case: Case, key: str, content: Content, status: str) -> Resource:
     return {
         "resourceType": "Observation", "id": f"{case.pk}-{key}", "status": status,
         "subject": _subject(case), "specimen": _to("Specimen", case.pk),
@@ -182,12 +183,12 @@ def _observation(case: Case, key: str, content: Resource, status: str) -> Resour
     }  # fmt: skip
 
 
-def _device(content: Resource) -> str:
+def _device(content: Content) -> str:
     """Name the detectors that read the slides."""
     return ", ".join(dict.fromkeys(f"{run['name']} {run['version']}".strip() for run in content["detectors"]))
 
 
-def _figure(case: Case, figure: Resource, content: Resource, status: str, critical: str) -> Resource:
+def _figure(case: Case, figure: Resource, content: Content, status: str, critical: str) -> Resource:
     """A figure; `critical` is its code of HL7 table 0078 (the codes of ObservationInterpretation) or ""."""
     unit, words = figure["unit"]
     limits, call = figure["range"] or {}, critical or {"high": "H", "low": "L"}.get(figure["call"], "N")
@@ -219,7 +220,7 @@ def _code_of(figure: Resource) -> Resource:
     return _filled({"coding": coding, "text": figure["name"]})
 
 
-def _absent(case: Case, figure: Resource, content: Resource, status: str) -> Resource:
+def _absent(case: Case, figure: Resource, content: Content, status: str) -> Resource:
     """Return a figure that there is none of, and why."""
     why = {"coding": [{"system": ABSENT, "code": "not-performed"}], "text": figure["absent"]}
     own = _observation(case, _key_of(figure), content, status)
@@ -246,7 +247,7 @@ def _ages(limits: Resource) -> Resource:
     return found
 
 
-def _finding(case: Case, finding: Resource, content: Resource, status: str) -> Resource:
+def _finding(case: Case, finding: Resource, content: Content, status: str) -> Resource:
     """A finding as text; a part of the film that nobody examined has no value and says why."""
     absent = {"coding": [{"system": ABSENT, "code": "not-performed"}], "text": finding["finding"]}
     return _filled(

@@ -5,12 +5,14 @@ References
 LOINC: `review.counting.loinc`; the panel 24318-8 as in docs/domain.md.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from typing import Any
 
+from leukoweb.review.counting.parts import CodesPart, RowPart
 from leukoweb.review.findings.table import NOT_EXAMINED
 from leukoweb.review.findings.words import finding_words, noted
 from leukoweb.review.models import Report
+from leukoweb.review.reports.parts import Content
 
 PANEL = ("24318-8", "Leukocyte differential, manual", "LN")
 ALWAYS_SENT = ("blasts",)  # a count of zero is a result of its own (24318-8, conditional items)
@@ -49,7 +51,7 @@ def absent_figures(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def sent_figures(content: Mapping[str, Any], *, also: Set[str] = frozenset()) -> list[dict[str, Any]]:
+def sent_figures(content: Content, *, also: Set[str] = frozenset()) -> list[dict[str, Any]]:
     """One entry for each figure that is sent: key, name, LOINC, value, unit, range, call and 95 % interval.
 
     The interval is (low, high) of a percentage; low is None where nothing was found: high is one-sided then (C2, C11).
@@ -76,7 +78,7 @@ def sent_figures(content: Mapping[str, Any], *, also: Set[str] = frozenset()) ->
     return found
 
 
-def _sent_rows(content: Mapping[str, Any], also: Set[str]) -> Iterator[tuple[Any, Mapping[str, str]]]:
+def _sent_rows(content: Content, also: Set[str]) -> Iterator[tuple[RowPart, CodesPart]]:
     """Give the lines of the differential that are sent, each with its codes."""
     differential, in_lymphocytes = content["differential"], content["report"].get("smudge_as_lymphocytes")
     for row in (*differential["rows"], *differential["groups"].values()):
@@ -86,13 +88,13 @@ def _sent_rows(content: Mapping[str, Any], also: Set[str]) -> Iterator[tuple[Any
             yield row, content["loinc"].get(row["key"], {"percent": "", "absolute": ""})
 
 
-def _interval(row: Mapping[str, Any]) -> tuple[float | None, float] | None:
-    if row.get("zero_upper") is not None:
-        return None, row["zero_upper"]
-    return None if row["low"] is None else (row["low"], row["high"])
+def _interval(row: RowPart) -> tuple[float | None, float] | None:
+    if (upper := row.get("zero_upper")) is not None:
+        return None, upper
+    return None if row["low"] is None or row["high"] is None else (row["low"], row["high"])
 
 
-def sent_findings(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+def sent_findings(content: Content) -> list[dict[str, Any]]:
     """One entry for each finding that is sent, as text, and one for each part of the film that is said as a whole.
 
     A part that was not examined is sent as such. Reports that were signed before findings were kept have none.

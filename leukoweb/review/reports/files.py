@@ -92,7 +92,7 @@ def csv_of(report: Report, content: Content) -> str:
     rows: list[dict[str, Any]] = [
         {
             "code": x["key"], "name": x["name"], "count": x["count"], "percent": x["percent"],
-            **{end: "" if x[end] is None else round(x[end], 2) for end in ("low", "high")},
+            "low": _rounded(x["low"]), "high": _rounded(x["high"]),
             "per_100_wbc": x["per_100"], "absolute_10*9/L": x["absolute"], "reference": x["range"], "call": x["call"],
             "loinc_percent": x["loinc_percent"], "loinc_absolute": x["loinc_absolute"], "count_note": x["count_note"],
         }
@@ -138,6 +138,10 @@ def held_against_stored(user: User, raw: bytes) -> tuple[dict, list[str]]:
     if seal != report.seal:
         problems.append(f"This laboratory keeps report {report.pk} under another seal: {report.seal}.")
     return {"stored": report}, problems + differences(sealed_bundle(report), bundle)[:MOST_DIFFERENCES]
+
+
+def _rounded(end: float | None) -> float | str:
+    return "" if end is None else round(end, 2)
 
 
 def _safe(value: object) -> object:

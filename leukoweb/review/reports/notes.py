@@ -1,14 +1,14 @@
 """What a reader must know beside the figures of a signed report, in sentences: HL7, FHIR and CSV say the same ones."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from leukoweb.review.criticals import part as criticals
 from leukoweb.review.history.words import delta_sentence
+from leukoweb.review.reports.parts import Content, ReferencePart
 from leukoweb.review.reports.verification import is_reviewed, sentence_of, verification_of
 
 
-def notes_of(content: Mapping[str, Any]) -> list[str]:
+def notes_of(content: Content) -> list[str]:
     """Return the sentences in the order of the page."""
     return [
         *_amendment(content),
@@ -26,7 +26,7 @@ def notes_of(content: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _amendment(content: Mapping[str, Any]) -> Iterator[str]:
+def _amendment(content: Content) -> Iterator[str]:
     """Say why it was amended, which version it replaces, and what changed: old and new value."""
     report, before = content["report"], content.get("amendment")
     if report["amends_version"]:
@@ -37,7 +37,7 @@ def _amendment(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"Changed: {change['what']}: {change['before']}; now {change['now']}"
 
 
-def _choices(content: Mapping[str, Any]) -> Iterator[str]:
+def _choices(content: Content) -> Iterator[str]:
     """Say what the signer chose for this report."""
     report, counts = content["report"], content["counts"]
     if counts.get("LYA") and report["lya_meaning"]:
@@ -48,7 +48,7 @@ def _choices(content: Mapping[str, Any]) -> Iterator[str]:
         yield report["left_shift_comment"]
 
 
-def _reference(count: Mapping[str, Any] | None) -> Iterator[str]:
+def _reference(count: ReferencePart | None) -> Iterator[str]:
     if count:
         first, second = count["readers"]
         kappa = "" if count["kappa"] is None else f", kappa {count['kappa']:.2f}"
@@ -56,7 +56,7 @@ def _reference(count: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"Reference count of {total} leukocytes by {first} and {second}, read blind{kappa}."
 
 
-def _slides(content: Mapping[str, Any]) -> Iterator[str]:
+def _slides(content: Content) -> Iterator[str]:
     for slide in content.get("set_aside") or []:
         yield f"{slide['slide_label']} was set aside and is no part of any figure: {slide['reason']}"
     for image in content["images"]:
@@ -64,7 +64,7 @@ def _slides(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"{image['slide_label']}: {image['warning']}"
 
 
-def _verification(content: Mapping[str, Any]) -> Iterator[str]:
+def _verification(content: Content) -> Iterator[str]:
     verification = content.get("verification") or verification_of(content["cells"], 100.0)
     if not is_reviewed(verification) and verification["counted"]:
         yield sentence_of(verification)
@@ -72,12 +72,12 @@ def _verification(content: Mapping[str, Any]) -> Iterator[str]:
         yield note
 
 
-def _origin(content: Mapping[str, Any]) -> Iterator[str]:
+def _origin(content: Content) -> Iterator[str]:
     """Say who answers for the report."""
     own = content["laboratory"]
     parts = [own["name"], ", ".join(own["address"].split("\n"))]
-    parts += [f"{words} {own[key]}" for key, words in (("telephone", "telephone"), ("director", "director"))
-              if own.get(key)]  # fmt: skip
+    for words, said in (("telephone", own.get("telephone")), ("director", own.get("director"))):
+        parts += [f"{words} {said}"] if said else []
     yield f"Performed by {', '.join(part for part in parts if part)}."
     if content["product"]["is_research_use"]:
         yield "Research use, not a medical device."

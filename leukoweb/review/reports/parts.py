@@ -9,6 +9,9 @@ from typing import Any, NotRequired, TypedDict
 
 from django.utils import timezone
 
+from leukoweb.analysis.detectors import ComputedOn
+from leukoweb.cases.cbc import CbcValuePart
+from leukoweb.review.counting.parts import CodesPart, DifferentialPart, PreviousPart
 from leukoweb.review.findings.parts import GroupPart
 
 
@@ -101,14 +104,14 @@ class SpecimenPart(TypedDict):
 
 
 class CbcPart(TypedDict):
-    """The blood count of an analyser; each value as cases/cbc.py keeps it, with its name."""
+    """The blood count of an analyser; each value with its name."""
 
     run: str
     analyser: str
     measured_at: str | None
     received_at: str | None
     is_final: bool
-    values: list[dict[str, Any]]
+    values: list[CbcValuePart]
     remarks: list[str]
     warnings: list[str]
     runs: NotRequired[int]  # how many came, where it stands in a report
@@ -128,13 +131,6 @@ class ReportPart(TypedDict):
     amends_seal: str
     amendment_reason: str
     left_shift_comment: str
-
-
-class CodesPart(TypedDict):
-    """LOINC codes of one line, "" where there is none."""
-
-    percent: str
-    absolute: str
 
 
 class ReceiptPart(TypedDict):
@@ -209,12 +205,28 @@ class CriticalPart(TypedDict):
     exception: NotRequired[ExceptionPart]
 
 
+class DeltaFact(TypedDict):
+    """A change as it was when it was found; `change` is in the unit and has its sign."""
+
+    name: str
+    unit: str
+    now: str
+    before: str
+    change: float
+    before_accession: str
+    before_at: str
+    limit: float
+    measure: str
+    span: str
+    source: str
+
+
 class DeltaPart(TypedDict):
-    """A change against an earlier result that raised an alarm, and the answer; `fact` is history.alarms.DeltaFact."""
+    """A change against an earlier result that raised an alarm, and the answer."""
 
     title: str
     is_mix_up: bool
-    fact: dict[str, Any]
+    fact: DeltaFact
     policy_version: int
     raised_at: str | None
     escalated: ReceiptPart
@@ -242,20 +254,11 @@ class SuggestionPart(TypedDict):
     at: str | None
 
 
-class PreviousPart(TypedDict):
-    """The person's last signed differential; `wbc` is what its absolute counts were taken from, 10*9/L."""
-
-    accession_number: str
-    received_at: str | None
-    figures: dict[str, dict[str, float | None]]
-    wbc: NotRequired[float | None]  # since version 1.6
-
-
 class PoliciesPart(TypedDict):
-    """The laboratory's rules that shaped the figures; `rules` is `Rules.as_dict()`."""
+    """The laboratory's rules that shaped the figures."""
 
     version: int
-    rules: dict[str, Any]
+    rules: dict[str, Any]  # of the version that signed: `rules_from` reads them
     sentences: list[str]
 
 
@@ -266,7 +269,7 @@ class DetectorPart(TypedDict):
     name: str
     version: str
     sha256: str
-    computed_on: dict[str, Any]
+    computed_on: ComputedOn
     finished_at: str | None
 
 
@@ -347,7 +350,7 @@ class ReferencePart(TypedDict):
     """A finished reference count of two readers (C1)."""
 
     readers: list[str]
-    differential: dict[str, Any]
+    differential: DifferentialPart
     kappa: float | None
     kappa_low: float | None
     kappa_high: float | None
@@ -389,7 +392,7 @@ class SignaturePart(TypedDict):
 
 
 class Content(TypedDict):
-    """Everything that a signature covers; `differential` is `Differential.as_dict()`."""
+    """Everything that a signature covers."""
 
     product: Product
     laboratory: LaboratoryPart
@@ -397,7 +400,7 @@ class Content(TypedDict):
     specimen: SpecimenPart
     report: ReportPart
     counts: dict[str, int]
-    differential: dict[str, Any]
+    differential: DifferentialPart
     loinc: dict[str, CodesPart]
     flags: list[FlagPart]
     previous: NotRequired[PreviousPart | None]

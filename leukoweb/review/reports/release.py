@@ -72,7 +72,7 @@ def _unmet(case: Case, content: Content, rules: Rules) -> Iterator[tuple[Any, st
 def _changed(content: Content) -> list[str]:
     """Return the figures whose 95 % interval does not overlap the one of the previous result (C2), and the alarms."""
     previous = content.get("previous")
-    figures: dict[str, dict[str, Any]] = previous["figures"] if previous else {}
+    figures = previous["figures"] if previous else {}
     rows = [*content["differential"]["rows"], *content["differential"]["groups"].values()]
     changed = [row["name"] for row in rows if row["key"] in figures and is_changed(figures[row["key"]], row)]
     return changed + [alarm["title"] for alarm in content.get("deltas", [])]

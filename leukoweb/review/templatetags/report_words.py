@@ -6,6 +6,7 @@ from django import template
 from django.utils.formats import date_format
 from django.utils.translation import gettext
 
+from leukoweb.analysis.detectors import ComputedOn
 from leukoweb.review.reports.changes import NOTHING, PATIENT, SPECIMEN, WORDS
 from leukoweb.sentences import translated
 
@@ -79,9 +80,10 @@ def figure(text: str, what: str) -> str:
 
 
 @register.filter
-def computed(computed_on: dict) -> str:
+def computed(computed_on: ComputedOn) -> str:
     """Return the device, backend and precision of a run, as far as they were stored."""
-    return " ".join(str(computed_on[name]) for name in ("device", "backend", "precision") if computed_on.get(name))
+    parts = (computed_on.get("device"), computed_on.get("backend"), computed_on.get("precision"))
+    return " ".join(part for part in parts if part)
 
 
 def _offset(stamp: str) -> str:

@@ -17,8 +17,8 @@ from leukoweb.audit.services import history_of, record_read
 from leukoweb.cases.models import ORDERED, QUEUED, REGISTERED, REJECTED, RUNNING, SIGNED, Case, Slide
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.lists import analysing
-from leukoweb.review.counting.loinc import loinc_of
-from leukoweb.review.counting.table import figures_of, lines_of
+from leukoweb.review.counting.loinc import codes_of
+from leukoweb.review.counting.table import Line, figures_of, lines_of
 from leukoweb.review.criticals.models import Critical
 from leukoweb.review.film_reasons import reasons_of
 from leukoweb.review.history.models import DeltaAlarm
@@ -94,7 +94,7 @@ def _live(case: Case) -> dict[str, Any]:
     differential = count.differential
     figures = differential.as_dict()
     rules = differential.rules.as_dict()
-    codes = {row.key: vars(loinc_of(row.key)) for row in differential.rows}
+    codes = codes_of(row.key for row in differential.rows)
     previous = previous_result(case)
     lines = lines_of(figures, rules, codes, previous)
     receipts = receipts_of(case)
@@ -154,7 +154,7 @@ def receipts_of(case: Case) -> dict:
     return found
 
 
-def chart_of(lines: Iterable[dict[str, Any]]) -> list[dict]:
+def chart_of(lines: Iterable[Line]) -> list[dict]:
     """The bars of the chart: types of the differential with at least one cell."""
     return [
         {

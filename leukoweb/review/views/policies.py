@@ -15,6 +15,7 @@ from leukoweb.accounts.models import Laboratory
 from leukoweb.refusals import Refused
 from leukoweb.review import services
 from leukoweb.review.counting.policies import rules_from
+from leukoweb.review.counting.review_rules import ReviewRule
 from leukoweb.review.counting.review_rules_offered import OFFERED, SOURCE
 from leukoweb.review.film_reasons import LOOK_BACK, met_lately
 from leukoweb.review.forms import (
@@ -105,7 +106,7 @@ def _edit_table(
     formset: type[BaseFormSet],
     *,
     title: str,
-    offered: Sequence[dict[str, Any]] = (),
+    offered: Sequence[ReviewRule] = (),
 ) -> HttpResponse | dict[str, Any]:
     """Put a table of rules in force as the next version; what the page shows while there is none to go to."""
     laboratory = request.user.laboratory

@@ -322,7 +322,8 @@ def report_policies(request: HttpRequest, pk: int) -> HttpResponse:
     version = request.GET.get("policy", "")
     policy = get_object_or_404(Policy, laboratory=report.case.laboratory, version=whole_number(version) or 0)
     record_read(request, report, report.case)
-    other = rederived(report.content, policy)
+    other, flags = rederived(report.content, policy)
+    figures, rules = other.as_dict(), other.rules
     return render(
         request,
         "review/report_policies.html",
@@ -330,7 +331,10 @@ def report_policies(request: HttpRequest, pk: int) -> HttpResponse:
             **page_of(report, report.content),
             "policy": policy,
             "other": other,
-            "other_lines": lines_of(other["differential"], other["rules"], previous=report.content.get("previous")),
+            "other_figures": figures,
+            "other_flags": flags,
+            "other_rules": rules.sentences(),
+            "other_lines": lines_of(figures, rules.as_dict(), previous=report.content.get("previous")),
             "versions": Policy.objects.filter(laboratory=report.case.laboratory),
         },
     )
