@@ -10,6 +10,8 @@ HL7 tables 0004, 0078, 0085, 0119, 0123 and 0203: https://terminology.hl7.org.
 
 import base64
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from leukoweb.cases.models import Case
@@ -18,6 +20,8 @@ from leukoweb.review.criticals.part import critical_codes
 from leukoweb.review.models import Report, Withdrawal
 from leukoweb.review.reports.figures import (
     PANEL,
+    Figure,
+    Sent,
     earlier_versions,
     figures_of,
     sent_figures,
@@ -31,6 +35,16 @@ LINK = ("LINK", "Report on its page", "99LW")
 COMMENT = ("33255-1", "Interpretation", "LN")
 FINAL, CORRECTED, CANCELLED = "F", "C", "X"
 CALLS = {"high": "H", "low": "L", "": "N"}  # table 0078
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A line of a message: OBX-2, OBX-3, our key (OBX-4 where several lines have one code), and its own fields."""
+
+    kind: str
+    code: tuple[str, ...]
+    key: str
+    fields: Mapping[int, str]
 
 
 def result_message(
@@ -68,14 +82,15 @@ def result_message(
         *_head(case, content["patient"], control_id, zone_time, authority, status, content["signature"]),
         *(segment("NTE", {1: str(n), 3: field(text)}) for n, text in enumerate(notes_of(content), 1)),
     ]
-    observations = [*figures_of(report), *sent_findings(content), *_comment(content)]
+    observations = _observations(content, figures_of(report))
     gone = _gone(report, observations)
     if address:
-        observations.append({"address": address})
+        observations.append(Observation("RP", LINK, "", {5: field(address, "LeukoWeb")}))
     if pdf is not None:
-        observations.append({"pdf": base64.b64encode(pdf).decode()})
-    shared = _shared(content)
-    lines += [_obx(number, seen, content, status, shared) for number, seen in enumerate(observations, 1)]
+        data = field("LeukoWeb", "application", "pdf", "Base64", base64.b64encode(pdf).decode())
+        observations.append(Observation("ED", PDF, "", {5: data}))
+    shared, common = _shared(content), _signed(content, status)
+    lines += [_obx(number, seen, common, shared) for number, seen in enumerate(observations, 1)]
     lines += [_taken_back(number, seen, shared) for number, seen in enumerate(gone, len(observations) + 1)]
     lines += _specimen(case, content["specimen"])
     return ("\r".join(lines) + "\r").encode()
@@ -105,19 +120,18 @@ def withdrawal_message(withdrawal: Withdrawal, *, control_id: str, zone_time: da
         *_head(case, content["patient"], control_id, zone_time, authority, CANCELLED, content["signature"]),
         segment("NTE", {1: "1", 3: field(f"Report version {report.version} withdrawn: {withdrawal.reason}")}),
     ]
-    observations = [*figures_of(report), *sent_findings(content), *_comment(content)]
-    shared = _shared(content)
+    observations, shared = _observations(content, figures_of(report)), _shared(content)
     lines += [_taken_back(number, seen, shared) for number, seen in enumerate(observations, 1)]
     return ("\r".join(lines) + "\r").encode()
 
 
-def _gone(report: Report, now: list[dict]) -> list[dict]:
+def _gone(report: Report, now: list[Observation]) -> list[Observation]:
     """Return the lines of earlier versions that this one does not have: else the receiver would keep them."""
     shared = _shared(report.content)
     here = {_identity(seen, shared) for seen in now}
-    found: dict[tuple[str, str], dict] = {}
+    found: dict[tuple[str, str], Observation] = {}
     for content in earlier_versions(report):
-        for seen in (*sent_figures(content), *sent_findings(content), *_comment(content)):
+        for seen in _observations(content, sent_figures(content)):
             if (identity := _identity(seen, shared)) not in here:
                 found.setdefault(identity, seen)
     return list(found.values())
@@ -129,17 +143,19 @@ def _shared(content: Content) -> set[str]:
     return {COMMENT[0], *(code for code, times in codes.items() if times > 1)}
 
 
-def _identity(seen: dict, shared: set[str]) -> tuple[str, str]:
+def _identity(seen: Observation, shared: set[str]) -> tuple[str, str]:
     """Return what a receiver knows a line by: the first code of OBX-3, and OBX-4 where others have the same code."""
-    code = COMMENT[0] if "text" in seen else _code(seen)[0]
-    return code, seen["key"] if code in shared else ""
+    return seen.code[0], seen.key if seen.code[0] in shared else ""
 
 
-def _taken_back(number: int, seen: dict, shared: set[str]) -> str:
+def _obx(number: int, seen: Observation, common: Mapping[int, str], shared: set[str]) -> str:
+    sub_id = escape(_identity(seen, shared)[1])
+    return segment("OBX", {1: str(number), 2: seen.kind, 3: field(*seen.code), 4: sub_id, **common, **seen.fields})
+
+
+def _taken_back(number: int, seen: Observation, shared: set[str]) -> str:
     """Write a line without its value, which takes back what was sent under its code."""
-    kind, code = ("TX", COMMENT) if "text" in seen else ("ST" if "finding" in seen else "NM", _code(seen))
-    sub_id = _identity(seen, shared)[1]
-    return segment("OBX", {1: str(number), 2: kind, 3: field(*code), 4: escape(sub_id), 11: CANCELLED})
+    return _obx(number, replace(seen, fields={}), {11: CANCELLED}, shared)
 
 
 def _specimen(case: Case, specimen: SpecimenPart) -> list[str]:
@@ -184,46 +200,43 @@ def _head(
     ]  # fmt: skip
 
 
-def _comment(content: Content) -> list[dict]:
-    report = content["report"]
+def _observations(content: Content, figures: Iterable[Figure]) -> list[Observation]:
+    """Return what a version says, line by line: its figures, its findings, and the signer's words."""
+    report, codes = content["report"], critical_codes(content.get("criticals", []))
     texts = {"interpretation": report.get("interpretation", "").strip(), "comment": report["comment"].strip()}
-    return [{"key": key, "text": text} for key, text in texts.items() if text]
+    return [
+        *(_of_figure(figure, codes.get(figure.key, "")) for figure in figures),
+        *(Observation("ST", _code(one), one.key, {5: field(one.text)}) for one in sent_findings(content)),
+        *(Observation("TX", COMMENT, key, {5: field(text)}) for key, text in texts.items() if text),
+    ]
 
 
-def _obx(number: int, seen: dict, content: Content, status: str, shared: set[str]) -> str:
-    collected = content["specimen"]["collected_at"]
-    signed = datetime.fromisoformat(content["signature"]["signed_at"])
-    common = {
-        1: str(number), 11: status, 14: stamp(datetime.fromisoformat(collected)) if collected else "",
-        16: field(content["signature"]["username"], content["signature"]["name"]),
-        17: field("", content["specimen"]["stain"]),
-        18: field(content["detectors"][0]["name"]) if content["detectors"] else "", 19: stamp(signed),
-    }  # fmt: skip
-    if "address" in seen:
-        return segment("OBX", common | {2: "RP", 3: field(*LINK), 5: field(seen["address"], "LeukoWeb")})
-    if "pdf" in seen:
-        data = field("LeukoWeb", "application", "pdf", "Base64", seen["pdf"])
-        return segment("OBX", common | {2: "ED", 3: field(*PDF), 5: data})
-    common[4] = escape(_identity(seen, shared)[1])
-    if "finding" in seen:
-        return segment("OBX", common | {2: "ST", 3: field(*_code(seen)), 5: field(seen["finding"])})
-    if "text" in seen:
-        return segment("OBX", common | {2: "TX", 3: field(*COMMENT), 5: field(seen["text"])})
-    codes = critical_codes(content.get("criticals", []))
-    low, high = ((seen["range"] or {}).get(end) for end in ("low", "high"))
+def _of_figure(figure: Figure, critical: str) -> Observation:
+    low, high = (figure.range["low"], figure.range["high"]) if figure.range else (None, None)
     limits = f"{_number(low)}-{_number(high)}" if low is not None and high is not None else ""
     if not limits and (low is not None or high is not None):
         limits = f">={_number(low)}" if low is not None else f"<={_number(high)}"
-    return segment("OBX", common | {
-        2: "NM", 3: field(*_code(seen)), 5: _number(seen["value"]), 6: field(*seen["unit"], "UCUM"), 7: escape(limits),
-        8: codes.get(seen["key"]) or (CALLS.get(seen["call"], "") if seen["range"] else ""),
+    return Observation("NM", _code(figure), figure.key, {
+        5: _number(figure.value), 6: field(*figure.unit, "UCUM"), 7: escape(limits),
+        8: critical or (CALLS.get(figure.call, "") if figure.range else ""),
     })  # fmt: skip
 
 
-def _code(seen: dict) -> tuple[str, ...]:
+def _signed(content: Content, status: str) -> dict[int, str]:
+    """Return the fields that every line of a report has: when, by whom and how."""
+    collected, signature = content["specimen"]["collected_at"], content["signature"]
+    return {
+        11: status, 14: stamp(datetime.fromisoformat(collected)) if collected else "",
+        16: field(signature["username"], signature["name"]), 17: field("", content["specimen"]["stain"]),
+        18: field(content["detectors"][0]["name"]) if content["detectors"] else "",
+        19: stamp(datetime.fromisoformat(signature["signed_at"])),
+    }  # fmt: skip
+
+
+def _code(seen: Sent) -> tuple[str, ...]:
     """LOINC first where there is one, our own code beside it."""
-    local = (seen["key"], seen["name"], "99LW")
-    return (seen["loinc"], seen["name"], "LN", *local) if seen["loinc"] else local
+    local = (seen.key, seen.name, "99LW")
+    return (seen.loinc, seen.name, "LN", *local) if seen.loinc else local
 
 
 def _number(value: float | None) -> str:

@@ -51,7 +51,7 @@ def results_of(patient: Patient, user: User) -> list[Result]:
     signed = Report.objects.filter(case__in=newest, state=Report.State.SIGNED)
     rows = signed.exclude(amended_by__state=Report.State.SIGNED).values(
         "pk", "case_id", "version", "withdrawal", *STORED
-    )  # fmt: skip
+    )
     of_case = {row["case_id"]: row for row in rows}
     found = [_result_of(case, of_case.get(case.pk)) for case in newest]
     return sorted(found, key=lambda result: (result.taken_at, result.case.pk))

@@ -13,10 +13,15 @@ from typing import Any
 
 from leukoweb.cases.models import REJECTED, WITHDRAWN, Case, Patient
 from leukoweb.review.counting.ages import is_bound
+from leukoweb.review.counting.parts import ReferenceRange
 from leukoweb.review.criticals.part import critical_codes
 from leukoweb.review.models import Report
 from leukoweb.review.reports.figures import (
     PANEL,
+    AbsentFigure,
+    Figure,
+    Sent,
+    SentFinding,
     absent_figures,
     earlier_versions,
     figures_of,
@@ -165,10 +170,10 @@ def observations_gone(case: Case, report: Report) -> list[Resource]:
     return list(found.values())
 
 
-def _figures(case: Case, figures: list[Resource], content: Content, status: str) -> list[Resource]:
+def _figures(case: Case, figures: list[Figure], content: Content, status: str) -> list[Resource]:
     """Return one observation for each figure and finding of a version."""
     codes = critical_codes(content.get("criticals", []))
-    found = [_figure(case, figure, content, status, codes.get(figure["key"], "")) for figure in figures]
+    found = [_figure(case, figure, content, status, codes.get(figure.key, "")) for figure in figures]
     return found + [_finding(case, finding, content, status) for finding in sent_findings(content)]
 
 
@@ -188,15 +193,15 @@ def _device(content: Content) -> str:
     return ", ".join(dict.fromkeys(f"{run['name']} {run['version']}".strip() for run in content["detectors"]))
 
 
-def _figure(case: Case, figure: Resource, content: Content, status: str, critical: str) -> Resource:
+def _figure(case: Case, figure: Figure, content: Content, status: str, critical: str) -> Resource:
     """A figure; `critical` is its code of HL7 table 0078 (the codes of ObservationInterpretation) or ""."""
-    unit, words = figure["unit"]
-    limits, call = figure["range"] or {}, critical or {"high": "H", "low": "L"}.get(figure["call"], "N")
-    low, high = (limits.get(end) for end in ("low", "high"))
+    unit, words = figure.unit
+    limits, call = figure.range, critical or {"high": "H", "low": "L"}.get(figure.call, "N")
+    low, high = (limits["low"], limits["high"]) if limits else (None, None)
     return _filled(
         _observation(case, _key_of(figure), content, status)
         | {
-            "code": _code_of(figure), "valueQuantity": _quantity(figure["value"], unit, words),
+            "code": _code_of(figure), "valueQuantity": _quantity(figure.value, unit, words),
             "interpretation": [{"coding": [{"system": CALLS, "code": call}]}] if limits or critical else [],
             "referenceRange": [_filled({"low": low is not None and _quantity(low, unit, words) or None,
                                         "high": high is not None and _quantity(high, unit, words) or None,
@@ -204,25 +209,25 @@ def _figure(case: Case, figure: Resource, content: Content, status: str, critica
             if low is not None or high is not None else [],
             "component": [
                 {"code": {"text": text}, "valueQuantity": _quantity(bound, unit, words)}
-                for text, bound in _bounds(figure["interval"])
+                for text, bound in _bounds(figure.interval)
             ],
         }
     )  # fmt: skip
 
 
-def _key_of(figure: Resource) -> str:
-    return figure["key"].replace("#", "-absolute").replace("_", "-")
+def _key_of(figure: Sent) -> str:
+    return figure.key.replace("#", "-absolute").replace("_", "-")
 
 
-def _code_of(figure: Resource) -> Resource:
+def _code_of(figure: Sent) -> Resource:
     """Return LOINC where there is a code, and the name."""
-    coding = [{"system": LOINC, "code": figure["loinc"]}] if figure["loinc"] else []
-    return _filled({"coding": coding, "text": figure["name"]})
+    coding = [{"system": LOINC, "code": figure.loinc}] if figure.loinc else []
+    return _filled({"coding": coding, "text": figure.name})
 
 
-def _absent(case: Case, figure: Resource, content: Content, status: str) -> Resource:
+def _absent(case: Case, figure: AbsentFigure, content: Content, status: str) -> Resource:
     """Return a figure that there is none of, and why."""
-    why = {"coding": [{"system": ABSENT, "code": "not-performed"}], "text": figure["absent"]}
+    why = {"coding": [{"system": ABSENT, "code": "not-performed"}], "text": figure.reason}
     own = _observation(case, _key_of(figure), content, status)
     return _filled(own | {"code": _code_of(figure), "dataAbsentReason": why})
 
@@ -237,25 +242,26 @@ def _bounds(interval: tuple[float | None, float] | None) -> list[tuple[str, floa
     return [("95% interval, lower bound", low), ("95% interval, upper bound", high)]
 
 
-def _ages(limits: Resource) -> Resource:
+def _ages(limits: ReferenceRange | None) -> Resource:
     """Return the ages that a range is for: from its lower bound to under its upper one, such as 3d, 6m and 2y."""
     found = {}
-    for end, bound in (("low", limits.get("age_from")), ("high", limits.get("age_under"))):
+    bounds = (("low", limits["age_from"]), ("high", limits["age_under"])) if limits else ()
+    for end, bound in bounds:
         if isinstance(bound, str) and is_bound(bound):
             words, code = AGES[bound[-1]]
             found[end] = {"value": int(bound[:-1]), "unit": words, "system": UCUM, "code": code}
     return found
 
 
-def _finding(case: Case, finding: Resource, content: Content, status: str) -> Resource:
+def _finding(case: Case, finding: SentFinding, content: Content, status: str) -> Resource:
     """A finding as text; a part of the film that nobody examined has no value and says why."""
-    absent = {"coding": [{"system": ABSENT, "code": "not-performed"}], "text": finding["finding"]}
+    absent = {"coding": [{"system": ABSENT, "code": "not-performed"}], "text": finding.text}
     return _filled(
-        _observation(case, f"film-{finding['key']}".replace("_", "-"), content, status)
+        _observation(case, f"film-{finding.key}".replace("_", "-"), content, status)
         | {
             "code": _code_of(finding),
-            "valueString": finding["finding"] if finding["is_examined"] else None,
-            "dataAbsentReason": None if finding["is_examined"] else absent,
+            "valueString": finding.text if finding.is_examined else None,
+            "dataAbsentReason": None if finding.is_examined else absent,
         }
     )
 

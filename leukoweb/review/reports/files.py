@@ -99,7 +99,7 @@ def csv_of(report: Report, content: Content) -> str:
         for x in lines_of(content["differential"], content["policies"]["rules"], content["loinc"])
     ]  # fmt: skip
     rows += [
-        {"code": one["key"], "name": one["name"], "finding": one["finding"], "loinc_finding": one["loinc"]}
+        {"code": one.key, "name": one.name, "finding": one.text, "loinc_finding": one.loinc}
         for one in sent_findings(content)
     ]
     rows += [
