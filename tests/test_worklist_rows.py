@@ -34,7 +34,7 @@ def test_a_row_shows_the_gravest_cells_the_shares_and_how_many_cells_are_verifie
     row = rows(client)["A-1"]
     assert [code for _, code in row.faces] == ["MYO", "MYO", "MYB", "MYB", "MYB"]
     assert (row.verified, row.counted) == (0, 92)
-    assert {bar["name"]: bar["percent"] for bar in row.bars} == {
+    assert {bar.name: bar.width for bar in row.bars} == {
         "Seg": 92.0, "Atyp lymph": 2.3, "Myelocyte": 3.4, "Myeloblast": 2.3,
     }  # fmt: skip
     assert sum(bar["width"] for bar in row.bars) == pytest.approx(100)

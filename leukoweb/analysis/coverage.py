@@ -3,12 +3,25 @@
 It sees `ImageResult.coverage` alone; what pages say of it is in `regions`.
 """
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 
-def area_of(coverage: dict[str, Any], um_per_px: float) -> float:
+class Coverage(TypedDict):
+    """What `ImageResult.coverage` keeps: a letter for each block, the boxes that were read, and who chose them.
+
+    A block is `s`parse, `d`ense or `u`sable; its edge is in px of the slide, and so are the boxes. Regions that a
+    reader drew are `drawn`.
+    """
+
+    block_px: int
+    kinds: list[str]
+    read: list[list[int]]
+    drawn: bool
+
+
+def area_of(coverage: Coverage, um_per_px: float) -> float:
     """Return the square millimetres of film that were read; what drawn regions share counts once."""
     boxes = np.array(coverage["read"], float).reshape(-1, 4)
     xs, ys = np.unique(boxes[:, ::2]), np.unique(boxes[:, 1::2])
@@ -19,7 +32,7 @@ def area_of(coverage: dict[str, Any], um_per_px: float) -> float:
     return float(np.diff(ys) @ is_read @ np.diff(xs)) * (um_per_px / 1000) ** 2
 
 
-def read_sentence(coverage: dict[str, Any], area_mm2: float) -> str:
+def read_sentence(coverage: Coverage, area_mm2: float) -> str:
     """Say for the report how much of a whole slide was read."""
     if coverage["drawn"]:
         return f"Of the whole slide, {area_mm2:.2f} mm² were read in regions that a reader drew."

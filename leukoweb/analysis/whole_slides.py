@@ -5,16 +5,22 @@ The worker calls it with the overview at hand; a child process has the file, and
 
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from django.conf import settings
 
 from detection.images import Limits
 from detection.images.slides import Regions, fine_enough, slide_file
+from leukoweb.analysis.coverage import Coverage
 from leukoweb.analysis.crops import keep_crops
 from leukoweb.cases.copies import local_original, unpacked_slide
 from leukoweb.cases.models import SlideImage
+
+if TYPE_CHECKING:  # the web process never loads a network
+    from detection.inference.detector import Detector, FoundCell
+    from detection.inference.monolayer import BlockMap
+    from detection.inference.reading import FieldReading
 
 REGION_S = 60
 SPOTS, SPOT_PX = 9, 1200  # looked at for red cells where nothing says the scale
@@ -33,7 +39,7 @@ class WholeSlide:
         self.size_px = image.width_px, image.height_px
         path = slide_file(local_original(image.sha256), unpacked_slide(image.sha256))
         self.regions = Regions(path, limits=Limits(wall_s=REGION_S))
-        self._maps: dict[float, Any] = {}
+        self._maps: dict[float, BlockMap] = {}
 
     def __enter__(self) -> "WholeSlide":
         return self
@@ -54,17 +60,9 @@ class WholeSlide:
         return round(median(measured), 4) if measured else None
 
     def read(
-        self, detector: Any, um_per_px: float, regions: Sequence[Sequence[int]], note: Note
-    ) -> tuple[Any, dict[str, Any]]:
-        """Read the monolayer, or the regions that a reader drew.
-
-        Returns
-        -------
-        FieldReading
-        dict
-            What `ImageResult.coverage` keeps: edge of a block in px, rows of KINDS, the boxes that were read, and
-            whether a reader chose them.
-        """
+        self, detector: "Detector", um_per_px: float, regions: Sequence[Sequence[int]], note: Note
+    ) -> tuple["FieldReading", Coverage]:
+        """Read the monolayer, or the regions that a reader drew."""
         from detection.inference.blocks import cut_into_blocks, read_blocks
 
         found = self._map(um_per_px, note)
@@ -75,7 +73,7 @@ class WholeSlide:
             blocks = [found.box(*block) for block in found.best(settings.SLIDE_BLOCKS)]
         times = fine_enough(um_per_px, detector.card.um_per_px)
 
-        def keep(pixels: np.ndarray, shown: tuple[int, int, int, int], cells: Sequence[Any]) -> None:
+        def keep(pixels: np.ndarray, shown: tuple[int, int, int, int], cells: Sequence["FoundCell"]) -> None:
             if times == 1:
                 keep_crops(self.image, [cell.xyxy for cell in cells], um_per_px, pixels, shown[:2])
 
@@ -89,7 +87,7 @@ class WholeSlide:
             on_progress=note,
             on_cells=keep,
         )
-        coverage = {
+        coverage: Coverage = {
             "block_px": found.block_px,
             "kinds": ["".join(KINDS[kind] for kind in row) for row in found.kinds],
             "read": [list(block) for block in blocks],
@@ -97,7 +95,7 @@ class WholeSlide:
         }
         return reading, coverage
 
-    def _map(self, um_per_px: float, note: Note) -> Any:
+    def _map(self, um_per_px: float, note: Note) -> "BlockMap":
         from detection.inference.monolayer import LOOK_UM_PER_PX, map_blocks
 
         if um_per_px not in self._maps:

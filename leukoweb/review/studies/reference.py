@@ -7,6 +7,7 @@ that the intervals of the merged count are honest. It changes no label of the ca
 import random
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from django.db import transaction
 from django.utils import timezone
@@ -239,21 +240,34 @@ def settle(count: ReferenceCount, cell_id: int, code: str, *, by: User) -> None:
         record("reference.settle", actor=by, obj=count, case=count.case, changes={"cell": cell_id, "code": code})
 
 
-def result_of(count: ReferenceCount) -> dict:
+@dataclass(frozen=True)
+class Result:
     """The two counts, the merged one, kappa on the cells read twice, and the disagreements."""
+
+    first: Differential
+    second: Differential
+    merged: Differential
+    kappa: float | None
+    kappa_interval: tuple[float, float] | None
+    read_twice: int
+    disagreements: list[tuple[Reading, Reading]]
+
+
+def result_of(count: ReferenceCount) -> Result:
+    """Return what both readers found."""
     readings = list(count.readings.select_related("cell"))
     own = [r for r in readings if not r.is_second_look]
     pairs = _pairs(count)
     called = [(one.code, two.code) if one.place == 1 else (two.code, one.code) for one, two in pairs]
-    return {
-        "first": _counted(count.case, [r.code for r in own if r.place == 1]),
-        "second": _counted(count.case, [r.code for r in own if r.place == 2]),
-        "merged": _counted(count.case, [r.settled_code or r.code for r in own]),
-        "kappa": cohen_kappa(called),
-        "kappa_interval": kappa_interval(called),
-        "read_twice": len(pairs),
-        "disagreements": [(one, two) for one, two in pairs if one.code != two.code],
-    }
+    return Result(
+        first=_counted(count.case, [r.code for r in own if r.place == 1]),
+        second=_counted(count.case, [r.code for r in own if r.place == 2]),
+        merged=_counted(count.case, [r.settled_code or r.code for r in own]),
+        kappa=cohen_kappa(called),
+        kappa_interval=kappa_interval(called),
+        read_twice=len(pairs),
+        disagreements=[(one, two) for one, two in pairs if one.code != two.code],
+    )
 
 
 def reference_section(case: Case) -> ReferencePart | None:
@@ -262,17 +276,17 @@ def reference_section(case: Case) -> ReferencePart | None:
     if count is None or not is_finished(count):
         return None
     result = result_of(count)
-    low, high = result["kappa_interval"] or (None, None)
+    low, high = result.kappa_interval or (None, None)
     readers = {1: count.first_reader.username, 2: count.second_reader.username}
     return {
         "readers": [count.first_reader.printed_name, count.second_reader.printed_name],
-        "differential": result["merged"].as_dict(),
-        "kappa": None if result["kappa"] is None else round(result["kappa"], 4),
+        "differential": result.merged.as_dict(),
+        "kappa": None if result.kappa is None else round(result.kappa, 4),
         "kappa_low": None if low is None else round(low, 4),
         "kappa_high": None if high is None else round(high, 4),
-        "read_twice": result["read_twice"],
-        "disagreements": len(result["disagreements"]),
-        "open": sum(not own.settled_code for own, _ in result["disagreements"]),
+        "read_twice": result.read_twice,
+        "disagreements": len(result.disagreements),
+        "open": sum(not own.settled_code for own, _ in result.disagreements),
         "readings": [
             {
                 "cell": reading.cell_id,

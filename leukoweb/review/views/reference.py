@@ -1,8 +1,5 @@
 """Pages of the reference differential: start, read blind, compare and settle; what is read blind shows no label."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -15,7 +12,7 @@ from leukoweb.cases.models import Case
 from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.lists import types_for
-from leukoweb.review.counting.table import lines_of
+from leukoweb.review.counting.table import Line, lines_of
 from leukoweb.review.models import Reading, ReferenceCount
 from leukoweb.review.studies import reference
 from leukoweb.review.views.cases import visible_case
@@ -51,13 +48,13 @@ def reference_detail(request: HttpRequest, pk: int) -> HttpResponse:
         context["is_finished"] = reference.is_finished(count)
     if context.get("is_finished"):
         result = reference.result_of(count)
-        context |= result | {"types": types_for(request.user), "rows": _rows(result)}
+        context |= vars(result) | {"types": types_for(request.user), "rows": _rows(result)}
     return render(request, "review/reference_detail.html", context)
 
 
-def _rows(result: Mapping[str, Any]) -> list[tuple]:
+def _rows(result: reference.Result) -> list[tuple[Line, Line | None, Line | None]]:
     """The three counts side by side: (line of the merged count, percent of the first, percent of the second)."""
-    tables = [lines_of(result[name].as_dict(), result[name].rules.as_dict()) for name in ("merged", "first", "second")]
+    tables = [lines_of(one.as_dict(), one.rules.as_dict()) for one in (result.merged, result.first, result.second)]
     by_key = [{line["key"]: line for line in table} for table in tables]
     return [(line, by_key[1].get(line["key"]), by_key[2].get(line["key"])) for line in tables[0]]
 

@@ -1,6 +1,7 @@
 """One row of the worklist as its template shows it, made for the lines of one page in a fixed number of queries."""
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,16 @@ HOUR, DAY = 60, 24 * 60
 
 
 @dataclass(frozen=True)
+class Bar:
+    """The share of a type on the bar of a row, which is 100 wide."""
+
+    x: float
+    width: float
+    color: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Row:
     """A case with everything that its row shows; `version` changes with all of it but the waiting time."""
 
@@ -30,7 +41,7 @@ class Row:
     line: Line
     flags: list[dict[str, Any]]
     faces: list[list[Any]]
-    bars: list[dict[str, Any]]
+    bars: list[Bar]
     bars_words: str
     counted: int
     verified: int
@@ -96,7 +107,7 @@ def _row(
         "flags": [flag for flag in case.flags if flag["urgency"] != "note"],
         "faces": glance.get("faces", []),
         "bars": bars,
-        "bars_words": ", ".join(f"{translated(bar['name'])} {number(bar['percent'], 'g')}%" for bar in bars),
+        "bars_words": ", ".join(f"{translated(bar.name)} {number(bar.width, 'g')}%" for bar in bars),
         "counted": counted,
         "verified": verified,
         "age": translated(age.words().replace(" years", "")) if age else "",
@@ -170,13 +181,12 @@ def _note(line: Line, handed: HandOver | None) -> str:
     return gettext("From %(name)s") % {"name": handed.handed_over_by} if line.state == TO_SIGN else ""
 
 
-def _bars(shares: list[list[Any]]) -> list[dict[str, Any]]:
+def _bars(shares: Iterable[tuple[str, float]]) -> list[Bar]:
     """Place the shares of a differential beside each other on a bar of width 100."""
     bars, x = [], 0.0
     for code, percent in shares:
         cell_type = BY_CODE[code]
-        bars.append({"x": round(x, 2), "width": percent, "color": cell_type.color, "name": cell_type.short,
-                     "percent": percent})  # fmt: skip
+        bars.append(Bar(round(x, 2), percent, cell_type.color, cell_type.short))
         x += percent
     return bars
 
