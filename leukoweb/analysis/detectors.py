@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext
 
 from detection import SHIPPED_CARD
 from detection.card import Card
@@ -21,6 +22,7 @@ from leukoweb.accounts.models import Laboratory, User
 from leukoweb.analysis.models import DetectorVersion, Run, SiteCalibration
 from leukoweb.audit.services import record
 from leukoweb.refusals import Refused
+from leukoweb.texts import checked_reason
 
 if TYPE_CHECKING:  # the web process never loads a network
     from detection.inference.detector import Detector
@@ -89,6 +91,7 @@ def adopt_detector(card_path: Path, *, by: User | None = None) -> DetectorVersio
 
 def activate_detector(detector: DetectorVersion, *, by: User | None, reason: str) -> None:
     """Make a version the one that new runs use; the reason is kept in the audit log."""
+    reason = checked_reason(reason, gettext("Nothing was changed: enter a reason."))
     with transaction.atomic():
         before = DetectorVersion.objects.filter(is_active=True).first()
         DetectorVersion.objects.filter(is_active=True).update(is_active=False)
@@ -162,6 +165,7 @@ def register_calibration(site_path: Path, laboratory: Laboratory, *, by: User | 
 
 def switch_calibration(site: SiteCalibration, *, is_active: bool, by: User | None, reason: str) -> None:
     """Use a calibration for new runs of its laboratory in place of any other, or no longer; the reason is audited."""
+    reason = checked_reason(reason, gettext("Nothing was changed: enter a reason."))
     with transaction.atomic():
         rivals = SiteCalibration.objects.filter(laboratory=site.laboratory, detector=site.detector, is_active=True)
         before = [rival.sha256 for rival in rivals]

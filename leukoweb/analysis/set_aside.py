@@ -11,22 +11,14 @@ from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Slide
-from leukoweb.cases.services import MOST_REASON, open_case
-from leukoweb.numbers import number
+from leukoweb.cases.services import open_case
 from leukoweb.refusals import Refused
+from leukoweb.texts import checked_reason
 
 
 def set_slide_aside(slide: Slide, *, by: User, reason: str) -> None:
     """Leave a slide out of its case. Before: its analysis failed, the case is open. After: no figure counts it."""
-    reason = reason.strip()
-    if not reason or len(reason) > MOST_REASON:
-        raise Refused(
-            gettext(
-                "Enter why the slide is set aside, in at most %(most_reason)s characters: it is printed on the report."
-            )
-            % {"most_reason": number(MOST_REASON, ",")},
-            "reason",
-        )
+    reason = checked_reason(reason, gettext("Enter why the slide is set aside: it is printed on the report."))
     with transaction.atomic():
         open_case(slide.case)
         slide = Slide.objects.select_related("case").get(pk=slide.pk)

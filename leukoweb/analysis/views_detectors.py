@@ -18,7 +18,7 @@ from leukoweb.accounts.access import requires
 from leukoweb.analysis.detectors import activate_detector, switch_calibration
 from leukoweb.analysis.models import DetectorVersion, SiteCalibration
 from leukoweb.audit.models import Event
-from leukoweb.cases.services import MOST_REASON
+from leukoweb.refusals import Refused
 
 
 @requires("manage_detectors")
@@ -59,14 +59,11 @@ def detector_detail(request: HttpRequest, pk: int) -> HttpResponse:
 def detector_activate(request: HttpRequest, pk: int) -> HttpResponse:
     """Use a version for new runs; going back to an older one is the same act."""
     detector = get_object_or_404(DetectorVersion, pk=pk)
-    reason = request.POST.get("reason", "").strip()
-    if not 0 < len(reason) <= MOST_REASON:
-        messages.error(
-            request,
-            gettext("Nothing was changed: enter a reason of at most 1,000 characters."),
-        )
+    try:
+        activate_detector(detector, by=request.user, reason=request.POST.get("reason", ""))
+    except Refused as refused:
+        messages.error(request, str(refused))
     else:
-        activate_detector(detector, by=request.user, reason=reason)
         messages.success(
             request,
             gettext("New slides are read by %(detector)s from now on. Finished runs keep their version.")
@@ -80,13 +77,11 @@ def detector_activate(request: HttpRequest, pk: int) -> HttpResponse:
 def calibration_switch(request: HttpRequest, pk: int) -> HttpResponse:
     """Use a laboratory's calibration for its new runs, or no longer."""
     site = get_object_or_404(SiteCalibration.objects.select_related("laboratory", "detector"), pk=pk)
-    reason = request.POST.get("reason", "").strip()
-    if not 0 < len(reason) <= MOST_REASON:
-        messages.error(
-            request, gettext("Nothing was changed: enter a reason of at most 1,000 characters, then switch again.")
-        )
+    try:
+        switch_calibration(site, is_active=not site.is_active, by=request.user, reason=request.POST.get("reason", ""))
+    except Refused as refused:
+        messages.error(request, str(refused))
     else:
-        switch_calibration(site, is_active=not site.is_active, by=request.user, reason=reason)
         said = (
             gettext("New slides of %(laboratory)s are no longer read with this calibration.")
             if site.is_active

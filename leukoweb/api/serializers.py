@@ -10,11 +10,11 @@ from leukoweb.analysis.models import Cell, Run
 from leukoweb.analysis.regions import MOST_REGIONS
 from leukoweb.api.models import ApiToken
 from leukoweb.cases.models import STATES, Case, Patient, Slide, SlideImage
-from leukoweb.cases.services import MOST_REASON
 from leukoweb.cases.wbc import unit_of
 from leukoweb.refusals import CODES as REFUSAL_CODES
 from leukoweb.review.models import Decision
 from leukoweb.review.services import wbc_warnings
+from leukoweb.texts import MOST_REASON
 
 FLAT_PATIENT = {"mrn": "mrn", "patient_mrn": "mrn", "patient_name": "name", "name": "name", "sex": "sex",
                 "patient_sex": "sex", "birth_date": "birth_date", "patient_birth_date": "birth_date"}  # fmt: skip

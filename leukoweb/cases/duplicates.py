@@ -18,8 +18,8 @@ from django.utils.translation import gettext_noop
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Patient, PatientMerge
-from leukoweb.cases.services import MOST_REASON
 from leukoweb.refusals import Refused
+from leukoweb.texts import checked_reason
 
 SAME_PERSON = gettext_noop("same name and birth date")
 SAME_NUMBER = gettext_noop("the numbers differ in capital letters only")
@@ -124,9 +124,7 @@ def not_same_person(one: Patient, other: Patient, *, by: User, reason: str) -> P
     """Remember that two records are of two persons; saying it again changes nothing."""
     if not by.can("approve_merge"):
         raise Refused(_("Your role cannot do this: an administrator approves."), code="not_allowed")
-    reason = reason.strip()
-    if not reason or len(reason) > MOST_REASON:
-        raise Refused(_("Enter why these are two persons, in at most 1,000 characters."), "reason")
+    reason = checked_reason(reason, _("Enter why these are two persons."))
     if one.pk == other.pk or not by.laboratory_id == one.laboratory_id == other.laboratory_id:
         raise Refused(_("Choose two records of your laboratory."), code="not_allowed")
     with transaction.atomic():

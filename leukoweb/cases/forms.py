@@ -9,6 +9,7 @@ from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.cases.models import REJECTIONS, STATES, Case, Patient
 from leukoweb.cases.services import CASE_FIELDS, CLOCKS_DIFFER
+from leukoweb.texts import MOST_REASON
 
 SORTS = {
     "-received": gettext_lazy("Received, newest first"),
@@ -129,7 +130,7 @@ class CaseForm(forms.ModelForm):
 class HoldForm(forms.Form):
     """Why a legal hold is set or lifted."""
 
-    reason = forms.CharField(max_length=1000, widget=forms.Textarea(attrs={"rows": 3}))
+    reason = forms.CharField(max_length=MOST_REASON, widget=forms.Textarea(attrs={"rows": 3}))
 
 
 class RejectForm(forms.Form):
@@ -144,7 +145,7 @@ class RejectForm(forms.Form):
         label=gettext_lazy("Reason"),
     )
     reason = forms.CharField(
-        max_length=1000,
+        max_length=MOST_REASON,
         label=gettext_lazy("In words"),
         widget=forms.Textarea(attrs={"rows": 3}),
         help_text=gettext_lazy("Such as “label and request form disagree”. Printed on the report of the rejection."),

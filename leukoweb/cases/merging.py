@@ -14,8 +14,8 @@ from django.utils.translation import gettext as _
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, CaseQuerySet, Patient, PatientMerge
-from leukoweb.cases.services import checked_reason
 from leukoweb.refusals import Refused
+from leukoweb.texts import checked_reason
 
 
 def propose_merge(*, kept: Patient, ended: Patient, by: User, reason: str, origin: str = "") -> PatientMerge:

@@ -15,7 +15,7 @@ from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, SlideImage
 from leukoweb.cases.store import hashes_locked, remove_stored
-from leukoweb.refusals import Refused
+from leukoweb.texts import checked_reason
 
 
 def set_hold(case: Case, *, by: User, reason: str) -> None:
@@ -66,9 +66,7 @@ def remove_unused_originals(hashes: Iterable[str]) -> list[str]:
 
 
 def _change_hold(case: Case, action: str, at: datetime | None, by: User, reason: str) -> None:
-    reason = reason.strip()
-    if not reason:
-        raise Refused(gettext("Write the reason: it is kept in the case's history."), "reason")
+    reason = checked_reason(reason, gettext("Write the reason: it is kept in the case's history."))
     with transaction.atomic():
         case = Case.objects.locked(case.pk)
         case.held_at, case.hold_reason = at, reason if at else ""

@@ -14,8 +14,8 @@ from leukoweb.cases.identity import clean_name, clean_number, is_same_name
 from leukoweb.cases.models import REJECTED, REJECTIONS, SIGNED, WITHDRAWN, Case, Patient
 from leukoweb.cases.wbc import refusal_of
 from leukoweb.given import is_storable
-from leukoweb.numbers import number
 from leukoweb.refusals import Refused
+from leukoweb.texts import checked_reason
 
 CLOSED = {
     REJECTED: gettext_lazy("The specimen of this case was rejected: the case stays as it is."),
@@ -24,17 +24,6 @@ CLOSED = {
         "The report of this case is withdrawn: a pathologist must open an amendment to change the case."
     ),
 }
-MOST_REASON = 1000
-
-
-def checked_reason(reason: str, ask: str = "") -> str:
-    """Return a reason without blanks around it; refuse one that is too long or, where `ask` is a sentence, absent."""
-    reason = reason.strip()
-    if ask and not reason:
-        raise Refused(ask, "reason")
-    if len(reason) > MOST_REASON:
-        raise Refused(gettext("Write at most %(most)d characters.") % {"most": MOST_REASON}, "reason")
-    return reason
 
 
 def patient_with_mrn(mrn: str, *, by: User, field: str) -> Patient:
@@ -116,17 +105,9 @@ def reject_case(case: Case, *, by: User, reason: str, code: str = "") -> None:
 
     Before: no version of its report was ever signed, not even while an amendment is open.
     """
-    reason = reason.strip()
-    if not reason:
-        raise Refused(
-            gettext("Enter why the specimen is rejected: the reason is printed on the rejection report."), "reason"
-        )
-    if len(reason) > MOST_REASON:
-        raise Refused(
-            gettext("Write the reason in at most %(most_reason)s characters.")
-            % {"most_reason": number(MOST_REASON, ",")},
-            "reason",
-        )
+    reason = checked_reason(
+        reason, gettext("Enter why the specimen is rejected: the reason is printed on the rejection report.")
+    )
     if code and code not in REJECTIONS:
         raise Refused(gettext("Choose one of the listed reasons."), "code")
     with transaction.atomic():

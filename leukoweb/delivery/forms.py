@@ -13,6 +13,7 @@ from leukoweb.delivery.models import FILM, Interface, Message
 from leukoweb.delivery.results_in import FLAG, IGNORE
 from leukoweb.numbers import number
 from leukoweb.sentences import translated
+from leukoweb.texts import MOST_REASON
 
 MOST_FILE_BYTES = 2**20
 
@@ -160,4 +161,4 @@ class MessageFilter(forms.Form):
 class DismissForm(forms.Form):
     """Why a held message has no effect."""
 
-    reason = forms.CharField(max_length=1000, widget=forms.Textarea(attrs={"rows": 2}))
+    reason = forms.CharField(max_length=MOST_REASON, widget=forms.Textarea(attrs={"rows": 2}))

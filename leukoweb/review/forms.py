@@ -30,6 +30,7 @@ from leukoweb.review.counting.suggestion_rules import MOST_TEXT
 from leukoweb.review.counting.table_checks import Row
 from leukoweb.review.models import Phrase
 from leukoweb.sentences import translated
+from leukoweb.texts import MOST_REASON
 
 
 def in_words(choices: Mapping[str, str]) -> list[tuple[str, Any]]:
@@ -125,7 +126,7 @@ class RulesForm(forms.Form):
         label=gettext_lazy("Say when platelets of film and analyser differ by more than (%)")
     )
     reason = forms.CharField(
-        max_length=1000,
+        max_length=MOST_REASON,
         widget=forms.Textarea(attrs={"rows": 2}),
         label=gettext_lazy("Reason for change"),
         help_text=gettext_lazy("Kept with the version."),
@@ -292,7 +293,7 @@ class ReasonForm(forms.Form):
     """Why rules change."""
 
     reason = forms.CharField(
-        max_length=1000, widget=forms.Textarea(attrs={"rows": 2}), label=gettext_lazy("Reason for change"),
+        max_length=MOST_REASON, widget=forms.Textarea(attrs={"rows": 2}), label=gettext_lazy("Reason for change"),
         help_text=gettext_lazy("Kept with the version."),
     )  # fmt: skip
 

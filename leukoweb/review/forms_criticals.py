@@ -10,9 +10,10 @@ from django.utils.translation import gettext_lazy as _
 from leukoweb.review.counting.flag_rules import COMPARISONS, FlagRule
 from leukoweb.review.criticals.figures import MOST_DAYS
 from leukoweb.review.criticals.models import CriticalEntry
-from leukoweb.review.criticals.rules import CODES, subjects
+from leukoweb.review.criticals.rules import CODES, CriticalRule, subjects
 from leukoweb.review.forms import LimitLine, NamedLines
 from leukoweb.sentences import translated
+from leukoweb.texts import MOST_REASON
 
 
 class CallForm(forms.Form):
@@ -69,11 +70,11 @@ class ExceptionForm(forms.Form):
     )  # fmt: skip
     until = forms.DateField(label=_("Last day"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
     reason = forms.CharField(
-        max_length=1000, label=_("Reason"), help_text=_("Printed on each report with a result that it covers."),
+        max_length=MOST_REASON, label=_("Reason"), help_text=_("Printed on each report with a result that it covers."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )  # fmt: skip
 
-    def __init__(self, *args: Any, rows: list[dict[str, Any]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, rows: list[CriticalRule], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["limits"].choices = [(row["key"], translated(row["title"])) for row in rows]
 
@@ -126,7 +127,7 @@ class CriticalPolicyForm(forms.Form):
         help_text=_("How many days ahead the last day of an exception of a patient may lie."),
     )  # fmt: skip
     reason = forms.CharField(
-        max_length=1000, widget=forms.Textarea(attrs={"rows": 2}), label=_("Reason for change"),
+        max_length=MOST_REASON, widget=forms.Textarea(attrs={"rows": 2}), label=_("Reason for change"),
         help_text=_("Kept with the version."),
     )  # fmt: skip
 

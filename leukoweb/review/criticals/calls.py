@@ -12,12 +12,12 @@ from django.utils.translation import gettext as _
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import SIGNED, Case
-from leukoweb.cases.services import checked_reason
 from leukoweb.refusals import Refused
 from leukoweb.review.criticals.detection import facts_now, look_at_other_cases
 from leukoweb.review.criticals.models import Critical, CriticalEntry
 from leukoweb.review.services import count_case
 from leukoweb.review.urgency import keep_flags
+from leukoweb.texts import checked_reason
 
 Kind = CriticalEntry.Kind
 CLOCK = timedelta(minutes=1)  # a time is typed in whole minutes

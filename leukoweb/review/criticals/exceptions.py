@@ -13,13 +13,13 @@ from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.time_zone import zone_of
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Patient
-from leukoweb.cases.services import checked_reason
 from leukoweb.refusals import Refused
 from leukoweb.review.criticals.detection import current_critical_policy
 from leukoweb.review.criticals.models import CriticalException
 from leukoweb.review.criticals.policies import values_of
 from leukoweb.review.criticals.rules import CriticalRule
 from leukoweb.sentences import translated
+from leukoweb.texts import checked_reason
 
 
 def rows_with_exceptions(laboratory: Laboratory | None) -> list[CriticalRule]:

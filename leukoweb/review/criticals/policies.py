@@ -15,6 +15,7 @@ from leukoweb.review.criticals.models import CriticalPolicy
 from leukoweb.review.criticals.rules import CriticalRule, defaults, problem_of
 from leukoweb.review.services import current_policy, rules_of
 from leukoweb.sentences import translated
+from leukoweb.texts import checked_reason
 
 MOST_PEOPLE = 20
 
@@ -34,8 +35,9 @@ def values_of(policy: CriticalPolicy | None) -> CriticalValues:
     if policy is None:
         return {"rules": defaults(), "minutes": 30, "people": [], "webhook": "", "exception_days": 90}
     return {
-        "rules": [row | {"may_except": row.get("may_except", False)} for row in policy.rules], "minutes": policy.minutes,
-        "people": policy.people, "webhook": policy.webhook, "exception_days": policy.exception_days,
+        "rules": [row | {"may_except": row.get("may_except", False)} for row in policy.rules],
+        "minutes": policy.minutes, "people": policy.people, "webhook": policy.webhook,
+        "exception_days": policy.exception_days,
     }  # fmt: skip
 
 
@@ -54,14 +56,13 @@ def save_critical_policy(
     new: CriticalValues = {
         "rules": rules, "minutes": minutes, "people": people, "webhook": webhook, "exception_days": exception_days
     }  # fmt: skip
-    reason, before = reason.strip(), values_of(current_critical_policy(laboratory))
+    reason, before = checked_reason(reason, _("Enter the reason.")), values_of(current_critical_policy(laboratory))
     problems = {
         "rules": translated(problem_of(rules, rules_of(current_policy(laboratory)).flag_rules)),
         "minutes": "" if 1 <= minutes <= 1440 else _("Enter a whole number from 1 to 1440."),
         "exception_days": "" if 1 <= exception_days <= 366 else _("Enter a whole number from 1 to 366."),
         "people": _problem_of_people(people, laboratory),
         "webhook": _problem_of_webhook(webhook),
-        "reason": "" if 0 < len(reason) <= 1000 else _("Enter the reason, at most 1,000 characters."),
     }
     if problems := {name: problem for name, problem in problems.items() if problem}:
         raise Refused(" ".join(problems.values()), fields=problems)

@@ -14,7 +14,6 @@ from django.utils.translation import gettext as _
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import REJECTED, SIGNED, WITHDRAWN, Case, CbcResult, Patient
-from leukoweb.cases.services import checked_reason
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.delta_rules import MIX_UP, DeltaRule, change_by, span_of
 from leukoweb.review.counting.values import Value, values_of
@@ -23,6 +22,7 @@ from leukoweb.review.history.results import STORED, stored_values
 from leukoweb.review.models import Report
 from leukoweb.review.reports.parts import DeltaFact, DeltaPart, receipt_part, sealed_time
 from leukoweb.review.services import CaseCount, current_policy
+from leukoweb.texts import checked_reason
 
 Kind = DeltaEntry.Kind
 LOOK_BACK = 10  # earlier results, the newest

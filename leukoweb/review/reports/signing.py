@@ -16,7 +16,6 @@ from leukoweb.accounts.second_factor import check_code, has_second_factor
 from leukoweb.accounts.time_zone import zone_of
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, REJECTED, SIGNED, TO_REVIEW, TO_SIGN, WITHDRAWN, Case
-from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 from leukoweb.review.criticals.calls import receipts_with_flag
 from leukoweb.review.models import Acknowledgement, HandOver, Report
@@ -28,6 +27,7 @@ from leukoweb.review.reports.seal import FIRST, digest, seal_of
 from leukoweb.review.reports.verification import is_reviewed
 from leukoweb.review.services import count_case, current_policy, rules_of, verification_of_count
 from leukoweb.review.urgency import keep_flags
+from leukoweb.texts import checked_reason, within
 
 MEANINGS = (gettext_noop("Review and approval"), gettext_noop("Responsibility for the reported results"))
 CLOSED = {
@@ -35,7 +35,7 @@ CLOSED = {
     WITHDRAWN: gettext_lazy("The report of this case is withdrawn. Open an amendment to write the next version."),
     REJECTED: gettext_lazy("This specimen was rejected: there is nothing to report."),
 }
-MOST_INTERPRETATION, MOST_COMMENT, MOST_REASON = 300, 10_000, 1_000
+MOST_INTERPRETATION, MOST_COMMENT = 300, 10_000
 # Where the policy lets cells pass that no person verified, nobody signs for their review.
 MEANINGS_WITHOUT_REVIEW = (gettext_noop("Approval"), MEANINGS[1])
 
@@ -101,24 +101,6 @@ def edit_draft(
 def meanings_of(content: Content) -> tuple[str, ...]:
     """What a signature on this report may mean (S1): "review" only where a person verified every counted cell."""
     return MEANINGS if is_reviewed(content["verification"]) else MEANINGS_WITHOUT_REVIEW
-
-
-def checked_reason(reason: str, ask: str) -> str:
-    """Return a reason without white space around it; refuse an empty one with `ask`, and one that is too long."""
-    if not reason.strip():
-        raise Refused(ask, "reason")
-    return within(reason.strip(), MOST_REASON, "reason")
-
-
-def within(text: str, most: int, field: str) -> str:
-    """Return a text that is not longer than allowed; what is refused is kept nowhere."""
-    if len(text) > most:
-        raise Refused(
-            gettext("The %(field)s has %(count)s characters: write at most %(most)s.")
-            % {"field": field, "count": number(len(text), ","), "most": number(most, ",")},
-            field,
-        )
-    return text
 
 
 def fingerprint(content: Content) -> str:

@@ -22,8 +22,8 @@ from leukoweb.review.models import Decision, Report, Withdrawal
 from leukoweb.review.reports.changes import PATIENT, SPECIMEN
 from leukoweb.review.reports.content import patient_of, specimen_of
 from leukoweb.review.reports.parts import CellPart, is_same
-from leukoweb.review.reports.signing import checked_reason
 from leukoweb.review.services import count_cases
+from leukoweb.texts import MOST_REASON, checked_reason
 
 
 def withdraw_report(report: Report, *, by: User, password: str, reason: str) -> Withdrawal:
@@ -104,7 +104,7 @@ def _put_slides_back(case: Case, signed: Report, *, by: User, reason: str) -> No
         raise Refused(gettext("A slide of the signed report is set aside: include it in the case first."),
                       code="wrong_state")  # fmt: skip
     for slide in counted.exclude(pk__in=signed_slides).select_related("case"):
-        leave_out(slide, by=by, reason=f"Amendment withdrawn: {reason}"[:1000])
+        leave_out(slide, by=by, reason=f"Amendment withdrawn: {reason}"[:MOST_REASON])
 
 
 def _put_labels_back(case: Case, signed: Report, *, by: User) -> list[list]:

@@ -17,8 +17,6 @@ from detection.cell_types import CELL_TYPES, NOT_A_CELL, UNIDENTIFIED
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import AMENDING, TO_REVIEW, TO_SIGN, Case
-from leukoweb.cases.services import MOST_REASON
-from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import LABELS, current_cells
 from leukoweb.review.counting.agreement import cohen_kappa, kappa_interval
@@ -26,6 +24,7 @@ from leukoweb.review.counting.differential import Differential, count_differenti
 from leukoweb.review.models import Decision, Reading, ReferenceCount
 from leukoweb.review.reports.parts import ReferencePart, sealed_time
 from leukoweb.review.services import age_of, current_policy, rules_of, wbc_of
+from leukoweb.texts import checked_reason
 
 EACH, SECOND_LOOKS = 200, 20
 LEUKOCYTES = (*(t.code for t in CELL_TYPES if t.in_differential), UNIDENTIFIED)
@@ -186,13 +185,7 @@ def cancel_reference(count: ReferenceCount, *, by: User, reason: str) -> None:
     """End a reference count that will not be finished; what was read goes to the audit with the reason."""
     if not by.can("sign_report"):
         raise Refused(gettext("Only a pathologist can cancel a reference count."), code="not_allowed")
-    reason = reason.strip()
-    if not reason or len(reason) > MOST_REASON:
-        raise Refused(
-            gettext("Enter why the reference count is cancelled, in at most %(most_reason)s characters.")
-            % {"most_reason": number(MOST_REASON, ",")},
-            "reason",
-        )
+    reason = checked_reason(reason, gettext("Enter why the reference count is cancelled."))
     with transaction.atomic():
         case = Case.objects.locked(count.case_id)
         if case.state not in (TO_REVIEW, TO_SIGN, AMENDING):

@@ -13,9 +13,10 @@ from leukoweb.refusals import Refused
 from leukoweb.review.models import Report
 from leukoweb.review.reports.content import content_of
 from leukoweb.review.reports.release import may_release
-from leukoweb.review.reports.signing import MOST_INTERPRETATION, draft_of, edit_draft, within
+from leukoweb.review.reports.signing import MOST_INTERPRETATION, draft_of, edit_draft
 from leukoweb.review.services import current_policy, rules_of
 from leukoweb.review.suggestions.models import SuggestionAnswer
+from leukoweb.texts import within
 
 Answer = SuggestionAnswer.Answer
 

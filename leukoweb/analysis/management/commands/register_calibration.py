@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from leukoweb.accounts.models import Laboratory
 from leukoweb.analysis.detectors import register_calibration, switch_calibration
 from leukoweb.refusals import Refused
+from leukoweb.texts import checked_reason
 
 
 class Command(BaseCommand):
@@ -21,12 +22,13 @@ class Command(BaseCommand):
     def handle(self, *, site: Path, laboratory: str, activate: str | None, **options: Any) -> None:
         try:
             owner = Laboratory.objects.get(name=laboratory)
+            reason = checked_reason(activate or "")
             calibration = register_calibration(site, owner)
         except Laboratory.DoesNotExist as error:
             raise CommandError(f"There is no laboratory named {laboratory}.") from error
         except Refused as error:
             raise CommandError(f"The calibration was not registered: {error}") from error
-        if activate:
-            switch_calibration(calibration, is_active=True, by=None, reason=activate)
-        state = "active" if activate else "not yet active: an administrator activates it on the page of the detector"
+        if reason:
+            switch_calibration(calibration, is_active=True, by=None, reason=reason)
+        state = "active" if reason else "not yet active: an administrator activates it on the page of the detector"
         self.stdout.write(f"The calibration of {calibration} is registered and {state}.")

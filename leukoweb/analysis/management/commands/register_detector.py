@@ -6,6 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from leukoweb.analysis.detectors import activate_detector, adopt_detector
+from leukoweb.refusals import Refused
+from leukoweb.texts import checked_reason
 
 
 class Command(BaseCommand):
@@ -19,9 +21,10 @@ class Command(BaseCommand):
         from detection.inference.detector import DetectorRefused
 
         try:
+            reason = checked_reason(activate or "")
             detector = adopt_detector(card)
-        except (DetectorRefused, OSError, ValueError, KeyError) as error:
+        except (DetectorRefused, Refused, OSError, ValueError, KeyError) as error:
             raise CommandError(f"The detector was not registered: {error}") from error
-        if activate:
-            activate_detector(detector, by=None, reason=activate)
-        self.stdout.write(f"{detector} is registered{' and active' if activate else ''}.")
+        if reason:
+            activate_detector(detector, by=None, reason=reason)
+        self.stdout.write(f"{detector} is registered{' and active' if reason else ''}.")
