@@ -11,8 +11,8 @@ from django.utils.functional import cached_property
 from detection import FAR_APART, SHIPPED_CARD
 from detection.card import Card
 from detection.cell_types import CODES
-from leukoweb.accounts.models import Laboratory, User
-from leukoweb.cases.models import Slide, SlideImage
+from leukoweb.accounts.models import Laboratory
+from leukoweb.cases.models import OfCase, Slide, SlideImage
 
 
 class DetectorVersion(models.Model):
@@ -83,12 +83,6 @@ class SiteCalibration(models.Model):
         return [self.fitted["typed_right"][when] for when in ("before", "after")]
 
 
-class RunQuerySet(models.QuerySet):
-    def visible_to(self, user: User) -> QuerySet:
-        """The runs over slides that the user may see."""
-        return self.filter(slide__in=Slide.objects.visible_to(user))
-
-
 class Run(models.Model):
     """One analysis of one slide by one detector version: QUEUED -> RUNNING -> DONE or FAILED -> QUEUED again."""
 
@@ -133,8 +127,6 @@ class Run(models.Model):
     unlike = models.CharField(
         max_length=40, blank=True, help_text="In what the images are unlike those on which the detector was tested."
     )
-
-    objects = RunQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -198,10 +190,8 @@ class ImageResult(models.Model):
         return own is not None and max(own, self.um_per_px) > FAR_APART * min(own, self.um_per_px)
 
 
-class CellQuerySet(models.QuerySet):
-    def visible_to(self, user: User) -> QuerySet:
-        """The cells of images that the user may see."""
-        return self.filter(image__slide__in=Slide.objects.visible_to(user))
+class CellQuerySet(OfCase):
+    case_path = "image__slide__case"
 
     def counted(self) -> QuerySet:
         """The cells that can enter a report: of counted runs over slides that are not set aside, added ones too."""
@@ -264,10 +254,8 @@ class FilmCount(models.Model):
         indexes = [models.Index(fields=["state", "asked_at"])]
 
 
-class FilmImageQuerySet(models.QuerySet):
-    def visible_to(self, user: User) -> QuerySet:
-        """The counts of images that the user may see."""
-        return self.filter(image__slide__in=Slide.objects.visible_to(user))
+class FilmImageQuerySet(OfCase):
+    case_path = "image__slide__case"
 
     def counted(self) -> QuerySet:
         """The counts that are shown: of counted runs over slides that are not set aside."""

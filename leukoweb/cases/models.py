@@ -5,7 +5,7 @@ Every read starts at `Model.objects.visible_to(user)`: another laboratory's rows
 
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.validators import MinValueValidator, RegexValidator
@@ -366,10 +366,14 @@ class CbcResult(models.Model):
         return {value["key"]: value["amount"] for value in self.values}
 
 
-class SlideQuerySet(models.QuerySet):
-    def visible_to(self, user: User) -> models.QuerySet:
-        """The slides of the cases that the user may see."""
-        return self.filter(case__in=Case.objects.visible_to(user))
+class OfCase(models.QuerySet):
+    """What belongs to a case, over `case_path`: who may see the case may see it."""
+
+    case_path = "case"
+
+    def visible_to(self, user: User) -> Self:
+        """Return what belongs to the cases that the user may see."""
+        return self.filter(**{f"{self.case_path}__in": Case.objects.visible_to(user)})
 
 
 class Slide(models.Model):
@@ -391,7 +395,7 @@ class Slide(models.Model):
     )
     set_aside_reason = models.TextField(blank=True, max_length=1000)
 
-    objects = SlideQuerySet.as_manager()
+    objects = OfCase.as_manager()
 
     class Meta:
         ordering = ["id"]
@@ -400,10 +404,8 @@ class Slide(models.Model):
         return self.label or f"Slide {self.pk}"
 
 
-class SlideImageQuerySet(models.QuerySet):
-    def visible_to(self, user: User) -> models.QuerySet:
-        """The images of the slides that the user may see."""
-        return self.filter(slide__in=Slide.objects.visible_to(user))
+class SlideImageQuerySet(OfCase):
+    case_path = "slide__case"
 
     def of_demonstrations(self) -> models.QuerySet:
         """The pictures of demonstration cases, which serve nothing else."""

@@ -8,9 +8,9 @@ from django.db.models import OuterRef, Subquery, Value
 from django.db.models.functions import Coalesce, NullIf
 from django.utils.translation import gettext_lazy
 
-from leukoweb.accounts.models import Laboratory, User
+from leukoweb.accounts.models import Laboratory
 from leukoweb.analysis.models import Cell
-from leukoweb.cases.models import Case
+from leukoweb.cases.models import Case, OfCase
 from leukoweb.review.criticals import models as criticals  # noqa: F401  a model is found from here
 from leukoweb.review.history import models as history  # noqa: F401
 from leukoweb.review.suggestions import models as suggestions  # noqa: F401
@@ -152,11 +152,7 @@ class Acknowledgement(models.Model):
         ]
 
 
-class ReportQuerySet(models.QuerySet):
-    def visible_to(self, user: User) -> models.QuerySet:
-        """The reports of the cases that the user may see."""
-        return self.filter(case__in=Case.objects.visible_to(user))
-
+class ReportQuerySet(OfCase):
     def in_force(self) -> "ReportQuerySet":
         """The signed reports that hold: neither withdrawn nor amended by another signed one."""
         signed = self.filter(state=Report.State.SIGNED, withdrawal=None)

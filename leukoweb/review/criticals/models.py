@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.time_zone import zone_of
-from leukoweb.cases.models import ONE_LINE, Case, Patient
+from leukoweb.cases.models import ONE_LINE, Case, OfCase, Patient
 
 
 class CriticalPolicy(models.Model):
@@ -86,11 +86,7 @@ class CriticalException(models.Model):
         return list(self.limits.values())
 
 
-class CriticalQuerySet(models.QuerySet):
-    def visible_to(self, user: User) -> "CriticalQuerySet":
-        """The critical results of the cases that the user may see."""
-        return self.filter(case__in=Case.objects.visible_to(user))
-
+class CriticalQuerySet(OfCase):
     def open(self) -> "CriticalQuerySet":
         """Those that nobody has closed, no exception covers and are still critical, of specimens not rejected."""
         ended = CriticalEntry.objects.filter(critical=OuterRef("pk"), kind__in=CriticalEntry.ENDS)

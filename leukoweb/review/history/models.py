@@ -11,15 +11,10 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from leukoweb.accounts.models import User
-from leukoweb.cases.models import Case
+from leukoweb.cases.models import Case, OfCase
 
 
-class DeltaAlarmQuerySet(models.QuerySet):
-    def visible_to(self, user: User) -> "DeltaAlarmQuerySet":
-        """The alarms of the cases that the user may see."""
-        return self.filter(case__in=Case.objects.visible_to(user))
-
+class DeltaAlarmQuerySet(OfCase):
     def active(self) -> "DeltaAlarmQuerySet":
         """Those that nobody has dismissed and that still hold, of specimens that were not rejected."""
         ended = DeltaEntry.objects.filter(alarm=OuterRef("pk"), kind__in=DeltaEntry.ENDS)
