@@ -80,14 +80,8 @@ def read_blocks(
             unlike[name].append(measure)
         if on_progress:
             on_progress(done + 1, len(blocks))
-    boxes = np.array([cell.xyxy for cell in cells], float).reshape(-1, 4)
-    scores = np.array([cell.score for cell in cells], float)
-    kept = merge_over_seams(boxes, scores, np.array(cut, bool), iou=detector.card.merge_iou)
-    kept = kept[np.argsort(-scores[kept], kind="stable")]
-    # A cell that only the margin showed belongs to nobody where no part begins beside it.
-    own_kept = [i for i in kept if any(_is_in(boxes[i], block, 0.0) for block in blocks)]
     return FieldReading(
-        [cells[i] for i in own_kept],
+        _once(cells, cut, blocks, detector.card.merge_iou),
         um_per_px,
         "stated",
         np.concatenate(uncovered),
@@ -95,6 +89,16 @@ def read_blocks(
         not cells and 2 * unreadable > len(blocks),
         {name: float(median(measures)) for name, measures in unlike.items()},
     )
+
+
+def _once(cells: Sequence[FoundCell], cut: Sequence[bool], blocks: Sequence[Box], iou: float) -> list[FoundCell]:
+    """Return each cell once, the highest score first; a `cut` one reached the edge of what was shown of its part."""
+    boxes = np.array([cell.xyxy for cell in cells], float).reshape(-1, 4)
+    scores = np.array([cell.score for cell in cells], float)
+    kept = merge_over_seams(boxes, scores, np.array(cut, bool), iou=iou)
+    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    # A cell that only the margin showed belongs to nobody where no part begins beside it.
+    return [cells[i] for i in kept if any(_is_in(boxes[i], block, 0.0) for block in blocks)]
 
 
 def cut_into_blocks(regions: Sequence[Box], size_px: tuple[int, int], block_px: int) -> list[Box]:

@@ -264,22 +264,7 @@ def calibrate(
     if own and aim:
         choices += [colour_change(own, aim, stain=False), colour_change(own, aim)]
     results = [find_on_views(detector.with_colour(own), views, pixels=read_pixels)[0] for own in choices]
-    samples = sample_numbers(views)
-    fold = np.random.default_rng(seed).permutation(samples.max() + 1)[samples] % folds
-    parts, counted = [], {False: np.zeros(3, int), True: np.zeros(3, int)}
-    for k in np.unique(fold):
-        out, rest = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
-        rest = rest if len(rest) else out
-        found = results[best_choice(views, results, rest)]
-        fit = fit_to_views(*of(rest, views, found))
-        fitted = [retyped(cells, fit) for cells in found]
-        types, names, _ = best_findings(*of(out, views, found))
-        parts.append((types, names, best_findings(*of(out, views, fitted))[1]))
-        for with_fit, findings in ((False, found), (True, fitted)):
-            least = choose_thresholds(*of(rest, views, findings), most=MOST_THRESHOLD)[0]
-            own_views, own_findings = of(out, views, findings)
-            counted[with_fit] += np.array(called_right(own_views, own_findings, least))
-    types, by_colour, by_fit = (np.concatenate(part) for part in zip(*parts))
+    (types, by_colour, by_fit), counted = on_cells_left_out(views, results, folds, seed)
     is_fitted = is_better(types, by_colour, by_fit)
     before, after = typed_right(views, results[0])[0], int(((by_fit if is_fitted else by_colour) == types).sum())
     best = best_choice(views, results, np.arange(len(views))) if after > before else 0
@@ -300,6 +285,42 @@ def calibrate(
         "at_thresholds": gain,
         "typed_right": {"before": proportion(before, cells), "after": proportion(max(before, after), cells)},
     }
+
+
+def on_cells_left_out(
+    views: Sequence[View], results: Sequence[Sequence[Found]], folds: int, seed: int
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], dict[bool, np.ndarray]]:
+    """Fit to the other folds and look at each fold, a patient in one.
+
+    Parameters
+    ----------
+    results : sequence
+        What was found on the views, once for each choice of colours.
+
+    Returns
+    -------
+    tuple of ndarray
+        Of each labelled cell: its type, the type found with the best colours, and the one with the fit of types too.
+    dict of bool to ndarray
+        (right, named, cells) at the thresholds, without and with the fit of types.
+    """
+    samples = sample_numbers(views)
+    fold = np.random.default_rng(seed).permutation(samples.max() + 1)[samples] % folds
+    parts, counted = [], {False: np.zeros(3, int), True: np.zeros(3, int)}
+    for k in np.unique(fold):
+        out, rest = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
+        rest = rest if len(rest) else out
+        found = results[best_choice(views, results, rest)]
+        fit = fit_to_views(*of(rest, views, found))
+        fitted = [retyped(cells, fit) for cells in found]
+        types, names, _ = best_findings(*of(out, views, found))
+        parts.append((types, names, best_findings(*of(out, views, fitted))[1]))
+        for with_fit, findings in ((False, found), (True, fitted)):
+            least = choose_thresholds(*of(rest, views, findings), most=MOST_THRESHOLD)[0]
+            own_views, own_findings = of(out, views, findings)
+            counted[with_fit] += np.array(called_right(own_views, own_findings, least))
+    types, by_colour, by_fit = (np.concatenate(part) for part in zip(*parts))
+    return (types, by_colour, by_fit), counted
 
 
 def of(numbers: Iterable[int], *lists: Sequence[Any]) -> list[list[Any]]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
@@ -29,7 +29,7 @@ from detection.lab.measuring.evaluation import macro_ap50
 from detection.lab.training.building import build_network, save_network
 from detection.lab.training.learner import Learner
 from detection.lab.training.loss import build_loss
-from detection.lab.training.recipe import MAY_CHANGE, RECIPE, SCALES, add_recipe, changes_of
+from detection.lab.training.recipe import MAY_CHANGE, RECIPE, SCALES, Recipe, add_recipe, changes_of
 from detection.lab.training.sampling import Canvases, collate
 from detection.lab.training.schedule import composed_share, is_done
 
@@ -118,6 +118,32 @@ def drop_rows_after(log: Path, epoch: int) -> None:
         log.write_text("".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
 
 
+def facts_of_run(dataset: str | Path, architecture: str, scale: str, recipe: Recipe) -> dict[str, Any]:
+    """Return what `run.json` says of a run: what is trained, on what, how."""
+    return {
+        "architecture": architecture,
+        "scale": scale,
+        "recipe": recipe,
+        "manifest_sha256": json.loads(Path(dataset).read_text()).get("manifest_sha256"),
+        **device_facts(),
+        "torch": torch.__version__,
+    }
+
+
+def seed_everything(seed: int) -> None:
+    """Begin every stream of random numbers that a run draws from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def keep_if_best(path: Path, learner: Learner, figure: float | None, run: Mapping[str, Any]) -> None:
+    """Write the moving average where no figure of the run was higher before."""
+    if figure is not None and figure > learner.state["best"]:
+        learner.state.update(best=figure, best_epoch=learner.state["epoch"])
+        save_network(path, learner.average.ema, run)
+
+
 def train(
     dataset: str | Path,
     out: str | Path,
@@ -168,22 +194,13 @@ def train(
     """
     if unknown := set(changes) - set(RECIPE):
         raise ValueError(f"The recipe has no {', '.join(sorted(unknown))}.")
-    recipe: Any = RECIPE | changes
+    recipe = cast(Recipe, {**RECIPE, **changes})
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    run: dict[str, Any] = {
-        "architecture": str(architecture),
-        "scale": scale,
-        "recipe": recipe,
-        "manifest_sha256": json.loads(Path(dataset).read_text()).get("manifest_sha256"),
-        **device_facts(),
-        "torch": torch.__version__,
-    }
+    run = facts_of_run(dataset, str(architecture), scale, recipe)
     if (out / "state.pt").is_file():
         refuse_another_run(out, run)
-    random.seed(recipe["seed"])
-    np.random.seed(recipe["seed"])
-    torch.manual_seed(recipe["seed"])
+    seed_everything(recipe["seed"])
     views = read_dataset(dataset, "train")
     if not any(view.cells for view in views):
         raise ValueError(f"{dataset} has no training view with a cell. Run `prepare` on labelled data first.")
@@ -217,12 +234,10 @@ def train(
         save_network(out / "last.pt", learner.average.ema, run)
         if check and learner.state["epoch"] % recipe["check_every"] == 0:
             row["check"] = check(deepcopy(learner.average.ema).float(), validation, recipe)
+            keep_if_best(out / "best.pt", learner, row["check"], run)
             if row["check"] is None:
                 print("No validation view has a labelled cell: the last weights count.", file=sys.stderr)
                 check = None
-            elif row["check"] > learner.state["best"]:
-                learner.state.update(best=row["check"], best_epoch=learner.state["epoch"])
-                save_network(out / "best.pt", learner.average.ema, run)
         with open(out / "log.jsonl", "a") as log:
             log.write(json.dumps(row) + "\n")
         learner.store(out / "state.pt")
