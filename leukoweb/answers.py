@@ -6,7 +6,8 @@ It also gives the error pages of Django the same three forms; what is refused, a
 import logging
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
 from django.contrib import messages
@@ -69,6 +70,15 @@ def back_with(request: HttpRequest, refused: Refused, to: str, *args: object) ->
         return answer_of(request, refused)
     messages.error(request, str(refused))
     return redirect(to, *args)
+
+
+@contextmanager
+def refusal_shown(request: HttpRequest) -> Iterator[None]:
+    """Show the sentence of a refusal at the head of the next page; the rest of the block is left out."""
+    try:
+        yield
+    except Refused as refused:
+        messages.error(request, str(refused))
 
 
 def wants_json(request: HttpRequest) -> bool:

@@ -3,8 +3,6 @@
 An administrator manages every laboratory of the installation, and reads no case of any.
 """
 
-from collections.abc import Callable
-
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -21,7 +19,7 @@ from leukoweb.accounts.forms import AccountForm, ImportForm, LaboratoryForm, Use
 from leukoweb.accounts.logos import add_logo, logo_of, png_of
 from leukoweb.accounts.models import EmergencyAccess, Laboratory, Reset, User
 from leukoweb.accounts.second_factor import has_second_factor
-from leukoweb.answers import back_with
+from leukoweb.answers import back_with, refusal_shown
 from leukoweb.audit.models import Event
 from leukoweb.refusals import Refused
 
@@ -69,7 +67,8 @@ def user_detail(request: HttpRequest, pk: int) -> HttpResponse:
     person = get_object_or_404(User.objects.select_related("laboratory"), pk=pk)
     form = AccountForm(request.POST or None, instance=User.objects.get(pk=pk))
     if request.method == "POST" and form.is_valid():
-        if _done(request, services.change_account, person, form.cleaned_data):
+        with refusal_shown(request):
+            services.change_account(person, form.cleaned_data, by=request.user)
             messages.success(request, gettext("Saved."))
         return redirect("user_detail", pk)
     history = Event.objects.filter(object_type="accounts.user", object_id=str(pk)).order_by("-id")
@@ -105,7 +104,8 @@ def user_active(request: HttpRequest, pk: int) -> HttpResponse:
     """Deactivate an account, or let it in again."""
     person = get_object_or_404(User, pk=pk)
     is_active = request.POST.get("active") == "yes"
-    if _done(request, services.set_active, person, is_active):
+    with refusal_shown(request):
+        services.set_active(person, is_active, by=request.user)
         messages.success(
             request, gettext("The account is active again.") if is_active else gettext("The account is deactivated.")
         )
@@ -147,7 +147,9 @@ def user_reset_factor(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def user_unlock(request: HttpRequest, pk: int) -> HttpResponse:
     """Lift the lock of failed sign-ins."""
-    if _done(request, services.unlock, get_object_or_404(User, pk=pk)):
+    person = get_object_or_404(User, pk=pk)
+    with refusal_shown(request):
+        services.unlock(person, by=request.user)
         messages.success(request, gettext("The account is unlocked."))
     return redirect("user_detail", pk)
 
@@ -156,7 +158,9 @@ def user_unlock(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def user_end_sessions(request: HttpRequest, pk: int) -> HttpResponse:
     """Sign an account out everywhere."""
-    if _done(request, services.end_sessions, get_object_or_404(User, pk=pk)):
+    person = get_object_or_404(User, pk=pk)
+    with refusal_shown(request):
+        services.end_sessions(person, by=request.user)
         messages.success(request, gettext("Signed out everywhere."))
     return redirect("user_detail", pk)
 
@@ -266,16 +270,6 @@ def emergency_follow_up(request: HttpRequest, pk: int) -> HttpResponse:
     else:
         messages.error(request, gettext("Enter a finding: was the access justified?"))
     return redirect("emergency_list")
-
-
-def _done(request: HttpRequest, service: Callable, *args: object) -> bool:
-    """Run a service as the signed-in administrator; False with a message when it refuses."""
-    try:
-        service(*args, by=request.user)
-        return True
-    except Refused as refused:
-        messages.error(request, str(refused))
-        return False
 
 
 def _shown_once(request: HttpRequest, person: User, *, invitation: str = "", password: str = "") -> HttpResponse:

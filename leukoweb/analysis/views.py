@@ -22,6 +22,7 @@ from leukoweb.analysis.models import Cell, FilmImage, ImageResult, Run
 from leukoweb.analysis.regions import regions_asked
 from leukoweb.analysis.set_aside import include_slide, set_slide_aside
 from leukoweb.analysis.slide_tiles import tile_path
+from leukoweb.answers import refusal_shown
 from leukoweb.audit.services import record
 from leukoweb.cases.copies import local_original
 from leukoweb.cases.intake import plausible_um_per_px
@@ -120,11 +121,9 @@ def slide_stop(request: HttpRequest, pk: int) -> HttpResponse:
 def slide_set_aside(request: HttpRequest, pk: int) -> HttpResponse:
     """Leave a slide that cannot be read out of its case, with a reason."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
-    try:
+    with refusal_shown(request):
         set_slide_aside(slide, by=request.user, reason=request.POST.get("reason", ""))
         messages.success(request, gettext("%(slide)s is set aside; the report names it.") % {"slide": slide})
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("case_detail", slide.case_id)
 
 
@@ -133,11 +132,9 @@ def slide_set_aside(request: HttpRequest, pk: int) -> HttpResponse:
 def slide_include(request: HttpRequest, pk: int) -> HttpResponse:
     """Take a slide that was set aside back into its case."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case"), pk=pk)
-    try:
+    with refusal_shown(request):
         include_slide(slide, by=request.user)
         messages.success(request, gettext("%(slide)s is part of the case again.") % {"slide": slide})
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("case_detail", slide.case_id)
 
 
@@ -169,13 +166,11 @@ def slide_scale(request: HttpRequest, pk: int) -> HttpResponse:
 def slide_reread(request: HttpRequest, pk: int) -> HttpResponse:
     """Have a slide read again by the detector version that is active now."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
-    try:
+    with refusal_shown(request):
         services.reread_slide(slide, by=request.user, leave_labels="leave_labels" in request.POST)
         messages.info(
             request, gettext("The slide is queued for the active detector. Its former cells are kept but not counted.")
         )
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("slide_detail", pk=pk)
 
 
@@ -184,15 +179,13 @@ def slide_reread(request: HttpRequest, pk: int) -> HttpResponse:
 def slide_regions(request: HttpRequest, pk: int) -> HttpResponse:
     """Have drawn regions of a whole slide read in place of what was read, or its monolayer again."""
     slide = get_object_or_404(Slide.objects.visible_to(request.user).select_related("case__laboratory"), pk=pk)
-    try:
+    with refusal_shown(request):
         image = slide.images.filter(pk=whole_number(request.POST.get("image"))).first()
         regions: list[list[int]] = []
         if "monolayer" not in request.POST:
             regions = regions_asked(image, request.POST.get("regions", ""))
         services.reread_slide(slide, by=request.user, leave_labels="leave_labels" in request.POST, regions=regions)
         messages.info(request, gettext("The slide is queued again. Its former cells are kept but not counted."))
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("slide_detail", pk=pk)
 
 

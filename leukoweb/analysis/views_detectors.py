@@ -17,8 +17,8 @@ from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
 from leukoweb.analysis.detectors import activate_detector, switch_calibration
 from leukoweb.analysis.models import DetectorVersion, SiteCalibration
+from leukoweb.answers import refusal_shown
 from leukoweb.audit.models import Event
-from leukoweb.refusals import Refused
 
 
 @requires("manage_detectors")
@@ -59,11 +59,8 @@ def detector_detail(request: HttpRequest, pk: int) -> HttpResponse:
 def detector_activate(request: HttpRequest, pk: int) -> HttpResponse:
     """Use a version for new runs; going back to an older one is the same act."""
     detector = get_object_or_404(DetectorVersion, pk=pk)
-    try:
+    with refusal_shown(request):
         activate_detector(detector, by=request.user, reason=request.POST.get("reason", ""))
-    except Refused as refused:
-        messages.error(request, str(refused))
-    else:
         messages.success(
             request,
             gettext("New slides are read by %(detector)s from now on. Finished runs keep their version.")
@@ -77,11 +74,8 @@ def detector_activate(request: HttpRequest, pk: int) -> HttpResponse:
 def calibration_switch(request: HttpRequest, pk: int) -> HttpResponse:
     """Use a laboratory's calibration for its new runs, or no longer."""
     site = get_object_or_404(SiteCalibration.objects.select_related("laboratory", "detector"), pk=pk)
-    try:
+    with refusal_shown(request):
         switch_calibration(site, is_active=not site.is_active, by=request.user, reason=request.POST.get("reason", ""))
-    except Refused as refused:
-        messages.error(request, str(refused))
-    else:
         said = (
             gettext("New slides of %(laboratory)s are no longer read with this calibration.")
             if site.is_active

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from leukoweb.accounts.access import requires
+from leukoweb.answers import refusal_shown
 from leukoweb.audit.services import record
 from leukoweb.cases import merging
 from leukoweb.cases.duplicates import duplicates_of, not_same_person
@@ -44,13 +45,11 @@ def merge_list(request: HttpRequest) -> HttpResponse:
 @require_POST
 def merge_propose(request: HttpRequest) -> HttpResponse:
     """Propose to merge two records, named by their numbers."""
-    try:
+    with refusal_shown(request):
         kept, ended = (_record(request, name) for name in ("kept", "ended"))
         reason = request.POST.get("reason", "")
         merging.propose_merge(kept=kept, ended=ended, by=request.user, reason=reason)
         messages.success(request, _("Proposed: another person approves it."))
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("merge_list")
 
 
@@ -58,12 +57,10 @@ def merge_propose(request: HttpRequest) -> HttpResponse:
 @require_POST
 def merge_two_persons(request: HttpRequest) -> HttpResponse:
     """Remember that two records are of two persons."""
-    try:
+    with refusal_shown(request):
         kept, ended = (_record(request, name) for name in ("kept", "ended"))
         not_same_person(kept, ended, by=request.user, reason=request.POST.get("reason", ""))
         messages.success(request, _("Remembered: these are two persons."))
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("merge_list")
 
 
@@ -84,11 +81,9 @@ def merge_decide(request: HttpRequest, pk: int) -> HttpResponse:
         "approve_undo": lambda: merging.approve_undo(merge, by=by),
         "decline_undo": lambda: merging.decline_undo(merge, by=by, reason=reason),
     }
-    try:
+    with refusal_shown(request):
         if (act := acts.get(request.POST.get("act", ""))) is None:
             raise Refused(_("Choose what is to be done."))
         done = act()
         messages.success(request, _("%(ended)s: %(state)s.") % {"ended": done.ended.mrn, "state": done.state_name})
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("merge_list")

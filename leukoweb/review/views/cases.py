@@ -13,9 +13,9 @@ from detection.cell_types import BY_CODE
 from leukoweb.accounts.access import requires
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import ImageResult, Run
+from leukoweb.answers import refusal_shown
 from leukoweb.audit.services import history_of, record_read
 from leukoweb.cases.models import ORDERED, QUEUED, REGISTERED, REJECTED, RUNNING, SIGNED, Case, Slide
-from leukoweb.refusals import Refused
 from leukoweb.review.cells.lists import analysing
 from leukoweb.review.counting.loinc import codes_of
 from leukoweb.review.counting.table import Line, figures_of, lines_of
@@ -39,7 +39,7 @@ from leukoweb.review.services import (
 from leukoweb.review.views.findings import film_context
 from leukoweb.sentences import translated
 
-OfCase = TypeVar("OfCase", Critical, DeltaAlarm)
+Acted = TypeVar("Acted", Case, Critical, DeltaAlarm)
 
 
 def visible_case(user: User, pk: int) -> Case:
@@ -48,14 +48,16 @@ def visible_case(user: User, pk: int) -> Case:
     return get_object_or_404(cases.select_related("patient", "laboratory", "registered_by", "rejected_by"), pk=pk)
 
 
-def act_and_return(request: HttpRequest, found: OfCase, act: Callable[[OfCase], object], done: str) -> HttpResponse:
-    """Do something to what belongs to a case, say what was done or refused, and go back to the page that asked."""
-    try:
-        act(found)
-        messages.success(request, done)
-    except Refused as refused:
-        messages.error(request, str(refused))
-    return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", found.case_id)
+def act_and_return(request: HttpRequest, found: Acted, act: Callable[[Acted], object], done: str = "") -> HttpResponse:
+    """Act on a case or on what belongs to it, say what was done or refused, and go back to the page that asked.
+
+    Without `done` the act returns what is said.
+    """
+    with refusal_shown(request):
+        said = act(found)
+        messages.success(request, done or said)
+    case_id = found.pk if isinstance(found, Case) else found.case_id
+    return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", case_id)
 
 
 @requires("read_cases")
@@ -222,11 +224,4 @@ def flag_acknowledge(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _do(request: HttpRequest, pk: int, act: Callable[[Case], object], done: str = "") -> HttpResponse:
-    """Do something to a case, say what was done, and go back to the page that asked."""
-    case = visible_case(request.user, pk)
-    try:
-        said = act(case)
-        messages.success(request, done or said)
-    except Refused as refused:
-        messages.error(request, str(refused))
-    return redirect("case_sign" if request.POST.get("back") == "sign" else "case_detail", case.pk)
+    return act_and_return(request, visible_case(request.user, pk), act, done)

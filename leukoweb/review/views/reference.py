@@ -7,6 +7,7 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
+from leukoweb.answers import refusal_shown
 from leukoweb.audit.services import record_read
 from leukoweb.cases.models import Case
 from leukoweb.given import whole_number
@@ -64,11 +65,9 @@ def _rows(result: reference.Result) -> list[tuple[Line, Line | None, Line | None
 def reference_start(request: HttpRequest, pk: int) -> HttpResponse:
     """Deal the cells to two readers."""
     case = visible_case(request.user, pk)
-    try:
+    with refusal_shown(request):
         reference.start_reference(case, by=request.user)
         messages.success(request, gettext("Reference count started. Two readers now read their cells independently."))
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)
 
 
@@ -113,11 +112,9 @@ def reference_read(request: HttpRequest, pk: int) -> HttpResponse:
 def reference_leave(request: HttpRequest, pk: int) -> HttpResponse:
     """Give a place back of which no cell was read."""
     case = visible_case(request.user, pk)
-    try:
+    with refusal_shown(request):
         reference.give_place_back(_count(case), by=request.user)
         messages.success(request, gettext("Your place is open for another reader."))
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)
 
 
@@ -126,11 +123,9 @@ def reference_leave(request: HttpRequest, pk: int) -> HttpResponse:
 def reference_cancel(request: HttpRequest, pk: int) -> HttpResponse:
     """End a reference count that will not be finished, with a reason."""
     case = visible_case(request.user, pk)
-    try:
+    with refusal_shown(request):
         reference.cancel_reference(_count(case), by=request.user, reason=request.POST.get("reason", ""))
         messages.success(request, gettext("The reference count is cancelled; its readings are in the audit."))
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)
 
 
@@ -140,8 +135,6 @@ def reference_settle(request: HttpRequest, pk: int) -> HttpResponse:
     """Say what a disagreed cell is."""
     case = visible_case(request.user, pk)
     cell = request.POST.get("cell", "")
-    try:
+    with refusal_shown(request):
         reference.settle(_count(case), whole_number(cell) or 0, request.POST.get("code", ""), by=request.user)
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("reference_detail", case.pk)
