@@ -51,3 +51,20 @@ def test_colours_and_sizes_of_type_are_tokens(path):
     assert COLOUR.findall(rules) == []
     sizes = re.findall(r"font-size: ([^;}]+)", rules)
     assert [size for size in sizes if not size.startswith("var(--lw-text-")] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_corner_space_or_line_that_has_a_token_is_written_by_it(path):
+    tokens = dict(re.findall(r"--lw-((?:round|space|line)[\w-]*): ([^;]+);", (STYLES / "leukoweb.css").read_text()))
+    of = {"border-radius": "round", "gap": "space", "border": "line", "margin": "space", "padding": "space"}
+    written = re.findall(
+        r"[{;\s](border-radius|gap|(?:border|margin|padding)(?:-\w+)?): ([^;}]+?) ?[;}]", path.read_text()
+    )
+    again = [
+        (name, value)
+        for name, value in written
+        if value in {own for key, own in tokens.items() if key.startswith(of.get(name, of[name.split("-")[0]]))}
+        and name not in ("margin", "padding")  # of four sides at once
+    ]
+    assert tokens
+    assert again == []
