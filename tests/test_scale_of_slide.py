@@ -65,10 +65,9 @@ def test_the_file_counts_where_the_red_cells_agree_or_cannot_be_measured():
     assert decide_scale([], [0.2], [None]).method == "file"
 
 
-def test_the_median_of_the_red_cells_of_all_images_counts_and_one_odd_image_is_told():
+def test_the_median_of_the_red_cells_of_all_images_counts():
     scale = decide_scale([], [], [0.1, None, 0.11, 0.105, 0.3])
     assert (scale.um_per_px, scale.method) == (pytest.approx(0.1075), "red cells")
-    assert [scale.is_far_from(own) for own in (0.1, None, 0.3)] == [False, False, True]
 
 
 def test_files_that_differ_are_asked_for():

@@ -36,10 +36,6 @@ class SlideScale:
     um_per_px: float
     method: str
 
-    def is_far_from(self, red_cells: float | None) -> bool:
-        """Tell whether an image's own red cells say another scale."""
-        return red_cells is not None and are_far_apart(self.um_per_px, red_cells)
-
 
 def are_far_apart(one: float, other: float) -> bool:
     """Tell whether two scales differ by more than FAR_APART."""

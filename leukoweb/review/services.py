@@ -189,19 +189,6 @@ def wbc_warnings(case: Case, rules: Rules) -> list[Sentence]:
     return [Sentence(f"{sentence} {to_do}", sentence) for sentence, to_do in found]
 
 
-def label_counts(case: Case) -> Counter[str]:
-    """How many cells of a case carry each label, UNI and NOT among them; cells that no longer have one are left out."""
-    counts: Counter[str] = Counter()
-    for code, _, number in _labels_of([case])[case.pk]:
-        counts[code] += number
-    return counts
-
-
-def differential_of(case: Case, policy: Policy | None = None) -> Differential:
-    """The differential of a case under its laboratory's newest policy, or under another one."""
-    return count_case(case, policy).differential
-
-
 def verification_of_count(count: CaseCount) -> Verification:
     """How many of a case's counted cells a person verified; who did is read from a report's content."""
     counted, verified = (of.total() - of[NOT_A_CELL] for of in (count.counts, count.confirmed))

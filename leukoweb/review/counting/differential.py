@@ -7,7 +7,6 @@ References
 Clopper and Pearson 1934, Biometrika 26:404, in its form by beta quantiles; Rümke's table for n = 100 in CLSI H20.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -163,11 +162,6 @@ def is_changed(before: IntervalPart, now: IntervalPart) -> bool:
     if before["low"] is None or before["high"] is None or now["low"] is None or now["high"] is None:
         return False
     return now["low"] > before["high"] or now["high"] < before["low"]
-
-
-def cells_to_meet(fraction: float, chance: float = CONFIDENCE) -> int:
-    """Return how many cells must be counted to meet a type of this `fraction` with this `chance` (C3)."""
-    return math.ceil(math.log(1 - chance) / math.log(1 - fraction))
 
 
 def cells_to_separate(k: int, n: int, limit: float, most: int = 10_000) -> int | None:
