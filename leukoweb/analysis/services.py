@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product, takewhile
 from statistics import median
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from celery import current_app
 from django.conf import settings
@@ -21,13 +22,16 @@ from redis.exceptions import RedisError
 from detection import BLOCK_UM
 from leukoweb.accounts.models import User
 from leukoweb.analysis.at_work import is_left, remove_mark
-from leukoweb.analysis.coverage import read_sentence
+from leukoweb.analysis.coverage import Coverage, read_sentence
 from leukoweb.analysis.detectors import ComputedOn, detector_in_use
 from leukoweb.analysis.models import Cell, DetectorVersion, ImageResult, Run
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Slide, SlideImage
 from leukoweb.cases.services import open_case
 from leukoweb.refusals import Refused
+
+if TYPE_CHECKING:  # the web process never loads a network
+    from detection.inference.detector import FoundCell
 
 log = logging.getLogger(__name__)
 NEVER_SENT = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,6 +50,21 @@ STORE_AWAY = gettext_lazy(
     "The image store does not answer. Nothing is wrong with the images: the analysis starts by itself when it is back. "
     "Tell the administrator."
 )
+
+
+class Measured(TypedDict):
+    """What a run measures on one image besides its cells: fields of ImageResult."""
+
+    um_per_px: float
+    scale_method: str
+    red_cells_um_per_px: NotRequired[float | None]
+    uncovered_nuclei: NotRequired[list[list[float]]]
+    unlike: NotRequired[dict[str, float]]
+    coverage: NotRequired[Coverage | None]
+    area_mm2: NotRequired[float | None]
+
+
+ReadImage = tuple[SlideImage, Measured, "Sequence[FoundCell]"]
 
 
 def submit_slide(
@@ -262,10 +281,10 @@ def ring_for_waiting_runs(*, sent_before: datetime) -> int:
     return rung
 
 
-def store_result(run: Run, *, detector: DetectorVersion, computed_on: ComputedOn, results: Sequence[tuple]) -> bool:
+def store_result(run: Run, *, detector: DetectorVersion, computed_on: ComputedOn, results: Sequence[ReadImage]) -> bool:
     """Store all cells of a run, or nothing: False when the attempt is no longer ours (the fence against a slow twin).
 
-    `results` is a list of (SlideImage, ImageResult fields, list of FoundCell). After: DONE.
+    After: DONE.
     """
     with transaction.atomic():
         # The case's row before the run's, as everybody who holds both: no deadlock with a person who works on the case.
@@ -277,9 +296,9 @@ def store_result(run: Run, *, detector: DetectorVersion, computed_on: ComputedOn
             computed_on=computed_on,
             images_done=len(results),
             read_of_slides=" ".join(
-                read_sentence(measured["coverage"], measured["area_mm2"])
+                read_sentence(coverage, measured.get("area_mm2") or 0.0)
                 for _, measured, _ in results
-                if measured.get("coverage")
+                if (coverage := measured.get("coverage"))
             )[:400],
             unlike=", ".join(unlike_in([measured.get("unlike", {}) for _, measured, _ in results])),
         )

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from celery import Task, current_app, shared_task
@@ -27,8 +27,8 @@ from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, NoRoom, 
 from leukoweb.analysis import film, services
 from leukoweb.analysis.at_work import at_work
 from leukoweb.analysis.coverage import area_of
-from leukoweb.analysis.detectors import active_detector, computed_on, load_for
-from leukoweb.analysis.models import Run
+from leukoweb.analysis.detectors import ComputedOn, active_detector, computed_on, load_for
+from leukoweb.analysis.models import DetectorVersion, Run
 from leukoweb.analysis.slide_tiles import prune_tiles
 from leukoweb.analysis.whole_slides import WholeSlide
 from leukoweb.cases.copies import local_original, prune_copies, tiles_folder, unpacked_slide
@@ -37,6 +37,9 @@ from leukoweb.cases.store import StoreAway, derived_folder, has_room_for, keep_d
 from leukoweb.cases.tus import sweep_incoming
 from leukoweb.places import DISK_FULL_ERRORS
 from leukoweb.refusals import Refused
+
+if TYPE_CHECKING:  # loaded in the task, never by the web process
+    from detection.inference.detector import Detector
 
 DATABASE_AWAY = (OperationalError, InterfaceError)  # it does not answer; what it refuses to store is a fault of ours
 log = logging.getLogger(__name__)
@@ -174,12 +177,12 @@ def _signs_of_life(run: Run) -> Iterator[None]:
         thread.join()
 
 
-def _store(run: Run, **result: Any) -> None:
+def _store(run: Run, *, detector: DetectorVersion, computed_on: ComputedOn, results: list[services.ReadImage]) -> None:
     """Store the result, waiting for a database that restarts; the fence makes a second try harmless."""
     deadline = time.monotonic() + DATABASE_PATIENCE_S
     while True:
         try:
-            if not services.store_result(run, **result):
+            if not services.store_result(run, detector=detector, computed_on=computed_on, results=results):
                 raise NotOurs
             return
         except DATABASE_AWAY:
@@ -249,12 +252,14 @@ class _Unpacked:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _read_slide(run: Run, detector: Any) -> list[tuple]:
-    """Return (image, ImageResult fields, cells) of each image, all read at the one scale of the slide."""
+def _read_slide(run: Run, detector: "Detector") -> list[services.ReadImage]:
+    """Return what each image shows, all read at the one scale of the slide."""
     from detection.inference.reading import read_field
     from detection.inference.scale import ScaleUnknown, decide_scale, um_per_px_from_red_cells
 
-    images, own, results = list(run.slide.images.all()), {}, []
+    images, own = list(run.slide.images.all()), {}
+    results: list[services.ReadImage] = []
+    is_unreadable = False
     if not has_room_for(max(map(_bytes_unpacked, images))):
         raise NoRoom
     unpacked = _Unpacked(run)
@@ -287,7 +292,7 @@ def _read_slide(run: Run, detector: Any) -> list[tuple]:
                         own[image.pk] = um_per_px_from_red_cells(pixels)
                     reading = read_field(pixels, detector, scale.um_per_px, on_progress=note)
                     del pixels
-                measured = {
+                measured: services.Measured = {
                     "um_per_px": scale.um_per_px,
                     "scale_method": scale.method,
                     "red_cells_um_per_px": own.get(image.pk),
@@ -296,14 +301,14 @@ def _read_slide(run: Run, detector: Any) -> list[tuple]:
                     "coverage": coverage,
                     "area_mm2": area_of(coverage, scale.um_per_px) if coverage else None,
                 }
-                results.append((image, measured, reading))
+                results.append((image, measured, reading.cells))
+                is_unreadable = is_unreadable or reading.is_unreadable
                 unpacked.forget(image)
         except ScaleUnknown as unknown:
             raise ScaleAsked(str(unknown), unknown.choices) from unknown
-    readings = [reading for *_, reading in results]
-    if any(reading.is_unreadable for reading in readings) and not any(reading.cells for reading in readings):
+    if is_unreadable and not any(cells for *_, cells in results):
         raise ScaleAsked(UNREADABLE, {})
-    return [(image, measured, reading.cells) for image, measured, reading in results]
+    return results
 
 
 def _bytes_unpacked(image: SlideImage) -> int:

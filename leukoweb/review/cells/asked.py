@@ -3,6 +3,9 @@
 Each is read here and nowhere else; what may be decided is the business of decisions.py.
 """
 
+from typing import NotRequired, TypedDict
+from uuid import UUID
+
 from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy
 from rest_framework import serializers
@@ -37,6 +40,18 @@ class Asked(serializers.Serializer):
         if not all(key.isascii() and key.isdigit() and int(key) <= LARGEST_KEY for key in cells):
             raise serializers.ValidationError(gettext("A key of a cell is a number."))
         return {int(key): seen for key, seen in cells.items()}
+
+
+class AskedDecision(TypedDict):
+    """What Asked has read."""
+
+    key: UUID
+    act: str
+    code: NotRequired[str | None]
+    reason: NotRequired[str]
+    cells: NotRequired[dict[int, int | None]]
+    image: NotRequired[int]
+    box: NotRequired[list[float]]
 
 
 class AskedBatch(serializers.Serializer):

@@ -14,7 +14,7 @@ from leukoweb.analysis.models import Cell
 from leukoweb.cases.models import Case, SlideImage
 from leukoweb.refusals import Refused
 from leukoweb.review.cells import decisions
-from leukoweb.review.cells.asked import ADD, REDO, UNDO
+from leukoweb.review.cells.asked import ADD, REDO, UNDO, AskedDecision
 from leukoweb.review.models import Decision
 
 
@@ -29,7 +29,7 @@ class Outcome:
     labelled: list[Cell] = field(default_factory=list)
 
 
-def make_decisions(case: Case, asked: Iterable[dict], *, by: User) -> list[Outcome]:
+def make_decisions(case: Case, asked: Iterable[AskedDecision], *, by: User) -> list[Outcome]:
     """Make decisions one after the other, each all or none; one that is stored already is only answered again.
 
     A refused decision stops none of the others, but for the undo and redo that follow it: they would reverse another
@@ -70,7 +70,7 @@ def _stored(case: Case, keys: list[UUID], by: User) -> dict[UUID, list[Decision]
     return found
 
 
-def _make(case: Case, asked: dict, last: dict[int, int], by: User) -> list[Decision]:
+def _make(case: Case, asked: AskedDecision, last: dict[int, int], by: User) -> list[Decision]:
     if asked["act"] == UNDO:
         return decisions.undo_last(case, by=by, step=asked["key"])
     if asked["act"] == REDO:
@@ -94,7 +94,7 @@ def _make(case: Case, asked: dict, last: dict[int, int], by: User) -> list[Decis
     )
 
 
-def _add(case: Case, asked: dict, by: User) -> list[Decision]:
+def _add(case: Case, asked: AskedDecision, by: User) -> list[Decision]:
     image = SlideImage.objects.filter(slide__case=case, pk=asked.get("image")).select_related("slide").first()
     if image is None:
         raise Refused(gettext("The image of the new cell is not part of this case. Load the page again."))
