@@ -13,7 +13,7 @@ from leukoweb.refusals import Refused
 from leukoweb.review.counting.delta_rules import ACTIONS as DELTA_ACTIONS
 from leukoweb.review.counting.delta_rules import DIRECTIONS, MEASURES
 from leukoweb.review.counting.delta_rules import subjects as delta_subjects
-from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, SEVERITIES, UNITS
+from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, MOST_RULES, SEVERITIES, UNITS
 from leukoweb.review.counting.groups import GROUPS
 from leukoweb.review.counting.phrases import PLACES, unknown_places
 from leukoweb.review.counting.policies import (
@@ -38,7 +38,16 @@ def in_words(choices: Mapping[str, str]) -> list[tuple[str, Any]]:
     return [(key, gettext_lazy(words)) for key, words in choices.items()]
 
 
-class RulesForm(forms.Form):
+class ReasonForm(forms.Form):
+    """Why rules change."""
+
+    reason = forms.CharField(
+        max_length=MOST_REASON, widget=forms.Textarea(attrs={"rows": 2}), label=gettext_lazy("Reason for change"),
+        help_text=gettext_lazy("Kept with the version."),
+    )  # fmt: skip
+
+
+class RulesForm(ReasonForm):
     """The rules of counting and flagging, with the reason of the change."""
 
     bands = forms.ChoiceField(choices=in_words(BANDS), label=gettext_lazy("Band neutrophils"))
@@ -124,12 +133,6 @@ class RulesForm(forms.Form):
     )
     platelet_tolerance = forms.FloatField(
         label=gettext_lazy("Say when platelets of film and analyser differ by more than (%)")
-    )
-    reason = forms.CharField(
-        max_length=MOST_REASON,
-        widget=forms.Textarea(attrs={"rows": 2}),
-        label=gettext_lazy("Reason for change"),
-        help_text=gettext_lazy("Kept with the version."),
     )
 
     def rules_with(self, ranges: list[Row], flag_rules: list[Row], now: dict[str, Any]) -> Rules | None:
@@ -289,15 +292,6 @@ class DeltaRuleForm(LimitLine):
         ]
 
 
-class ReasonForm(forms.Form):
-    """Why rules change."""
-
-    reason = forms.CharField(
-        max_length=MOST_REASON, widget=forms.Textarea(attrs={"rows": 2}), label=gettext_lazy("Reason for change"),
-        help_text=gettext_lazy("Kept with the version."),
-    )  # fmt: skip
-
-
 class NamedLines(forms.BaseFormSet):
     """The lines of a table, each with a named box that removes it."""
 
@@ -306,25 +300,16 @@ class NamedLines(forms.BaseFormSet):
         form.fields["DELETE"].widget.attrs |= {"aria-label": "Remove", "class": "form-check-input"}
 
 
-RangeFormSet = forms.formset_factory(RangeForm, NamedLines, extra=1, can_delete=True, max_num=300, absolute_max=400)
-FlagRuleFormSet = forms.formset_factory(
-    FlagRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
-)
+def table_of(line: type[Line], most: int = MOST_RULES) -> type[forms.BaseFormSet]:
+    """Return the formset of a table of rules; what is posted beyond its limit is still read, to be refused."""
+    return forms.formset_factory(
+        line, NamedLines, extra=1, can_delete=True, max_num=most, absolute_max=most + 100
+    )  # fmt: skip
 
 
-ReviewRuleFormSet = forms.formset_factory(
-    ReviewRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
-)
-
-
-SuggestionRuleFormSet = forms.formset_factory(
-    SuggestionRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
-)
-
-
-DeltaRuleFormSet = forms.formset_factory(
-    DeltaRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
-)
+RangeFormSet = table_of(RangeForm, 300)
+FlagRuleFormSet, ReviewRuleFormSet = table_of(FlagRuleForm), table_of(ReviewRuleForm)
+SuggestionRuleFormSet, DeltaRuleFormSet = table_of(SuggestionRuleForm), table_of(DeltaRuleForm)
 
 
 def lines_of(formset: forms.BaseFormSet) -> list[Any]:

@@ -11,7 +11,7 @@ from leukoweb.review.counting.flag_rules import COMPARISONS, FlagRule
 from leukoweb.review.criticals.figures import MOST_DAYS
 from leukoweb.review.criticals.models import CriticalEntry
 from leukoweb.review.criticals.rules import CODES, CriticalRule, subjects
-from leukoweb.review.forms import LimitLine, NamedLines
+from leukoweb.review.forms import LimitLine, ReasonForm, table_of
 from leukoweb.sentences import translated
 from leukoweb.texts import MOST_REASON
 
@@ -101,13 +101,13 @@ class CriticalRuleForm(LimitLine):
         self.fields["subject"].choices = list(subjects(flag_rules).items())
 
 
-CriticalRuleFormSet = forms.formset_factory(
-    CriticalRuleForm, NamedLines, extra=1, can_delete=True, max_num=100, absolute_max=120
-)
+CriticalRuleFormSet = table_of(CriticalRuleForm)
 
 
-class CriticalPolicyForm(forms.Form):
+class CriticalPolicyForm(ReasonForm):
     """Who is told by the software when nobody has called, with the reason of the change."""
+
+    field_order = ("minutes", "people", "webhook", "exception_days", "reason")
 
     minutes = forms.IntegerField(
         min_value=1, max_value=1440, label=_("Tell the next person after (minutes)"),
@@ -125,10 +125,6 @@ class CriticalPolicyForm(forms.Form):
     exception_days = forms.IntegerField(
         min_value=1, max_value=366, label=_("Longest exception (days)"),
         help_text=_("How many days ahead the last day of an exception of a patient may lie."),
-    )  # fmt: skip
-    reason = forms.CharField(
-        max_length=MOST_REASON, widget=forms.Textarea(attrs={"rows": 2}), label=_("Reason for change"),
-        help_text=_("Kept with the version."),
     )  # fmt: skip
 
     def clean_people(self) -> list[str]:
