@@ -212,7 +212,7 @@ def _refuse_others_since(step: list[Decision], by: User) -> None:
         raise Collision(_labelled(changed))
 
 
-def _codes_before(decisions: Iterable[Decision]) -> dict:
+def _codes_before(decisions: Iterable[Decision]) -> dict[int, str]:
     """What each decision's cell was decided to be before it; a first decision is left out."""
     by_cell = {d.cell_id: d for d in decisions}
     codes = {}

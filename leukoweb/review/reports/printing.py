@@ -6,7 +6,7 @@ The PDF library needs Pango from the system, so it is loaded only when a PDF is 
 import base64
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -20,16 +20,31 @@ from leukoweb.refusals import Refused
 from leukoweb.review.reports import pdf_kinds
 from leukoweb.review.reports.fonts import undrawable
 from leukoweb.review.reports.parts import CellPart, Content
+from leukoweb.review.reports.rejection import RejectionContent
 
 MOST_LETTERS = 40  # named in the notice of letters that no font has
 
 
-def cell_pictures(content: Content) -> list[dict]:
+class CellPicture(CellPart):
+    """A chosen cell with the address of its picture."""
+
+    src: str
+
+
+class FindingPicture(TypedDict):
+    """A picture of a finding: `box` is [image, x1, y1, x2, y2], `src` its address."""
+
+    name: str
+    box: list[int]
+    src: str
+
+
+def cell_pictures(content: Content) -> list[CellPicture]:
     """Return the chosen cells of a report with `src`, the address of each cell's picture on this server."""
     return [{**cell, "src": reverse("cell_crop", args=[cell["id"]])} for cell in _chosen(content)]
 
 
-def finding_pictures(content: Content) -> list[dict]:
+def finding_pictures(content: Content) -> list[FindingPicture]:
     """Return the pictures of findings with `src`, the address of each on this server, and `name`, the finding."""
     return [
         {"name": item["name"], "box": box, "src": reverse("finding_picture", args=box)}
@@ -39,7 +54,7 @@ def finding_pictures(content: Content) -> list[dict]:
     ]
 
 
-def _embedded_findings(content: Content) -> list[dict]:
+def _embedded_findings(content: Content) -> list[FindingPicture]:
     """The same as data: addresses; what has no picture any more is left out."""
     shown = finding_pictures(content)
     scales = {image["id"]: image["um_per_px"] for image in content["images"]}
@@ -67,7 +82,7 @@ def pdf_of(page: dict) -> bytes:
     return _written("review/report_pdf.html", page | pictures)
 
 
-def rejection_pdf(content: dict, address: str) -> bytes:
+def rejection_pdf(content: RejectionContent, address: str) -> bytes:
     """Return the one-page report of a rejected specimen as a tagged PDF."""
     return _written("review/rejection_pdf.html", {"content": content, "address": address})
 
@@ -116,11 +131,11 @@ def _code(address: str) -> str:
     return segno.make(address, error="m").svg_data_uri(scale=4, border=2)
 
 
-def _embedded_pictures(content: Content) -> list[dict]:
+def _embedded_pictures(content: Content) -> list[CellPicture]:
     """The chosen cells with their pictures as data: addresses; a cell without a picture is left out."""
     scales = {image["id"]: image["um_per_px"] for image in content["images"]}
     cells = Cell.objects.select_related("image").in_bulk(content["pictures"])
-    shown = []
+    shown: list[CellPicture] = []
     for chosen in _chosen(content):
         cell = cells.get(chosen["id"])
         path = crop_path(cell, um_per_px=scales.get(cell.image_id)) if cell else None

@@ -148,9 +148,9 @@ def newer_cbc(case: Case) -> bool:
     return signed is not None and cbc_after(case.pk, signed.signed_at)
 
 
-def receipts_of(case: Case) -> dict:
+def receipts_of(case: Case) -> dict[str, dict[str, Acknowledgement]]:
     """Flag key to its receipts: {"bench": ..., "pathologist": ...}, each absent while nobody has given it."""
-    found: dict = {}
+    found: dict[str, dict[str, Acknowledgement]] = {}
     for receipt in Acknowledgement.objects.filter(case=case).select_related("acknowledged_by"):
         found.setdefault(receipt.flag, {})[receipt.receipt] = receipt
     return found
