@@ -45,9 +45,6 @@ class DeltaRule(TypedDict):
     source: str
 
 
-FIELDS = tuple(DeltaRule.__annotations__)
-
-
 def subjects() -> dict[str, tuple[str, str]]:
     """Return what can be compared: parameter to name and unit."""
     film = {}
@@ -88,7 +85,7 @@ def problem_of(rules: object) -> str:
     """Return in a sentence what is wrong with a table of rules, or ""."""
     known = subjects()
     return problem_of_table(
-        rules, row="delta rule", fields=FIELDS, most=MOST_RULES, problem_of_row=lambda rule: _problem(rule, known)
+        rules, DeltaRule, row="delta rule", most=MOST_RULES, problem_of_row=lambda rule: _problem(rule, known)
     )
 
 

@@ -74,7 +74,6 @@ class FlagRule(TypedDict):
     source: str
 
 
-FIELDS = tuple(FlagRule.__annotations__)
 _REVIEW = "medicalalgorithms.com, criteria for pathologist review of a peripheral smear"
 _CHILDREN = "Davis's Laboratory and Diagnostic Tests, labdxtest.com, white blood cell count and differential"
 _PATHOLOGIST = "The pathologist must review."
@@ -168,7 +167,7 @@ def with_old_limits(limits: Mapping[str, Any]) -> list[FlagRule]:
 
 def problem_of(rows: object) -> str:
     """Return in a sentence what is wrong with a table, or ""."""
-    problem = problem_of_table(rows, row="flag limit", fields=FIELDS, most=MOST_RULES, problem_of_row=_problem_of_row)
+    problem = problem_of_table(rows, FlagRule, row="flag limit", most=MOST_RULES, problem_of_row=_problem_of_row)
     if problem or not isinstance(rows, list):
         return problem
     for number, row in enumerate(rows, 1):

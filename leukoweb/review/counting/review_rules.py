@@ -23,9 +23,6 @@ class ReviewRule(ConditionRule):
     action: str
 
 
-FIELDS = tuple(ReviewRule.__annotations__)
-
-
 @dataclass(frozen=True)
 class Reason:
     """A rule that is met, and by what."""
@@ -46,7 +43,7 @@ def reasons_for(rules: list[ReviewRule], facts: Facts, *, age: Age | None, sex: 
 
 def problem_of(rules: object) -> str:
     """Return in a sentence what is wrong with a table of rules, or ""."""
-    return problem_of_table(rules, row="review rule", fields=FIELDS, most=MOST_RULES, problem_of_row=_problem_of_rule)
+    return problem_of_table(rules, ReviewRule, row="review rule", most=MOST_RULES, problem_of_row=_problem_of_rule)
 
 
 def _problem_of_rule(rule: Row) -> str:

@@ -33,9 +33,6 @@ class SuggestionRule(ConditionRule):
     text: str
 
 
-FIELDS = tuple(SuggestionRule.__annotations__)
-
-
 def _row(key: str, title: str, when: str, text: str, source: str, *, true: str = "", false: str) -> SuggestionRule:
     return {
         "key": key, "title": title, "when": when, "text": text, "sex": "any", "age_from": FROM_BIRTH,
@@ -127,7 +124,7 @@ def proposals_of(
 def problem_of(rules: object) -> str:
     """Return in a sentence what is wrong with a table of rules, or ""."""
     return problem_of_table(
-        rules, row="suggestion rule", fields=FIELDS, most=MOST_RULES, problem_of_row=_problem_of_rule
+        rules, SuggestionRule, row="suggestion rule", most=MOST_RULES, problem_of_row=_problem_of_rule
     )  # fmt: skip
 
 

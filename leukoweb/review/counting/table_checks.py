@@ -3,7 +3,7 @@
 Problems are sentences or their ends, in English; who shows them translates them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from leukoweb.review.counting.ages import days_of, is_bound
@@ -11,15 +11,15 @@ from leukoweb.review.counting.ages import days_of, is_bound
 Row = dict[str, Any]  # as it comes: what a table is made of is known once these checks are passed
 
 
-def problem_of_table(
-    rows: object, *, row: str, fields: Iterable[str], most: int, problem_of_row: Callable[[Row], str]
-) -> str:
+def problem_of_table(rows: object, of: type, *, row: str, most: int, problem_of_row: Callable[[Row], str]) -> str:
     """Return in a sentence what is wrong with a table, or "".
 
     Parameters
     ----------
     rows : object
-        Anything; right is a list of at most `most` dicts that have the `fields`, among them `key` and `title`.
+        Anything; right is a list of at most `most` dicts.
+    of : type
+        The TypedDict of a row, with `key` and `title`: its names are those that each dict must have.
     row : str
         What a row is called: "flag limit".
     problem_of_row : callable
@@ -27,7 +27,7 @@ def problem_of_table(
     """
     if not isinstance(rows, list) or len(rows) > most:
         return f"At most {most} {row}s are possible, as a list."
-    wanted, name = list(fields), row.capitalize()
+    wanted, name = list(of.__annotations__), row.capitalize()
     keys: set[object] = set()
     for number, entry in enumerate(rows, 1):
         if not isinstance(entry, dict) or set(entry) != set(wanted):

@@ -62,9 +62,6 @@ class CriticalRule(TypedDict):
     source: str
 
 
-FIELDS = tuple(CriticalRule.__annotations__)
-
-
 def _row(
     key: str, title: str, subject: str, comparison: str, limit: float, code: str, source: str, days: int = 0,
     *, may_except: bool = False,
@@ -269,7 +266,7 @@ def problem_of(rows: object, flag_rules: list[FlagRule]) -> str:
     """Return in an English sentence what is wrong with a table, or ""."""
     known = subjects(flag_rules)
     return problem_of_table(
-        rows, row="critical limit", fields=FIELDS, most=MOST_RULES,
+        rows, CriticalRule, row="critical limit", most=MOST_RULES,
         problem_of_row=lambda row: _problem_of_row(row, known),
     )  # fmt: skip
 
