@@ -23,9 +23,6 @@ from leukoweb.refusals import Refused
 
 log = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
-BYTE_ORDER_MARK = "\ufeff"  # of a CSV file: without it Excel reads umlauts as two letters
-# What a spreadsheet takes for the beginning of a formula, in full width too.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 NOT_FOUND = gettext_lazy("There is nothing at this address, or it belongs to another laboratory.")
 NOT_ALLOWED = gettext_lazy("Your role does not allow this.")
 UNREADABLE = gettext_lazy("The request could not be read.")

@@ -14,11 +14,11 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
 from leukoweb.accounts.access import requires
-from leukoweb.answers import BYTE_ORDER_MARK, FORMULA
 from leukoweb.audit.actions import Action
 from leukoweb.audit.models import Event, in_words
 from leukoweb.audit.services import head_of, record
 from leukoweb.given import whole_number
+from leukoweb.spreadsheets import BYTE_ORDER_MARK, safe
 
 PAGE_ROWS = 100
 # Administrators do not read cases: of a case or patient they see these values, of others that they changed.
@@ -136,10 +136,4 @@ def _csv_lines(events: QuerySet[Event]) -> Iterator[str]:
     for event in events.iterator(chunk_size=2000):
         changes = json.dumps(shown_changes(event), ensure_ascii=False) if event.changes else ""
         cells = [event.id, event.at.isoformat(), event.actor_name, event.action, event.object_type, event.object_id]
-        yield writer.writerow([_plain(cell) for cell in [*cells, event.case_id, changes, event.hash]])
-
-
-def _plain(cell: object) -> str:
-    """A text that a spreadsheet would read as a formula gets a quote in front."""
-    text = "" if cell is None else str(cell)
-    return f"'{text}" if text.startswith(FORMULA) else text
+        yield writer.writerow([safe(cell) for cell in [*cells, event.case_id, changes, event.hash]])

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from leukoweb.accounts.models import User
-from leukoweb.answers import BYTE_ORDER_MARK, FORMULA
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Report
 from leukoweb.review.reports.figures import sent_findings
@@ -18,6 +17,7 @@ from leukoweb.review.reports.notes import notes_of
 from leukoweb.review.reports.page import page_of, verified
 from leukoweb.review.reports.parts import Content, sealed_time
 from leukoweb.review.reports.seal import bundle_of, differences
+from leukoweb.spreadsheets import BYTE_ORDER_MARK, safe
 
 CSV_HEAD = (
     "accession_number", "version", "status", "signed_by", "signed_at", "meaning", "code", "name", "count", "percent",
@@ -109,7 +109,7 @@ def csv_of(report: Report, content: Content) -> str:
     ]  # fmt: skip
     rows += [{"code": "note", "note": text} for text in notes_of(content)]
     for row in rows:
-        writer.writerow({name: _safe(value) for name, value in (same | row).items()})
+        writer.writerow({name: safe(value) for name, value in (same | row).items()})
     return BYTE_ORDER_MARK + out.getvalue()
 
 
@@ -142,8 +142,3 @@ def held_against_stored(user: User, raw: bytes) -> tuple[dict, list[str]]:
 
 def _rounded(end: float | None) -> float | str:
     return "" if end is None else round(end, 2)
-
-
-def _safe(value: object) -> object:
-    """Return a text that a spreadsheet does not run as a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

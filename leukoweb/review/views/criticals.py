@@ -11,7 +11,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
-from leukoweb.answers import BYTE_ORDER_MARK, FORMULA
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Patient
 from leukoweb.cases.services import patient_with_mrn
@@ -33,6 +32,7 @@ from leukoweb.review.forms_criticals import (
     PeriodForm,
 )
 from leukoweb.review.views.cases import act_and_return
+from leukoweb.spreadsheets import BYTE_ORDER_MARK, safe
 
 MOST = 500
 
@@ -70,7 +70,7 @@ def critical_csv(request: HttpRequest) -> HttpResponse:
     writer = csv.writer(out)
     writer.writerow(CSV_HEAD)
     for critical in found:
-        writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(FORMULA) else v for v in csv_row(critical)])
+        writer.writerow([safe(value) for value in csv_row(critical)])
     record("critical.export", actor=request.user, changes={"lines": len(found)})
     answer = HttpResponse(BYTE_ORDER_MARK + out.getvalue(), content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = 'attachment; filename="critical-results.csv"'
