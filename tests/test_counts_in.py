@@ -171,6 +171,9 @@ def test_the_same_bytes_twice_are_one_run_and_a_second_run_is_kept(make_case, ma
         ({"|8.2|": "|8.2~8.4|"}, "102", "OBX", "no value of an analyser"),
         ({"|NM|^^^WBC^WBC||8.2|": "|SN|^^^WBC^WBC||^8^-^9|"}, "102", "OBX", "no value of an analyser"),
         ({"|8.2|10*3/uL": "|8,200|/uL"}, "102", "OBX", "thousands or as a fraction"),
+        ({"|8.2|10*3/uL": "|8.200|/uL"}, "102", "OBX", "thousands or as a fraction"),
+        ({"|8.2|": "|8.2^9.9|"}, "102", "OBX", "no value of an analyser"),
+        ({"OBR|1|": "OBX|9|NM|RBC||5|10*6/uL|||||F\rOBR|1|"}, "100", "OBX", "before any OBR"),
     ],
 )
 def test_what_cannot_be_a_blood_count_is_refused_with_its_place(make_case, make_interface, changes, code, place, words):
@@ -202,6 +205,13 @@ def test_what_stands_under_several_orders_of_one_specimen_is_one_run(make_case, 
     receive(make_interface("cbc_astm"), astm(**{"R|2|": "O|2|A-1001||^^^HGB\rR|1|"}))
     assert CbcResult.objects.get().remarks == ["Blasts?"]
     assert set(kept(case)) == {"WBC", "HGB"}
+
+
+def test_one_specimen_of_two_persons_in_a_message_is_held(make_case, make_interface):
+    make_case()
+    receive(make_interface("cbc_astm"), astm(**{"R|2|": "P|2||||Smith^J\rO|2|A-1001\rR|1|"}))
+    assert "names a different patient" in last_message().sentence
+    assert not CbcResult.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -298,6 +308,7 @@ def test_of_several_specimens_those_with_a_case_are_taken_and_the_others_wait(ma
         ({"Sysmex": "Sys\x00mex"}, "NUL"),
         ({"Sysmex": "Sys\x1bmex"}, "control character 1B"),
         ({"|5.8|": "|5.8\\6.0|"}, "no value of an analyser"),
+        ({"|5.8|": "|^5.8|"}, "no value of an analyser"),
         ({"O|1|": "H|\\^&|||Other|||||||P|LIS2-A2|20260408080000\rO|1|"}, "one header record"),
     ],
 )

@@ -192,9 +192,10 @@ def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = ""
             gettext("%(name)s: “%(text)s” is no value of an analyser.") % {"name": parameter.name, "text": text[:40]},
             "value",
         )
-    if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", number):
+    is_whole_number = unit_of(unit, parameter) == "/uL"  # a count of cells: a point is no decimal point
+    if re.fullmatch(rf"[+-]?[1-9]\d{{0,2}}{'[.,]' if is_whole_number else ','}\d{{3}}", number):
         raise Refused(
-            gettext("%(name)s: “%(text)s” can be read as thousands or as a fraction: write it without the comma.")
+            gettext("%(name)s: “%(text)s” can be read as thousands or as a fraction: write it without that sign.")
             % {"name": parameter.name, "text": text[:40]},
             "value",
         )

@@ -44,10 +44,6 @@ class Record:
         field_sign, repeat, component, escape = tuple(self.separators)
         return unescape(raw, f"{field_sign}{component}{repeat}{escape}\x00").strip()
 
-    def value(self) -> str:
-        """Return the value of a result: its first component, and of repeated values all, which are no number."""
-        return self.whole(4) if self.separators[1] in (self.fields[3] if len(self.fields) > 3 else "") else self.get(4)
-
     def get(self, field: int, component: int = 1) -> str:
         """Return one component of the first repetition; "" where there is none."""
         raw = self.fields[field - 1] if field <= len(self.fields) else ""
@@ -162,7 +158,7 @@ def _observation(record: Record, status: str) -> Observation:
     if not code:
         raise MessageRefused("A result has no code.", code="101", location="R-3")
     return Observation(
-        code, name, record.value(), record.whole(5), record.get(6), record.get(7), record.get(9).upper() or status,
+        code, name, record.whole(4), record.whole(5), record.get(6), record.get(7), record.get(9).upper() or status,
         ("R-4", "R-5"),
     )  # fmt: skip
 

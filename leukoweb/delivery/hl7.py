@@ -80,6 +80,12 @@ class Segment:
         text = unescape(raw.split(self.separators[4])[0], self.separators).strip()
         return "" if text == DELETE else text
 
+    def whole(self, field: int, repetition: int = 1) -> str:
+        """Return a repetition with all its components: more than one are no number."""
+        raw = self.fields[field].split(self.separators[2])[repetition - 1]
+        text = unescape(raw, self.separators).strip()
+        return "" if text == DELETE else text
+
     def is_emptied(self, field: int) -> bool:
         """Tell whether the sender asks to delete what a field held before ("")."""
         return len(self.fields) > field and self.fields[field].strip() == DELETE

@@ -80,6 +80,10 @@ def read_hl7_results(message: Hl7, *, zone: ZoneInfo) -> list[ResultGiven]:
             "This interface takes blood counts: ORU^R01 or OUL^R22.", code="200", location="MSH-9", ack="AR"
         )
     leader = "SPM" if message.kind == "OUL^R22" else "OBR"
+    for patient in message.groups("PID") or [message]:
+        names = [segment.name for segment in patient.segments]
+        if "OBX" in names and leader in names and names.index("OBX") < names.index(leader):
+            raise MessageRefused(f"A result (OBX) stands before any {leader}.", code="100", location="OBX")
     groups = [group for patient in message.groups("PID") or [message] for group in patient.groups(leader)]
     found: list[ResultGiven] = []
     for group in groups:
@@ -96,14 +100,15 @@ def read_hl7_results(message: Hl7, *, zone: ZoneInfo) -> list[ResultGiven]:
 
 
 def one_for_each_specimen(parts: Iterable[ResultGiven]) -> list[ResultGiven]:
-    """Join what a message says of one specimen under several orders: it is one run."""
-    found: dict[str, ResultGiven] = {}
+    """Join what a message says of one specimen of one person under several orders: it is one run."""
+    found: dict[tuple, ResultGiven] = {}
     for part in parts:
-        if (earlier := found.get(part.numbers[0])) is not None:
+        key = part.numbers[0], part.family_name, part.birth_date
+        if (earlier := found.get(key)) is not None:
             part = replace(
                 earlier, observations=earlier.observations + part.observations, remarks=earlier.remarks + part.remarks
             )
-        found[part.numbers[0]] = part
+        found[key] = part
     return list(found.values())
 
 
@@ -142,7 +147,9 @@ def _text_of(obx: Segment, kind: str, repetition: int) -> str:
     """The value of one repetition: of a structured number (SN) all its parts, of a code its words."""
     if kind == "SN":
         return "".join(obx.get(5, part, repetition) for part in range(1, 5))
-    return (kind in ("CE", "CWE") and obx.get(5, 2, repetition)) or obx.get(5, 1, repetition)
+    if kind in ("CE", "CWE"):
+        return obx.get(5, 2, repetition) or obx.get(5, 1, repetition)
+    return obx.whole(5, repetition)
 
 
 def read_csv_results(raw: bytes, *, charset: str, zone: ZoneInfo) -> list[ResultGiven]:
