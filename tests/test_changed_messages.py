@@ -23,6 +23,8 @@ from tests.test_astm_link import FRAMES, TEXT, Pipe, in_a_loop
 from tests.test_counts_in import ASTM, SYSMEX, hl7, make_interface  # noqa: F401 (fixture)
 from tests.test_hl7 import order
 
+pytestmark = pytest.mark.slow
+
 MUTATIONS = int(os.environ.get("LEUKOWEB_TEST_MUTATIONS", "1000"))
 PIECES = [
     b"|",
@@ -108,7 +110,6 @@ def test_ten_thousand_changed_sessions_hand_over_a_message_as_it_was_or_nothing_
     assert len([text for text in whole if text != TEXT]) < 10_000 / 256
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(3_000)
 def test_changed_messages_end_in_a_state_an_answer_and_no_half_effect(make_case, make_interface):  # noqa: F811
     make_case()

@@ -36,6 +36,8 @@ from leukoweb.review.tasks import store_flags
 from leukoweb.review.urgency import keep_flags
 from tests.test_reports import NORMAL, acknowledge, post_signature, reviewed  # noqa: F401  a fixture
 
+pytestmark = pytest.mark.slow
+
 BLASTS = {**NORMAL, "MYO": 12}
 
 

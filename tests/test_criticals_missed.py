@@ -18,6 +18,8 @@ from leukoweb.review.tasks import store_flags
 from tests.test_criticals import BLASTS, call, count, policy
 from tests.test_reports import acknowledge, post_signature, reviewed  # noqa: F401  a fixture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("key", "sent", "unit", "critical"),

@@ -31,6 +31,8 @@ from tests.conftest import PASSWORD
 from tests.pictures import picture
 from tests.test_reports import post_signature, reviewed  # noqa: F401 (fixture)
 
+pytestmark = pytest.mark.slow
+
 WHOSE = "Painted by Somebody, https://example.org/1, licence CC BY 4.0, not changed."
 
 

@@ -17,6 +17,8 @@ from detection.inference.detector import Detector, DetectorRefused, Tiles, expor
 from detection.inference.networks import exact_convolutions, has_fast_bfloat16, keep_exact, load_module
 from detection.inference.tiling import merge_over_seams, tile_grid, tile_starts
 
+pytestmark = pytest.mark.slow
+
 BLAST_RICH, NEARLY_EMPTY = "AML_08_7f98e65b.jpg", "AML_23_cb9b48c5.jpg"
 FIELD_UM_PER_PX = 0.21
 
@@ -74,7 +76,6 @@ def test_a_blast_rich_field_gives_many_cells_and_none_twice(field_cells, field):
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
 
 
-@pytest.mark.slow
 def test_a_field_with_hardly_a_leukocyte_stays_hardly_one(detector, real_images):
     if real_images:
         image = np.asarray(Image.open(real_images / "apl_aml/fields" / NEARLY_EMPTY))[:2000, :2000]
@@ -85,7 +86,6 @@ def test_a_field_with_hardly_a_leukocyte_stays_hardly_one(detector, real_images)
     assert len(detector.find_cells(image, FIELD_UM_PER_PX)) <= 3
 
 
-@pytest.mark.slow
 def test_the_size_of_the_tiles_changes_hardly_a_cell(detector, field, field_cells):
     small, (large, _) = detector.find_cells(*field, tile_px=640), field_cells
     assert abs(len(small) - len(large)) <= max(1, 0.03 * len(large))
@@ -94,7 +94,6 @@ def test_the_size_of_the_tiles_changes_hardly_a_cell(detector, field, field_cell
     assert (overlaps(firm, large).max(1) > 0.5).mean() >= 0.97
 
 
-@pytest.mark.slow
 def test_torch_and_openvino_find_the_same_cells(detector, torch_detector, field):
     image, um_per_px = field
     part = image[:900, :900]
@@ -221,7 +220,6 @@ print("done")
 """
 
 
-@pytest.mark.slow
 def test_loading_and_finding_never_open_a_socket_or_write_at_home(tmp_path):
     home = tmp_path / "home"
     home.mkdir()

@@ -33,6 +33,8 @@ from tests.conftest import PASSWORD
 from tests.fhir_schema import problems_of
 from tests.test_reports import WBC, acknowledge, look_at, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
+pytestmark = pytest.mark.slow
+
 MODELS = {
     "Bundle": bundle.Bundle, "CapabilityStatement": capabilitystatement.CapabilityStatement,
     "DiagnosticReport": diagnosticreport.DiagnosticReport, "Media": media.Media,

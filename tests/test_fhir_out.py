@@ -26,6 +26,8 @@ from tests.fhir_schema import problems_of
 from tests.test_delivery_pages import FORM
 from tests.test_reports import WBC, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
+pytestmark = pytest.mark.slow
+
 SITE = "https://leukoweb.hospital.example"
 OUTCOME = {"resourceType": "OperationOutcome", "issue": [
     {"severity": "warning", "code": "informational", "diagnostics": "A note."},

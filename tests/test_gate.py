@@ -14,6 +14,8 @@ from detection.inference.detector import Detector, export_folder
 from detection.lab.measuring.gate import compare, is_worse
 from detection.phantom import draw_field
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def drawn():
@@ -104,7 +106,6 @@ def test_the_command_find_says_what_is_wrong(tmp_path, capsys):
     assert "give --um-per-px" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_worker_stays_under_its_memory_limit_on_a_small_field(tmp_path, drawn):
     Image.fromarray(drawn.image).save(tmp_path / "field.png")
     command = ["-m", "detection", "bench", "--worker-on", str(tmp_path / "field.png"), "--cache", str(tmp_path)]

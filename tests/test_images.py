@@ -12,6 +12,8 @@ from PIL import Image
 
 from detection.images import ImageFacts, ImageRefused, Limits, check_image, check_images, unpack_image
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def picture():
@@ -136,7 +138,6 @@ def test_files_cut_in_half_are_refused(tmp_path, picture):
         assert "damaged or incomplete" in refusal(tmp_path / format), format
 
 
-@pytest.mark.slow
 def test_each_refusal_says_what_to_do(tmp_path, picture):
     (tmp_path / "empty.jpg").touch()
     assert refusal(tmp_path / "empty.jpg").startswith("The file is empty: copy it again")
@@ -188,7 +189,6 @@ def test_a_child_that_is_stopped_refuses_its_file_and_leaves_nothing(tmp_path, p
     assert not any((tmp_path / "out").iterdir())
 
 
-@pytest.mark.slow
 def test_broken_and_odd_files_are_read_or_refused_and_whole_ones_beside_them_go_on(real_images, tmp_path, picture):
     Image.fromarray(picture).save(tmp_path / "whole.png")
     files = sorted((real_images / "malformed").iterdir()) if real_images else _broken_files(tmp_path, picture)

@@ -17,6 +17,8 @@ from leukoweb.cases.store import original_path
 from tests.conftest import PASSWORD
 from tests.pictures import picture, picture_bytes
 
+pytestmark = pytest.mark.slow
+
 MUTATIONS = 1000
 
 
@@ -98,7 +100,6 @@ def spoiled(chance):
     return bytes(content)
 
 
-@pytest.mark.slow
 def test_a_thousand_spoiled_pictures_are_pictures_or_sentences(send):
     chance = random.Random(20261122)  # noqa: S311
     for way in ("page", "api"):

@@ -15,6 +15,8 @@ from detection.images import unpack_image
 from leukoweb.cases.models import PartialUpload, SlideImage
 from tests.conftest import PASSWORD, SHARED
 
+pytestmark = pytest.mark.slow
+
 ODD = SHARED / "odd"
 CM, INCH = 3, 2
 

@@ -17,6 +17,8 @@ from packaging.utils import canonicalize_name
 import leukoweb
 from tests.services import ROOT
 
+pytestmark = pytest.mark.slow
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Names under which a distribution is imported, where they differ from its own.
 IMPORTED_AS = {
@@ -205,7 +207,6 @@ def installed(tmp_path_factory):
     return run
 
 
-@pytest.mark.slow
 def test_the_wheel_finds_leukocytes_out_of_the_checkout(installed, tmp_path):
     from PIL import Image
 
@@ -218,7 +219,6 @@ def test_the_wheel_finds_leukocytes_out_of_the_checkout(installed, tmp_path):
     assert json.loads(done.stdout)["cells"]
 
 
-@pytest.mark.slow
 def test_the_wheel_serves_pages_with_their_style_out_of_the_checkout(installed):
     asked = (
         "import leukoweb; print(leukoweb.__file__);"
@@ -234,7 +234,6 @@ def test_the_wheel_serves_pages_with_their_style_out_of_the_checkout(installed):
     assert (installed.home / "data" / "secret_key").is_file()
 
 
-@pytest.mark.slow
 def test_the_wheel_carries_every_picture_of_the_demonstration(installed):
     from leukoweb.ops.demo import PICTURES
 
@@ -243,7 +242,6 @@ def test_the_wheel_carries_every_picture_of_the_demonstration(installed):
     assert {p.relative_to(inside): p.stat().st_size for p in inside.rglob("*.jpg")} == sizes != {}
 
 
-@pytest.mark.slow
 def test_the_wheel_has_the_version_of_the_code_and_its_commands_say_what_they_take(installed):
     (facts,) = importlib.metadata.distributions(name="leukoweb", path=[str(installed.site)])
     assert facts.version == leukoweb.__version__

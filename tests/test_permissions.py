@@ -23,6 +23,8 @@ from leukoweb.accounts.models import User
 from leukoweb.analysis.models import FilmCount, FilmImage
 from leukoweb.cases.store import derived_folder, original_path
 
+pytestmark = pytest.mark.slow
+
 ROLES = ("anonymous", "technologist", "pathologist", "admin", "outsider")
 ALL, OWN, SIGNED_IN = "ok", "in ok ok 403 404", "in ok ok ok ok"
 READERS, PATHOLOGISTS, ADMINS = "in ok ok 403 ok", "in 403 ok 403 ok", "in 403 403 ok 403"
@@ -424,7 +426,6 @@ def written():
         yield statements
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_gets_what_the_table_says_and_changes_nothing_by_looking(role, cast, written):
     """Each request starts from the same rows: what it changed is taken back."""

@@ -13,6 +13,8 @@ from leukoweb.review.studies.reference import read_cell, settle
 from tests.conftest import PASSWORD
 from tests.test_reports import look_at, post_signature
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def case(make_case, make_slide):
@@ -163,7 +165,6 @@ def test_too_few_cells_are_refused_in_a_sentence(make_case, make_slide, sign_in,
     assert not ReferenceCount.objects.exists()
 
 
-@pytest.mark.slow
 def test_the_signed_report_holds_the_reference_count(case, sign_in, technologist, second_reader, pathologist):
     """C1, S5: settled first, then printed and sealed."""
     look_at(case, pathologist)
@@ -261,7 +262,6 @@ def test_an_unfinished_reference_count_blocks_the_signature_until_it_is_cancelle
     assert post_signature(client, case).status_code == 302
 
 
-@pytest.mark.slow
 def test_the_readings_are_in_the_sealed_bundle(case, sign_in, technologist, second_reader, pathologist):
     """H31: every single reading, who read it and when."""
     look_at(case, pathologist)

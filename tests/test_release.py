@@ -28,6 +28,8 @@ from leukoweb.review.urgency import keep_flags
 from tests.conftest import PASSWORD
 from tests.test_reports import NORMAL, look_at, post_signature, reviewed  # noqa: F401  a fixture
 
+pytestmark = pytest.mark.slow
+
 HEALTHY = {"NGS": 70, "LYT": 40}
 
 

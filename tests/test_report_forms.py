@@ -23,6 +23,8 @@ from leukoweb.review.reports.parts import Content
 from leukoweb.review.reports.seal import problems_of
 from tests.test_reports import AML, WBC, acknowledge, post_signature, reviewed  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 FROZEN = sorted((Path(__file__).parent / "data").glob("report-*.json"))
 
 

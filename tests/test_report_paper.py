@@ -18,6 +18,8 @@ from leukoweb.review.reports.fhir import report_of
 from leukoweb.review.reports.page import page_of
 from tests.test_reports import AML, WBC, acknowledge, post_signature, reviewed, signed  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 
 def shown(counts):
     """The lines and the result of a count."""

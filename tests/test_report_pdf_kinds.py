@@ -20,6 +20,8 @@ from leukoweb.review.reports.pdf_kinds import EXTENSION, PREFIXES, RDF, SCHEMA, 
 from tests.test_report_forms import amended  # noqa: F401
 from tests.test_reports import post_signature, reviewed  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 A = "http://www.aiim.org/pdfa/ns/id/"
 TITLE = "{http://purl.org/dc/elements/1.1/}title"
 OF_THE_STANDARD = {RDF, A, EXTENSION, "http://purl.org/dc/elements/1.1/", "http://ns.adobe.com/pdf/1.3/",

@@ -16,6 +16,8 @@ from leukoweb.review.services import save_policy
 from tests.test_policies import form_of
 from tests.test_reports import look_at, post_signature
 
+pytestmark = pytest.mark.slow
+
 PARTLY = "4 of 100 cells verified by a person, 96 by the detector alone."
 
 

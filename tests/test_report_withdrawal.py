@@ -20,6 +20,8 @@ from leukoweb.review.services import previous_result
 from tests.conftest import PASSWORD
 from tests.test_reports import NORMAL, acknowledge, look_at, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
+pytestmark = pytest.mark.slow
+
 REASON = {"code": "RC", "reason": "Clot seen in the tube."}
 
 

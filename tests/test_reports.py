@@ -19,6 +19,8 @@ from leukoweb.review.models import Decision, Policy, Report
 from tests.conftest import PASSWORD
 from tests.test_accounts import code_of, give_totp
 
+pytestmark = pytest.mark.slow
+
 NORMAL = {"NGS": 60, "LYT": 30, "MON": 7, "EOS": 3}
 AML = {"MYO": 30, "PMO": 10, "NGS": 50, "LYT": 10, "EBO": 8}
 WBC = {"wbc": "17.4", "wbc_unit": "10*9/L", "wbc_source": "XN-1000"}

@@ -30,6 +30,8 @@ from leukoweb.review.reports.withdrawing import withdraw_report
 from tests.conftest import PASSWORD
 from tests.test_reports import WBC, acknowledge, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
+pytestmark = pytest.mark.slow
+
 
 class Receiver(socketserver.ThreadingTCPServer):
     """A hospital system on loopback: it keeps what it gets and answers as `answer` says."""

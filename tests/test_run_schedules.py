@@ -32,6 +32,8 @@ from leukoweb.cases.services import reject_case
 from tests.test_queue import MEASURED, SEGMENTED
 from tests.test_state_machines import Rolled
 
+pytestmark = pytest.mark.slow
+
 LIFE_EVERY_S = settings.RUN_SILENT_LIMIT_S / 6
 WITHIN_S = 60  # of the end of all faults every waiting run is taken up
 PICK = st.integers(0, 5)

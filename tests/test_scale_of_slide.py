@@ -15,6 +15,8 @@ from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.analysis.tasks import run_detection
 from leukoweb.api.services import give_token
 
+pytestmark = pytest.mark.slow
+
 GLASS = (249, 226, 200)  # of an empty field
 SCALES = st.one_of(st.none(), st.floats(0.001, 5, allow_nan=False))
 

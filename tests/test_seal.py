@@ -29,6 +29,8 @@ from leukoweb.review.reports.seal import FIRST, canonical, digest, problems_of
 from tests.services import ROOT
 from tests.test_reports import NORMAL, PASSWORD, acknowledge, post_signature, reviewed, signed  # noqa: F401 (fixtures)
 
+pytestmark = pytest.mark.slow
+
 guard = import_module("leukoweb.review.migrations.0004_report_guard")
 
 

@@ -20,6 +20,8 @@ from leukoweb.review.urgency import keep_flags
 from tests.conftest import PASSWORD
 from tests.test_reports import NORMAL, look_at
 
+pytestmark = pytest.mark.slow
+
 EFFORT = effort(max_examples=12, stateful_step_count=12, deadline=None)
 ROLES = st.sampled_from(["technologist", "pathologist", "admin"])
 
