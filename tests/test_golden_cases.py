@@ -37,6 +37,8 @@ from tests.conftest import PASSWORD
 from tests.test_report_forms import squeezed
 from tests.test_reports import NORMAL, look_at
 
+pytestmark = pytest.mark.slow
+
 ADULT, CHILD, NEWBORN = 365 * 65 + 200, 365 * 3 + 40, 2
 SEEN_NORMAL = {"red_cells": "normal", "white_cells": "normal", "platelets": "normal", "parasites": "not_seen"}
 
