@@ -40,6 +40,12 @@ def test_the_result_says_blasts_and_promyelocytes_first(counts, result):
     assert shown(counts)[1].startswith(result)
 
 
+def test_the_result_of_a_normal_report_from_before_ranges_had_ages_claims_no_ranges():
+    differential = count_differential({"NGS": 60, "LYT": 30, "MON": 7, "EOS": 3}, Rules()).as_dict()
+    del differential["range_refusal"]
+    assert result_of(lines_of(differential, Rules().as_dict()), differential) == "No blasts or promyelocytes."
+
+
 def test_the_result_names_what_is_outside_its_range_and_says_where_the_interval_reaches_it(reviewed):  # noqa: F811
     reviewed({"NGS": 92, "LYT": 8})
     report = Report(case=Case.objects.get())

@@ -61,7 +61,7 @@ class DifferentialPart(TypedDict):
     wbc_giga_per_l: float | None
     corrected_wbc: float | None
     absolute_refusal: str
-    range_refusal: str
+    range_refusal: NotRequired[str]  # since version 1.3
     smudge_as_lymphocytes: NotRequired[bool]  # before version 1.3 a rule of the laboratory
 
 

@@ -265,7 +265,8 @@ def result_of(lines: list[Line], differential: DifferentialPart) -> str:
         parts.append("no blasts or promyelocytes")
     called = [x for x in lines if x["call"] and x["key"] not in GRAVE and x["kind"] != "within"]
     parts += [f"{x['name'].lower()} {x['call_text']}" for x in called]
-    if not any(x["call"] for x in lines) and not grave and not differential["range_refusal"]:
+    # A report of before version 1.3 does not say whether its ranges were those of the patient's age.
+    if not any(x["call"] for x in lines) and not grave and differential.get("range_refusal") == "":
         parts.append("all types within their reference ranges")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
