@@ -37,7 +37,7 @@ def test_a_row_shows_the_gravest_cells_the_shares_and_how_many_cells_are_verifie
     assert {bar.name: bar.width for bar in row.bars} == {
         "Seg": 92.0, "Atyp lymph": 2.3, "Myelocyte": 3.4, "Myeloblast": 2.3,
     }  # fmt: skip
-    assert sum(bar["width"] for bar in row.bars) == pytest.approx(100)
+    assert sum(bar.width for bar in row.bars) == pytest.approx(100)
     blast, other = current_cells(case).filter(detector_code="MYO")
     relabel_cell(blast, to="NGS", by=technologist)
     row = rows(client)["A-1"]
