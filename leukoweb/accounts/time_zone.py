@@ -1,6 +1,7 @@
 """The time zone of the pages: that of the person's laboratory, else the installation's; programs get UTC."""
 
 from collections.abc import Callable
+from datetime import date
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
@@ -17,6 +18,11 @@ WITHOUT_ZONE = ("/api/", "/fhir/", "/images/", "/cells/", "/film/", "/logos/")
 def zone_of(laboratory: Laboratory | None) -> ZoneInfo:
     """Return the time zone in which a laboratory writes and reads times."""
     return ZoneInfo((laboratory and laboratory.time_zone) or settings.TIME_ZONE)
+
+
+def today_of(laboratory: Laboratory | None) -> date:
+    """Return the day by a laboratory's calendar."""
+    return timezone.localdate(timezone=zone_of(laboratory))
 
 
 def zone_names() -> list[str]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from leukoweb.accounts.models import Laboratory, User
-from leukoweb.accounts.time_zone import zone_of
+from leukoweb.accounts.time_zone import today_of
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Patient
 from leukoweb.refusals import Refused
@@ -102,7 +102,7 @@ def _refuse_role(by: User, patient: Patient) -> None:
 
 
 def _refuse_day(until: date, laboratory: Laboratory) -> None:
-    today = timezone.localdate(timezone=zone_of(laboratory))
+    today = today_of(laboratory)
     most = values_of(current_critical_policy(laboratory))["exception_days"]
     if not today <= until <= today + timedelta(days=most):
         raise Refused(

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from leukoweb.accounts.models import Laboratory, User
-from leukoweb.accounts.time_zone import zone_of
+from leukoweb.accounts.time_zone import today_of
 from leukoweb.cases.models import ONE_LINE, Case, OfCase, Patient
 
 
@@ -51,7 +51,7 @@ class CriticalExceptionQuerySet(models.QuerySet):
 
     def in_force(self, laboratory: Laboratory) -> "CriticalExceptionQuerySet":
         """Those that hold today by the laboratory's calendar."""
-        return self.filter(ended_at=None, until__gte=timezone.localdate(timezone=zone_of(laboratory)))
+        return self.filter(ended_at=None, until__gte=today_of(laboratory))
 
 
 class CriticalException(models.Model):
@@ -77,8 +77,7 @@ class CriticalException(models.Model):
     @property
     def is_in_force(self) -> bool:
         """Whether it holds now."""
-        today = timezone.localdate(timezone=zone_of(self.patient.laboratory))
-        return self.ended_at is None and self.until >= today
+        return self.ended_at is None and self.until >= today_of(self.patient.laboratory)
 
     @property
     def titles(self) -> list[str]:

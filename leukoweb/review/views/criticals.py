@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from leukoweb.accounts.access import requires
+from leukoweb.answers import refusal_shown
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Patient
 from leukoweb.cases.services import patient_with_mrn
@@ -144,11 +145,9 @@ def critical_exceptions(request: HttpRequest) -> HttpResponse:
 def exception_withdraw(request: HttpRequest, pk: int) -> HttpResponse:
     """End an exception before its day."""
     exception = get_object_or_404(CriticalException.objects.visible_to(request.user), pk=pk)
-    try:
+    with refusal_shown(request):
         withdraw_exception(exception, by=request.user, reason=request.POST.get("reason", ""))
         messages.success(request, _("The exception is withdrawn."))
-    except Refused as refused:
-        messages.error(request, str(refused))
     return redirect("critical_exceptions")
 
 
