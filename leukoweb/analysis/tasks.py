@@ -26,7 +26,7 @@ from kombu.exceptions import ChannelError
 from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, NoRoom, unpack_image
 from leukoweb.analysis import film, services
 from leukoweb.analysis.at_work import at_work
-from leukoweb.analysis.coverage import area_of
+from leukoweb.analysis.coverage import Coverage, area_of
 from leukoweb.analysis.detectors import ComputedOn, active_detector, computed_on, load_for
 from leukoweb.analysis.models import DetectorVersion, Run
 from leukoweb.analysis.slide_tiles import prune_tiles
@@ -40,6 +40,8 @@ from leukoweb.refusals import Refused
 
 if TYPE_CHECKING:  # loaded in the task, never by the web process
     from detection.inference.detector import Detector
+    from detection.inference.reading import FieldReading
+    from detection.inference.scale import SlideScale
 
 DATABASE_AWAY = (OperationalError, InterfaceError)  # it does not answer; what it refuses to store is a fault of ours
 log = logging.getLogger(__name__)
@@ -257,7 +259,7 @@ def _read_slide(run: Run, detector: "Detector") -> list[services.ReadImage]:
     from detection.inference.reading import read_field
     from detection.inference.scale import ScaleUnknown, decide_scale, um_per_px_from_red_cells
 
-    images, own = list(run.slide.images.all()), {}
+    images = list(run.slide.images.all())
     results: list[services.ReadImage] = []
     is_unreadable = False
     if not has_room_for(max(map(_bytes_unpacked, images))):
@@ -269,15 +271,7 @@ def _read_slide(run: Run, detector: "Detector") -> list[services.ReadImage]:
             for image in images
             if image.is_whole_slide
         }
-        if any(image.um_per_px_source != "uploader" for image in images):
-            for image in images:
-                if image.pk in whole:
-                    own[image.pk] = whole[image.pk].um_per_px_from_red_cells(_progress_of(run, 0))
-                    continue
-                own[image.pk] = um_per_px_from_red_cells(unpacked.pixels(image))
-                if unpacked.bytes > KEPT_BYTES:  # large images have red cells enough: the scale follows from these
-                    unpacked.forget(image)
-                    break
+        own = _scales_of_red_cells(run, images, whole, unpacked)
         try:
             scale = decide_scale(_said(images, "uploader"), _said(images, "file"), list(own.values()))
             for number, image in enumerate(images):
@@ -292,16 +286,7 @@ def _read_slide(run: Run, detector: "Detector") -> list[services.ReadImage]:
                         own[image.pk] = um_per_px_from_red_cells(pixels)
                     reading = read_field(pixels, detector, scale.um_per_px, on_progress=note)
                     del pixels
-                measured: services.Measured = {
-                    "um_per_px": scale.um_per_px,
-                    "scale_method": scale.method,
-                    "red_cells_um_per_px": own.get(image.pk),
-                    "uncovered_nuclei": np.round(reading.uncovered, 1).tolist(),
-                    "unlike": dict(reading.unlike),
-                    "coverage": coverage,
-                    "area_mm2": area_of(coverage, scale.um_per_px) if coverage else None,
-                }
-                results.append((image, measured, reading.cells))
+                results.append((image, _measured(reading, scale, own.get(image.pk), coverage), reading.cells))
                 is_unreadable = is_unreadable or reading.is_unreadable
                 unpacked.forget(image)
         except ScaleUnknown as unknown:
@@ -309,6 +294,44 @@ def _read_slide(run: Run, detector: "Detector") -> list[services.ReadImage]:
     if is_unreadable and not any(cells for *_, cells in results):
         raise ScaleAsked(UNREADABLE, {})
     return results
+
+
+def _scales_of_red_cells(
+    run: Run, images: list[SlideImage], whole: dict[int, WholeSlide], unpacked: _Unpacked
+) -> dict[int, float | None]:
+    """Return the um per px that each image's red cells show; empty where a person stated the scale of all.
+
+    It ends where the unpacked pixels pass KEPT_BYTES: large images have red cells enough, and the others are measured
+    when they are read.
+    """
+    from detection.inference.scale import um_per_px_from_red_cells
+
+    own: dict[int, float | None] = {}
+    if all(image.um_per_px_source == "uploader" for image in images):
+        return own
+    for image in images:
+        if image.pk in whole:
+            own[image.pk] = whole[image.pk].um_per_px_from_red_cells(_progress_of(run, 0))
+            continue
+        own[image.pk] = um_per_px_from_red_cells(unpacked.pixels(image))
+        if unpacked.bytes > KEPT_BYTES:
+            unpacked.forget(image)
+            break
+    return own
+
+
+def _measured(
+    reading: "FieldReading", scale: "SlideScale", red_cells_um_per_px: float | None, coverage: Coverage | None
+) -> services.Measured:
+    return {
+        "um_per_px": scale.um_per_px,
+        "scale_method": scale.method,
+        "red_cells_um_per_px": red_cells_um_per_px,
+        "uncovered_nuclei": np.round(reading.uncovered, 1).tolist(),
+        "unlike": dict(reading.unlike),
+        "coverage": coverage,
+        "area_mm2": area_of(coverage, scale.um_per_px) if coverage else None,
+    }
 
 
 def _bytes_unpacked(image: SlideImage) -> int:

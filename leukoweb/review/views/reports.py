@@ -83,6 +83,12 @@ def case_sign(request: HttpRequest, pk: int) -> HttpResponse:
             messages.success(request, _signed_and_next(report, request.user))
             return redirect("report_detail", report.pk)
     report.case = case
+    return _signing_page(request, report, problem)
+
+
+def _signing_page(request: HttpRequest, report: Report, problem: str) -> HttpResponse:
+    """Show the whole report beside what stands in its way, and the problem of the last try."""
+    case = report.case
     content = content_of(report)
     gates = gates_of(report, content, by=request.user)
     if not request.htmx:  # the same look goes on when a saved draft is shown
