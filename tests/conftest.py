@@ -189,7 +189,7 @@ def smear_files(real_images, tmp_path_factory) -> list[Path]:
 
 @pytest.fixture
 def broker():
-    """A broker of this test, started; without it every ring of the worker finds nobody."""
+    """A broker of this test, started; without it no task reaches a worker."""
     server = services.Broker(DATA_DIR)
     server.start()
     yield server

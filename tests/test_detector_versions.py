@@ -124,7 +124,7 @@ def test_a_comparison_asks_a_broker_that_does_not_answer_once(
     """Each of a hundred runs waited for it on its own."""
     slides = [make_slide(make_case(f"C-{number}"), {"NGS": 1}) for number in range(3)]
     asked = []
-    monkeypatch.setattr(services, "ring_worker", lambda run: asked.append(run) or len(asked) < 2)
+    monkeypatch.setattr(services, "enqueue_run", lambda run: asked.append(run) or len(asked) < 2)
     with django_capture_on_commit_callbacks(execute=True):
         assert services.ask_shadow_runs(slides, [newer_detector], by=admin) == 3
     assert len(asked) == 2

@@ -1,4 +1,4 @@
-"""The queue: the row is the truth, the broker only notifies; each step twice, killed half-way, with a slow twin."""
+"""The queue: the row is the truth, the broker only notifies; each step twice, killed half-way, with a slow worker."""
 
 import os
 import signal
@@ -98,7 +98,7 @@ def test_a_slow_twin_stores_nothing_and_learns_it_from_its_progress(submit):
     quick = claim(slow, "task-1")
     assert not services.note_progress(slow, images_done=0, tiles_done=1, tiles_total=2)
     assert not store(slow)
-    services.fail_run(slow, "the slow twin failed")
+    services.fail_run(slow, "the slow worker failed")
     assert store(quick)
     assert Run.objects.get(pk=quick.pk).error == ""
     assert Cell.objects.count() == 1
@@ -120,7 +120,7 @@ def test_a_slow_twin_whose_message_came_again_after_a_retry_is_nobody(submit, te
     services.stop_run(slow, by=technologist)
     assert services.retry_run(slow, by=technologist)
     again = claim(slow, "task-1")
-    services.fail_run(slow, "the slow twin failed")
+    services.fail_run(slow, "the slow worker failed")
     assert not services.note_progress(slow, images_done=0, tiles_done=1, tiles_total=2)
     assert not store(slow)
     assert store(again)
@@ -301,11 +301,11 @@ def test_a_lost_worker_a_wiped_broker_and_an_unheard_message_are_made_good_withi
 
 def test_the_bell_works_again_after_the_broker_was_restarted(submit, broker):
     run = submit()
-    assert services.ring_worker(run)
+    assert services.enqueue_run(run)
     broker.stop()
-    assert not services.ring_worker(run)
+    assert not services.enqueue_run(run)
     broker.start()
-    assert services.ring_worker(run)
+    assert services.enqueue_run(run)
     assert messages() == [run.pk, run.pk]  # the first survived on disk
 
 
@@ -329,10 +329,10 @@ def test_the_sweep_rings_once_for_every_run_after_the_broker_forgot_everything(s
     assert messages() == [stat.pk, routine.pk]
 
 
-def test_the_sweep_does_not_ring_again_while_every_run_has_its_bell_in_a_long_queue(submit, make_case, broker):
+def test_the_sweep_does_not_enqueue_again_while_every_run_has_its_task_in_a_long_queue(submit, make_case, broker):
     runs = [submit(make_case(f"A-{n}")) for n in range(3)]
     for run in runs:
-        services.ring_worker(run)
+        services.enqueue_run(run)
     Run.objects.update(sent_at=timezone.now() - timedelta(hours=1))
     sweep()
     assert len(messages()) == 3

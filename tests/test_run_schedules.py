@@ -108,7 +108,7 @@ def schedules(make_case, people, clock):
             if case.rejected_at:
                 return
             image = SlideImage(name="f.png", sha256="a" * 64, size_bytes=1, format="PNG", width_px=100, height_px=100)
-            # Not rung: the web process was killed after its commit.
+            # Not enqueued: the web process was killed after its commit.
             self.acted(lambda: services.submit_slide(case, images=[image], by=technologist), is_rung=is_rung)
 
         @precondition(lambda self: Run.objects.filter(state="failed").exists())
@@ -190,7 +190,7 @@ def schedules(make_case, people, clock):
         @precondition(lambda self: Run.objects.exists())
         @rule(run=PICK)
         def double_message(self, run):
-            services.ring_worker(self.one(Run.objects.all(), run))
+            services.enqueue_run(self.one(Run.objects.all(), run))
 
         @rule()
         def forget(self):

@@ -434,9 +434,9 @@ def test_a_view_can_wear_the_colours_of_another_laboratory(tmp_path):
     image = cv2.cvtColor(cv2.imread(home[1].path), cv2.COLOR_BGR2RGB)
     own = stain_of(image)
     foreign = Stain(np.array([205.0, 205.0, 203.0]), own.nucleus * [0.5, 0.5, 0.2], own.red_cell * [0.8, 0.9, 1.2])
-    dressed = stain_of(transfer_stain(image, own, foreign, 1.0))
-    assert np.abs(dressed.glass - foreign.glass).max() < 6
-    assert np.abs(dressed.nucleus - foreign.nucleus).max() < 0.15
+    transferred = stain_of(transfer_stain(image, own, foreign, 1.0))
+    assert np.abs(transferred.glass - foreign.glass).max() < 6
+    assert np.abs(transferred.nucleus - foreign.nucleus).max() < 0.15
     assert np.abs(transfer_stain(image, own, foreign, 0.0).astype(int) - image).max() <= 2
     assert stain_of(np.full((90, 90, 3), 240, np.uint8)) is None
     assert len(read_stains([tmp_path / "home"], most=3)) == 3
@@ -445,13 +445,13 @@ def test_a_view_can_wear_the_colours_of_another_laboratory(tmp_path):
 def test_stains_are_transferred_to_canvases_by_their_number(tmp_path):
     views = draw_views(tmp_path, 6)
     stains = read_stains([tmp_path])
-    plain, dressed, again = (
+    plain, transferred, again = (
         Canvases(views, canvas_px=96, um_per_px=0.3, seed=1, strong=0.0, stains=own, transferred=1.0)
         for own in ((), stains, stains)
     )
-    assert torch.equal(dressed[3][0], again[3][0])
-    assert any(not torch.equal(dressed[k][0], plain[k][0]) for k in range(6))
-    assert all(torch.equal(dressed[k][2], plain[k][2]) for k in range(6))  # places never follow colours
+    assert torch.equal(transferred[3][0], again[3][0])
+    assert any(not torch.equal(transferred[k][0], plain[k][0]) for k in range(6))
+    assert all(torch.equal(transferred[k][2], plain[k][2]) for k in range(6))  # places never follow colours
 
 
 @pytest.mark.slow

@@ -227,17 +227,17 @@ def test_a_removed_upload_is_gone(client_of):
     assert not list(settings.FILE_UPLOAD_TEMP_DIR.glob("tus-*"))
 
 
-def test_the_sweep_throws_expired_uploads_and_leavings_away_and_keeps_the_living(client_of, broker):
+def test_the_sweep_throws_expired_uploads_and_stale_files_away_and_keeps_the_living(client_of, broker):
     living, expired = create(client_of, 10)["Location"], create(client_of, 10)["Location"]
     append(client_of, living, 0, b"12345")
     gone = PartialUpload.objects.get(pk=expired.rstrip("/").rsplit("/", 1)[-1])
     PartialUpload.objects.filter(pk=gone.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     assert head(client_of, expired).status_code == 404
-    leaving = settings.FILE_UPLOAD_TEMP_DIR / "tmpabc.upload.png"
-    leaving.write_bytes(b"half")
-    os.utime(leaving, (0, 0))
+    stale = settings.FILE_UPLOAD_TEMP_DIR / "tmpabc.upload.png"
+    stale.write_bytes(b"half")
+    os.utime(stale, (0, 0))
     sweep()
-    assert not leaving.exists()
+    assert not stale.exists()
     assert not gone.path.exists()
     assert head(client_of, living)["Upload-Offset"] == "5"
     client_of.delete(living, **TUS)

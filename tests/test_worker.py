@@ -66,7 +66,7 @@ def assert_found_once(run, images=1):
     assert Event.objects.filter(action="run.done", object_id=str(run.pk)).count() == 1
 
 
-def ring(run):
+def enqueue(run):
     current_app.send_task("leukoweb.analysis.tasks.run_detection", args=[run.pk])
 
 
@@ -78,8 +78,8 @@ def test_an_uploaded_slide_is_read_and_a_second_bell_changes_nothing(worker, upl
     assert run.computed_on["weights_sha256"] == run.detector.sha256
     assert (derived_folder(run.slide.images.first().sha256) / "pyramid").is_dir()
     cells, finished_at = Cell.objects.count(), run.finished_at
-    ring(run)
-    ring(run)
+    enqueue(run)
+    enqueue(run)
     wait_until(lambda: worker.log().count("run_detection[") >= 6, timeout_s=30, what="both messages")
     run.refresh_from_db()
     assert (Cell.objects.count(), run.attempt, run.finished_at) == (cells, 1, finished_at)

@@ -73,7 +73,7 @@ def submit_slide(
     """Register stored images as a slide and queue its analysis: uploading is asking for it.
 
     Before: each image lies in the store (cases.intake).
-    After: Slide, SlideImages, Run(QUEUED), Event; the worker is rung.
+    After: Slide, SlideImages, Run(QUEUED), Event; a task is enqueued.
     """
     with transaction.atomic():
         slide = Slide.objects.create(case=case, label=label, uploaded_by=by, attribution=attribution)
@@ -82,7 +82,7 @@ def submit_slide(
         SlideImage.objects.bulk_create(images)
         run = _new_run(slide, is_stat=case.priority == case.Priority.STAT)
         record("slide.submit", actor=by, obj=slide, case=case, changes={"images": [i.sha256 for i in images]})
-        transaction.on_commit(lambda: ring_worker(run))
+        transaction.on_commit(lambda: enqueue_run(run))
     return slide
 
 
@@ -98,16 +98,16 @@ def _ask_shadow_run(slide: Slide, detector: DetectorVersion, *, by: User) -> Run
 
 
 def ask_shadow_runs(slides: Iterable[Slide], detectors: Iterable[DetectorVersion], *, by: User) -> int:
-    """Queue the runs that a comparison of versions lacks, and ring for them; return how many."""
+    """Queue the runs that a comparison of versions lacks, and enqueue them; return how many."""
     asked = [_ask_shadow_run(slide, detector, by=by) for slide, detector in product(slides, detectors)]
     runs = [run for run in asked if run is not None]
-    transaction.on_commit(lambda: _ring_for(runs))
+    transaction.on_commit(lambda: _enqueue(runs))
     return len(runs)
 
 
-def _ring_for(runs: Sequence[Run]) -> None:
-    """Ring for each run; a broker that does not answer once is not asked again, the next sweep rings."""
-    answered = sum(1 for _ in takewhile(ring_worker, runs))
+def _enqueue(runs: Sequence[Run]) -> None:
+    """Enqueue a task for each run; a broker that does not answer once is not asked again before the next sweep."""
+    answered = sum(1 for _ in takewhile(enqueue_run, runs))
     Run.objects.filter(pk__in=[run.pk for run in runs[answered:]]).update(sent_at=NEVER_SENT)
 
 
@@ -125,7 +125,7 @@ def reread_slide(
     people gave are to stay with the former reading, uncounted. `regions`, each image id and xyxy px, are what is to be
     read of whole slides in place of their monolayer; none in the list go back to it, None keeps what was asked before.
     Before: the scale is plausible (cases.intake), the case neither signed nor rejected, the analysis has ended.
-    After: Run(QUEUED), the worker is rung.
+    After: Run(QUEUED), a task is enqueued.
     """
     with transaction.atomic():
         open_case(slide.case)
@@ -160,7 +160,7 @@ def reread_slide(
         run = _new_run(slide, is_stat=former.is_stat, regions=changes.get("regions", former.regions))
         Case.objects.filter(pk=slide.case_id).forget_flags()
         record("slide.reread", actor=by, obj=slide, case=slide.case, changes=changes)
-        transaction.on_commit(lambda: ring_worker(run))
+        transaction.on_commit(lambda: enqueue_run(run))
     return run
 
 
@@ -170,8 +170,8 @@ def count_labelled(run: Run) -> int:
     return run.cells.filter(touched).distinct().count()
 
 
-def ring_worker(run: Run) -> bool:
-    """Tell a worker that a run waits; a broker that is away (False) is no failure, the next sweep rings again."""
+def enqueue_run(run: Run) -> bool:
+    """Enqueue the task of a run that waits; a broker that is away (False) is no failure, the next sweep tries again."""
     from leukoweb.analysis.tasks import run_detection
 
     try:
@@ -268,21 +268,21 @@ def release_lost_runs(*, silent_since: datetime) -> int:
     return lost.update(state=Run.State.QUEUED, task_id="", sent_at=NEVER_SENT)
 
 
-def ring_for_waiting_runs(*, sent_before: datetime) -> int:
-    """Ring again for runs that wait although they were rung for before that time, STAT first; how many were rung."""
+def enqueue_waiting_runs(*, sent_before: datetime) -> int:
+    """Enqueue again the runs whose task was sent before that time and that still wait, STAT first; return how many."""
     now = timezone.now()
     waiting = Run.objects.filter(state=Run.State.QUEUED, sent_at__lte=sent_before).order_by("-is_stat", "queued_at")
-    rung = 0
+    sent = 0
     for run in waiting[:500]:
-        if not ring_worker(run):
+        if not enqueue_run(run):
             break
         Run.objects.filter(pk=run.pk).update(sent_at=now)
-        rung += 1
-    return rung
+        sent += 1
+    return sent
 
 
 def store_result(run: Run, *, detector: DetectorVersion, computed_on: ComputedOn, results: Sequence[ReadImage]) -> bool:
-    """Store all cells of a run, or nothing: False when the attempt is no longer ours (the fence against a slow twin).
+    """Store all cells of a run, or nothing: False when the attempt is no longer ours (fenced).
 
     After: DONE.
     """
@@ -365,7 +365,7 @@ def retry_run(run: Run, *, by: User) -> bool:
         if not again:
             return False
         record("run.retry", actor=by, obj=run, case=run.slide.case)
-        transaction.on_commit(lambda: ring_worker(run))
+        transaction.on_commit(lambda: enqueue_run(run))
     return True
 
 

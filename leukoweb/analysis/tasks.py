@@ -1,4 +1,4 @@
-"""The worker's tasks: run a detector over a slide, and the sweep that rings again; the only bridge to detection/.
+"""The worker's tasks: run a detector over a slide, and the sweep that enqueues again; the only bridge to detection/.
 
 The torch parts are imported inside the function, so the web process that sends the task stays small.
 """
@@ -122,7 +122,7 @@ def count_film(count_id: int) -> None:
 
 @shared_task
 def sweep(patience_s: int | None = None) -> None:
-    """Queue lost runs again and ring for those that wait; the claim makes duplicates harmless.
+    """Queue lost runs again and enqueue those that wait; the claim makes duplicates harmless.
 
     `patience_s` is how long a task may wait unread; a worker that starts has none.
     """
@@ -132,11 +132,11 @@ def sweep(patience_s: int | None = None) -> None:
     patience = timedelta(seconds=settings.SWEEP_AFTER_S if patience_s is None else patience_s)
     # Where every waiting run still has its message the queue is only long: another message would make it longer.
     if _bells() < Run.objects.filter(state=Run.State.QUEUED).count():
-        services.ring_for_waiting_runs(sent_before=now - patience)
+        services.enqueue_waiting_runs(sent_before=now - patience)
     sweep_incoming()
     prune_tiles()
     prune_copies()
-    _remove_leavings(older_than=now - timedelta(seconds=1.1 * settings.RUN_HARD_LIMIT_S))
+    _remove_stale_folders(older_than=now - timedelta(seconds=1.1 * settings.RUN_HARD_LIMIT_S))
 
 
 def _bells() -> int:
@@ -149,7 +149,7 @@ def _bells() -> int:
     return waiting
 
 
-def _remove_leavings(*, older_than: datetime) -> None:
+def _remove_stale_folders(*, older_than: datetime) -> None:
     """Remove the scratch folders of workers that were killed."""
     for folder in settings.FILE_UPLOAD_TEMP_DIR.glob("run-*"):
         with suppress(FileNotFoundError):

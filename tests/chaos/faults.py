@@ -37,7 +37,7 @@ def inject(fault, rig, lab):
         "web killed while it signs (SIGKILL)": lambda: lab.sign_next(meanwhile=rig.web.kill),
         "listener killed in mid-order (SIGKILL)": lambda: _kill_amid(rig.listener, 0.03 * way, lab.order, f"X{number}"),
         "picture that kills the worker (SIGSEGV)": lambda: _poison(rig, lab, fault),
-        "order sent twice at once, bells rung twice": lambda: _double(rig, lab, fault),
+        "order sent twice at once, tasks enqueued twice": lambda: _double(rig, lab, fault),
         "picture sent six times at once, its case rejected": lambda: lab.send_six_times(number),
     }[fault.kind]
     _at_work(rig)
@@ -63,7 +63,7 @@ def _end_readers(workers, number, run=None):
 
 
 def _stop_worker(worker):
-    """Stop a worker for longer than it may be silent; it wakes up later, a slow twin of who took its run."""
+    """Stop a worker for longer than it may be silent; it wakes up later, while another worker has its run."""
     stopped = [psutil.Process(worker.process.pid), *psutil.Process(worker.process.pid).children(recursive=True)]
     for process in stopped:
         process.suspend()
@@ -154,7 +154,7 @@ def _poison(rig, lab, fault):
 
 
 def _double(rig, lab, fault):
-    """Send one order over two connections at once, and ring twice for every run that is open."""
+    """Send one order over two connections at once, and enqueue twice every run that is open."""
     lab.order(f"D{fault.number}", is_doubled=True)
     for (run,) in rig.rows("SELECT id FROM analysis_run WHERE state IN ('queued', 'running')") or []:
         for _ in range(2):

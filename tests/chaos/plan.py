@@ -21,7 +21,7 @@ KINDS = {
     "web killed while it signs (SIGKILL)": 1,
     "listener killed in mid-order (SIGKILL)": 2,
     "picture that kills the worker (SIGSEGV)": 1,
-    "order sent twice at once, bells rung twice": 3,
+    "order sent twice at once, tasks enqueued twice": 3,
     "picture sent six times at once, its case rejected": 2,
 }
 
