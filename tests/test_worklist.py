@@ -205,8 +205,8 @@ def test_an_urgent_case_is_first_behind_5000_older_ones_and_costs_no_more_querie
         page = client.get(reverse("worklist"))
     assert len(many) == len(few) <= 12
     rows = page.context["rows"]
-    assert (rows[0].case.accession_number, rows[0].line.is_urgent, len(rows)) == ("BLAST", True, 200)
-    assert "The first 200 open cases are shown" in page.content.decode()
+    assert (rows[0].case.accession_number, rows[0].line.is_urgent, len(rows)) == ("BLAST", True, 100)
+    assert "The first 100 open cases are shown" in page.content.decode()
 
 
 def test_a_decision_asks_for_no_slides_and_films_that_the_stored_flags_do_not_need(make_case, make_slide, technologist):
@@ -248,7 +248,7 @@ def test_cases_without_a_slide_stand_apart_and_push_no_other_off_the_list(make_c
     )  # fmt: skip
     make_slide(make_case("REAL"), {"NGS": 5})
     client = sign_in(pathologist)
-    assert (len(listed(client)), listed(client)[0]) == (200, "REAL")
+    assert (len(listed(client)), listed(client)[0]) == (100, "REAL")
     assert tabs(client) == {"to_review": 1, "no_slide": 251}
 
 

@@ -4,12 +4,12 @@ One query reads what counts and orders all open cases; everything else is asked 
 """
 
 import statistics
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from django.db.models import Case as FirstOf
-from django.db.models import Count, F, OuterRef, QuerySet, Subquery, When
+from django.db.models import Count, QuerySet
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 from django.utils.translation import gettext_lazy
@@ -20,7 +20,7 @@ from leukoweb.cases.models import AMENDING, FAILED, QUEUED, RUNNING, SIGNED, TO_
 from leukoweb.review.models import HandOver, Report
 from leukoweb.review.urgency import LEVELS, Stored, unstored, worklist_cases
 
-MOST = 200
+MOST = 100
 WEEK = 7
 URGENT = LEVELS["urgent"]
 OPEN, MINE, RETURNED, ANALYSING, NO_SLIDE = "open", "mine", "returned", "analysing", "no_slide"
@@ -42,10 +42,14 @@ _TAB_OF = {
 
 
 class Line(NamedTuple):
-    """What counts and orders a case; `signed_at` and `report` are those of a report that was signed today."""
+    """What counts and orders a case; `tab` is the one that holds it besides "All open" and "Mine".
+
+    `signed_at` and `report` are those of a report that was signed today.
+    """
 
     pk: int
     state: str
+    tab: str
     is_stat: bool
     received_at: datetime
     level: int
@@ -53,11 +57,6 @@ class Line(NamedTuple):
     reader: int | None = None
     signed_at: datetime | None = None
     report: int | None = None
-
-    @property
-    def tab(self) -> str:
-        """The one tab of the case besides "All open" and "Mine"."""
-        return RETURNED if self.state == TO_REVIEW and self.returned_to else _TAB_OF.get(self.state, NO_SLIDE)
 
     @property
     def is_urgent(self) -> bool:
@@ -109,7 +108,9 @@ class Lines:
 
     def counts(self, user: User) -> dict[str, int]:
         """Return how many cases each tab holds."""
-        return {tab: len(self.of_tab(tab, user)) for tab in TABS}
+        of_tabs = Counter(line.tab for line in self.lines)
+        whole = {OPEN: len(self.lines), MINE: len(self.of_tab(MINE, user)), SIGNED: len(self.signed)}
+        return {tab: whole.get(tab, of_tabs[tab]) for tab in TABS}
 
     @property
     def waiting(self) -> int:
@@ -140,19 +141,25 @@ def lines_for(user: User) -> Lines:
     """
     cases = worklist_cases(user)
     forgotten = unstored(cases)
-    handed = HandOver.objects.filter(case=OuterRef("pk")).order_by("-pk")
-    is_own = When(returned_by=F("handed_over_by"), then=None)  # its sender took it back
-    is_returned = When(returned_at__isnull=False, then=F("handed_over_by"))
+    # The last hand-over counts; what its sender took back was not returned.
+    ended = HandOver.objects.filter(case__in=cases, returned_at__isnull=False).order_by("pk")
+    returned = {
+        case: None if by == sender else sender
+        for case, sender, by in ended.values_list("case", "handed_over_by", "returned_by")
+    }
     rows = (
         cases.with_state()
-        .annotate(returned_to=Subquery(handed.values(to=FirstOf(is_own, is_returned))[:1]))
         .order_by()
-        .values_list("pk", "state", "priority", "received_at", "flag_level", "returned_to", "assignment__reader")
+        .values_list("pk", "state", "priority", "received_at", "flag_level", "assignment__reader")
     )
     lines = [
-        Line(pk, state, priority == Case.Priority.STAT, at, forgotten[pk].level if pk in forgotten else level, to, who)
-        for pk, state, priority, at, level, to, who in rows
-    ]
+        Line(
+            pk, state, RETURNED if state == TO_REVIEW and returned.get(pk) else _TAB_OF.get(state, NO_SLIDE),
+            priority == Case.Priority.STAT, at, forgotten[pk].level if pk in forgotten else level,
+            returned.get(pk), who,
+        )
+        for pk, state, priority, at, level, who in rows
+    ]  # fmt: skip
     lines.sort(key=lambda line: (line.tab == NO_SLIDE, not line.is_urgent, not line.is_stat, line.received_at, line.pk))
     return Lines(lines, *_signed_today(user), forgotten)
 
@@ -167,7 +174,7 @@ def _signed_today(user: User) -> tuple[list[Line], list[int]]:
         reports.order_by("-signed_at").values_list(*columns)
     ):  # fmt: skip
         is_stat = priority == Case.Priority.STAT
-        line = Line(case, SIGNED, is_stat, received_at, level, signed_at=signed_at, report=pk)
+        line = Line(case, SIGNED, SIGNED, is_stat, received_at, level, signed_at=signed_at, report=pk)
         lines.setdefault(case, line)
         if version == 1:
             turnarounds.append(line.minutes(signed_at))
@@ -194,6 +201,8 @@ def narrowed(lines: list[Line], filters: Filters, user: User) -> list[Line]:
     if filters.search:
         keys = set(found(Case.objects.visible_to(user), search=filters.search).values_list("pk", flat=True))
         lines = [line for line in lines if line.pk in keys]
+    if not filters:
+        return lines
     least = URGENT if filters.is_urgent else LEVELS["review"] if filters.is_flagged else 0
     return [
         line
