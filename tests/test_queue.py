@@ -286,6 +286,25 @@ def test_a_broker_that_hangs_holds_neither_an_upload_nor_the_health_page(
         os.kill(broker.process.pid, signal.SIGCONT)
 
 
+def test_a_sweep_does_all_that_needs_no_broker_while_one_hangs_and_the_next_one_enqueues(
+    submit, broker, settings, tmp_path
+):
+    settings.FILE_UPLOAD_TEMP_DIR = tmp_path
+    left = tmp_path / "run-old"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    run = claim(submit())
+    silence(run)
+    os.kill(broker.process.pid, signal.SIGSTOP)
+    try:
+        sweep()
+    finally:
+        os.kill(broker.process.pid, signal.SIGCONT)
+    assert (Run.objects.get(pk=run.pk).state, left.exists()) == (Run.State.QUEUED, False)
+    sweep()
+    assert messages() == [run.pk]
+
+
 def test_a_lost_run_is_enqueued_by_the_sweep_that_frees_it(submit, broker):
     run = claim(submit())
     silence(run)

@@ -16,15 +16,14 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop
-from kombu.exceptions import OperationalError
 from PIL import Image
-from redis.exceptions import RedisError
 
 from detection import FILM_CARD
 from detection.card import Card
 from detection.cell_types import FILM_CODES
 from detection.images import TILE_PX
 from leukoweb.analysis.models import FilmCount, FilmImage, ImageResult, Run
+from leukoweb.analysis.services import BROKER_AWAY, impatient_broker
 from leukoweb.analysis.slide_tiles import tile_path
 from leukoweb.audit.services import record
 from leukoweb.cases.models import SlideImage
@@ -69,13 +68,14 @@ def send_waiting() -> int:
     if slides_wait():
         due = due.filter(asked_at__lt=now - GIVES_WAY)
     sent = 0
-    for pk in due.order_by("asked_at").values_list("pk", flat=True)[:MOST_ASKED]:
-        try:
-            current_app.send_task("leukoweb.analysis.tasks.count_film", (pk,), priority=9)
-        except (OperationalError, OSError, RedisError) as error:
-            log.warning("film count %s stays queued, the broker did not answer: %s", pk, type(error).__name__)
-            break
-        sent += counts.filter(pk=pk).update(sent_at=now)
+    with impatient_broker() as broker:
+        for pk in due.order_by("asked_at").values_list("pk", flat=True)[:MOST_ASKED]:
+            try:
+                current_app.send_task("leukoweb.analysis.tasks.count_film", (pk,), priority=9, connection=broker)
+            except BROKER_AWAY as error:
+                log.warning("film count %s stays queued, the broker did not answer: %s", pk, type(error).__name__)
+                break
+            sent += counts.filter(pk=pk).update(sent_at=now)
     return sent
 
 

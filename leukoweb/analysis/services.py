@@ -16,7 +16,8 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy, ngettext
-from kombu.exceptions import OperationalError
+from kombu import Connection
+from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from detection import BLOCK_UM
@@ -40,7 +41,8 @@ JUST_CLAIMED_S = 2  # between its claim and its mark a run looks as if it were l
 PACE_OF_RUNS = 20  # newest ones, from which the pace is taken
 GUESSED_UM_PER_PX = 0.25  # of a whole slide that does not say it
 FIRST_PACE_S = 2.0  # for a megapixel, before any run ended: two cores without a card
-BROKER_PATIENCE_S = 1  # of a page: the row is the truth, and the sweep sends what the broker did not take
+BROKER_PATIENCE_S = 1  # the row is the truth, and the sweep sends what the broker did not take
+BROKER_AWAY = (BrokerError, OSError, RedisError)
 TOO_LONG = gettext_lazy("The analysis took longer than allowed. Try again when the worker is less busy.")
 NO_ROOM = gettext_lazy(
     "The server has no room on its disk. Nothing is wrong with the images: the analysis starts by itself when there is "
@@ -170,16 +172,24 @@ def count_labelled(run: Run) -> int:
     return run.cells.filter(touched).distinct().count()
 
 
+def impatient_broker() -> Connection:
+    """Return a connection to the broker that waits a second for an answer: one that hangs holds no page and no sweep.
+
+    Raises one of BROKER_AWAY when it is used and the broker does not answer.
+    """
+    return current_app.connection_for_write(transport_options={"socket_timeout": BROKER_PATIENCE_S})
+
+
 def enqueue_run(run: Run) -> bool:
     """Enqueue the task of a run that waits; a broker that is away (False) is no failure, the next sweep tries again."""
     from leukoweb.analysis.tasks import run_detection
 
     try:
         # A connection of its own: a kept one may be stale, and the worker's patience is too long for a page.
-        with current_app.connection_for_write(transport_options={"socket_timeout": BROKER_PATIENCE_S}) as broker:
+        with impatient_broker() as broker:
             queue = settings.LONG_RUNS_QUEUE if run.is_long else settings.RUNS_QUEUE
             run_detection.apply_async((run.pk,), queue=queue, priority=0 if run.is_stat else 9, connection=broker)
-    except (OperationalError, OSError, RedisError) as error:
+    except BROKER_AWAY as error:
         log.warning("run %s stays queued, the broker did not answer: %s", run.pk, type(error).__name__)
         Run.objects.filter(pk=run.pk).update(sent_at=NEVER_SENT)
         return False

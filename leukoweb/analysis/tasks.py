@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from celery import Task, current_app, shared_task
+from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
@@ -130,9 +130,12 @@ def sweep(patience_s: int | None = None) -> None:
     services.release_left_runs()
     services.release_lost_runs(silent_since=now - timedelta(seconds=settings.RUN_SILENT_LIMIT_S))
     patience = timedelta(seconds=settings.SWEEP_AFTER_S if patience_s is None else patience_s)
-    # Where every waiting run still has its message the queue is only long: another message would make it longer.
-    if _bells() < Run.objects.filter(state=Run.State.QUEUED).count():
-        services.enqueue_waiting_runs(sent_before=now - patience)
+    try:
+        # Where every waiting run still has its message the queue is only long: another message would make it longer.
+        if _bells() < Run.objects.filter(state=Run.State.QUEUED).count():
+            services.enqueue_waiting_runs(sent_before=now - patience)
+    except services.BROKER_AWAY as error:  # the rest needs none, and the next sweep tries again
+        log.warning("the sweep enqueued no run, the broker did not answer: %s", type(error).__name__)
     sweep_incoming()
     prune_tiles()
     prune_copies()
@@ -142,7 +145,7 @@ def sweep(patience_s: int | None = None) -> None:
 def _bells() -> int:
     """How many messages of runs wait in the broker."""
     waiting = 0
-    with current_app.connection_for_read() as broker:
+    with services.impatient_broker() as broker:
         for queue in (settings.RUNS_QUEUE, settings.LONG_RUNS_QUEUE):
             with suppress(ChannelError):  # Redis has no empty queue
                 waiting += broker.default_channel.queue_declare(queue, passive=True).message_count

@@ -10,8 +10,6 @@ from pathlib import Path
 from smtplib import SMTPException
 from urllib.parse import urlsplit
 
-import redis.exceptions
-from celery import current_app
 from cryptography import x509
 from django.conf import settings
 from django.core import checks
@@ -21,8 +19,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from kombu.exceptions import OperationalError as BrokerError
 
+from leukoweb.analysis.services import BROKER_AWAY, impatient_broker
 from leukoweb.ops.figures import last_backup
 from leukoweb.ops.health import Check, database_check, look
 from leukoweb.review.criticals.models import CriticalNotice
@@ -94,10 +92,10 @@ def clock_check() -> Check:
             cursor.execute("SELECT clock_timestamp()")
             apart[_("the database")] = abs((cursor.fetchone()[0] - datetime.now(UTC)).total_seconds())
     try:
-        with current_app.connection_for_read(transport_options={"socket_timeout": 1}) as broker:
+        with impatient_broker() as broker:
             seconds, micros = broker.default_channel.client.time()
             apart[_("the broker")] = abs(seconds + micros / 1e6 - time.time())
-    except (BrokerError, OSError, redis.exceptions.RedisError):
+    except BROKER_AWAY:
         pass  # said by broker_check
     if not apart:
         return Check("clock", "ok", _("No other clock can be asked."))

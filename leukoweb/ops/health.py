@@ -8,9 +8,7 @@ from datetime import timedelta
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any
 
-import redis.exceptions
 from celery import current_app
 from django.conf import settings
 from django.core.cache import cache
@@ -18,10 +16,9 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext
-from kombu.exceptions import OperationalError as BrokerError
 
 from leukoweb.analysis.models import DetectorVersion, FilmCount, Run
-from leukoweb.analysis.services import seconds_for
+from leukoweb.analysis.services import BROKER_AWAY, impatient_broker, seconds_for
 from leukoweb.audit import chain
 from leukoweb.cases.store import StoreAway, bucket
 from leukoweb.delivery.outbox import undelivered
@@ -86,16 +83,11 @@ def guards_check() -> Check:
     return Check("append-only", "ok", gettext("The database refuses to change events of the audit and signed reports."))
 
 
-def _broker() -> Any:
-    """Return a connection that gives a broker which hangs no more than a second."""
-    return current_app.connection_for_read(transport_options={"socket_timeout": 1})
-
-
 def broker_check() -> Check:
     try:
-        with _broker() as broker:
+        with impatient_broker() as broker:
             broker.default_channel.client.ping()
-    except (BrokerError, OSError, redis.exceptions.RedisError):
+    except BROKER_AWAY:
         words = "The broker does not answer: uploads are kept and wait, and are sent once it is back."
         return Check("broker", "failed", words)
     return Check("broker", "ok", gettext("The broker answers."))
@@ -104,9 +96,9 @@ def broker_check() -> Check:
 def worker_check() -> Check:
     """Ask the workers which queues they take: a queue without a worker is a slide that waits for ever."""
     try:
-        with _broker() as broker:
+        with impatient_broker() as broker:
             answers = current_app.control.inspect(timeout=1.0, connection=broker).active_queues() or {}
-    except (BrokerError, OSError, redis.exceptions.RedisError):
+    except BROKER_AWAY:
         return Check("worker", "failed", gettext("No worker can be asked while the broker is away."))
     if not answers:
         return Check("worker", "failed", gettext("No worker answers: slides wait until one is started."))

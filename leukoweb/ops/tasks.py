@@ -3,9 +3,8 @@
 import logging
 
 from celery import Task, shared_task
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
+from leukoweb.analysis.services import BROKER_AWAY, impatient_broker
 from leukoweb.ops.demo_reading import read_cases, unread_cases
 
 COME_BACK_S = 5
@@ -25,6 +24,7 @@ def ask_readers() -> None:
     if not unread_cases():
         return
     try:
-        read_demonstration.delay()
-    except (OperationalError, OSError, RedisError) as error:
+        with impatient_broker() as broker:
+            read_demonstration.apply_async(connection=broker)
+    except BROKER_AWAY as error:
         log.warning("the demo cases wait for their readers, the broker did not answer: %s", type(error).__name__)
