@@ -6,7 +6,8 @@ from django.urls import reverse
 from leukoweb.audit.models import Event
 from leukoweb.cases.models import Case
 from leukoweb.delivery.models import Interface, Message
-from leukoweb.delivery.services import receive
+from leukoweb.delivery.services import receive, save_interface
+from leukoweb.refusals import Refused
 from tests.test_hl7 import order
 from tests.test_orders import interface  # noqa: F401 (fixture)
 
@@ -40,6 +41,15 @@ def test_wrong_input_is_said_at_its_field(admin, sign_in, interface, changes, wo
     page = sign_in(admin).post(reverse("interface_add"), FORM | changes).content.decode()
     assert words in page
     assert Interface.objects.count() == 1
+
+
+def test_of_two_administrators_who_add_one_name_at_once_the_second_is_told(admin, interface):  # noqa: F811
+    """Both forms were right when they were read; the rule is asked again under the lock."""
+    twin = Interface(laboratory=interface.laboratory, name=interface.name, direction="orders_in", port=2576)
+    with pytest.raises(Refused, match="of this name already") as refused:
+        save_interface(twin, by=admin)
+    assert (refused.value.code, refused.value.field) == ("taken", "name")
+    assert save_interface(interface, by=admin) == Interface.objects.get()
 
 
 def test_a_held_order_is_found_read_and_dismissed_with_a_reason(technologist, sign_in, interface):  # noqa: F811

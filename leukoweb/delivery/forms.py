@@ -71,11 +71,8 @@ class InterfaceForm(forms.ModelForm):
         return codes
 
     def clean(self) -> dict:
-        """Refuse a name that the laboratory uses already."""
+        """Refuse what a direction lacks."""
         cleaned = super().clean()
-        same = Interface.objects.filter(laboratory=self.instance.laboratory, name=cleaned.get("name"))
-        if same.exclude(pk=self.instance.pk).exists():
-            self.add_error("name", gettext("There is an interface of this name already. Choose another name."))
         if cleaned.get("direction") == Interface.Direction.FHIR_OUT and not cleaned.get("site"):
             self.add_error(
                 "site", gettext_lazy("Results out by FHIR need this address: it is the system of their identifiers.")

@@ -9,8 +9,9 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
+from django.utils.translation import gettext
 
-from leukoweb.accounts.models import User
+from leukoweb.accounts.models import Laboratory, User
 from leukoweb.accounts.roles import TECHNOLOGIST
 from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
@@ -20,6 +21,7 @@ from leukoweb.delivery.hl7 import VERSIONS, Hl7, MessageRefused, acknowledgement
 from leukoweb.delivery.models import Interface, Message, ParkedSpecimen, new_control_id
 from leukoweb.delivery.ordering import Held, apply_orders
 from leukoweb.delivery.results_in import rows_of, written
+from leukoweb.refusals import Refused
 
 PARKED_FOR = timedelta(days=7)
 AT_ONCE = 200  # of one round; the next round follows
@@ -28,8 +30,17 @@ _STATE = Message.State
 
 
 def save_interface(interface: Interface, *, by: User) -> Interface:
-    """Store an interface with an account of its own, in whose name its orders are registered."""
+    """Store an interface with an account of its own, in whose name its orders are registered.
+
+    Before: no other interface of the laboratory has its name.
+    """
     with transaction.atomic():
+        Laboratory.objects.select_for_update(no_key=True).get(pk=interface.laboratory_id)
+        same = Interface.objects.filter(laboratory=interface.laboratory_id, name=interface.name)
+        if same.exclude(pk=interface.pk).exists():
+            raise Refused(
+                gettext("There is an interface of this name already. Choose another name."), "name", code="taken"
+            )
         is_new = interface.pk is None
         if is_new:
             username = f"interface-{new_control_id()[:8]}"

@@ -15,6 +15,7 @@ from leukoweb.delivery.hl7 import MessageRefused
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.outbox import send_again
 from leukoweb.given import whole_number
+from leukoweb.refusals import Refused
 
 PAGE_ROWS = 50
 _COUNTED = {"held": Message.State.HELD, "waiting": Message.State.QUEUED, "dead": Message.State.DEAD}
@@ -37,9 +38,13 @@ def interface_edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     found = get_object_or_404(Interface, pk=pk, laboratory=laboratory) if pk else Interface(laboratory=laboratory)
     form = InterfaceForm(request.POST or None, instance=found)
     if request.method == "POST" and form.is_valid():
-        services.save_interface(form.instance, by=request.user)
-        notices.success(request, gettext("The interface is saved."))
-        return redirect("interface_list")
+        try:
+            services.save_interface(form.instance, by=request.user)
+        except Refused as refused:
+            form.add_error(refused.field, str(refused))
+        else:
+            notices.success(request, gettext("The interface is saved."))
+            return redirect("interface_list")
     return render(request, "delivery/interface_edit.html", {"form": form, "interface": found})
 
 
