@@ -149,7 +149,7 @@ def lines_for(user: User) -> Lines:
     }
     rows = (
         cases.with_state()
-        .order_by()
+        .order_by("received_at", "pk")
         .values_list("pk", "state", "priority", "received_at", "flag_level", "assignment__reader")
     )
     lines = [
@@ -160,7 +160,7 @@ def lines_for(user: User) -> Lines:
         )
         for pk, state, priority, at, level, who in rows
     ]  # fmt: skip
-    lines.sort(key=lambda line: (line.tab == NO_SLIDE, not line.is_urgent, not line.is_stat, line.received_at, line.pk))
+    lines.sort(key=lambda line: 4 * (line.tab == NO_SLIDE) + 2 * (line.level != URGENT) + (not line.is_stat))
     return Lines(lines, *_signed_today(user), forgotten)
 
 
