@@ -16,9 +16,12 @@ install: .venv/installed
 test: .venv/installed-dev
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not nightly"
 
-# Without real programs, browser and long computations, on SQLite: what to run while working.
+# Rules, services and pages on SQLite, each test a moment: what to run while working. Left out are real programs, browser,
+# PDF, whole fields, and the files that need seconds for torch or Playwright before their first test.
+SLOW_FILES := $(addprefix tests/,browser test_calibration.py test_evaluation.py test_mosaic.py test_training.py)
 test-fast: .venv/installed-dev
-	LEUKOWEB_TEST_DATABASE=sqlite $(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not slow and not browser and not services and not nightly"
+	LEUKOWEB_TEST_DATABASE=sqlite $(RUN) -m pytest -n $(JOBS) --dist worksteal -p no:playwright $(SLOW_FILES:%=--ignore=%) \
+	    -m "not slow and not browser and not services and not nightly"
 
 # What takes many minutes: ten thousand schedules of the run's state machine.
 test-nightly: .venv/installed-dev

@@ -127,6 +127,28 @@ LOOP EXECUTE 'DELETE FROM ' || name; END LOOP; END $$
 
 
 @pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings):
+    """Begin each process' database as a copy of one that was migrated once for the run."""
+    from django.db import connection
+
+    test = connection.settings_dict["TEST"]
+    test["MIGRATE"] = False
+    if connection.vendor == "postgresql":
+        test["TEMPLATE"] = services.migrated_postgresql()
+    else:
+        Path(test["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(services.migrated_sqlite(), test["NAME"])
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb():
+    """Let the copied file stay; the folder of the run goes at its end."""
+    from django.db import connection
+
+    return connection.vendor == "sqlite"
+
+
+@pytest.fixture(scope="session")
 def django_db_setup(django_db_setup):
     """Let the emptying of tables between tests pass by the triggers that refuse DELETE on append-only tables.
 

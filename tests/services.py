@@ -3,6 +3,7 @@
 They listen in temporary folders or on free ports of this machine and end with the test run, however it ends.
 """
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from leukoweb.ops.scratch import Postgresql, end, free_port, postgresql_programs  # noqa: F401  tests find them here
@@ -117,15 +119,49 @@ def wait_until(condition, *, timeout_s: float, what: str, every_s: float = 0.1):
     raise AssertionError(f"{what} did not happen within {timeout_s} s")
 
 
-def another_database() -> str:
-    """Make an empty database in the cluster of this run and return its address."""
+def another_database(*, migrated: bool = False) -> str:
+    """Make a database in the cluster of this run, without tables or with empty ones, and return its address."""
+    name = f"leukoweb_{secrets.token_hex(4)}"
+    return _make_database(name, f' TEMPLATE "{migrated_postgresql()}"' if migrated else "")
+
+
+def _make_database(name: str, how: str = "") -> str:
     import psycopg
 
     address, _ = os.environ["DATABASE_URL"].rsplit("/", 1)
-    name = f"leukoweb_{secrets.token_hex(4)}"
     with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}"{how}')
     return f"{address}/{name}"
+
+
+def migrated_sqlite() -> Path:
+    """Return a database file with the tables of this version and no rows: made once per run, to be copied."""
+    folder = _once("sqlite", lambda folder: _migrate(folder, f"sqlite:///{folder / 'leukoweb.sqlite3'}"))
+    return folder / "leukoweb.sqlite3"
+
+
+def migrated_postgresql() -> str:
+    """Return the name of such a database in the cluster of this run."""
+    _once("postgresql", lambda folder: _migrate(folder, _make_database("leukoweb_migrated")))
+    return "leukoweb_migrated"
+
+
+def _migrate(folder: Path, url: str) -> None:
+    environment = os.environ | {"DATABASE_URL": url, "LEUKOWEB_DATA_DIR": str(folder)}
+    command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+
+
+def _once(name: str, make: Callable[[Path], None]) -> Path:
+    """Return the folder that the first process of this run to ask for it fills; the others wait for it."""
+    folder = Path(os.environ["LEUKOWEB_TEST_FOLDER"]) / f"migrated-{name}"
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            folder.mkdir()
+            make(folder)
+            (folder / "done").touch()
+    return folder
 
 
 class S3:

@@ -81,6 +81,7 @@ def test_another_spelling_of_the_name_does_not_go_around_the_lock(client, techno
     assert not is_in(client)
 
 
+@pytest.mark.slow
 def test_brute_force_is_stopped_after_five_tries(client, technologist):
     """200 guesses, the last one right: it does not come in."""
     pages = [enter(client, "tess", f"guess-number-{n}") for n in range(60)]
@@ -98,6 +99,7 @@ def test_a_name_nobody_has_is_locked_alike_and_never_kept(client, db):
     assert not any("my-secret-password" in event.text for event in Event.objects.all())
 
 
+@pytest.mark.slow
 def test_many_tries_from_one_address_are_slowed_down(client, db):
     pages = [enter(client, f"name{n}", "wrong-horse-9") for n in range(70)]
     assert pages[-1].status_code == 429
@@ -145,6 +147,7 @@ def test_changing_the_password_ends_the_other_sessions(technologist):
     assert Event.objects.filter(action="password.change", actor=technologist).exists()
 
 
+@pytest.mark.slow
 def test_a_reset_password_must_be_changed_before_any_other_page(client, admin, technologist, sign_in):
     """S3: the administrator's password lives for one sign-in."""
     page = sign_in(admin).post(f"/manage/users/{technologist.pk}/reset-password/")
@@ -221,6 +224,7 @@ def test_guessing_at_the_code_locks_the_account(client, pathologist):
     assert "locked" in client.post("/api/v1/token/", asked).json()["detail"]
 
 
+@pytest.mark.slow
 def test_the_sign_in_page_takes_ten_wrong_codes_and_no_more(client, pathologist):
     secret = give_totp(pathologist)
     address = enter(client, "paul").url
@@ -238,6 +242,7 @@ def test_the_secret_of_the_second_factor_is_encrypted_at_rest(pathologist):
     assert secret not in str(Authenticator.objects.get(user=pathologist).data)
 
 
+@pytest.mark.slow
 def test_the_second_factor_is_set_up_on_its_page(client, pathologist):
     enter(client, "paul")
     confirm = client.get("/account/second-factor/totp/activate/").url

@@ -50,6 +50,7 @@ def test_a_stranger_who_guesses_locks_out_only_the_own_address(client, pathologi
     assert is_in(client)
 
 
+@pytest.mark.slow
 def test_a_stranger_who_guesses_stops_no_live_session_from_signing(sign_in, pathologist):
     client = sign_in(pathologist)
     for n in range(12):
@@ -59,6 +60,7 @@ def test_a_stranger_who_guesses_stops_no_live_session_from_signing(sign_in, path
     assert is_in(client)
 
 
+@pytest.mark.slow
 def test_guesses_from_many_addresses_lock_the_name_itself(client, pathologist, settings):
     settings.LOCKOUT_FAILURES_BY_NAME = 8
     for n in range(4):
@@ -66,6 +68,7 @@ def test_guesses_from_many_addresses_lock_the_name_itself(client, pathologist, s
     assert "locked" in enter(client, "paul").content.decode()
 
 
+@pytest.mark.slow
 def test_unlock_unlocks_whatever_has_counted(client, sign_in, admin, pathologist, settings):
     """Also after so many tries that the sign-in page's own limit by name would stand behind the lock."""
     settings.LOCKOUT_FAILURES_BY_NAME = 12
@@ -148,6 +151,7 @@ def reset(person, by, what="password"):
     return client.post(reverse(f"user_reset_{what}", args=[person.pk]), follow=True).content.decode()
 
 
+@pytest.mark.slow
 def test_one_administrator_alone_cannot_reset_who_signs(pathologist, admin, second_admin):
     give_totp(pathologist)
     for _ in range(2):
@@ -233,6 +237,7 @@ def test_an_account_that_was_used_gets_no_new_invitation(sign_in, admin, patholo
 # --- the shared workstation
 
 
+@pytest.mark.slow
 def test_no_page_behind_the_sign_in_is_kept_by_a_browser(sign_in, technologist, make_case):
     case = make_case()
     client = sign_in(technologist)
@@ -260,6 +265,7 @@ def test_a_kept_picture_is_shown_only_after_the_server_was_asked(
 # --- codes
 
 
+@pytest.mark.slow
 def test_one_code_is_taken_once_in_all_processes(transactional_db, pathologist):
     """The first code is used here; another process then refuses it."""
     secret = give_totp(pathologist)
@@ -301,6 +307,7 @@ def test_a_code_that_confirms_a_session_is_taken_once_and_guessing_at_it_locks_t
 # --- keys and decisions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["short", "a" * 60, "insecure-0123456789-0123456789-abcdef"])
 def test_a_weak_secret_key_is_refused_in_a_sentence(key, tmp_path):
     import os

@@ -33,6 +33,7 @@ def ask(request):
     return asked
 
 
+@pytest.mark.slow
 def test_the_case_opens_for_reading_and_only_in_this_session(outsider, case, ask):
     page = reverse("case_detail", args=[case.pk])
     here, elsewhere = Client(), Client()
@@ -55,6 +56,7 @@ def test_nothing_can_be_changed_in_an_emergency(outsider, case, ask, client):
     assert client.post(reverse("case_edit", args=[case.pk]), {}).status_code == 404
 
 
+@pytest.mark.slow
 def test_no_page_that_writes_opens_in_an_emergency_whatever_its_name(outsider, cast, ask, client):  # noqa: F811
     """Every address of a case that a reader may also send a form to says itself that it writes."""
     from tests.test_permissions import OWN, SIGNER_OWN, TABLE, arguments, routes
@@ -70,6 +72,7 @@ def test_no_page_that_writes_opens_in_an_emergency_whatever_its_name(outsider, c
     assert [name for name, values in forms if client.get(reverse(name, kwargs=values)).status_code != 404] == []
 
 
+@pytest.mark.slow
 def test_it_ends_after_four_hours_and_with_the_session(outsider, case, ask, client, settings):
     settings.IDLE_LIMIT_S = 10 * 3600
     client.force_login(outsider)

@@ -78,6 +78,7 @@ def test_no_button_without_a_provider(client, db):
     assert "Sign in with" not in client.get("/sign-in/").content.decode()
 
 
+@pytest.mark.slow
 def test_a_person_with_an_account_here_comes_in(client, provider, technologist):
     provider.person = {"sub": "4711", "preferred_username": "tess"}
     come_back(client)
@@ -90,6 +91,7 @@ def test_a_person_with_an_account_here_comes_in(client, provider, technologist):
     assert is_in(client)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("username", ["stranger", "", None])
 def test_a_person_without_an_account_is_sent_back_in_words(client, provider, technologist, username):
     provider.person = {"sub": "666", "preferred_username": username}
@@ -99,6 +101,7 @@ def test_a_person_without_an_account_is_sent_back_in_words(client, provider, tec
     assert User.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_a_deactivated_account_stays_out(client, provider, technologist):
     provider.person = {"sub": "4711", "preferred_username": "tess"}
     come_back(client)
@@ -118,6 +121,7 @@ def test_an_answer_nobody_asked_for_is_refused_in_words(client, provider, techno
     assert not is_in(client)
 
 
+@pytest.mark.slow
 def test_the_second_factor_is_asked_after_the_hospital_too(client, provider, technologist):
     from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 

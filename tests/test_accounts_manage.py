@@ -57,6 +57,7 @@ def test_an_invitation_ends_after_its_hours(sign_in, admin, laboratory, settings
     assert "no longer valid" in Client().get(address, follow=True).content.decode()
 
 
+@pytest.mark.slow
 def test_the_list_searches_and_filters(sign_in, admin, technologist, pathologist, outsider):
     client = sign_in(admin)
 
@@ -202,6 +203,7 @@ def test_an_administrator_does_not_reset_their_own_password_here(sign_in, admin)
     assert User.objects.get(pk=admin.pk).check_password(PASSWORD)
 
 
+@pytest.mark.slow
 def test_a_list_is_checked_first_and_imported_then(sign_in, admin, laboratory):
     text = (
         HEAD + "nora,Nora,Berg,,pathologist,central laboratory\n\n"
@@ -258,6 +260,7 @@ def test_laboratories_are_made_and_changed(sign_in, admin):
     assert Event.objects.filter(action__startswith="laboratory.").count() == 2
 
 
+@pytest.mark.slow
 def test_the_administrator_menu_names_pages_that_exist(sign_in, admin):
     page = sign_in(admin).get("/manage/users/").content.decode()
     links = re.findall(r'class="nav-link[^"]*" href="([^"]+)"', page)

@@ -45,6 +45,7 @@ CASE = {
 }
 
 
+@pytest.mark.slow
 def test_a_program_registers_a_case_uploads_a_slide_corrects_a_cell_and_reads_the_differential(
     caller, technologist, make_slide
 ):
@@ -186,6 +187,7 @@ def test_an_implausible_scale_is_refused(caller, technologist, make_case, um_per
     assert not SlideImage.objects.exists()
 
 
+@pytest.mark.slow
 def test_an_upload_without_a_good_file_is_400_with_a_sentence_for_each(caller, technologist, make_case):
     make_case("A-1")
     client = caller(technologist)
@@ -347,6 +349,7 @@ def test_the_interface_describes_itself_without_inline_script(client, db):
     assert "<script>" not in page
 
 
+@pytest.mark.slow
 def test_a_case_without_a_slide_has_an_empty_differential_and_a_preliminary_report(caller, technologist, make_case):
     make_case("A-1")
     client = caller(technologist)
@@ -364,6 +367,7 @@ def test_a_case_without_a_slide_has_an_empty_differential_and_a_preliminary_repo
     assert client.get("/api/v1/cases/A-1/report.pdf").content.startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_a_signed_report_is_what_the_interface_gives(caller, pathologist, make_case, make_slide):
     from leukoweb.review.models import Decision
     from leukoweb.review.reports.signing import MEANINGS, draft_of, edit_draft, sign_report
@@ -393,6 +397,7 @@ def test_a_signed_report_is_what_the_interface_gives(caller, pathologist, make_c
     assert "signed" in upload.json()["detail"]
 
 
+@pytest.mark.slow
 def test_a_case_is_found_by_its_number_and_addressed_by_its_id(caller, technologist, make_case):
     """H53: an accession number in an address stands in the logs of every server on the way."""
     case = make_case("H26-0042")
@@ -407,6 +412,7 @@ def test_a_case_is_found_by_its_number_and_addressed_by_its_id(caller, technolog
     assert "H26-0042" not in str(listed["next"])
 
 
+@pytest.mark.slow
 def test_a_program_stops_an_analysis_and_has_it_run_again(caller, technologist, make_case, outsider):
     client, case = caller(technologist), make_case("H-1")
     [slide] = [client.post(f"/api/v1/cases/id/{case.pk}/slides/", {"images": [picture("a.png")]}).json()["id"]]
@@ -421,6 +427,7 @@ def test_a_program_stops_an_analysis_and_has_it_run_again(caller, technologist, 
     assert list(written.values_list("action", flat=True)) == ["run.stop", "run.retry"]
 
 
+@pytest.mark.slow
 def test_a_program_sets_a_slide_that_cannot_be_read_aside_and_takes_it_back(caller, technologist, make_case):
     client, case = caller(technologist), make_case("H-1")
     [slide] = [client.post(f"/api/v1/cases/id/{case.pk}/slides/", {"images": [picture("a.png")]}).json()["id"]]

@@ -37,6 +37,7 @@ def test_the_map_is_given_and_regions_are_asked_for_and_forgotten(sign_in, techn
     assert Run.objects.filter(slide=slide).count() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [

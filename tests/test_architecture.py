@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -35,11 +36,17 @@ def name_of(path):
     return str(path.relative_to(ROOT))
 
 
+@cache
+def parsed(path):
+    """The tree of a file, and all its nodes."""
+    tree = ast.parse(path.read_text())
+    return tree, list(ast.walk(tree))
+
+
 def imports_of(path, *, at_top=False):
     """The full names of the modules that a file imports; `at_top` leaves out those inside functions."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if at_top else ast.walk(tree)
-    for node in nodes:
+    tree, nodes = parsed(path)
+    for node in tree.body if at_top else nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -108,7 +115,7 @@ def test_templates_and_redirects_of_a_room_name_only_pages_and_templates_that_li
             if is_upward(room, other):
                 wrong.append(f"{name_of(path)} shows a template of {other}")
     for path in sorted((ROOT / "leukoweb" / room).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in parsed(path)[1]:
             if not isinstance(node, ast.Call):
                 continue
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
@@ -168,7 +175,7 @@ def test_a_room_asks_along_no_relation_that_a_higher_room_defined(room):
                 wrong.add(f"{name_of(path)} asks for {name}")
 
     for path in [p for p in sorted((ROOT / "leukoweb" / room).rglob("*.py")) if "migrations" not in p.parts]:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in parsed(path)[1]:
             if isinstance(node, ast.Attribute):
                 look(path, [node.attr])
             elif isinstance(node, ast.keyword) and node.arg:
@@ -255,7 +262,7 @@ def test_no_file_is_too_long_to_be_read_in_one_sitting():
 
 
 def test_every_module_says_what_it_is_for():
-    silent = [name_of(p) for p in OURS if p.read_text().strip() and not ast.get_docstring(ast.parse(p.read_text()))]
+    silent = [name_of(p) for p in OURS if p.read_text().strip() and not ast.get_docstring(parsed(p)[0])]
     assert silent == []
 
 
@@ -264,7 +271,7 @@ def test_the_banned_words_are_in_no_name_of_ours():
     for path in [p for p in OURS if "tests" not in p.parts]:
         if BANNED.search(path.stem):
             found.append(name_of(path))
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in parsed(path)[1]:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name not in GIVEN and BANNED.search(node.name):
                 found.append(f"{name_of(path)}: {node.name}")
     assert found == []
@@ -281,7 +288,7 @@ def test_every_action_that_is_recorded_is_in_the_list_of_actions():
     said = {
         (node.args[0].value, name_of(path))
         for path in (ROOT / "leukoweb").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in parsed(path)[1]
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "record"
         if node.args and isinstance(node.args[0], ast.Constant)
     }

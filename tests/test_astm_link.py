@@ -124,6 +124,7 @@ def test_a_message_that_could_not_be_stored_is_not_acknowledged():
     assert taken == [TEXT, TEXT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100, STX + b"x" * 70_000 + b"\r\n", EOT * 9])
 def test_noise_is_answered_with_nothing_worse_than_a_refusal(noise):
     answered, taken = answers_to(noise + ENQ + noise + b"".join(FRAMES) + EOT)
@@ -138,6 +139,7 @@ def test_the_timers_are_those_of_the_standard():
     assert (astm_link.STANDARD.frame_s, astm_link.STANDARD.answer_s, astm_link.STANDARD.busy_s) == (30, 15, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [ENQ, ENQ + FRAMES[0], ENQ + FRAMES[0] + FRAMES[1][:9]])
 def test_an_analyser_that_falls_silent_within_a_session_loses_it_and_may_begin_again(begun):
     """What came before the silence is no message; the next session is whole."""

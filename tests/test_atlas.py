@@ -22,6 +22,7 @@ def _add(client, **change):
     return client.post(reverse("atlas_list"), asked, follow=True)
 
 
+@pytest.mark.slow
 def test_an_admin_adds_a_picture_and_readers_see_it_beside_the_cell_in_doubt(sign_in, admin, technologist):
     assert "A picture of MYO was added." in _add(sign_in(admin)).content.decode()
     client = sign_in(technologist)
@@ -51,6 +52,7 @@ def test_only_admins_fill_the_atlas(sign_in, pathologist):
     assert _add(sign_in(pathologist)).status_code == 403
 
 
+@pytest.mark.slow
 def test_a_picture_is_taken_out_and_the_log_says_so(sign_in, admin):
     _add(sign_in(admin))
     picture = AtlasPicture.objects.get()
@@ -59,6 +61,7 @@ def test_a_picture_is_taken_out_and_the_log_says_so(sign_in, admin):
     assert Event.objects.filter(action="atlas.delete", object_id=str(picture.pk)).exists()
 
 
+@pytest.mark.slow
 def test_the_atlas_of_another_laboratory_does_not_exist(sign_in, admin, outsider):
     _add(sign_in(admin))
     client = sign_in(outsider)

@@ -93,6 +93,7 @@ def test_it_is_not_settled_when_only_cells_of_several_types_together_change_a_ca
     assert not is_settled(counts, undecided, blasts_at_five_percent)
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.sampled_from(CODES), st.integers(0, 40), min_size=1),
     st.sampled_from(CODES),

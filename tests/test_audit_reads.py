@@ -13,6 +13,7 @@ LOOKS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOOKS)
 def test_a_look_is_recorded_once_with_who_and_which_case(name, cast, sign_in, pathologist):  # noqa: F811
     route = next(route for known, route, _ in routes() if known == name)
@@ -23,6 +24,7 @@ def test_a_look_is_recorded_once_with_who_and_which_case(name, cast, sign_in, pa
     assert [(event.actor, event.case_id) for event in looks] == [(pathologist, cast.case.pk)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["case_detail", "report_pdf", "api_case"])
 def test_a_look_that_was_refused_reads_nothing_and_records_nothing(name, cast, sign_in, outsider):  # noqa: F811
     route = next(route for known, route, _ in routes() if known == name)

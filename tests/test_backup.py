@@ -20,7 +20,7 @@ from PIL import Image
 
 from leukoweb.cases.models import Case, SlideImage
 from leukoweb.cases.store import original_path, removal_locked
-from tests.services import ROOT, another_database
+from tests.services import ROOT, another_database, migrated_sqlite
 
 pytestmark = pytest.mark.services  # each command in a process of its own
 
@@ -30,8 +30,10 @@ DATABASES = ["sqlite", *(["postgresql"] if os.environ.get("DATABASE_URL", "").st
 class Installation:
     """An installation in a folder of its own, driven by manage.py alone."""
 
-    def __init__(self, folder, database_url):
+    def __init__(self, folder, database_url, *, migrated=False):
         folder.mkdir(exist_ok=True)
+        if migrated and not database_url:
+            shutil.copy(migrated_sqlite(), folder / "leukoweb.sqlite3")
         self.folder = folder
         kept = {
             k: v for k, v in os.environ.items() if not k.startswith(("LEUKOWEB_", "DJANGO_")) and k != "DATABASE_URL"
@@ -58,10 +60,11 @@ class Installation:
 
 @pytest.fixture(scope="module", params=DATABASES)
 def place(request, tmp_path_factory):
-    """A maker of empty installations on one kind of database."""
+    """A maker of installations on one kind of database: without tables, or with empty ones."""
 
-    def make(name):
-        return Installation(tmp_path_factory.mktemp(name), another_database() if request.param == "postgresql" else "")
+    def make(name, *, migrated=False):
+        url = another_database(migrated=migrated) if request.param == "postgresql" else ""
+        return Installation(tmp_path_factory.mktemp(name), url, migrated=migrated)
 
     return make
 
@@ -73,7 +76,7 @@ def used(place, tmp_path_factory):
     for number in range(2):
         pixels = np.random.default_rng(number).integers(0, 255, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(images / f"{number}.png")
-    installation = place("used")
+    installation = place("used", migrated=True)
     code, said = installation.manage("prepare", "--images", images)
     assert code == 0, said
     return installation

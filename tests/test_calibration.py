@@ -56,6 +56,7 @@ def test_a_colour_change_brings_another_stain_back(tmp_path):
     assert recolour(images[0], None) is images[0]
 
 
+@pytest.mark.slow
 def test_calibrate_gives_thresholds_for_all_types_and_never_claims_a_loss_as_gain(tmp_path):
     detector = Detector.of_network(build_network("yolov5.yaml"), 0.45)
     look = typical_stain(read_pixels(view.path) for view in draw_views(tmp_path / "home", 6))
@@ -107,6 +108,7 @@ def test_a_patient_is_never_in_two_folds(tmp_path, monkeypatch):
     assert sorted(seen, key=min) == [{"P0"}] * 2 + [{"P1"}] * 2 + [{"P2"}] * 2  # without and with a fit of typing
 
 
+@pytest.mark.slow
 def test_the_calibrate_command_writes_a_site_file_and_draws_among_more_than_500_cells(tmp_path, capsys):
     save_network(tmp_path / "net.pt", build_network("yolov5.yaml"), {})
     (tmp_path / "run.json").write_text(json.dumps({"recipe": {"um_per_px": 0.45}}))

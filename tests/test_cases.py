@@ -75,6 +75,7 @@ def test_a_technologist_registers_a_case_and_the_upload_page_comes_next(sign_in,
     assert list(Event.objects.values_list("action", flat=True))[:2] == ["case.register", "patient.register"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -159,6 +160,7 @@ def test_a_rejected_specimen_has_a_reason_and_stays_as_it_is(sign_in, technologi
     assert Case.objects.get().rejection_reason == "clotted"
 
 
+@pytest.mark.slow
 def test_a_search_comes_by_post_stays_in_the_session_and_never_stands_in_the_address(sign_in, technologist, make_case):
     other = Patient.objects.create(laboratory=technologist.laboratory, mrn="X-1", name="Johann Größer")
     make_case("S-1")
@@ -183,6 +185,7 @@ def test_a_search_comes_by_post_stays_in_the_session_and_never_stands_in_the_add
     )
 
 
+@pytest.mark.slow
 def test_filters_and_sorting(sign_in, technologist, make_case, make_slide):
     now = timezone.now()
     make_case("F-1", priority="stat", received_at=now - timedelta(days=3))
@@ -209,6 +212,7 @@ def test_filters_and_sorting(sign_in, technologist, make_case, make_slide):
         assert numbers(client.get(f"/cases/?{query}")) == found, query
 
 
+@pytest.mark.slow
 def test_each_state_filter_finds_exactly_the_cases_in_that_state(sign_in, technologist, make_case, make_slide):
     from leukoweb.analysis.models import Run
     from leukoweb.review.models import HandOver, Report, Withdrawal
@@ -248,6 +252,7 @@ def test_each_state_filter_finds_exactly_the_cases_in_that_state(sign_in, techno
         assert [case.state for case in Case.objects.with_state().filter(accession_number__in=found)] == [state]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sort", ["-received", "received", "accession", "patient"])
 def test_pages_forwards_and_back_show_every_case_once(sign_in, technologist, many, sort):
     many(173)
@@ -265,8 +270,9 @@ def test_pages_forwards_and_back_show_every_case_once(sign_in, technologist, man
     assert page.context["page"].before is None
 
 
+@pytest.mark.slow
 def test_the_list_costs_few_queries_with_many_cases(sign_in, technologist, many, django_assert_max_num_queries):
-    many(6_000)
+    many(2_600)
     client = sign_in(technologist)
     client.get("/cases/")
     for query in ("", "?sort=patient", "?state=registered", "?state=failed", "?priority=stat", "?sort=accession"):

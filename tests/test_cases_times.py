@@ -65,6 +65,7 @@ def test_the_prefilled_register_form_can_be_sent_in_the_doubled_hour(berlin, sig
     assert Case.objects.get().received_at == datetime.fromisoformat(now)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("now", "typed", "meant"),
     [

@@ -144,6 +144,7 @@ def test_a_run_of_an_impossible_time_is_refused(make_case, technologist, moved, 
         store_blood_count(case, replace(RUN, measured_at=timezone.now() + moved), by=technologist)
 
 
+@pytest.mark.slow
 def test_the_report_holds_the_blood_count_under_its_seal_and_a_newer_one_asks_for_an_amendment(
     reviewed,  # noqa: F811
     technologist,
@@ -171,6 +172,7 @@ def test_the_report_holds_the_blood_count_under_its_seal_and_a_newer_one_asks_fo
         assert "newer CBC arrived after the signature" in client.get(address).content.decode()
 
 
+@pytest.mark.slow
 def test_a_report_without_a_blood_count_has_no_such_section(signed):  # noqa: F811
     report, _ = signed
     assert "cbc" not in report.content

@@ -96,6 +96,7 @@ def test_a_label_that_is_no_type_is_refused_in_words(case, reader, code):
     assert not Decision.objects.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "decision",
     [
@@ -207,6 +208,7 @@ def test_undo_takes_back_a_whole_step_and_redo_makes_it_again(case, reader):
     assert len(_cells(case, "LYA")) == 3
 
 
+@pytest.mark.slow
 def test_undo_goes_back_step_by_step_and_redo_forth_in_the_same_order(case, reader):
     cell = _cells(case, "NGS")[0]
     seen = 0
@@ -225,6 +227,7 @@ def test_nothing_to_undo_or_redo_is_said_and_changes_nothing(case, reader):
     assert _act(reader, case, "redo")["sentence"] == "Nothing to redo"
 
 
+@pytest.mark.slow
 def test_a_new_label_ends_what_could_be_redone(case, reader):
     first, second = _cells(case, "NGS")[:2]
     _decide(reader, [first], "NGB")
@@ -261,6 +264,7 @@ def test_one_changed_cell_among_many_stops_all_of_them(case, reader, pathologist
     assert Decision.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_undo_of_a_cell_that_another_reader_changed_since_is_refused(case, reader, technologist, pathologist):
     cell = _cells(case, "NGS")[0]
     _decide(reader, [cell], "NGB")
@@ -282,6 +286,7 @@ def test_a_missed_cell_is_added_inside_the_image_with_its_own_decision(case, rea
     assert Event.objects.filter(action="cell.add", object_id=str(cell.pk)).exists()
 
 
+@pytest.mark.slow
 def test_undo_of_an_added_cell_leaves_it_as_no_cell(case, reader):
     image = case.slides.get().images.get()
     _act(reader, case, "add", image=image.pk, **{"box": [900, 900, 960, 960], "code": "MYO"})
@@ -304,6 +309,7 @@ def test_a_cell_is_not_added_while_the_slide_is_analysed(case, reader):
     assert "is not finished" in answer["sentence"]
 
 
+@pytest.mark.slow
 def test_the_cells_of_a_signed_case_stay_as_they_are(case, reader, pathologist):
     """S9: a change needs an amendment, and then it goes."""
     signed = Report.objects.create(case=case, state=Report.State.SIGNED, created_by=pathologist)
@@ -353,6 +359,7 @@ def test_cells_of_a_comparison_run_are_out_of_reach(case, reader):
     assert "MYO" not in {cell["code"] for cell in reader.get(reverse("case_cells", args=[case.pk])).json()["cells"]}
 
 
+@pytest.mark.slow
 def test_a_list_of_cells_costs_the_same_queries_for_ten_and_for_a_thousand(
     make_case, make_slide, reader, django_assert_max_num_queries
 ):

@@ -2,12 +2,15 @@
 
 import json
 
+import pytest
+
 from detection.__main__ import main
 from detection.lab.data.datasets import write_dataset
 from detection.lab.training.comparison import SEED, markdown
 from tests.drawn_views import draw_views
 
 
+@pytest.mark.slow
 def test_compare_trains_measures_and_prints_a_table_and_goes_on_where_it_stopped(tmp_path, capsys):
     views = draw_views(tmp_path / "views", 6) + draw_views(tmp_path / "views", 3, split="val")
     write_dataset(tmp_path / "dataset.json", views, seed=0)

@@ -336,6 +336,7 @@ def test_a_file_of_counts_is_taken_by_specimen(make_case, make_interface, sign_i
     assert CbcResult.objects.get().analyser == "Micros 60"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "words"),
     [

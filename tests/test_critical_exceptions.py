@@ -39,6 +39,7 @@ def except_patient(client, patient, **changes):
     return client.post(reverse("critical_exceptions"), {**given, **changes}, follow=True)
 
 
+@pytest.mark.slow
 def test_an_exception_of_a_patient_covers_the_limits_it_names_and_no_other(
     reviewed, patient, sign_in, technologist, pathologist, laboratory, admin  # noqa: F811
 ):  # fmt: skip
@@ -80,6 +81,7 @@ def test_an_exception_of_a_patient_covers_the_limits_it_names_and_no_other(
     assert Critical.objects.filter(key="blasts").count() == 1  # it was signed as covered
 
 
+@pytest.mark.slow
 def test_an_exception_ends_by_its_day_or_withdrawn_and_then_what_is_not_signed_is_raised(
     make_case, make_slide, patient, laboratory, sign_in, admin
 ):
@@ -106,6 +108,7 @@ def test_an_exception_ends_by_its_day_or_withdrawn_and_then_what_is_not_signed_i
     assert list(ends.values_list("actor", flat=True)) == [admin.pk, None]
 
 
+@pytest.mark.slow
 def test_an_exception_is_refused_in_a_sentence_and_leaves_open_what_was_open(
     reviewed, sign_in, pathologist, technologist, outsider  # noqa: F811
 ):  # fmt: skip

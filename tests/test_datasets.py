@@ -109,6 +109,7 @@ def test_no_patient_sits_on_both_sides_of_a_split(tmp_path):
         assert {"train", "val"} == set.union(*sides.values())
 
 
+@pytest.mark.slow
 def test_prepare_splits_nine_to_one_within_types_and_writes_a_manifest_that_does_not_move(tmp_path):
     source = {"name": "y", "layout": "yolo", "root": str(yolo_folder(tmp_path / "y", 40)), "um_per_px": 0.3}
     first = prepare(sources_file(tmp_path, source), tmp_path / "a", seed=1)
@@ -121,6 +122,7 @@ def test_prepare_splits_nine_to_one_within_types_and_writes_a_manifest_that_does
     assert "atypical lymphocyte" in (tmp_path / "a" / "balance.txt").read_text()
 
 
+@pytest.mark.slow
 def test_problems_stop_a_run_unless_they_are_allowed_by_name(tmp_path):
     root = yolo_folder(tmp_path / "y", 10, names=("LY", "strange", "RBC"))
     shutil.copy(root / "images/train/0.png", root / "images/train/copy.png")
@@ -139,6 +141,7 @@ def test_problems_stop_a_run_unless_they_are_allowed_by_name(tmp_path):
     assert len(hashes) == len(set(hashes)) == 10
 
 
+@pytest.mark.slow
 def test_the_prepare_command_prints_the_balance_and_says_what_to_mend(tmp_path, capsys):
     root = yolo_folder(tmp_path / "y", 10)
     sources = sources_file(tmp_path, {"name": "y", "layout": "yolo", "root": str(root), "um_per_px": 0.3})

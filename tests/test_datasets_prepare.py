@@ -68,6 +68,7 @@ def test_crops_without_boxes_get_them_from_the_stain(tmp_path):
     assert not any(view.boxless for view in views.values())
 
 
+@pytest.mark.slow
 def test_a_crop_in_which_no_box_is_found_stops_a_run_and_is_left_out_where_allowed(tmp_path):
     source = crops(tmp_path / "c", [("A", "LYT", False), ("B", "NGS", True)])
     glass = read_pixels(tmp_path / "c" / "0.png")
@@ -98,6 +99,7 @@ def test_a_cell_that_a_detector_finds_weakly_or_as_the_whole_picture_gets_no_box
         assert derive_boxes(view, Found(np.array([box]), np.zeros(1, int), np.array([score]))).boxless
 
 
+@pytest.mark.slow
 def test_a_yolo_folder_of_webp_pictures_may_take_its_names_from_another_data_yaml(tmp_path):
     """As `oi_pbc_rest` does: the rest of a collection, without a data.yaml of its own."""
     for part in ("images", "labels"):
@@ -125,6 +127,7 @@ def test_a_view_without_cells_has_no_box_to_derive(tmp_path):
     assert derive_boxes(view) == view
 
 
+@pytest.mark.slow
 def test_a_patient_on_both_sides_of_a_kept_split_stops_a_run_and_leaves_training_where_allowed(tmp_path):
     source = split_folder(tmp_path / "y", [("train", "A"), ("val", "A"), ("train", "B")])
     with pytest.raises(DatasetRefused, match="patient-across-splits: 1"):
@@ -133,6 +136,7 @@ def test_a_patient_on_both_sides_of_a_kept_split_stops_a_run_and_leaves_training
     assert sides_of(path) == {"A": {"val"}, "B": {"train"}}
 
 
+@pytest.mark.slow
 def test_sources_that_share_their_patients_keep_each_on_one_side(tmp_path):
     rows = [(f"P{number}", "LYT", True) for number in range(8)]
     first, second = crops(tmp_path / "a", rows), crops(tmp_path / "b", rows, seed=50)
@@ -146,6 +150,7 @@ def test_sources_that_share_their_patients_keep_each_on_one_side(tmp_path):
         prepare(written(tmp_path, *(source | {"patients": "shared"} for source in apart)), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_validation_patients_whom_nobody_knows_are_named(tmp_path):
     source = crops(tmp_path / "c", [("06", "LYT", True), ("07", "LYT", True)])
     with pytest.raises(ValueError, match="names 6, of whom"):
@@ -172,6 +177,7 @@ def test_few_patients_still_give_a_validation_side(tmp_path, count):
         assert len(held) == 1
 
 
+@pytest.mark.slow
 def test_a_source_of_one_patient_says_that_nothing_is_held_back(tmp_path, capsys):
     prepare(written(tmp_path, crops(tmp_path / "c", [("A", "LYT", True), ("A", "EOS", True)])), tmp_path / "out")
     said = capsys.readouterr().err
@@ -179,6 +185,7 @@ def test_a_source_of_one_patient_says_that_nothing_is_held_back(tmp_path, capsys
     assert "nothing can be measured" in said
 
 
+@pytest.mark.slow
 def test_a_damaged_picture_stops_a_run_and_is_left_out_where_allowed(tmp_path):
     source = crops(tmp_path / "c", [("A", "LYT", True), ("B", "LYT", True)])
     path = tmp_path / "c" / "0.png"
@@ -189,6 +196,7 @@ def test_a_damaged_picture_stops_a_run_and_is_left_out_where_allowed(tmp_path):
     assert [view.patient for view in read_dataset(path)] == ["B"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "kind"), [("LYT", "duplicate"), ("EOS", "conflicting-labels")])
 def test_one_picture_in_two_files_is_found_by_its_pixels_and_its_labels_are_compared(tmp_path, code, kind):
     source = crops(tmp_path / "c", [("", "LYT", True), ("", code, True)])
@@ -246,6 +254,7 @@ def test_a_typing_error_beside_the_sources_is_said_by_the_command(tmp_path, caps
         assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_earlier_data_set_is_removed_when_the_data_is_refused(tmp_path):
     sources = written(tmp_path, crops(tmp_path / "c", [("A", "LYT", True), ("B", "LYT", True)]))
     assert prepare(sources, tmp_path / "out").is_file()
@@ -281,6 +290,7 @@ def test_the_boxes_command_prints_how_the_overlaps_lie(tmp_path, capsys):
     assert [sum(column) for column in zip(*counts)] == [6, 2, 2, 2]
 
 
+@pytest.mark.slow
 def test_a_source_without_a_scale_is_measured_by_its_red_cells_or_refused_and_never_guessed(tmp_path, capsys):
     source = crops(tmp_path / "c", [("A", "LYT", True), ("B", "LYT", True)])
     del source["um_per_px"]

@@ -48,6 +48,7 @@ def _states(answer):
     return [outcome["state"] for outcome in answer.json()["outcomes"]]
 
 
+@pytest.mark.slow
 def test_twelve_decisions_in_one_request_are_stored_and_audited_each(case, reader, technologist):
     answer = _send(reader, case, [_label(cell, "NGB") for cell in _cells(case, "NGS")[:12]])
     assert _states(answer) == ["saved"] * 12
@@ -56,6 +57,7 @@ def test_twelve_decisions_in_one_request_are_stored_and_audited_each(case, reade
     assert answer.json()["summary"]["undecided"] == 5
 
 
+@pytest.mark.slow
 def test_a_retry_with_the_same_keys_stores_nothing_twice_and_answers_the_same(case, reader):
     image = case.slides.get().images.get().pk
     cell = _cells(case, "NGS")[0]

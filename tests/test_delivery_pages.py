@@ -76,6 +76,7 @@ def test_a_held_order_is_applied_from_its_page(technologist, admin, sign_in, int
     assert Case.objects.get().accession_number == "F-77"
 
 
+@pytest.mark.slow
 def test_the_list_pages_by_key_and_takes_any_query(technologist, sign_in, interface):  # noqa: F811
     for number in range(55):
         receive(interface, order(MSG034=f"M{number}", **{"FILM^": "BONE^"}))

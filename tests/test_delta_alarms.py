@@ -104,6 +104,7 @@ def earlier(reviewed, laboratory, admin, technologist, sign_in, pathologist):  #
     return make
 
 
+@pytest.mark.slow
 def test_a_mix_up_alarm_holds_the_signature_until_it_is_answered_and_the_answer_is_printed(earlier, pathologist):
     case, client = earlier(85), earlier.client
     alarm = DeltaAlarm.objects.get(case=case)
@@ -136,6 +137,7 @@ def test_a_mix_up_alarm_holds_the_signature_until_it_is_answered_and_the_answer_
         escalate_alarm(alarm, by=pathologist)
 
 
+@pytest.mark.slow
 def test_an_escalated_alarm_is_answered_by_a_pathologist_only(earlier, technologist, pathologist):
     alarm = DeltaAlarm.objects.get(case=earlier(85))
     assert escalate_alarm(alarm, by=technologist, reason="Please look.") == escalate_alarm(alarm, by=technologist)
@@ -146,6 +148,7 @@ def test_an_escalated_alarm_is_answered_by_a_pathologist_only(earlier, technolog
         dismiss_alarm(alarm, by=pathologist, reason="Again.")
 
 
+@pytest.mark.slow
 def test_a_technologist_releases_no_report_with_an_alarm_and_the_report_prints_the_rule(earlier, technologist):
     content = content_of(draft_of(earlier(85), by=technologist))
     assert Condition.NO_DELTA in unmet_conditions(Case.objects.get(accession_number="A-2"), content, Rules())
@@ -153,6 +156,7 @@ def test_a_technologist_releases_no_report_with_an_alarm_and_the_report_prints_t
     assert said in content["policies"]["sentences"]
 
 
+@pytest.mark.slow
 def test_a_rerun_that_agrees_ends_the_alarm_and_one_that_does_not_is_a_new_one(earlier, technologist):
     case = earlier(85)
     for hgb in (138, 84):
@@ -164,6 +168,7 @@ def test_a_rerun_that_agrees_ends_the_alarm_and_one_that_does_not_is_a_new_one(e
     assert Event.objects.filter(action="delta.no_longer").count() == 1
 
 
+@pytest.mark.slow
 def test_a_changed_percentage_is_shown_and_holds_nothing(earlier):
     case = earlier(139, cells={**NORMAL, "NGS": 300})
     alarm = DeltaAlarm.objects.get(case=case)
@@ -173,6 +178,7 @@ def test_a_changed_percentage_is_shown_and_holds_nothing(earlier):
     assert "Not answered." in page
 
 
+@pytest.mark.slow
 def test_older_than_the_span_withdrawn_and_later_results_are_compared_with_nothing(earlier):
     assert DeltaAlarm.objects.count() == 0
     before = Report.objects.get()
@@ -182,6 +188,7 @@ def test_older_than_the_span_withdrawn_and_later_results_are_compared_with_nothi
     assert not DeltaAlarm.objects.filter(case=earlier(85)).exists()
 
 
+@pytest.mark.slow
 def test_the_database_refuses_to_change_an_alarm_or_its_answer(earlier, pathologist):
     alarm = DeltaAlarm.objects.get(case=earlier(85))
     entry = dismiss_alarm(alarm, by=pathologist, reason="Known.")
@@ -192,6 +199,7 @@ def test_the_database_refuses_to_change_an_alarm_or_its_answer(earlier, patholog
             row.save()
 
 
+@pytest.mark.slow
 def test_an_administrator_enters_rules_as_the_next_version(sign_in, admin, laboratory):
     client = sign_in(admin)
     form = {"delta-TOTAL_FORMS": 1, "delta-INITIAL_FORMS": 0, "reason": "Ours"}

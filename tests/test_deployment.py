@@ -52,10 +52,12 @@ def test_the_defaults_that_the_example_shows_are_those_of_the_settings(kind):
         assert shown[name] == default.strip('"').replace("True", "true").replace("False", "false"), name
 
 
+@pytest.mark.slow
 def test_the_example_is_read_by_the_settings_as_it_stands(tmp_path):
     assert check(tmp_path, LEUKOWEB_ENV_FILE=str(ROOT / ".env.example")) == 0
 
 
+@pytest.mark.slow
 def test_a_typo_in_a_setting_stops_the_start(tmp_path):
     assert check(tmp_path, LEUKOWEB_RUN_HARD_LIMIT_S="half an hour") != 0
 

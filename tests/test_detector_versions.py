@@ -202,6 +202,7 @@ def test_register_detector_copies_and_activates_a_version(db, settings, capsys):
     assert detector.weights_path.startswith(str(settings.DATA_DIR))
 
 
+@pytest.mark.slow
 def test_a_registered_version_keeps_its_card(tmp_path, db):
     """The card may be named otherwise than its weights; the same weights never get another card."""
     card = json.loads(SHIPPED_CARD.read_text())
@@ -226,6 +227,7 @@ def test_a_newly_shipped_version_is_listed_and_not_yet_active(sign_in, admin, ne
     assert DetectorVersion.objects.count() == 2
 
 
+@pytest.mark.slow
 def test_training_export_holds_signed_labels_and_nothing_that_names_a_patient(
     tmp_path, signed_slide, laboratory, pathologist, capsys
 ):
@@ -254,6 +256,7 @@ def test_training_export_holds_signed_labels_and_nothing_that_names_a_patient(
     assert (tmp_path / "again/images.csv").read_text() == (out / "images.csv").read_text()  # one patient, one name
 
 
+@pytest.mark.slow
 def test_a_picture_whose_boxes_were_found_on_its_side_is_left_out(tmp_path, signed_slide, laboratory):
     """Read before pictures were turned upright: its labels would lie beside its cells."""
     image = signed_slide.images.get()
@@ -277,6 +280,7 @@ def test_whole_slides_are_left_out_and_the_command_says_how_many(tmp_path, signe
     assert "whole slide" in (tmp_path / "out" / "left-out.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_cell_without_a_name_is_not_taught_as_background(tmp_path, make_case, make_slide, laboratory, pathologist):
     case = make_case()
     image = make_slide(case, {"NGS": 10}).images.get()

@@ -30,6 +30,7 @@ ADULT = Age(40 * 365, 480, 40)
 WBC = Wbc(17.4, "10*9/L", "XN-1000", "2026-11-22T09:00:00+00:00")
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_an_independent_library_for_every_count_up_to_400():
     """C2: for all k at n = 1..400 the bounds leave 2.5 % in each binomial tail, and equal scipy's beta quantiles."""
     for n in range(1, 401):
@@ -111,6 +112,7 @@ def test_bands_are_grouped_by_default_and_keep_their_own_count():
     assert not count_differential({"NGS": 50, "NGB": 10}, Rules(bands="separate"))["NGB"].is_grouped
 
 
+@pytest.mark.slow
 @given(COUNTS, st.sampled_from(["grouped", "separate", "grouped_left_shift"]), st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_a_policy_never_changes_what_was_counted(counts, bands, smudge):
@@ -139,6 +141,7 @@ def test_absolute_counts_are_percent_times_wbc_in_any_unit(value, unit):
     assert differential["LYT"].absolute == pytest.approx(1.55)
 
 
+@pytest.mark.slow
 @given(COUNTS)
 @settings(max_examples=400, deadline=None)
 def test_printed_percentages_sum_to_one_hundred(counts):

@@ -76,6 +76,7 @@ def test_the_exit_code_says_whether_somebody_must_act(db, production, monkeypatc
         assert said(*options)[0] == code
 
 
+@pytest.mark.slow
 def test_without_broker_and_worker_it_says_so_and_goes_on(db, production):
     code, text = said()
     assert code == 1

@@ -194,6 +194,7 @@ def test_the_worst_errors_are_the_wrong_calls_of_the_highest_scores(tmp_path):
     assert draw_errors([]) is None
 
 
+@pytest.mark.slow
 def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_thresholds(tmp_path):
     views = draw_views(tmp_path / "views", 6, split="val")
     network = build_network("yolov5.yaml").eval()
@@ -238,6 +239,7 @@ def test_a_report_holds_figures_pictures_and_the_warning_about_its_own_threshold
     assert html.count("data:image/png;base64,") == 4
 
 
+@pytest.mark.slow
 def test_the_evaluate_command_says_what_it_measured_and_shows_cells_as_the_product_does(tmp_path, capsys):
     """A card's `cell_score_threshold` lowers every type's own (`detector.score_thresholds`)."""
     views = draw_views(tmp_path / "views", 3, split="val")

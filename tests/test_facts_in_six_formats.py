@@ -329,6 +329,7 @@ def texts_of(report, case):
     return {name: squeezed(text) for name, text in texts.items()}
 
 
+@pytest.mark.slow
 def test_each_fact_of_a_report_stands_in_the_six_formats_or_has_a_reason_not_to(everything):
     report, case = everything
     found = list(facts(report.content))

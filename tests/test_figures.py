@@ -56,6 +56,7 @@ def busy(make_case, make_slide, settings, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_rows(scrape, busy, make_case, make_slide):
     seen = scrape()
     assert of(seen, "leukoweb_runs_day", result="done") == 1

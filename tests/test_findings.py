@@ -156,6 +156,7 @@ def test_a_count_is_printed_with_its_interval_and_the_laboratorys_limit():
     assert count_words(40, 1000, "red cells", rules_from({"schistocytes_above": 5})).endswith(", not above 5 %")
 
 
+@pytest.mark.slow
 def test_a_signed_case_and_a_case_of_another_laboratory_are_refused(signed_film, outsider, client):
     report, own = signed_film
     address = reverse("case_findings", args=[report.case_id])
@@ -169,6 +170,7 @@ def test_a_signed_case_and_a_case_of_another_laboratory_are_refused(signed_film,
     assert client.get(reverse("api_findings_by_id", args=[report.case_id])).status_code == 404
 
 
+@pytest.mark.slow
 def test_the_report_says_findings_on_page_csv_json_hl7_and_fhir(signed_film):
     report, client = signed_film
     page = " ".join(client.get(reverse("report_detail", args=[report.pk])).content.decode().split())
@@ -198,6 +200,7 @@ def test_the_report_says_findings_on_page_csv_json_hl7_and_fhir(signed_film):
     assert "valueString" not in found["platelets"]
 
 
+@pytest.mark.slow
 def test_the_seal_covers_the_findings_and_a_withdrawal_takes_them_back(signed_film, pathologist):
     report, _ = signed_film
     bundle = file_of(report, report.content, "bundle")[0]
@@ -211,6 +214,7 @@ def test_the_seal_covers_the_findings_and_a_withdrawal_takes_them_back(signed_fi
     assert line.split("|")[11] == "X"
 
 
+@pytest.mark.slow
 def test_what_nobody_marked_is_printed_as_not_examined_and_blocks_only_where_the_laboratory_requires_it(
     reviewed, pathologist, admin, sign_in  # noqa: F811
 ):  # fmt: skip
@@ -226,6 +230,7 @@ def test_what_nobody_marked_is_printed_as_not_examined_and_blocks_only_where_the
     assert post_signature(client, case).status_code == 302
 
 
+@pytest.mark.slow
 def test_a_signature_on_a_page_that_showed_other_findings_is_refused(reviewed, pathologist, sign_in):  # noqa: F811
     case, client = reviewed(), sign_in(pathologist)
     seen = client.get(reverse("case_sign", args=[case.pk])).context["seen"]
@@ -233,6 +238,7 @@ def test_a_signature_on_a_page_that_showed_other_findings_is_refused(reviewed, p
     assert "The case changed since this page was shown" in post_signature(client, case, seen=seen).content.decode()
 
 
+@pytest.mark.slow
 def test_an_amendment_prints_what_changed_and_a_withdrawn_one_marks_again_what_was_signed(signed_film, pathologist):
     report, client = signed_film
     draft = amend_report(report, by=pathologist, reason="Second look.")
@@ -266,6 +272,7 @@ def test_a_program_reads_and_marks_findings_once(make_case, technologist, client
     assert "Choose one of: 0 (not seen), 1 (seen)" in wrong.json()["detail"]
 
 
+@pytest.mark.slow
 def test_the_page_takes_findings_and_undo_and_not_in_the_name_of_another_person(make_case, technologist, client):
     case = make_case()
     client.force_login(technologist)
@@ -283,6 +290,7 @@ def test_the_page_takes_findings_and_undo_and_not_in_the_name_of_another_person(
     assert User.objects.get(pk=technologist.pk).can("relabel_cell")
 
 
+@pytest.mark.slow
 def test_a_finding_carries_pictures_of_its_case_onto_page_and_paper(
     reviewed, make_case, make_slide, draw_pixels, sign_in, pathologist, outsider  # noqa: F811
 ):  # fmt: skip

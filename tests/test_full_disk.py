@@ -67,6 +67,7 @@ def test_a_cell_picture_without_room_is_refused_and_leaves_no_part(make_case, ma
     assert crop_path(cell, um_per_px=0.2).exists()
 
 
+@pytest.mark.slow
 def test_a_run_without_room_waits_says_so_and_is_not_counted_as_an_attempt(sign_in, technologist, slide, settings):
     settings.DISK_RESERVE_BYTES = 2**62
     run = slide.runs.get()
@@ -124,6 +125,7 @@ def files_on(disk):
     }
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_every_door_says_so_stores_nothing_and_takes_the_same_files_when_there_is_room(
     small_disk, sign_in, technologist, make_case
 ):
@@ -169,6 +171,7 @@ def test_a_piece_that_finds_the_disk_full_is_told_so_and_the_upload_goes_on_when
     assert send(came)["Upload-Offset"] == "300000"
 
 
+@pytest.mark.slow
 def test_a_run_on_a_full_disk_waits_and_goes_on_by_itself_when_there_is_room(
     small_disk, broker, sign_in, technologist, make_case
 ):
@@ -216,6 +219,7 @@ def test_the_figures_of_the_web_go_on_beside_a_full_disk(small_disk):
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_a_command_that_finds_the_disk_full_says_so_and_a_backup_leaves_no_part(
     transactional_db, small_disk, slide, laboratory, monkeypatch
 ):
@@ -284,6 +288,7 @@ def test_a_case_that_is_rejected_while_files_arrive_keeps_no_file_without_a_row(
     assert orphans() == before
 
 
+@pytest.mark.slow
 def test_retention_leaves_the_original_of_a_case_that_shares_it(slide, make_case, technologist):
     old = slide.images.get()
     new, _ = accept_upload(make_case("NEW"), [ContentFile(picture_bytes(), name="same.png")], by=technologist)
@@ -317,6 +322,7 @@ def test_only_so_many_uploads_are_decoded_at_once(tmp_path, settings):
         assert free
 
 
+@pytest.mark.slow
 def test_orphans_are_listed_and_removed_when_their_number_is_named(slide, settings):
     lonely = original_path("ef" * 32)
     lonely.parent.mkdir(parents=True, exist_ok=True)
@@ -350,6 +356,7 @@ def test_few_small_files_hold_their_request_for_half_a_minute_and_many_for_no_lo
     assert (good, [one.sentence for one in refused]) == ([], [NOT_REACHED])
 
 
+@pytest.mark.slow
 def test_pieces_stay_where_their_slide_finds_no_room_and_need_not_be_sent_again(
     small_disk, sign_in, technologist, make_case
 ):

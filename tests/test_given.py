@@ -81,6 +81,7 @@ def test_no_address_falls_over_any_json(cast):  # noqa: F811
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_no_address_falls_over_numbers_that_no_row_has(cast):  # noqa: F811
     client = Client(raise_request_exception=False)
     client.force_login(cast.people["pathologist"])
@@ -100,6 +101,7 @@ def test_no_address_falls_over_numbers_that_no_row_has(cast):  # noqa: F811
     assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("digits", DIGITS)
 def test_digits_that_are_none_in_queries_and_forms_are_no_fault(digits, cast):  # noqa: F811
     office, signer = Client(), Client()
@@ -132,6 +134,7 @@ def test_an_address_of_100_000_bytes_is_answered_as_too_long(client, db):
     assert client.get("/api/v1/cases/?state=" + "a" * 100_000).json()["code"] == "too_large"
 
 
+@pytest.mark.slow
 def test_while_the_database_restarts_every_page_says_when_to_come_again(cast):  # noqa: F811
     """H34, H53: 503 with Retry-After, for people and programs; no page asks the database to say so."""
 

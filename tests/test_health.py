@@ -14,7 +14,7 @@ from django.core.cache import cache
 
 from leukoweb.analysis.detectors import register_detector
 from leukoweb.analysis.models import DetectorVersion
-from tests.services import ROOT, end, free_port, wait_until
+from tests.services import ROOT, end, free_port, migrated_sqlite, wait_until
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_figures_are_of_all_web_processes_together_and_outlive_them(tmp_path):
         "LEUKOWEB_METRICS_TOKEN": "scrape-me",
     }  # fmt: skip
     environment.pop("DATABASE_URL", None)
-    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=environment, check=True)
+    shutil.copy(migrated_sqlite(), tmp_path / "leukoweb.sqlite3")
     command = [
         sys.executable, "-m", "gunicorn", "leukoweb.wsgi", "--workers", "2", "--threads", "1", "--max-requests", "7",
         "--bind", f"127.0.0.1:{port}", "--no-control-socket",

@@ -191,6 +191,7 @@ def test_every_real_message_is_read():
         assert read(raw).control_id
 
 
+@pytest.mark.slow
 def test_ten_thousand_cuts_and_changes_are_read_or_refused_in_words():
     """No input may end in anything but a message or a sentence; the random seed is fixed."""
     sentences = set()

@@ -28,6 +28,7 @@ def register(technologist):
     return by_api
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mrn",
     [
@@ -72,6 +73,7 @@ def test_a_number_of_invisible_characters_is_none(register):
     assert register("INV-9", "\u200b\ufeff")[0] == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -99,6 +101,7 @@ def test_spellings_of_one_name_are_one_name(register, one, other):
     assert "another name" in str(answer)
 
 
+@pytest.mark.slow
 def test_a_search_finds_umlauts_in_either_case_and_form(sign_in, technologist, make_case, laboratory):
     patient = Patient.objects.create(laboratory=laboratory, mrn="U1", name="\u00d6zt\u00fcrk, \u00c4nne O\u2019Brien")
     make_case("UML-1", patient=patient)
@@ -109,6 +112,7 @@ def test_a_search_finds_umlauts_in_either_case_and_form(sign_in, technologist, m
     assert "UML-1" not in client.post("/cases/", {"search": "zebra"}, follow=True).content.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -158,6 +162,7 @@ def test_an_accession_number_in_other_capitals_is_refused_with_the_registered_on
     assert Case.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_accession_numbers_with_slash_and_blank_are_taken_and_found(register, sign_in, technologist):
     client = sign_in(technologist)
     for number in ("26/1234", "H 26 1234", "26/H 7"):
@@ -187,6 +192,7 @@ def test_every_sex_of_hl7_is_taken(register, sex):
     assert Patient.objects.get().sex == ("F" if sex == "f" else "U")
 
 
+@pytest.mark.slow
 def test_the_same_picture_in_the_cases_of_two_patients_is_said_on_both(sign_in, technologist, make_case, laboratory):
     client, answers = sign_in(technologist), []
     other = Patient.objects.create(laboratory=laboratory, mrn="P2", name="Roe, Richard")

@@ -51,10 +51,12 @@ def restained(image):
     return transfer_stain(image, own, aim, 1.0)
 
 
+@pytest.mark.slow
 def test_another_field_of_the_same_laboratory_is_alike(likeness):
     assert max(likeness.differences(draw(77), SCALE).values()) <= 1.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change", "um_per_px"),
     [
@@ -109,6 +111,7 @@ def test_a_card_with_a_broken_likeness_is_refused(facts):
         Detector(card, None)
 
 
+@pytest.mark.slow
 def test_a_reading_says_how_unlike_its_image_is(likeness):
     weights, card = SHIPPED
     facts = Card.read(card).facts | {"likeness": likeness.as_facts()}
@@ -136,6 +139,7 @@ def test_types_of_an_unlike_slide_count_as_one_step_less_proven(make_case, make_
     assert after == {code: steps[level] for code, level in before.items()}
 
 
+@pytest.mark.slow
 def test_an_unlike_slide_is_named_on_its_page_its_case_and_in_the_limits_of_the_report(
     make_case, make_slide, sign_in, pathologist
 ):

@@ -25,6 +25,7 @@ def send(client, laboratory, file, text="The tree of the Example Laboratory"):
     return client.post(reverse("laboratory_edit", args=[laboratory.pk]), form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "text", "sentence"),
     [
@@ -41,6 +42,7 @@ def test_what_is_no_logo_is_refused_in_words_and_nothing_is_saved(admin, sign_in
     assert not Logo.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_logo_is_written_anew_shown_and_kept_by_the_reports_that_were_signed_with_it(
     admin, sign_in, laboratory, reviewed, pathologist  # noqa: F811
 ):  # fmt: skip

@@ -205,6 +205,7 @@ def test_a_case_with_slides_is_never_changed_from_outside(interface, make_slide,
     assert (case.priority, case.rejected_at) == ("stat", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("control", ["XO", "CA", "NW"])
 def test_an_order_for_a_signed_case_is_held_and_changes_nothing(
     interface,

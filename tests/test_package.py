@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 import leukoweb
 from tests.services import ROOT
+from tests.test_architecture import parsed
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +96,7 @@ def imported(*folders, without=()):
     for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
         if any(path.is_relative_to(ROOT / folder) for folder in without):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in parsed(path)[1]:
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules = [node.module]
@@ -115,19 +116,20 @@ LATER = ("detection/images", "detection/lab")
 
 
 @pytest.mark.parametrize(
-    ("found", "extra"),
+    ("folders", "without", "extra"),
     [
-        (imported(*WEB, without=(*BENCH, TRACES, S3)), None),
-        (imported("detection", without=LATER), "worker"),
-        (imported("detection/lab"), "lab"),
-        (imported(*WEB, without=(*BENCH, S3)), "traces"),
-        (imported(*WEB, without=(*BENCH, TRACES)), "s3"),
-        (imported("tests", "leukoweb/ops"), "dev"),
+        (WEB, (*BENCH, TRACES, S3), None),
+        (("detection",), LATER, "worker"),
+        (("detection/lab",), (), "lab"),
+        (WEB, (*BENCH, S3), "traces"),
+        (WEB, (*BENCH, TRACES), "s3"),
+        (("tests", "leukoweb/ops"), (), "dev"),
     ],
     ids=["web", "worker", "lab", "traces", "s3", "dev"],
 )
-def test_what_a_part_imports_is_declared_for_it(found, extra):
+def test_what_a_part_imports_is_declared_for_it(folders, without, extra):
     known = declared() | (declared(extra) if extra else set())
+    found = imported(*folders, without=without)
     assert {name: path for name, path in found.items() if name not in known} == {}
 
 

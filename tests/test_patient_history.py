@@ -65,6 +65,7 @@ def three(reviewed, sign_in, pathologist):  # noqa: F811
     return client
 
 
+@pytest.mark.slow
 def test_the_table_and_the_chart_hold_the_latest_version_of_each_report(three):
     patient = Patient.objects.get()
     answer = three.get(reverse("patient_detail", args=[patient.pk]))
@@ -84,6 +85,7 @@ def test_the_table_and_the_chart_hold_the_latest_version_of_each_report(three):
     assert [key for key, _ in absolute.context["groups"]["Blood count"]] == ["cbc.WBC"]
 
 
+@pytest.mark.slow
 def test_withdrawn_and_rejected_are_named_and_not_plotted(three, make_case, pathologist):
     report = Report.objects.get(case__accession_number="A-1")
     answer = three.post(reverse("report_withdraw", args=[report.pk]), {"reason": "Wrong tube.", "password": PASSWORD})
@@ -107,6 +109,7 @@ def test_without_a_signed_report_the_page_says_so_and_drafts_are_no_results(
     assert "<svg" not in page
 
 
+@pytest.mark.slow
 def test_one_result_is_drawn_in_the_middle_and_an_odd_parameter_is_ignored(reviewed, sign_in, pathologist):  # noqa: F811
     client = sign_in(pathologist)
     case = reviewed()
@@ -116,6 +119,7 @@ def test_one_result_is_drawn_in_the_middle_and_an_odd_parameter_is_ignored(revie
     assert "1 result of" in answer.content.decode()
 
 
+@pytest.mark.slow
 def test_case_and_report_lead_to_the_page(three):
     case = Case.objects.get(accession_number="A-1")
     address = f'href="{reverse("patient_detail", args=[case.patient_id])}"'

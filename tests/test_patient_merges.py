@@ -136,6 +136,7 @@ def test_undoing_needs_two_persons_and_restores_every_row(kept, ended, merge, ma
     assert merge().state == "merged"
 
 
+@pytest.mark.slow
 def test_nothing_signed_is_rewritten_and_later_reports_print_both_numbers(
     reviewed, kept, ended, merge, sign_in, pathologist  # noqa: F811
 ):  # fmt: skip
@@ -295,6 +296,7 @@ def test_administrators_see_the_pairs_and_say_that_two_are_two(kept, laboratory,
     assert "No such records." in client.get(reverse("merge_list")).content.decode()
 
 
+@pytest.mark.slow
 def test_thousands_of_records_are_compared_within_a_second():
     days = [date(1930 + n % 90, 1 + n % 12, 1 + n % 28) for n in range(5_000)]
     records = [Known(n, f"M-{n * 7919:09d}", f"name {n}", born) for n, born in enumerate(days)]

@@ -20,6 +20,7 @@ def test_the_same_seed_draws_the_same_field_and_another_seed_another():
     assert (first.image != other.image).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("um_per_px", [0.1, 0.21, 0.4])
 def test_every_type_is_drawn_in_its_size_inside_the_field(um_per_px):
     assert set(LOOKS) == set(CODES)
@@ -36,6 +37,7 @@ def test_every_type_is_drawn_in_its_size_inside_the_field(um_per_px):
         assert np.quantile(middle[..., 1], 0.2) < 150, code
 
 
+@pytest.mark.slow
 def test_no_two_leukocytes_are_in_one_place():
     cells = draw_field(900, 900, um_per_px=0.21, seed=3, leukocytes=MIX).cells
     boxes = np.array([box for _, box in cells])
@@ -51,12 +53,14 @@ def test_unknown_types_and_too_many_cells_are_refused():
         draw_field(100, 100, um_per_px=0.2, seed=0, leukocytes={"MON": 50})
 
 
+@pytest.mark.slow
 def test_a_field_is_drawn_quickly():
     start = time.process_time()
     draw_field(1200, 1200, um_per_px=0.21, seed=1, leukocytes=MIX)
     assert time.process_time() - start < 5
 
 
+@pytest.mark.slow
 def test_the_shipped_detector_finds_four_of_five_drawn_leukocytes(shipped_detector):
     total = found = 0
     for seed in (11, 12):

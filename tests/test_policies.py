@@ -36,6 +36,7 @@ def form_of(page, **changes):
     return {name: value for name, value in form.items() if value is not None and value is not False}
 
 
+@pytest.mark.slow
 def test_an_administrator_puts_rules_in_force_as_a_new_version(sign_in, admin):
     client = sign_in(admin)
     page = client.get(reverse("policy_edit"))
@@ -53,6 +54,7 @@ def test_an_administrator_puts_rules_in_force_as_a_new_version(sign_in, admin):
     assert "bands:" in client.get(reverse("policy_edit")).content.decode()
 
 
+@pytest.mark.slow
 def test_no_new_version_without_a_reason_or_without_a_change(sign_in, admin):
     client = sign_in(admin)
     page = client.get(reverse("policy_edit"))
@@ -61,6 +63,7 @@ def test_no_new_version_without_a_reason_or_without_a_change(sign_in, admin):
     assert not Policy.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_range_is_added_and_removed(sign_in, admin):
     client = sign_in(admin)
     page = client.get(reverse("policy_edit"))
@@ -147,6 +150,7 @@ def test_the_range_of_a_sex_goes_before_the_range_of_any_sex():
     assert Rules().range_for("LYT", "%", None, "F") is None
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.sampled_from([*Rules().as_dict()]), st.none() | st.booleans() | st.integers() | st.text(max_size=3)
@@ -160,6 +164,7 @@ def test_stored_rules_come_back_as_they_were_or_are_refused(stored):
     assert rules_from(rules.as_dict()) == rules
 
 
+@pytest.mark.slow
 def test_wrong_rules_are_explained_on_the_page_and_change_nothing(sign_in, admin):
     client = sign_in(admin)
     page = client.get(reverse("policy_edit"))
@@ -197,6 +202,7 @@ def test_a_template_with_a_place_that_has_no_figure_is_refused(sign_in, admin):
     assert not Phrase.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_laboratory_raises_a_flag_and_names_its_source(sign_in, admin, make_case, make_slide):
     """C7: a row of the table is added on the page, without an id, and works at once on every open case."""
     case = make_case()

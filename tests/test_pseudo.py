@@ -28,6 +28,7 @@ def test_tiles_lie_whole_in_the_picture():
     assert all(x + edge <= 900 and y + edge <= 700 for x, y, edge in corners)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_yolo_folder_whose_tiles_hold_no_uncovered_nucleus(tmp_path, capsys):
     fields = tmp_path / "fields"
     fields.mkdir()
@@ -52,6 +53,7 @@ def test_nuclei_and_boxes_are_counted_against_each_other():
     assert count(boxes, np.zeros((0, 4)))["bare"] == 3
 
 
+@pytest.mark.slow
 def test_the_command_cover_prints_every_field_and_the_sum(tmp_path, capsys):
     drawn = draw_field(500, 500, um_per_px=0.2, seed=33, leukocytes={"MYO": 5, "LYT": 4})
     Image.fromarray(drawn.image).save(tmp_path / "one.png")

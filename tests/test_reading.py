@@ -30,6 +30,7 @@ def views(real_images, tmp_path):
     return drawn
 
 
+@pytest.mark.slow
 def test_the_boxes_that_a_card_is_measured_on_are_those_that_the_product_shows(shipped_detector, views):
     measured, _ = find_on_views(shipped_detector, views, floor=None)
     for view, found in zip(views, measured):
@@ -52,6 +53,7 @@ def test_average_precision_sees_what_the_product_shows_and_more(shipped_detector
             assert low.scores[same] == score
 
 
+@pytest.mark.slow
 def test_a_box_carries_several_types_only_where_an_article_is_compared_with(shipped_detector, views):
     several, _ = find_on_views(shipped_detector, views[:1], floor=0.01, several_types=True)
     single, _ = find_on_views(shipped_detector, views[:1], floor=0.01)

@@ -18,6 +18,7 @@ def test_every_code_is_listed_in_the_documentation_with_its_status_and_meaning()
     assert {code: (int(status), meaning) for code, status, meaning in listed} == CODES
 
 
+@pytest.mark.slow
 def test_every_code_that_the_product_uses_is_a_known_one():
     calls = [
         call

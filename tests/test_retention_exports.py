@@ -82,6 +82,7 @@ def test_everything_about_a_patient_is_written(old_case, laboratory, technologis
         call_command("export_patient", "M-77", tmp_path / "out", laboratory=laboratory.name)
 
 
+@pytest.mark.slow
 def test_a_case_without_names_holds_cells_and_pixels_and_no_name(old_case, laboratory, technologist, tmp_path, capsys):
     Case.objects.filter(pk=old_case.pk).update(clinical_note="Sister of Mr Wintermute")
     call_command("export_case", old_case.accession_number, tmp_path / "out", laboratory=laboratory.name)

@@ -153,6 +153,7 @@ def test_the_page_of_a_case_says_why_this_film(make_case, make_slide, laboratory
     assert "Monocytes: film:MON 10 &gt; 5" in page_of(client, case)
 
 
+@pytest.mark.slow
 def test_a_preliminary_count_and_an_earlier_report_take_no_part(signed, make_case, laboratory, admin, technologist):  # noqa: F811
     report, client = signed
     first = {"when": "first time", "true_case": "first time", "false_case": "WBC 5", "key": "f", "title": "First"}
@@ -173,6 +174,7 @@ def form_of(*rules, reason="SOP 7"):
     return form
 
 
+@pytest.mark.slow
 def test_an_administrator_enters_rules_as_a_new_version_and_sees_how_often_each_is_met(
     make_case, sign_in, admin, technologist, laboratory, other_laboratory
 ):
@@ -221,6 +223,7 @@ def test_a_review_rule_whose_action_is_critical_makes_a_critical_result(make_cas
     assert critical.fact["source"] == RULE["source"]
 
 
+@pytest.mark.slow
 def test_the_rules_of_counting_keep_the_review_rules(laboratory, admin, sign_in):
     with_rules(laboratory, admin, RULE)
     client = sign_in(admin)

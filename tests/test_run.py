@@ -19,7 +19,7 @@ import requests
 
 from leukoweb.ops.demo import CASES, PICTURES
 from leukoweb.processes import broker_command
-from tests.services import ROOT, free_port, wait_until
+from tests.services import ROOT, free_port, migrated_sqlite, wait_until
 from tests.test_backup import Installation
 
 pytestmark = pytest.mark.services
@@ -30,8 +30,9 @@ def running(data_dir, *options, port=None, **environment):
     """Run the product over `data_dir`; its output can be read from the file that is yielded beside the process."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LEUKOWEB_", "DJANGO_")) and k != "DATABASE_URL"}
     env = kept | {"LEUKOWEB_ENV_FILE": "", "PYTHONUNBUFFERED": "1"} | environment
-    output = data_dir.parent / f"{data_dir.name}.out"
-    command = [sys.executable, "-m", "leukoweb.run", "--port", str(port or free_port()), "--data", str(data_dir)]
+    port = port or free_port()
+    output = data_dir.parent / f"{data_dir.name}-{port}.out"
+    command = [sys.executable, "-m", "leukoweb.run", "--port", str(port), "--data", str(data_dir)]
     with output.open("wb") as file:
         process = subprocess.Popen(
             [*command, *options], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT,
@@ -47,7 +48,7 @@ def running(data_dir, *options, port=None, **environment):
 @pytest.fixture(scope="module")
 def prepared(smear_files, tmp_path_factory):
     """A data folder with all that a start makes, three small images and no demonstration to read."""
-    installation = Installation(tmp_path_factory.mktemp("prepared"), "")
+    installation = Installation(tmp_path_factory.mktemp("prepared"), "", migrated=True)
     code, said = installation.manage("prepare", "--images", smear_files[0].parent)
     assert code == 0, said
     return installation.folder
@@ -89,13 +90,44 @@ def family(process):
     return [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
 
 
-def test_it_starts_serves_stops_without_orphans_and_starts_again_with_what_it_had(tmp_path):
+def states(data_dir):
+    """State of the run, hand-overs and signed versions of each case, as the database of the folder has them."""
+    asked = """
+        SELECT c.accession_number, r.state,
+               (SELECT COUNT(*) FROM review_handover h WHERE h.case_id = c.id),
+               (SELECT COUNT(*) FROM review_report p WHERE p.case_id = c.id AND p.state = 'signed'),
+               (SELECT COUNT(*) FROM analysis_cell k WHERE k.run_id = r.id AND k.detector_code != '')
+        FROM cases_case c JOIN cases_slide s ON s.case_id = c.id JOIN analysis_run r ON r.slide_id = s.id"""
+    with contextlib.closing(sqlite3.connect(data_dir / "leukoweb.sqlite3", timeout=30)) as database:
+        return {number: (state, *counts) for number, state, *counts in database.execute(asked)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(720)
+@pytest.mark.parametrize("read", [1, pytest.param(3, marks=pytest.mark.nightly)])  # cases: 78 of 278 views, or all
+def test_from_an_empty_folder_it_serves_reads_real_cells_stops_without_orphans_and_starts_again_with_what_it_had(
+    tmp_path, read
+):
+    """One address, one button, and the detector, the queue and the readers do the rest while pages are served."""
     data_dir = tmp_path / "kept"
     with running(data_dir, LEUKOWEB_DEMO_PASSWORD="") as (process, output):
         url = address(process, output)
-        shown = re.search(r"Their password: (\S{15,})   \(kept in (.+)\)", output.read_text())
+        said = output.read_text()
+        shown = re.search(r"Their password: (\S{15,})   \(kept in (.+)\)", said)
         assert Path(shown[2]).read_text() == shown[1]
-        assert b"Sign in" in urllib.request.urlopen(url + "sign-in/").read()
+        assert said.count("is registered; the detector reads it now.") == 3
+        with running(data_dir) as (second, words):
+            assert second.wait(30) == 1
+            assert "already runs over" in words.read_text()
+        look_around(url)
+        wanted = [("done", 0, 0), ("done", 1, 0), ("done", 1, 2)][:read]  # once the readers are through, too
+        wait_until(
+            lambda: [found[:3] for _, found in sorted(states(data_dir).items())][:read] == wanted,
+            timeout_s=540, what="the reading of the demonstration",
+        )  # fmt: skip
+        pictures = {plan.accession_number: len(list((PICTURES / plan.folder).iterdir())) for plan in CASES}
+        for number, (*_, cells) in sorted(states(data_dir).items())[:read]:
+            assert 0.95 * pictures[number] <= cells <= 1.05 * pictures[number]
 
         def all_started():  # itself, broker, two workers and their children, web and its child
             return pids if len(pids := family(process)) >= 8 else None
@@ -112,45 +144,18 @@ def test_it_starts_serves_stops_without_orphans_and_starts_again_with_what_it_ha
         assert process.wait(30) == 0
 
 
-def states(data_dir):
-    """State of the run, hand-overs and signed versions of each case, as the database of the folder has them."""
-    asked = """
-        SELECT c.accession_number, r.state,
-               (SELECT COUNT(*) FROM review_handover h WHERE h.case_id = c.id),
-               (SELECT COUNT(*) FROM review_report p WHERE p.case_id = c.id AND p.state = 'signed'),
-               (SELECT COUNT(*) FROM analysis_cell k WHERE k.run_id = r.id AND k.detector_code != '')
-        FROM cases_case c JOIN cases_slide s ON s.case_id = c.id JOIN analysis_run r ON r.slide_id = s.id"""
-    with contextlib.closing(sqlite3.connect(data_dir / "leukoweb.sqlite3", timeout=30)) as database:
-        return {number: (state, *counts) for number, state, *counts in database.execute(asked)}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(720)
-@pytest.mark.parametrize("read", [1, pytest.param(3, marks=pytest.mark.nightly)])  # cases: 78 of 278 views, or all
-def test_the_first_visit_finds_real_cells_that_the_shipped_detector_has_read_and_work_for_each_role(tmp_path, read):
-    """One address, one button, and the detector, the queue and the readers do the rest while pages are served."""
-    data_dir = tmp_path / "d"
-    with running(data_dir) as (process, output):
-        url = address(process, output)
-        assert output.read_text().count("is registered; the detector reads it now.") == 3
-        visitor = requests.Session()
-        page = visitor.get(url + "sign-in/").text
-        assert "Look around as" in page
-        entered = visitor.post(
-            url + "sign-in/demonstration/pathologist/",
-            data={"csrfmiddlewaretoken": re.search('name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]},
-            headers={"Referer": url},
-        )
-        assert entered.url == url + "worklist/"
-        assert "DEMO-1" in entered.text
-        wanted = [("done", 0, 0), ("done", 1, 0), ("done", 1, 2)][:read]  # once the readers are through, too
-        wait_until(
-            lambda: [found[:3] for _, found in sorted(states(data_dir).items())][:read] == wanted,
-            timeout_s=540, what="the reading of the demonstration",
-        )  # fmt: skip
-        pictures = {plan.accession_number: len(list((PICTURES / plan.folder).iterdir())) for plan in CASES}
-        for number, (*_, cells) in sorted(states(data_dir).items())[:read]:
-            assert 0.95 * pictures[number] <= cells <= 1.05 * pictures[number]
+def look_around(url):
+    """Enter the demonstration as its pathologist, as the page of sign-in offers it."""
+    visitor = requests.Session()
+    page = visitor.get(url + "sign-in/").text
+    assert "Look around as" in page
+    entered = visitor.post(
+        url + "sign-in/demonstration/pathologist/",
+        data={"csrfmiddlewaretoken": re.search('name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]},
+        headers={"Referer": url},
+    )
+    assert entered.url == url + "worklist/"
+    assert "DEMO-1" in entered.text
 
 
 def test_when_the_worker_dies_everything_ends_and_the_reason_is_named(data_dir):
@@ -164,9 +169,19 @@ def test_when_the_worker_dies_everything_ends_and_the_reason_is_named(data_dir):
         assert alive(pids) == []
 
 
-def test_when_it_is_killed_itself_nothing_of_it_stays(data_dir):
+def test_a_long_path_and_damaged_files_of_the_broker_do_not_keep_it_from_starting_and_killed_it_leaves_nothing(
+    prepared, tmp_path
+):
+    data_dir = shutil.copytree(prepared, tmp_path / ("long-" * 20) / ("longer-" * 10) / "d")  # its socket is elsewhere
+    broker_command(data_dir)
+    files = data_dir / "broker" / "appendonlydir"
+    files.mkdir(parents=True)
+    (files / "appendonly.aof.manifest").write_text("file appendonly.aof.1.base.rdb seq 1 type b\n")  # after a power cut
+    (files / "appendonly.aof.1.base.rdb").write_bytes(b"REDIS9999 of a version that nobody here can read")
     with running(data_dir) as (process, output):
-        address(process, output)
+        url = address(process, output)
+        assert "begins anew" in output.read_text()
+        wait_until(lambda: b'"broker": {"state": "ok"}' in health(url), timeout_s=30, what="the broker")
         pids = family(process)
         process.kill()
         process.wait()
@@ -192,25 +207,11 @@ def test_a_port_in_use_is_named_with_a_way_out(tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-def test_a_second_start_over_the_same_folder_is_refused_in_words(data_dir):
-    with running(data_dir) as (process, output):
-        address(process, output)
-        with running(data_dir) as (second, words):
-            assert second.wait(30) == 1
-            assert "already runs over" in words.read_text()
-        assert process.poll() is None
-
-
-def test_a_folder_with_a_very_long_path_has_its_socket_elsewhere(prepared, tmp_path):
-    data_dir = shutil.copytree(prepared, tmp_path / ("long-" * 20) / ("longer-" * 10) / "d")
-    with running(data_dir) as (process, output):
-        url = address(process, output)
-        wait_until(lambda: b'"broker": {"state": "ok"}' in health(url), timeout_s=30, what="the broker")
-
-
 def test_images_that_are_no_images_are_named(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "letter.txt").write_text("no picture")
+    (tmp_path / "d").mkdir()
+    shutil.copy(migrated_sqlite(), tmp_path / "d" / "leukoweb.sqlite3")
     with running(tmp_path / "d", "--images", str(tmp_path / "images")) as (process, output):
         assert process.wait(60) == 1
         assert "could be taken" in output.read_text()
@@ -224,14 +225,3 @@ def test_files_that_another_broker_program_wrote_are_not_kept(tmp_path, capsys):
     broker_command(tmp_path)
     assert not files.exists()
     assert "written by another program: it begins anew" in capsys.readouterr().err
-
-
-def test_it_starts_although_a_power_cut_damaged_the_brokers_files(data_dir):
-    broker_command(data_dir)
-    files = data_dir / "broker" / "appendonlydir"
-    files.mkdir(parents=True)
-    (files / "appendonly.aof.manifest").write_text("file appendonly.aof.1.base.rdb seq 1 type b\n")
-    (files / "appendonly.aof.1.base.rdb").write_bytes(b"REDIS9999 of a version that nobody here can read")
-    with running(data_dir) as (process, output):
-        address(process, output)
-        assert "begins anew" in output.read_text()

@@ -264,8 +264,8 @@ def test_a_backup_of_a_bucket_comes_back_into_another_one_or_into_a_folder(objec
     images.mkdir()
     (images / "a.png").write_bytes(picture_bytes())
 
-    def installation(name, prefix=""):
-        made = Installation(tmp_path / name, "")
+    def installation(name, prefix="", *, migrated=False):
+        made = Installation(tmp_path / name, "", migrated=migrated)
         if prefix:
             made.env |= {
                 "LEUKOWEB_S3_BUCKET": objects.name, "LEUKOWEB_S3_PREFIX": prefix, "LEUKOWEB_S3_REGION": "us-east-1",
@@ -274,7 +274,7 @@ def test_a_backup_of_a_bucket_comes_back_into_another_one_or_into_a_folder(objec
             }  # fmt: skip
         return made
 
-    used = installation("used", "one")
+    used = installation("used", "one", migrated=True)
     for command in (("prepare", "--images", images), ("backup", tmp_path / "backups")):
         code, said = used.manage(*command)
         assert code == 0, said

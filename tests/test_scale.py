@@ -8,6 +8,7 @@ from detection.inference.scale import um_per_px_from_red_cells
 from detection.phantom import draw_field
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("um_per_px", [0.08, 0.115, 0.21, 0.4])
 def test_the_scale_of_a_drawn_field_is_met_within_a_tenth(um_per_px):
     size = int(190 / um_per_px)
@@ -24,6 +25,7 @@ def test_real_fields_have_red_cells_of_about_35_px(real_images):
     assert 0.19 < um_per_px_from_red_cells(image) < 0.23
 
 
+@pytest.mark.slow
 def test_fields_of_another_microscope_agree_with_the_boxes_that_people_drew(real_images):
     """BCCD: the median side of the drawn boxes of red cells is about 100 px, 7.5 um of which are 0.075 um each."""
     if real_images is None:
@@ -43,6 +45,7 @@ def test_without_red_cells_no_scale_is_invented():
     assert um_per_px_from_red_cells(np.zeros((20, 20, 3), np.uint8)) is None
 
 
+@pytest.mark.slow
 def test_a_memory_mapped_slide_is_read_in_a_few_windows(tmp_path):
     field = draw_field(900, 900, um_per_px=0.21, seed=4, leukocytes={})
     pixels = np.lib.format.open_memmap(tmp_path / "pixels.npy", mode="w+", dtype=np.uint8, shape=(5400, 5400, 3))

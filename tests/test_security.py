@@ -110,6 +110,7 @@ def test_cookies_are_out_of_reach_of_scripts_and_other_sites(client, technologis
     assert not session["expires"]  # gone with the browser
 
 
+@pytest.mark.slow
 def test_a_deployment_passes_the_deployment_check(tmp_path):
     """`check --deploy` with the environment of production: no warning; cookies are secure, HSTS is on."""
     env = {
@@ -137,6 +138,7 @@ def test_a_deployment_passes_the_deployment_check(tmp_path):
     assert done.stdout.split() == ["True", "True", "31536000", "__Host-sessionid", "__Host-csrftoken"]
 
 
+@pytest.mark.slow
 def test_a_role_that_does_not_exist_stops_the_start(tmp_path):
     """Whoever misspells it must not believe that pathologists need a second factor."""
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LEUKOWEB_DATA_DIR": str(tmp_path),
@@ -197,6 +199,7 @@ def test_a_missing_page_does_not_repeat_the_address(sign_in, technologist):
     assert "Page not found" in page.content.decode()
 
 
+@pytest.mark.slow
 def test_a_journey_leaves_no_patient_in_the_logs(
     sign_in, technologist, pathologist, outsider, caplog, tmp_path, settings
 ):
@@ -356,6 +359,7 @@ def test_nasty_texts_do_no_harm_in_account_and_audit_pages(sign_in, admin, clien
     check(page.get("/manage/laboratories/"), "all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", NASTY)
 def test_nasty_addresses_are_not_found(sign_in, technologist, text):
     from urllib.parse import quote

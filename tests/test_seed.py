@@ -68,6 +68,7 @@ def test_what_is_seeded_verifies_and_is_not_seeded_twice(client):
     assert too_many_queries(client, 100) == {}
 
 
+@pytest.mark.nightly  # the same pages with four times as many cases
 def test_pages_ask_no_more_queries_with_many_cases_than_with_few(client):
     seed(cases=400, cells=10, open_cases=120)
     assert too_many_queries(client, 400) == {}

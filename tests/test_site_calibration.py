@@ -113,6 +113,7 @@ def test_the_command_registers_and_says_what_is_wrong(site_file, laboratory, cap
         call_command("register_calibration", site_file, laboratory=laboratory.name)
 
 
+@pytest.mark.slow
 def test_a_fitted_detector_sees_other_colours_and_leaves_the_shipped_one_alone(shipped_detector, site):
     seen = []
 

@@ -197,6 +197,7 @@ def lying_picture(shade):
     return picture, out.getvalue()
 
 
+@pytest.mark.slow
 def test_the_case_that_shares_a_picture_keeps_the_tiles_that_its_boxes_fit(
     make_case, technologist, sign_in, laboratory
 ):
@@ -233,6 +234,7 @@ def test_the_case_that_shares_a_picture_keeps_the_tiles_that_its_boxes_fit(
     assert overview(old) == overview(new) == (300, 450)
 
 
+@pytest.mark.slow
 def test_a_picture_that_lies_on_its_side_gets_upright_tiles_and_size_when_it_is_read_again(make_case, technologist):
     """Before pictures were turned upright their tiles were made as they lie; the new reading's boxes are upright."""
     picture, content = lying_picture(225)

@@ -37,6 +37,7 @@ def application(environ, start_response):
 """
 
 
+@pytest.mark.slow
 def test_a_request_that_works_too_long_is_answered_in_words_and_its_process_replaced(tmp_path):
     """H50: one upload held a thread for 459 s; nothing ended a request."""
     (tmp_path / "slow_work.py").write_text(SLOW_WORK)
@@ -130,6 +131,7 @@ def test_slow_connections_without_an_account_hold_no_page_up_and_are_closed(web,
     assert page(port) == ANSWER
 
 
+@pytest.mark.slow
 def test_a_large_anonymous_body_is_refused_before_it_is_read_and_nothing_reaches_the_disk(web):
     port, folder = web
     for address in (b"/sign-in/", b"/cases/1/slides/new/", b"/uploads/", b"/atlas/"):
@@ -142,6 +144,7 @@ def test_a_large_anonymous_body_is_refused_before_it_is_read_and_nothing_reaches
     assert page(port) == ANSWER
 
 
+@pytest.mark.slow
 def test_a_refused_sender_reads_why_though_the_body_still_comes(web):
     """The connection was reset over what had come unread, and the answer with it."""
     head = b"PATCH /uploads/0b6f5d6c-2e8d-4c5e-9a57-3b0f3f3a6a10/ HTTP/1.1\r\nHost: localhost\r\n"

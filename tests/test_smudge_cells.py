@@ -46,6 +46,7 @@ def test_the_signer_counts_smudge_cells_as_lymphocytes_for_one_report_and_says_w
     assert page.context["content"]["differential"]["total"] == 130
 
 
+@pytest.mark.slow
 def test_lymphocytes_150_of_them_60_smudge_cells_adds_up_in_every_form_of_the_report(reviewed, sign_in, pathologist):
     """C5: page, clipboard, PDF, CSV, the interface of programs and the message to the hospital."""
     from pypdf import PdfReader  # as in tests/test_reports.py: it is slow to load
@@ -79,6 +80,7 @@ def test_lymphocytes_150_of_them_60_smudge_cells_adds_up_in_every_form_of_the_re
     assert "34993-6" not in message
 
 
+@pytest.mark.slow
 def test_a_report_with_smudge_cells_as_lymphocytes_verifies_and_is_rederived(
     reviewed,
     sign_in,
@@ -94,6 +96,7 @@ def test_a_report_with_smudge_cells_as_lymphocytes_verifies_and_is_rederived(
     assert problems_of(raw) == []
 
 
+@pytest.mark.slow
 def test_a_report_of_before_version_1_3_still_verifies(reviewed, sign_in, pathologist, laboratory, admin):
     """S5: ages in years, five single limits, smudge cells as a rule, a rare type rounded to 0."""
     save_policy(laboratory, Rules(decimals=0), reason="Whole percent", by=admin)
@@ -128,6 +131,7 @@ def test_a_report_of_before_version_1_3_still_verifies(reviewed, sign_in, pathol
     assert problems_of(canonical(bundle)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "json", "page", "differential"])
 def test_one_blast_in_2100_never_reads_zero(make_case, make_slide, sign_in, pathologist, kind):
     """C12: table, CSV, JSON and the interface of programs."""

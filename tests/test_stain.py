@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from detection.inference.nuclei import find_nuclei, least_erythroblast_stain, uncovered_nuclei, without_nucleus
@@ -18,6 +19,7 @@ def centres_in(nuclei, box):
     return (x > box[0]) & (x < box[2]) & (y > box[1]) & (y < box[3])
 
 
+@pytest.mark.slow
 def test_each_drawn_leukocyte_has_its_nucleus_and_red_cells_and_platelets_have_none():
     field = draw_field(1200, 1200, um_per_px=0.21, seed=6, leukocytes=MIX)
     nuclei = find_nuclei(field.image, 0.21)
@@ -48,6 +50,7 @@ def test_boxes_around_red_cells_are_told_from_boxes_around_leukocytes():
     assert without_nucleus(field.image, []).shape == (0,)
 
 
+@pytest.mark.slow
 def test_erythroblasts_of_every_source_are_as_dark_as_they_must_be(real_images):
     if real_images is None:
         field = draw_field(900, 900, um_per_px=0.21, seed=4, leukocytes={"EBO": 12, "NGS": 4})
@@ -129,6 +132,7 @@ def test_glass_and_black_and_tiny_pictures_have_no_nuclei():
         assert find_nuclei(np.zeros(shape, np.uint8), 0.2).shape == (0, 4)
 
 
+@pytest.mark.slow
 def test_real_fields_show_many_nuclei_or_hardly_one_and_soon(real_images):
     if real_images is None:
         rich = draw_field(2400, 2400, um_per_px=0.205, seed=2, leukocytes={"MYO": 90, "MON": 30}).image
@@ -145,6 +149,7 @@ def test_real_fields_show_many_nuclei_or_hardly_one_and_soon(real_images):
     assert len(find_nuclei(empty, 0.205)) <= 3
 
 
+@pytest.mark.slow
 def test_another_microscope_and_stain_are_understood(real_images):
     """BCCD: boxes of white cells that people drew; most hold a nucleus and hardly a nucleus lies outside."""
     if real_images is None:

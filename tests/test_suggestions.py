@@ -81,6 +81,7 @@ def send(client, case, key, answer, **more):
     return client.post(reverse("case_suggestion", args=[case.pk]), form)
 
 
+@pytest.mark.slow
 def test_what_the_counts_say_is_proposed_and_what_they_do_not_is_not(high, pathologist, reviewed):  # noqa: F811
     found = parts_of(high, pathologist)
     assert found["neutrophilia"]["now"] == "Absolute neutrophilia, 14.79 × 10⁹/L."
@@ -93,6 +94,7 @@ def test_what_the_counts_say_is_proposed_and_what_they_do_not_is_not(high, patho
     assert not [key for key in aml if key.endswith(("philia", "penia"))]  # no WBC, no absolute count
 
 
+@pytest.mark.slow
 def test_a_person_accepts_edits_and_refuses_and_the_report_seals_who_did_what(high, sign_in, pathologist):
     client = sign_in(pathologist)
     mark_findings(high, [Mark("parasites", "seen"), Mark("platelet_clumps", "2")], by=pathologist)
@@ -127,6 +129,7 @@ def send_closed(client, case):
     return client.post(reverse("case_suggestion", args=[case.pk]), form).status_code
 
 
+@pytest.mark.slow
 def test_a_phrase_whose_figures_change_after_it_was_accepted_holds_the_signature(high, sign_in, pathologist):
     client = sign_in(pathologist)
     written = send(client, high, "neutrophilia", "accepted").json()["interpretation"]
@@ -140,6 +143,7 @@ def test_a_phrase_whose_figures_change_after_it_was_accepted_holds_the_signature
     assert post_signature(client, high, interpretation=again).status_code == 302
 
 
+@pytest.mark.slow
 def test_a_phrase_that_is_no_longer_proposed_is_taken_out_or_kept_in_own_words(high, pathologist):
     answer_suggestion(high, "neutrophilia", "accepted", by=pathologist, seen="Absolute neutrophilia, 14.79 × 10⁹/L.")
     relabel_cells(list(current_cells(high).filter(detector_code="NGS")[:60]), to="LYT", by=pathologist)
@@ -150,6 +154,7 @@ def test_a_phrase_that_is_no_longer_proposed_is_taken_out_or_kept_in_own_words(h
     assert "neutrophilia" not in parts_of(high, pathologist)
 
 
+@pytest.mark.slow
 def test_a_cancelled_amendment_leaves_the_answers_of_the_signed_version(high, sign_in, pathologist):
     client = sign_in(pathologist)
     written = send(client, high, "neutrophilia", "accepted").json()["interpretation"]
@@ -163,6 +168,7 @@ def test_a_cancelled_amendment_leaves_the_answers_of_the_signed_version(high, si
     assert parts_of(high, pathologist)["neutrophilia"]["answer"] == "accepted"
 
 
+@pytest.mark.slow
 def test_an_answer_is_refused_in_words_where_it_cannot_be(high, sign_in, pathologist, technologist):
     client = sign_in(pathologist)
     assert send(client, high, "neutrophilia", "accepted", seen="Blasts 90%.").status_code == 409
@@ -194,6 +200,7 @@ def test_a_german_report_is_offered_german_phrases(high, laboratory, pathologist
         assert parts_of(high, pathologist)["neutrophilia"]["now"] == "Absolute Neutrophilie, 14,79 × 10⁹/L."
 
 
+@pytest.mark.slow
 def test_programs_read_and_answer_phrases(high, sign_in, pathologist, technologist):
     client, address = sign_in(pathologist), reverse("api_suggestions_by_id", args=[high.pk])
     found = {p["key"]: p for p in client.get(address).json()["suggestions"]}
@@ -204,6 +211,7 @@ def test_programs_read_and_answer_phrases(high, sign_in, pathologist, technologi
     assert sign_in(technologist).post(address, asked, content_type="application/json").status_code == 403
 
 
+@pytest.mark.slow
 def test_a_laboratory_writes_its_own_phrases_as_a_new_version(high, sign_in, admin, pathologist, laboratory):
     client, address = sign_in(admin), reverse("suggestion_rules")
     rule = RULE | {"when": "film:NGS >= 80", "true_case": "film:NGS 80", "false_case": "film:NGS 79", "key": "",

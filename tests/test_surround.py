@@ -49,6 +49,7 @@ def opening(name):
     }[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["round", "oval", "off centre", "square", "letterbox", "one side"])
 @pytest.mark.parametrize("colour", [(255, 255, 255), (45, 40, 42), (128, 128, 128), (50, 30, 20), (5, 5, 60)])
 def test_a_surround_of_any_colour_and_shape_takes_no_part_in_the_scale(field, name, colour):
@@ -73,6 +74,7 @@ BRIGHT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["round", "square", "one side"])
 @pytest.mark.parametrize("colour", BRIGHT)
 def test_a_bright_surround_of_any_colour_holds_no_nuclei_and_hides_none(field, name, colour):
@@ -95,6 +97,7 @@ def test_overexposed_glass_is_no_surround(field):
     assert without_surround(bright, bright=True) is bright
 
 
+@pytest.mark.slow
 def test_the_surround_holds_no_nuclei_and_no_cells(field, shipped_detector):
     picture = on_black(field.image, rim_px=30)
     reading = read_field(picture, shipped_detector, 0.2)
@@ -114,6 +117,7 @@ def test_a_picture_without_a_surround_is_not_copied(field):
     assert without_surround(black) is black
 
 
+@pytest.mark.slow
 def test_the_round_picture_of_a_phone_on_the_eyepiece_is_read(real_images, shipped_detector, field):
     picture = on_black(field.image, rim_px=40)
     if real_images:
@@ -134,6 +138,7 @@ def test_the_scale_functions_never_raise_on_any_mask(height, width, seed, share)
         assert all(np.isfinite(diameters))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(0, 2**32 - 1), st.integers(0, 255), st.integers(0, 255))
 def test_a_scale_is_measured_or_not_on_any_picture_and_lies_in_the_range(height, width, seed, low, high):
@@ -151,6 +156,7 @@ def test_a_black_picture_with_a_few_bright_specks_is_left_as_it_is():
     assert um_per_px_from_red_cells(picture) is None
 
 
+@pytest.mark.slow
 def test_empty_tiles_are_not_shown_to_the_network_and_no_cell_is_lost(field, shipped_detector):
     """A field on a large white picture: its cells are found as alone, at hardly more than its own tiles."""
     white = np.full((2700, 3600, 3), field.image.reshape(-1, 3).max(0), np.uint8)

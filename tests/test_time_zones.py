@@ -29,6 +29,7 @@ def berlin(laboratory, admin, sign_in):
     return laboratory
 
 
+@pytest.mark.slow
 def test_pages_and_reports_show_the_time_of_the_laboratory_and_signed_ones_keep_it(
     berlin, reviewed, sign_in, pathologist  # noqa: F811
 ):  # fmt: skip
@@ -67,6 +68,7 @@ def test_a_form_reads_the_time_of_the_laboratory_and_the_age_follows_its_calenda
     assert age_of(case).days == 0
 
 
+@pytest.mark.slow
 def test_programs_get_utc(berlin, make_case, sign_in, technologist):
     case = make_case(received_at=EVENING)
     said = sign_in(technologist).get(reverse("api_case_by_id", args=[case.pk])).json()

@@ -26,6 +26,7 @@ def spans(db):
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_requests_tasks_and_queries_are_traced_without_anything_of_a_patient(make_case, technologist, sign_in, spans):
     case = make_case("SECRET-1")
@@ -50,6 +51,7 @@ def test_requests_tasks_and_queries_are_traced_without_anything_of_a_patient(mak
         assert secret not in told
 
 
+@pytest.mark.slow
 def test_an_error_is_traced_without_its_message(spans):
     with pytest.raises(ValueError, match="SECRET-5"), spans.tracer.start_as_current_span("sign"):
         raise ValueError("SECRET-5")

@@ -98,6 +98,7 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
     assert rates == pytest.approx([0.5, 1.0, 0.5, 0.0], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(dataset, tmp_path):
     """Killed in the second epoch, after its log row and before its state: every weight is that of an unbroken run."""
     how = {"architecture": "yolov5.yaml", "workers": 0, "threads": 1, **QUICK}
@@ -128,6 +129,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(dataset, tmp_path):
     assert speed > 0
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_was_trained_on_and_is_not_gone_on_with_as_another(dataset, tmp_path):
     how = {"architecture": "yolov5.yaml", "workers": 0, "threads": 1, **QUICK, "epochs": 1}
     train(dataset, tmp_path / "run", **how)
@@ -151,6 +153,7 @@ def test_a_run_says_what_it_was_trained_on_and_is_not_gone_on_with_as_another(da
     assert json.loads(path.read_text())["recipe"]["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_without_ten_cells_of_a_type_all_types_choose_the_weights_and_without_any_cell_the_last_ones_count(
     dataset, tmp_path, capsys
 ):
@@ -179,6 +182,7 @@ def test_without_ten_cells_of_a_type_all_types_choose_the_weights_and_without_an
     assert "the last weights count" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_frozen_layers_and_statistics_of_a_network_stay_as_they_were(dataset, tmp_path):
     save_network(tmp_path / "start.pt", build_network("yolov5.yaml"), {})
     how = {"workers": 0, "threads": 1, "start": tmp_path / "start.pt", "frozen": 3, "frozen_norms": 1, **QUICK}
@@ -201,6 +205,7 @@ def field(tmp_path):
     return View(str(path), "lab", 1400, 1400, cells, um_per_px=0.2, split="train")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guessed", [False, True])
 def test_every_cell_of_a_whole_field_is_trained_on_and_the_cell_that_was_drawn_is_seen(field, tmp_path, guessed):
     """The square root of 48 and 1: the lone eosinophil is drawn for every eighth canvas."""
@@ -248,6 +253,7 @@ def test_the_last_share_of_a_run_draws_no_composed_canvas(tmp_path):
     assert max(len(early[k][1]) for k in range(30)) > 1
 
 
+@pytest.mark.slow
 def test_the_train_command_checks_stops_early_and_says_where_the_best_weights_are(dataset, tmp_path, capsys):
     sets = [f"--set={name}={value}" for name, value in (QUICK | {"patience": 1, "epochs": 5}).items()]
     main(
@@ -280,6 +286,7 @@ def test_every_generation_builds_with_fifteen_types_at_n_scale(name):
     assert out.shape[1] == 4 + 15
 
 
+@pytest.mark.slow
 def test_train_takes_the_scale_of_an_own_architecture(dataset, tmp_path):
     sets = [f"--set={name}={value}" for name, value in (QUICK | {"epochs": 1}).items()]
     command = ["train", str(dataset), "--out", str(tmp_path / "run"), "--architecture", "yolov5-focus.yaml"]
@@ -330,6 +337,7 @@ def test_every_argument_of_every_command_has_words():
     assert silent == []
 
 
+@pytest.mark.slow
 def test_an_average_lies_between_its_two_networks(tmp_path):
     first, second = build_network("yolov5.yaml"), build_network("yolov5.yaml")
     save_network(tmp_path / "first.pt", first, {})
@@ -412,6 +420,7 @@ def test_a_release_refuses_figures_of_other_weights_and_another_data_set(tmp_pat
         refuse_foreign_figures(weights, {"manifest_sha256": "a"}, {"manifest_sha256": "b"}, {})
 
 
+@pytest.mark.slow
 def test_a_network_of_twice_the_width_starts_as_the_equal_of_the_narrow_one(tmp_path):
     """Net2Net: equal output on the same picture, and copies of a channel that differ in what reads them."""
     torch.manual_seed(3)

@@ -74,6 +74,7 @@ def test_a_file_in_pieces_becomes_the_same_original(client_of, make_case):
     assert not list(settings.FILE_UPLOAD_TEMP_DIR.glob("*"))
 
 
+@pytest.mark.slow
 def test_several_uploads_and_a_form_file_become_one_slide_and_an_unfinished_one_is_named(client_of, make_case):
     keys = []
     for n in range(3):
@@ -130,6 +131,7 @@ def test_files_that_cannot_be_checked_in_one_request_are_checked_in_several(clie
     assert not PartialUpload.objects.exists()
 
 
+@pytest.mark.slow
 def test_118_uploads_become_118_images(client_of, make_case):
     keys = []
     for n in range(118):
@@ -144,6 +146,7 @@ def test_118_uploads_become_118_images(client_of, make_case):
     assert not PartialUpload.objects.exists()
 
 
+@pytest.mark.slow
 def test_unfinished_uploads_are_listed_and_discarded_by_their_owner(client_of, sign_in, make_case, pathologist):
     for name in ("left-1.png", "left-2.png", "left-3.png"):
         create(client_of, 10, name)

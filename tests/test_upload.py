@@ -19,6 +19,7 @@ def address(make_case):
     return f"/cases/{make_case('U-1').pk}/slides/new/"
 
 
+@pytest.mark.slow
 def test_the_form_without_script_uploads_several_files_as_one_queued_slide(sign_in, technologist, address):
     client = sign_in(technologist)
     assert "Drop files here" in client.get(address).content.decode()
@@ -34,6 +35,7 @@ def test_the_form_without_script_uploads_several_files_as_one_queued_slide(sign_
     assert sorted(event.changes["images"]) == sorted(image.sha256 for image in slide.images.all())
 
 
+@pytest.mark.slow
 def test_stat_slides_go_before_routine_ones(sign_in, technologist, make_case):
     client = sign_in(technologist)
     for number, priority in (("U-2", "routine"), ("U-3", "stat")):
@@ -92,6 +94,7 @@ def test_others_do_not_upload_here(client, sign_in, address, outsider, admin):
     assert not Slide.objects.exists()
 
 
+@pytest.mark.slow
 def test_230_files_become_230_images_by_the_form_without_script(sign_in, technologist, address):
     files = [picture(f"{n}.png", (n % 256, n // 256, 77), (40, 40)) for n in range(230)]
     page = sign_in(technologist).post(address, {"images": files}, follow=True)
@@ -116,6 +119,7 @@ def test_of_two_files_of_one_name_the_answer_says_which_one_is_bad(sign_in, tech
     assert [(one["name"], one["position"]) for one in answer["errors"]] == [("field.png", 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_double_click_makes_one_slide(technologist, make_case):
     case = make_case("U-9")

@@ -26,6 +26,7 @@ def registered_by_a_program(person, **fields):
     return client.post("/api/v1/cases/", case, "json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spelling", "unit"),
     [
@@ -99,6 +100,7 @@ def test_an_edited_count_is_held_to_the_same_limits(sign_in, technologist):
     assert float(Case.objects.get().wbc) == 17.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wbc", "unit", "hours", "said"),
     [
@@ -127,6 +129,7 @@ def test_a_count_that_is_hardly_right_is_taken_and_warned_of_until_it_is_correct
     assert "Check" not in paper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wbc", "cells", "contradicts"),
     [("300", {"NGS": 1}, True), ("0.5", {"LYT": 400}, True), ("80", {}, True), ("8", {"NGS": 3}, False),
@@ -142,6 +145,7 @@ def test_film_and_analyser_that_contradict_each_other_are_said(
     assert ("Film and analyser contradict each other" in page) is contradicts
 
 
+@pytest.mark.slow
 def test_the_age_on_the_case_page_is_exact_to_the_birthday(sign_in, technologist, make_case, laboratory):
     """C12."""
     baby = Patient.objects.create(laboratory=laboratory, mrn="B-1", name="Baby", birth_date="2026-01-10")

@@ -64,6 +64,7 @@ def slides(tmp_path_factory, field):
     return {kind: write_slide(folder / f"a.{kind}", EDGE_PX, fields, kind=kind) for kind in ("svs", "tiff", "ome")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), [("svs", "SVS"), ("tiff", "WSI"), ("ome", "WSI")])
 def test_a_whole_slide_is_recognised_with_its_size_and_scale(slides, kind, name):
     assert check_images([slides[kind]], limits=SMALL) == [ImageFacts(name, EDGE_PX, EDGE_PX, UM_PER_PX)]
@@ -106,11 +107,13 @@ def test_slides_of_other_scanners_are_recognised_and_their_overview_is_the_pictu
         assert abs(part - wanted).mean() < 5, name
 
 
+@pytest.mark.slow
 def test_a_slide_that_is_small_enough_is_a_picture_like_others(slides):
     [facts] = check_images([slides["svs"]])
     assert facts.format == "TIFF"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["svs", "ome"])
 def test_the_overview_is_unpacked_and_shows_the_field(slides, kind, field, tmp_path):
     facts = unpack_image(slides[kind], tmp_path, limits=SMALL)
@@ -149,6 +152,7 @@ def refusal(path, **limits):
     return str(answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("members", "link", "sentence"),
     [
@@ -168,6 +172,7 @@ def test_an_archive_that_holds_no_slide_is_refused_in_a_sentence(tmp_path, membe
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip"]
 
 
+@pytest.mark.slow
 def test_an_archive_whose_member_is_longer_than_it_says_is_refused(tmp_path):
     path = packed(tmp_path / "a.zip", {"a.mrxs": bytes(3_000_000)})
     content = path.read_bytes().replace((3_000_000).to_bytes(4, "little"), (1_000).to_bytes(4, "little"))
@@ -175,6 +180,7 @@ def test_an_archive_whose_member_is_longer_than_it_says_is_refused(tmp_path):
     assert "damaged" in refusal(path, max_slide_bytes=2_000_000)
 
 
+@pytest.mark.slow
 def test_half_an_archive_and_half_a_slide_are_refused(tmp_path, slides):
     whole = packed(tmp_path / "whole.zip", {"a.mrxs": b"x" * 5000}).read_bytes()
     (tmp_path / "half.zip").write_bytes(whole[: len(whole) // 2])
@@ -228,6 +234,7 @@ class Spots:
         ]
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=6)
 @given(st.data())
 def test_a_cell_at_the_seam_of_parts_is_counted_once_and_one_outside_not_at_all(data):

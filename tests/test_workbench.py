@@ -73,6 +73,7 @@ def test_cells_that_could_change_a_flag_come_first(case, reader):
     assert not shown["summary"]["settled"]
 
 
+@pytest.mark.slow
 def test_a_fully_reviewed_case_is_settled(case, reader, pathologist):
     for code in ("NGS", "LYT", "MYO"):
         for cell in current_cells(case).filter(detector_code=code):

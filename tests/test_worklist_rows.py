@@ -85,6 +85,7 @@ def test_waiting_is_amber_after_half_of_the_goal_and_red_after_it(make_case, mak
     assert "(3) Worklist" in page.content.decode()
 
 
+@pytest.mark.slow
 def test_filters_stand_in_the_address_and_a_search_does_not(make_case, make_slide, sign_in, technologist):
     make_slide(make_case("BLAST"), {"NGS": 95, "MYO": 5})
     make_slide(make_case("STAT", priority="stat"), {"NGS": 100})
@@ -163,6 +164,7 @@ def test_a_row_says_who_else_has_the_case_open(make_case, make_slide, sign_in, t
     assert rows(client)["A-1"].others == ""
 
 
+@pytest.mark.slow
 def test_what_was_signed_today_is_counted_timed_and_listed(reviewed, sign_in, pathologist, settings):  # noqa: F811
     now = timezone.now()
     client = sign_in(pathologist)
@@ -183,6 +185,7 @@ def test_what_was_signed_today_is_counted_timed_and_listed(reviewed, sign_in, pa
         assert "today last: 0, 0, 0, 0, 0, 3, 0" in page.content.decode()
 
 
+@pytest.mark.slow
 def test_after_a_signature_the_next_case_is_offered(reviewed, make_case, make_slide, sign_in, pathologist):  # noqa: F811
     first, second = reviewed(accession_number="A-1"), reviewed(accession_number="A-2", priority="stat")
     waiting = make_case("A-3")
