@@ -1,7 +1,5 @@
 """A real worker and a real broker: whatever dies in between, every slide ends done once, and no cell is there twice."""
 
-import os
-import signal
 import time
 from collections import Counter
 
@@ -67,35 +65,45 @@ def assert_found_once(run, images=1):
 
 
 def enqueue(run):
-    current_app.send_task("leukoweb.analysis.tasks.run_detection", args=[run.pk])
+    """Send the message of the run once more; return its id."""
+    return current_app.send_task("leukoweb.analysis.tasks.run_detection", args=[run.pk]).id
 
 
-def test_an_uploaded_slide_is_read_and_a_second_bell_changes_nothing(worker, upload, smear_files):
+def test_stat_is_read_first_a_second_message_changes_nothing_and_a_lost_original_fails_in_words_until_it_is_back(
+    worker, upload, make_case, smear_files, technologist
+):
+    from leukoweb.analysis.services import retry_run
+
+    first, second = upload(make_case("A-0"), files=smear_files[:2]), upload(make_case("A-1"))
+    lost = upload(make_case("A-2"), files=smear_files[2:])
+    stat = upload(make_case("A-9", priority="stat"))
+    path = original_path(lost.slide.images.get().sha256)
+    content = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(b"not an image")
     worker.start()
-    run = ends_done(upload(files=smear_files))
-    assert_found_once(run, images=3)
-    assert run.images_done == 3
-    assert run.computed_on["weights_sha256"] == run.detector.sha256
-    assert (derived_folder(run.slide.images.first().sha256) / "pyramid").is_dir()
-    cells, finished_at = Cell.objects.count(), run.finished_at
-    enqueue(run)
-    enqueue(run)
-    wait_until(lambda: worker.log().count("run_detection[") >= 6, timeout_s=30, what="both messages")
-    run.refresh_from_db()
-    assert (Cell.objects.count(), run.attempt, run.finished_at) == (cells, 1, finished_at)
-
-
-def test_after_kill_9_in_mid_slide_a_new_worker_ends_the_slide_once(worker, upload, smear_files):
-    worker.start(**QUICK)
-    run = upload(files=smear_files)
-    works_at(run)
-    worker.kill()
-    assert state(run) == Run.State.RUNNING
-    assert Cell.objects.count() == 0
-    worker.start(**QUICK)
-    run = ends_done(run)
-    assert run.attempt == 2
-    assert_found_once(run, images=3)
+    wait_until(lambda: state(lost) == Run.State.FAILED, timeout_s=LIMIT_S, what="the failure")
+    lost.refresh_from_db()
+    assert lost.error.startswith("An image of this slide could not be read:")
+    assert not lost.cells.exists()
+    path.write_bytes(content)
+    assert retry_run(lost, by=technologist)
+    for run, images in ((first, 2), (second, 1), (stat, 1), (lost, 1)):
+        assert_found_once(ends_done(run), images)
+    order = Run.objects.exclude(pk=lost.pk).order_by("finished_at").values_list("pk", flat=True)
+    assert list(order) == [stat.pk, first.pk, second.pk]
+    first.refresh_from_db()
+    assert first.images_done == 2
+    assert first.computed_on["weights_sha256"] == first.detector.sha256
+    assert (derived_folder(first.slide.images.first().sha256) / "pyramid").is_dir()
+    cells, finished_at = Cell.objects.count(), first.finished_at
+    messages = [enqueue(first), enqueue(first)]
+    wait_until(
+        lambda: all(f"run_detection[{message}] succeeded" in worker.log() for message in messages),
+        timeout_s=30, what="the end of both messages",
+    )  # fmt: skip
+    first.refresh_from_db()
+    assert (Cell.objects.count(), first.attempt, first.finished_at) == (cells, 1, finished_at)
 
 
 def taken_up_again(run, attempt):
@@ -113,16 +121,18 @@ def test_with_the_settings_as_they_ship_a_killed_workers_run_is_taken_by_the_nex
     run = upload(files=smear_files)
     works_at(run)
     worker.kill()
+    assert state(run) == Run.State.RUNNING
+    assert Cell.objects.count() == 0
     worker.start()
     seconds = taken_up_again(run, 2)
     assert seconds < 30, "silence was waited for"
     run = ends_done(run)
-    assert run.kills == 1
+    assert (run.attempt, run.kills) == (2, 1)
     assert_found_once(run, images=3)
 
 
-def test_with_the_settings_as_they_ship_a_hung_workers_run_is_taken_by_another_within_a_minute(
-    worker, upload, smear_files
+def test_with_the_settings_as_they_ship_a_hung_worker_and_a_broker_that_forgot_cost_a_slide_less_than_a_minute(
+    worker, broker, upload, make_case, smear_files
 ):
     worker.start()
     run = upload(files=smear_files)
@@ -130,36 +140,27 @@ def test_with_the_settings_as_they_ship_a_hung_workers_run_is_taken_by_another_w
     hung = [psutil.Process(worker.process.pid), *psutil.Process(worker.process.pid).children(recursive=True)]
     for process in hung:
         process.suspend()
+    forgotten = upload(make_case("A-2"))
+    broker.client().flushall()
     other = Worker(worker.folder, worker.database_url)
     other.start()
     try:
-        assert taken_up_again(run, 2) <= 60
+        waited = taken_up_again(forgotten, 1)
+        assert waited + taken_up_again(run, 2) <= 60
         for process in hung:
             process.kill()
         assert_found_once(ends_done(run), images=3)
+        assert_found_once(ends_done(forgotten))
     finally:
         other.stop()
 
 
-def test_with_the_settings_as_they_ship_a_broker_that_forgot_everything_costs_less_than_a_minute(
-    worker, broker, upload
+def test_a_child_that_is_killed_in_mid_slide_and_again_and_again_does_not_fail_an_innocent_slide(
+    worker, upload, smear_files
 ):
-    worker.start()
-    wait_until(lambda: "ready" in worker.log(), timeout_s=60, what="the start of the worker")
-    hold = psutil.Process(worker.process.pid)
-    hold.suspend()  # the message is sent and not yet read when the broker loses it
-    try:
-        run = upload()
-        broker.client().flushall()
-    finally:
-        hold.resume()
-    assert taken_up_again(run, 1) <= 60
-    assert_found_once(ends_done(run))
-
-
-def test_a_child_that_is_killed_again_and_again_does_not_fail_an_innocent_slide(worker, upload, smear_files):
     worker.start(**QUICK)
     run = upload(files=smear_files)
+    works_at(run)
     for attempt in range(1, 5):
         at_work = Run.objects.filter(pk=run.pk, state="running", attempt=attempt)
         wait_until(
@@ -173,45 +174,23 @@ def test_a_child_that_is_killed_again_and_again_does_not_fail_an_innocent_slide(
     assert_found_once(run, images=3)
 
 
-def test_after_the_death_of_its_child_alone_the_same_worker_ends_the_slide_once(worker, upload, smear_files):
-    worker.start(**QUICK)
-    run = upload(files=smear_files)
-    works_at(run)
-    for child in psutil.Process(worker.process.pid).children():
-        if "beat" not in " ".join(child.cmdline()):
-            os.kill(child.pid, signal.SIGKILL)
-    run = ends_done(run)
-    assert run.attempt == 2
-    assert_found_once(run, images=3)
-
-
-def test_a_slide_uploaded_without_a_broker_is_queued_and_sent_by_the_sweep_later(worker, broker, upload):
+def test_a_broker_that_is_absent_and_one_restarted_in_mid_slide_neither_lose_nor_double_it(
+    worker, broker, upload, make_case, smear_files
+):
     worker.start(**QUICK)
     wait_until(lambda: "ready" in worker.log(), timeout_s=60, what="the start of the worker")
     broker.stop()
     started = time.monotonic()
-    run = upload()
+    without = upload(make_case("A-1"))
     assert time.monotonic() - started < 8
-    assert state(run) == Run.State.QUEUED
+    assert state(without) == Run.State.QUEUED
     broker.start()
-    assert_found_once(ends_done(run))
-
-
-def test_a_broker_that_forgets_everything_loses_no_slide(worker, broker, upload, make_case):
-    runs = [upload(make_case(f"A-{n}")) for n in range(2)]
-    broker.client().flushall()
-    worker.start(**QUICK)
-    for run in runs:
-        assert_found_once(ends_done(run))
-
-
-def test_a_broker_restarted_in_mid_slide_neither_loses_nor_doubles_it(worker, broker, upload, make_case, smear_files):
-    worker.start(**QUICK)
-    first = upload(make_case("A-1"), files=smear_files)
+    assert_found_once(ends_done(without))  # the sweep has sent it
+    first = upload(make_case("A-2"), files=smear_files)
     works_at(first)
     broker.stop()
     broker.start()
-    second = upload(make_case("A-2"))
+    second = upload(make_case("A-3"))
     assert_found_once(ends_done(first), images=3)
     assert_found_once(ends_done(second))
 
@@ -227,31 +206,3 @@ def test_a_database_that_drops_its_connections_in_mid_slide_neither_loses_nor_do
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
     assert_found_once(ends_done(run), images=3)
-
-
-def test_stat_is_read_before_the_routine_slides_that_came_earlier(worker, upload, make_case):
-    routine = [upload(make_case(f"A-{n}")) for n in range(2)]
-    stat = upload(make_case("A-9", priority="stat"))
-    worker.start()
-    for run in [*routine, stat]:
-        ends_done(run)
-    order = list(Run.objects.order_by("finished_at").values_list("pk", flat=True))
-    assert order == [stat.pk, *(run.pk for run in routine)]
-
-
-def test_an_original_that_is_lost_fails_in_words_and_try_again_reads_it_once_it_is_back(worker, upload, technologist):
-    run = upload()
-    path = original_path(run.slide.images.get().sha256)
-    content = path.read_bytes()
-    path.chmod(0o600)
-    path.write_bytes(b"not an image")
-    worker.start()
-    wait_until(lambda: state(run) == Run.State.FAILED, timeout_s=LIMIT_S, what="the failure")
-    run.refresh_from_db()
-    assert run.error.startswith("An image of this slide could not be read:")
-    assert Cell.objects.count() == 0
-    path.write_bytes(content)
-    from leukoweb.analysis.services import retry_run
-
-    assert retry_run(run, by=technologist)
-    assert_found_once(ends_done(run))
