@@ -95,11 +95,33 @@ def test_each_patient_of_a_message_is_held_against_the_case_of_their_own_specime
     assert set(CbcResult.objects.values_list("case__accession_number", flat=True)) == {"A-1001", "A-1002"}
 
 
-def test_control_material_is_not_kept(make_case, make_interface):
+@pytest.mark.parametrize("role", ["Q", "C", "E", "O"])  # control, calibrator, electronic control, proficiency
+def test_control_material_is_not_kept(make_case, make_interface, role):
     make_case()
-    raw = hl7(**{"ORU^R01": "OUL^R22", "OBR|1||A-1001": "SPM|1|A-1001||BLD|||||||Q\rOBR|1||"})
+    raw = hl7(**{"ORU^R01": "OUL^R22", "OBR|1||A-1001": f"SPM|1|A-1001||BLD|||||||{role}\rOBR|1||"})
     assert "no result of a patient" in read(receive(make_interface(), raw)).first("ERR").get(8)
     assert not CbcResult.objects.exists()
+
+
+def test_control_material_of_an_astm_message_joins_no_case(make_case, make_interface):
+    """Its number may be that of a case, and a patient's specimen may stand in the same message."""
+    interface, control = make_interface("cbc_astm"), {"A-1001^LAB||^^^CBC": "A-1001^LAB||^^^CBC|||||||Q"}
+    case = make_case()
+    receive(interface, astm(**control))
+    assert (last_message().state, CbcResult.objects.count()) == ("refused", 0)
+    other = "O|2|A-1002||^^^CBC|||||||N\rR|1|^^^WBC|6.1|10^3/μL|||N||F||||20260408080100\r"
+    make_case("A-1002", patient=case.patient)
+    receive(interface, astm(**control, **{"L|1|N": f"{other}L|1|N"}))
+    assert [row.case.accession_number for row in CbcResult.objects.all()] == ["A-1002"]
+
+
+def test_two_senders_on_one_port_may_use_the_same_control_id(make_case, make_interface):
+    interface = make_interface()
+    make_case()
+    for sender, answer in (("SYSMEX", "AA"), ("MINDRAY", "AA"), ("MINDRAY|HALL-2", "AA"), ("SYSMEX", "AE")):
+        raw = hl7(**{"SYSMEX": sender} if sender != "SYSMEX" else {}, **({"8.2": "8.3"} if answer == "AE" else {}))
+        assert read(receive(interface, raw)).first("MSA").get(1) == answer, sender
+    assert last_message().sender == "SYSMEX|XN-1000"
 
 
 def test_an_astm_message_joins_its_case_with_the_analysers_flags(make_case, make_interface):

@@ -86,7 +86,7 @@ def test_segments_may_end_as_senders_end_them(ending):
 @pytest.mark.parametrize(
     ("raw", "code", "ack", "words"),
     [
-        (b"", "100", "AR", "empty, or longer than the 4194304 bytes"),
+        (b"", "100", "AR", "The frame is empty"),
         (b"PID|1", "100", "AR", "does not begin with MSH"),
         (b"MSH|^~\\", "100", "AR", "does not begin with MSH"),
         (b"MSH|^^\\&|A", "102", "AR", "five different separators"),

@@ -96,9 +96,12 @@ def test_orders_are_answered_over_one_connection_however_they_are_cut(listener):
         assert (again.first("MSA").get(1), again.first("MSA").get(2)) == ("AA", "MSG034")
     assert set(Case.objects.values_list("accession_number", flat=True)) == {"F-77", "F-78"}
     with connect(listener) as peer:
-        peer.sendall(framed(b"MSH|^~\\&|" + b"x" * (MAX_BYTES + 2**17)))
+        peer.sendall(framed(order(MSG034="7") + b"x" * (MAX_BYTES + 2**17)))
         [refused] = answers(peer, 1)
-        assert refused.first("MSA").get(1) == "AR"
+        assert (refused.first("MSA").get(1), refused.first("MSA").get(2)) == ("AR", "7")
+    kept = Message.objects.latest("pk")
+    assert (kept.state, bytes(kept.raw)[:300]) == ("refused", order(MSG034="7")[:300])
+    assert (len(kept.raw), "longer than the 4194304 bytes" in kept.sentence) == (2**16 - 1, True)
 
 
 def test_bytes_outside_of_a_frame_and_a_cut_connection_leave_the_listener_at_work(listener):

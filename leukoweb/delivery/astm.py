@@ -23,6 +23,7 @@ from leukoweb.delivery.results_in import Observation, ResultGiven, one_for_each_
 
 KINDS = "HPOCRLQMS"
 TEST_MESSAGES = {"T", "D", "Q"}
+CONTROL = "Q"  # action code O-12: "treat specimen as a Q/C test specimen"
 ATTRIBUTES = {"M", "A", "B", "C"}  # how the number was read: by hand, counted on, barcode, host
 
 
@@ -91,12 +92,12 @@ def _decoded(raw: bytes, charset: str) -> str:
 
 
 def read_astm_results(raw: bytes, *, charset: str, zone: ZoneInfo) -> list[ResultGiven]:
-    """Read a message's results: one entry for each order record (O) that has any.
+    """Read a message's results: one entry for each order record (O) that has any; control material is left out.
 
     Raises
     ------
     MessageRefused
-        When the records are no message, a result stands before an order, or there is no result at all.
+        When the records are no message, a result stands before an order, or no patient has a result.
     """
     records = read_records(raw, charset=charset)
     header = records[0]
@@ -115,7 +116,7 @@ def read_astm_results(raw: bytes, *, charset: str, zone: ZoneInfo) -> list[Resul
             below: list[Record] = []
             while waiting and waiting[0].kind in "RCM":
                 below.append(waiting.pop(0))
-            if any(one.kind == "R" for one in below):
+            if any(one.kind == "R" for one in below) and CONTROL not in record.whole(12).upper():
                 found.append(_result(header, patient, record, below, zone))
     if not found:
         raise MessageRefused("The message holds no result of a patient's specimen.", code="100", location="R")

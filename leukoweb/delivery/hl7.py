@@ -113,6 +113,11 @@ class Hl7:
         return self.header.get(10)
 
     @property
+    def sender(self) -> str:
+        """Sending application and facility as they stand there (MSH-3, MSH-4): one port may have several senders."""
+        return "|".join(self.header.fields[3:5])
+
+    @property
     def kind(self) -> str:
         """Message type and event, such as "OML^O21"."""
         return f"{self.header.get(9)}^{self.header.get(9, 2)}"
@@ -150,7 +155,7 @@ def read(raw: bytes, *, charset: str = "utf-8") -> Hl7:
         When there is no header, the bytes are not of the character set, or a line is no segment.
     """
     if len(raw) > MAX_BYTES:
-        raise MessageRefused(f"The message has {len(raw)} bytes; at most {MAX_BYTES} are taken.", code="207", ack="AR")
+        raise too_long()
     start = raw.removeprefix(BYTE_ORDER_MARK).lstrip(b"\r\n\x0b ").rstrip(b"\x1c\r\n")
     if not start.startswith(b"MSH") or len(start) < 8:
         raise MessageRefused(_no_header(start), code="100", location="MSH", ack="AR")
@@ -164,6 +169,11 @@ def read(raw: bytes, *, charset: str = "utf-8") -> Hl7:
     segments = [_segment(line, separators) for line in re.split(r"[\r\n]+", text) if line.strip()]
     _refuse_mixed(segments)
     return Hl7(tuple(segments))
+
+
+def too_long() -> MessageRefused:
+    """Return why a message was not read."""
+    return MessageRefused(f"The message is longer than the {MAX_BYTES} bytes that are taken.", code="207", ack="AR")
 
 
 def read_answer(raw: bytes, *, charset: str) -> Hl7:
@@ -198,7 +208,7 @@ def header_of(raw: bytes) -> Hl7 | None:
 def _no_header(raw: bytes) -> str:
     """Say what bytes are that begin with no header."""
     if not raw:
-        return f"The frame is empty, or longer than the {MAX_BYTES} bytes that are taken."
+        return "The frame is empty."
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[:6] in ("MSH".encode("utf-16-le"), "MSH".encode("utf-16-be")):
         return "The message is in UTF-16: send it in UTF-8."
     if raw[:3] in (b"FHS", b"BHS"):

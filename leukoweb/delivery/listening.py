@@ -82,8 +82,8 @@ def _conversation(interface: Interface, speak: Callable[..., Awaitable[None]]) -
 
 
 async def _hl7(interface: Interface, reader: Any, writer: Any) -> None:
-    async def take(raw: bytes) -> bytes:
-        return await sync_to_async(_receive, thread_sensitive=False)(interface, raw, _peer(writer))
+    async def take(raw: bytes, is_whole: bool) -> bytes:
+        return await sync_to_async(_receive, thread_sensitive=False)(interface, raw, _peer(writer), is_whole)
 
     await mllp.converse(reader, writer, take, idle_s=IDLE_LIMIT_S)
 
@@ -104,9 +104,9 @@ def _peer(writer: Any) -> str:
     return str((writer.get_extra_info("peername") or ("",))[0])
 
 
-def _receive(interface: Interface, raw: bytes, peer: str) -> bytes:
+def _receive(interface: Interface, raw: bytes, peer: str, is_whole: bool = True) -> bytes:
     close_old_connections()
     try:
-        return services.receive(interface, raw, peer=peer)
+        return services.receive(interface, raw, peer=peer, is_whole=is_whole)
     finally:
         close_old_connections()

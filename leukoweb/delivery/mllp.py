@@ -6,19 +6,21 @@ It leaves what a message means to the caller; bytes of a message never reach the
 import asyncio
 import logging
 import ssl
+from asyncio import LimitOverrunError
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from django.conf import settings
 from hl7.mllp import InvalidBlockError, open_hl7_connection
-from hl7.mllp.streams import HL7StreamReader, HL7StreamWriter
+from hl7.mllp.streams import CARRIAGE_RETURN, END_BLOCK, START_BLOCK, HL7StreamReader, HL7StreamWriter
 
 from leukoweb.delivery.hl7 import MAX_BYTES
 from leukoweb.delivery.models import Interface
 from leukoweb.delivery.network import ANSWER_LIMIT_S, NotDelivered, client_tls, in_words
 
 log = logging.getLogger(__name__)
-Take = Callable[[bytes], Awaitable[bytes]]
+Take = Callable[[bytes, bool], Awaitable[bytes]]
+KEPT_BYTES = 2**16  # of a message that is too long: its beginning says who sent what
 
 
 def server_tls() -> ssl.SSLContext:
@@ -34,6 +36,8 @@ def server_tls() -> ssl.SSLContext:
 async def converse(reader: HL7StreamReader, writer: HL7StreamWriter, take: Take, *, idle_s: float) -> None:
     """Answer messages until the peer goes away or sends what is no frame; `take` returns the answer to a message.
 
+    It gets the bytes, and whether they are the whole message: of one that is too long only the beginning is kept.
+
     Raises
     ------
     TimeoutError, IncompleteReadError, ConnectionError
@@ -46,15 +50,17 @@ async def converse(reader: HL7StreamReader, writer: HL7StreamWriter, take: Take,
 async def _answer_one(reader: HL7StreamReader, writer: HL7StreamWriter, take: Take, idle_s: float) -> bool:
     """Take one message and answer it; False when the connection must end."""
     try:
-        raw = await asyncio.wait_for(reader.readblock(), idle_s)
-    except InvalidBlockError:
+        block = await asyncio.wait_for(reader.readuntil(END_BLOCK + CARRIAGE_RETURN), idle_s)
+        is_whole = True
+    except LimitOverrunError:
+        block, is_whole = await reader.readexactly(KEPT_BYTES), False
+    if not block.startswith(START_BLOCK):
         log.warning("bytes outside of an MLLP frame: the connection is closed")
         return False
-    except ValueError:  # longer than the limit; what came was dropped
-        raw = b""
-    writer.writeblock(await take(bytes(raw)))
+    raw = block.removeprefix(START_BLOCK).removesuffix(END_BLOCK + CARRIAGE_RETURN)
+    writer.writeblock(await take(raw, is_whole))
     await writer.drain()
-    return bool(raw)
+    return is_whole and bool(raw)
 
 
 def deliver(interface: Interface, raw: bytes, *, patience_s: float = ANSWER_LIMIT_S) -> bytes:

@@ -150,6 +150,9 @@ class Message(models.Model):
     interface = models.ForeignKey(Interface, on_delete=models.PROTECT, related_name="messages")
     is_incoming = models.BooleanField()
     control_id = models.CharField(max_length=200, blank=True, db_index=True)
+    sender = models.CharField(
+        max_length=200, blank=True, help_text=gettext_lazy("Sending application and facility (MSH-3, MSH-4).")
+    )
     kind = models.CharField(max_length=20, blank=True, help_text=gettext_lazy("Message type and event."))
     raw = models.BinaryField()
     sha256 = models.CharField(max_length=64, db_index=True)

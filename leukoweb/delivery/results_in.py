@@ -3,7 +3,7 @@
 References
 ----------
 HL7 tables 0078 (abnormal flags) and 0085 (observation result status): https://terminology.hl7.org, code systems v2-0078
-and v2-0085.
+and v2-0085. Table 0369 (specimen role): https://hl7.org/fhir/R4/v2/0369.
 """
 
 import csv
@@ -24,6 +24,7 @@ FINAL, PRELIMINARY = {"F", "C"}, {"P", "R", "S", "I"}
 ABSENT = {"", "0", "F", "N", "NEG", "NEGATIVE", "FALSE", "NO"}
 PRESENT = {"1", "T", "A", "Y", "POS", "POSITIVE", "TRUE", "YES"}
 ABNORMAL = "A"  # table 0078; so Sysmex sends a suspicion that has no value of its own
+OF_PATIENTS = {"", "P"}  # SPM-11, table 0369: all others are controls, calibrators, proficiency tests or pools
 PICTURES = {"ED", "RP"}  # histograms and scattergrams: not kept
 POWER = re.compile(r"[x×]?\s*10\^\d")  # written with the component separator: the field as it came is the unit
 COLUMNS = ("specimen", "code", "value", "unit", "range", "flag", "status", "measured_at", "analyser")
@@ -88,7 +89,7 @@ def read_hl7_results(message: Hl7, *, zone: ZoneInfo) -> list[ResultGiven]:
     found: list[ResultGiven] = []
     for group in groups:
         spm, obr = group.first("SPM"), group.first("OBR")
-        if spm.get(11).upper() == "Q" or not group.all("OBX"):
+        if spm.get(11).upper() not in OF_PATIENTS or not group.all("OBX"):
             continue
         numbers = tuple(dict.fromkeys(n for n in (spm.get(2), spm.get(2, 2), obr.get(3), obr.get(2)) if n))
         if not numbers:

@@ -17,7 +17,7 @@ from leukoweb.audit.models import Event
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
 from leukoweb.delivery.counts_in import apply_counts
-from leukoweb.delivery.hl7 import VERSIONS, Hl7, MessageRefused, acknowledgement, header_of, read
+from leukoweb.delivery.hl7 import VERSIONS, Hl7, MessageRefused, acknowledgement, header_of, read, too_long
 from leukoweb.delivery.models import Interface, Message, ParkedSpecimen, new_control_id
 from leukoweb.delivery.ordering import Held, apply_orders
 from leukoweb.delivery.results_in import rows_of, written
@@ -71,12 +71,13 @@ def save_interface(interface: Interface, *, by: User) -> Interface:
     return interface
 
 
-def receive(interface: Interface, raw: bytes, *, peer: str = "") -> bytes:
+def receive(interface: Interface, raw: bytes, *, peer: str = "", is_whole: bool = True) -> bytes:
     """Take one message and return its acknowledgement.
 
     The bytes are stored before they are read. The message, what it changes, its answer and the audit event are then
     written in one transaction, so a peer that got no answer may send it again: the same id with the same bytes gets the
-    same answer and changes nothing, the same id with other bytes is refused.
+    same answer and changes nothing, the same id with other bytes is refused. Of a message that is too long (not
+    `is_whole`) the beginning is stored, and it is refused.
     """
     message = Message.objects.create(
         interface=interface, is_incoming=True, raw=raw, sha256=hashlib.sha256(raw).hexdigest(),
@@ -85,7 +86,7 @@ def receive(interface: Interface, raw: bytes, *, peer: str = "") -> bytes:
     with transaction.atomic():
         # One message of an interface at a time: the order in which they came is the order in which they take effect.
         interface = Interface.objects.select_for_update(no_key=True).select_related("laboratory").get(pk=interface.pk)
-        return _apply_received(interface, message)
+        return _apply_received(interface, message, is_whole)
 
 
 def receive_file(interface: Interface, raw: bytes, *, by: User) -> list[Message]:
@@ -108,12 +109,15 @@ def receive_file(interface: Interface, raw: bytes, *, by: User) -> list[Message]
     return taken
 
 
-def _apply_received(interface: Interface, message: Message) -> bytes:
+def _apply_received(interface: Interface, message: Message, is_whole: bool) -> bytes:
     parsed, refused = None, None
     try:
+        if not is_whole:
+            raise too_long()
         if interface.is_hl7:
             parsed = read(bytes(message.raw), charset=interface.charset)
             message.control_id, message.kind = parsed.control_id[:200], parsed.kind[:20]
+            message.sender = parsed.sender[:200]
             _check_header(parsed)
         else:
             message.kind = KINDS[Interface.Direction(interface.direction)]
@@ -167,8 +171,10 @@ def _check_header(parsed: Hl7) -> None:
 
 
 def _earlier(message: Message) -> Message | None:
-    """The first message of this interface with the same control id, or the same bytes, that was answered."""
-    same = Message.objects.filter(interface=message.interface_id, is_incoming=True, pk__lt=message.pk)
+    """The first message of this sender with the same control id, or the same bytes, that was answered."""
+    same = Message.objects.filter(
+        interface=message.interface_id, sender=message.sender, is_incoming=True, pk__lt=message.pk
+    )
     same = same.filter(control_id=message.control_id) if message.control_id else same.filter(sha256=message.sha256)
     return same.exclude(state=_STATE.RECEIVED).order_by("pk").first()
 

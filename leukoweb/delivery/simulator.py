@@ -119,7 +119,7 @@ class Hospital:
         self.got: list[Hl7] = []
         self.heard = asyncio.Event()
 
-    async def take(self, raw: bytes) -> bytes:
+    async def take(self, raw: bytes, is_whole: bool = True) -> bytes:
         """Return the acknowledgement of one message."""
         at = datetime.now().astimezone()
         try:
