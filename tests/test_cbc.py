@@ -65,6 +65,10 @@ def test_marks_beside_a_number_are_kept(sent, value, note):
         ("LYM%", "130", "%", "more than the whole"),
         ("HGB", "145", "g/dL", "more than the blood weighs: check value and unit"),
         ("MCHC", "330", "g/dL", "more than the blood weighs"),
+        ("PLT", "250000", "10*9/L", "250000 10*9/L is more than an analyser reports: check the unit"),
+        ("RBC", "45", "10*12/L", "more than an analyser reports"),
+        ("NEU#", "3100", "10*9/L", "more than an analyser reports"),
+        ("MCV", "890", "fL", "more than an analyser reports"),
     ],
 )
 def test_what_cannot_be_a_value_is_refused_in_a_sentence(key, sent, unit, words):

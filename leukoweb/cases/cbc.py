@@ -5,7 +5,8 @@ Pure functions of texts and numbers (C14). Who sent a count, and what becomes of
 Notes
 -----
 No limit of health stands here, only what cannot be. Refused are a share over 100 %, more haemoglobin than the blood
-weighs (145 g/dL for 145 g/L), and a white cell count that no blood holds (wbc.py). Said, and kept, is what does not
+weighs (145 g/dL for 145 g/L), white cells that no blood holds (wbc.py), all or one kind of them, and what no analyser
+reports (MOST: 250,000 x 10*9/L platelets, which are 250,000/uL). Said, and kept, is what does not
 follow from its own definition: red cell indices (MCV = HCT / RBC, MCH = HGB / RBC, MCHC = HGB / HCT), an absolute
 count beside its share of the WBC, shares that add up to more than all leukocytes, cells that fill more than the blood.
 The codes are those that analysers send in the public messages of DIGI-UW/OpenELIS-Global-2 and
@@ -13,6 +14,10 @@ openelisglobal-plugins (MPL-2.0); ALIASES are the second names of Sysmex there.
 
 References
 ----------
+The most that an analyser reports: Beckman Coulter, COULTER LH 750, specification sheet, "operating range", which is
+wider than its linearity (SciCrunch/RRID-Instruments, SCR_019628.pdf): RBC 0 to 20 x 10*6/uL, Hgb 0 to 99.9 g/dL, Plt 0
+to 5000 x 10*3/uL. Red cells are counted from 36 to 360 fL (bioscience.com.pk, "Parameters measured by hematology
+analyzers", table 808.1): no mean is larger.
 Haemoglobin in mmol/L: IQTIG, specification 2016, field ANAEMIE (iqtig.org/downloads/spezifikation/2016): "Hb/4 ...
 g/100 ml * 0,6206 = mmol/L"; "widely used" by PMC3934467, table 1. A sender that means the whole molecule (0.155) cannot
 be told from it by its unit; what the report prints is the value as sent.
@@ -28,13 +33,14 @@ from typing import NotRequired, TypedDict, cast
 
 from django.utils.translation import gettext, gettext_noop
 
-from leukoweb.cases.wbc import GIGA_PER_L, refusal_of
+from leukoweb.cases.wbc import GIGA_PER_L, MOST_GIGA_PER_L, refusal_of
 from leukoweb.cases.wbc import unit_of as count_unit_of
 from leukoweb.refusals import Refused
 
 SIGNS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 INDEX_TOLERANCE = 0.1  # rounding of three printed values stays far below; another specimen's values do not
 MOST_MASS_G_PER_L = 1000  # a litre of blood or of red cells weighs little more, and most of it is water
+MOST = {"RBC": 20.0, "PLT": 5000.0, "MCV": 360.0}  # in the first unit of each; see the references
 SHARES_TOLERANCE = 1.0  # of the sum of five shares, each rounded to whole percent or to a tenth
 COUNT_TOLERANCE = 0.15  # 10*9/L: an absolute count and its share are rounded, to a tenth and to whole percent
 LEUKOCYTES = ("NEU", "LYM", "MXD", "MON", "EOS", "BAS")  # MXD stands for the last three; IG are neutrophils
@@ -219,11 +225,14 @@ def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = ""
 def _impossible(parameter: Parameter, value: float, unit: str) -> str:
     if value < 0 or not math.isfinite(value):
         return f"{parameter.name}: a value below 0 cannot be."
+    amount = value * UNITS[parameter.kind][unit]
     if parameter.key == "WBC" and value and (sentence := refusal_of(value, unit)):
         return sentence
-    if parameter.kind in ("share", "part", "width") and value * UNITS[parameter.kind][unit] > 100:
+    if amount > MOST.get(parameter.key, MOST_GIGA_PER_L if parameter.kind == "count" else math.inf):
+        return f"{parameter.name}: {value:g} {unit} is more than an analyser reports: check the unit."
+    if parameter.kind in ("share", "part", "width") and amount > 100:
         return f"{parameter.name}: {value:g} {unit} is more than the whole."
-    if parameter.kind == "mass" and value * UNITS["mass"][unit] > MOST_MASS_G_PER_L:
+    if parameter.kind == "mass" and amount > MOST_MASS_G_PER_L:
         return f"{parameter.name}: {value:g} {unit} is more than the blood weighs: check value and unit."
     return ""
 
