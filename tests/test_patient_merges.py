@@ -28,6 +28,8 @@ from leukoweb.review.models import Report
 from leukoweb.review.reports.ledger import problems_of_report
 from leukoweb.review.reports.seal import problems_of
 from leukoweb.review.services import previous_result
+from tests.conftest import PASSWORD
+from tests.test_api import caller  # noqa: F401  a fixture
 from tests.test_reports import NORMAL, post_signature, reviewed  # noqa: F401  a fixture
 
 
@@ -303,3 +305,37 @@ def test_thousands_of_records_are_compared_within_a_second():
     began = time.process_time()
     assert sum(1 for _ in itertools.islice(likely_pairs(records), 200)) < 200
     assert time.process_time() - began < 1
+
+
+def test_programs_merge_and_undo_by_two_persons_as_the_page_does(kept, ended, technologist, admin, outsider, caller):  # noqa: F811
+    one, other, foreign = caller(technologist), caller(admin), caller(outsider)
+    asked = {"kept": "M-1", "ended": "M-2", "reason": "Married."}
+    made = one.post("/api/v1/patient-merges/", asked, format="json")
+    assert (made.status_code, made.json()["state"], made.json()["differences"]) == (201, "proposed", ["name"])
+    address = f"/api/v1/patient-merges/{made.json()['id']}/decision/"
+
+    def decide(by, act, **more):
+        answer = by.post(address, {"act": act, **more}, format="json")
+        return answer.status_code, answer.json().get("state") or answer.json()["code"]
+
+    assert decide(one, "approve") == (403, "not_allowed")
+    assert decide(foreign, "approve") == (404, "not_found")
+    assert decide(other, "merge") == (400, "invalid")
+    assert decide(other, "approve") == (200, "merged")
+    assert Patient.objects.get(pk=ended.pk).person == kept
+    assert decide(other, "approve") == (409, "wrong_state")
+    assert decide(other, "propose_undo") == (400, "invalid")
+    assert decide(other, "propose_undo", reason="Twins.") == (200, "undo_proposed")
+    assert decide(other, "approve_undo") == (403, "not_allowed")
+    assert decide(one, "decline_undo", reason="No.") == (403, "not_allowed")
+    abe = type(admin).objects.create_user("abe", password=PASSWORD, role="admin", laboratory=admin.laboratory)
+    assert decide(caller(abe), "approve_undo") == (200, "undone")
+    assert Patient.objects.get(pk=ended.pk).person == ended
+    [listed] = one.get("/api/v1/patient-merges/").json()["results"]
+    assert (listed["undone_by"], listed["is_waiting"], listed["ended"]["mrn"]) == ("abe", False, "M-2")
+    assert foreign.get("/api/v1/patient-merges/").json()["count"] == 0
+    refused = foreign.post("/api/v1/patient-merges/", asked, format="json")
+    assert (refused.status_code, list(refused.json()["fields"])) == (400, ["kept"])
+    assert {"merge.propose", "merge.approve", "merge.propose_undo", "merge.undo", "merge.read"} <= set(
+        Event.objects.values_list("action", flat=True)
+    )

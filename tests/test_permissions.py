@@ -232,6 +232,8 @@ TABLE = {
     "api_report_pdf": (OWN, "no"),
     "api_report_pdf_below": (OWN, "no"),
     "api_criticals": (READERS, "no"),
+    "api_merges": (SIGNED_IN, SIGNED_IN),
+    "api_merge_decide": ("no", "in ok ok ok 404"),
     "api_slide": (OWN, "no"),
     "api_slide_scale": ("no", OWN),
     "api_slide_regions": (OWN, OWN),
@@ -302,6 +304,7 @@ OBJECTS = [
     ("cases/", lambda c: {"pk": c.case.pk}),
     ("api/v1/cases/id/", lambda c: {"pk": c.case.pk}),
     ("api/v1/cases/", lambda c: {"accession_number": c.case.accession_number}),
+    ("api/v1/patient-merges/", lambda c: {"pk": c.merge.pk}),
     ("api/v1/slides/", lambda c: {"pk": c.slide.pk}),
     ("api/v1/cells/", lambda c: {"pk": c.cell.pk}),
 ]

@@ -12,6 +12,7 @@ from leukoweb.api import (
     views_fhir,
     views_findings,
     views_help,
+    views_merges,
     views_pages,
     views_suggestions,
 )
@@ -76,6 +77,8 @@ urlpatterns = [
     ),
     path("api/v1/cases/<accession:accession_number>/", views_cases.CaseDetail.as_view(), name="api_case"),
     path("api/v1/criticals/", views_criticals.CriticalList.as_view(), name="api_criticals"),
+    path("api/v1/patient-merges/", views_merges.MergeList.as_view(), name="api_merges"),
+    path("api/v1/patient-merges/<int:pk>/decision/", views_merges.MergeDecide.as_view(), name="api_merge_decide"),
     path("api/v1/slides/<int:pk>/", views_cases.SlideDetail.as_view(), name="api_slide"),
     path("api/v1/slides/<int:pk>/scale/", views_cases.SlideScale.as_view(), name="api_slide_scale"),
     path("api/v1/slides/<int:pk>/regions/", views_cases.SlideRegions.as_view(), name="api_slide_regions"),

@@ -4,6 +4,7 @@ A merge is a redirect: the record that ends points to the one that stays, and ev
 registered under. Undoing it takes the redirect away, and all is as it was.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -114,6 +115,22 @@ def decline_undo(merge: PatientMerge, *, by: User, reason: str) -> PatientMerge:
         merge.save(update_fields=["undo_proposed_by", "undo_proposed_at", "undo_reason"])
         record("merge.decline_undo", actor=by, obj=merge, laboratory=merge.kept.laboratory, changes={"reason": reason})
     return merge
+
+
+ACTS: dict[str, Callable[[PatientMerge, User, str], PatientMerge]] = {
+    "approve": lambda merge, by, reason: approve_merge(merge, by=by),
+    "decline": lambda merge, by, reason: decline_merge(merge, by=by, reason=reason),
+    "propose_undo": lambda merge, by, reason: propose_undo(merge, by=by, reason=reason),
+    "approve_undo": lambda merge, by, reason: approve_undo(merge, by=by),
+    "decline_undo": lambda merge, by, reason: decline_undo(merge, by=by, reason=reason),
+}
+
+
+def decide(merge: PatientMerge, *, act: str, by: User, reason: str = "") -> PatientMerge:
+    """Do one of ACTS with a merge, as a page or a program names it."""
+    if act not in ACTS:
+        raise Refused(_("Choose what is to be done."))
+    return ACTS[act](merge, by, reason)
 
 
 def _refuse_role(by: User, action: str) -> None:

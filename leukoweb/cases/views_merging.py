@@ -1,7 +1,5 @@
 """The page of patient records that are merged, or proposed to be; what a merge does stands in merging.py."""
 
-from collections.abc import Callable
-
 from django.contrib import messages
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
@@ -16,7 +14,6 @@ from leukoweb.cases import merging
 from leukoweb.cases.duplicates import duplicates_of, not_same_person
 from leukoweb.cases.models import Patient, PatientMerge
 from leukoweb.cases.services import patient_with_mrn
-from leukoweb.refusals import Refused
 
 MOST = 200
 
@@ -73,17 +70,8 @@ def _record(request: HttpRequest, name: str) -> Patient:
 def merge_decide(request: HttpRequest, pk: int) -> HttpResponse:
     """Approve or decline a merge, propose to undo it, approve or decline that."""
     merge = get_object_or_404(PatientMerge.objects.visible_to(request.user), pk=pk)
-    reason, by = request.POST.get("reason", ""), request.user
-    acts: dict[str, Callable[[], PatientMerge]] = {
-        "approve": lambda: merging.approve_merge(merge, by=by),
-        "decline": lambda: merging.decline_merge(merge, by=by, reason=reason),
-        "propose_undo": lambda: merging.propose_undo(merge, by=by, reason=reason),
-        "approve_undo": lambda: merging.approve_undo(merge, by=by),
-        "decline_undo": lambda: merging.decline_undo(merge, by=by, reason=reason),
-    }
+    act, reason = (request.POST.get(name, "") for name in ("act", "reason"))
     with refusal_shown(request):
-        if (act := acts.get(request.POST.get("act", ""))) is None:
-            raise Refused(_("Choose what is to be done."))
-        done = act()
+        done = merging.decide(merge, act=act, by=request.user, reason=reason)
         messages.success(request, _("%(ended)s: %(state)s.") % {"ended": done.ended.mrn, "state": done.state_name})
     return redirect("merge_list")
