@@ -97,6 +97,7 @@ LIMITS = [
     ),
     _("%(name)s: %(value)s cells counted of %(total)s leukocytes."),
     _("%(name)s: %(value)s 10⁹/L."),
+    _("%(name)s: %(value)s × 10⁹/L."),
     _("%(name)s: %(value)s (analyser)."),
     _("at or above %(value)s"),
     _("above %(value)s"),
@@ -197,7 +198,8 @@ STATES = [
 RESULT = [
     _("%(name)s %(percent)s%% (%(count)s of %(total)s)"), _("no blasts or promyelocytes"),
     _("No blasts or promyelocytes"),
-    _("all types within their reference ranges"), _("%(title)s high"), _("%(title)s low"), _("%(title)s high?"),
+    _("all types within their reference ranges"), _("no type surely outside its reference range"),
+    _("%(title)s high"), _("%(title)s low"), _("%(title)s high?"),
     _("%(title)s low?"), _("up to %(high)s × 10⁹/L"), _("from %(low)s × 10⁹/L"), _("%(low)s – %(high)s × 10⁹/L"),
 ]  # fmt: skip
 REPORT = [

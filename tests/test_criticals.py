@@ -148,7 +148,7 @@ def test_a_critical_blood_count_that_comes_after_the_signature_is_raised_once_an
     assert (critical.key, critical.is_open, "criticals" in report.content) == ("platelets_low", True, False)
     assert client.get(reverse("worklist")).context["open_criticals"] == 1
     page = client.get(reverse("case_detail", args=[case.pk])).content.decode()
-    assert "Platelets: 5 10*9/L (analyser)." in page
+    assert "Platelets: 5 × 10⁹/L (analyser)." in page
     assert "newer CBC arrived after the signature" in page
     assert general_problems() == []
     call(critical, technologist)

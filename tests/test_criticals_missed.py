@@ -39,7 +39,7 @@ def test_a_white_cell_count_that_a_person_typed_is_critical_like_that_of_an_anal
     case = make_case(wbc="250", wbc_unit="10*9/L", wbc_source="XN", wbc_at=timezone.now())
     store_flags()
     critical = Critical.objects.get(case=case)
-    assert (critical.key, critical.fact["sentence"]) == ("wbc_high", "White blood cells: 250 10*9/L (analyser).")
+    assert (critical.key, critical.fact["sentence"]) == ("wbc_high", "White blood cells: 250 × 10⁹/L (analyser).")
 
 
 @pytest.mark.parametrize("ended", ["closed untold", "no longer", "rejected", "told"])

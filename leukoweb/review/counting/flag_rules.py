@@ -25,7 +25,7 @@ from leukoweb.review.counting.table_checks import (
 URGENT, REVIEW, NOTE = "urgent", "review", "note"
 SEVERITIES = {URGENT: "urgent", REVIEW: "pathologist reviews", NOTE: "note"}
 COMPARISONS = {">=": "at or above", ">": "above", "<=": "at or below", "<": "below"}
-UNITS = {"cells": "cells counted", "%": "%", "per 100 WBC": "per 100 WBC", "10*9/L": "10⁹/L"}
+UNITS = {"cells": "cells counted", "%": "%", "per 100 WBC": "per 100 WBC", "10*9/L": "× 10⁹/L"}
 # What can be limited: (singular, plural, codes). LYA_abnormal are the atypical lymphocytes of a case whose reader calls
 # them abnormal; the codes of a left shift follow the policy on bands (flags.py).
 ITEMS: dict[str, tuple[str, str, tuple[str, ...]]] = {

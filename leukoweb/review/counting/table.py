@@ -244,7 +244,9 @@ def unseen_of(lines: list[Line]) -> list[str]:
 
 
 def result_of(lines: list[Line], differential: DifferentialPart) -> str:
-    """Return the result in one line: blasts and promyelocytes, then what is outside its reference range.
+    """Return the result in one line: blasts and promyelocytes, then what is surely outside its reference range.
+
+    Where the interval reaches the limit the call stands in the table only, with its "?".
 
     Parameters
     ----------
@@ -260,16 +262,20 @@ def result_of(lines: list[Line], differential: DifferentialPart) -> str:
     if not total:
         return ""
     grave = sorted((x for x in lines if x["key"] in GRAVE and x["count"]), key=lambda x: GRAVE.index(x["key"]))
+    if any(x["key"] == "promyelocytes" for x in grave):  # their sum is said: the table has its parts
+        grave = [x for x in grave if x["key"] not in ("PMO", "PMB")]
     parts = [f"{x['name'].lower()} {x['percent']}% ({x['count']} of {total})" for x in grave]
     if not grave:
         parts.append("no blasts or promyelocytes")
     called = [x for x in lines if x["call"] and x["key"] not in GRAVE and x["kind"] != "within"]
-    parts += [f"{x['name'].lower()} {x['call_text']}" for x in called]
+    parts += [f"{x['name'].lower()} {x['call']}" for x in called if x["call"] == x["call_text"]]
+    if called and len(parts) == 1 and not grave:
+        parts.append("no type surely outside its reference range")
     # A report of before version 1.3 does not say whether its ranges were those of the patient's age.
     if not any(x["call"] for x in lines) and not grave and differential.get("range_refusal") == "":
         parts.append("all types within their reference ranges")
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _call_text(row: RowPart) -> str:

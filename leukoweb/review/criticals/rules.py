@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 
 from leukoweb.cases.cbc import OVER_RANGE, PARAMETERS, SIGNS, CbcValuePart, meets
 from leukoweb.cases.cbc import UNITS as CBC_UNITS
+from leukoweb.cases.wbc import NAMES
 from leukoweb.review.counting.ages import FROM_BIRTH, Age, is_judged
 from leukoweb.review.counting.differential import Differential
 from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, PATTERNS, UNITS, FlagRule, units_of
@@ -248,7 +249,7 @@ def _of_cbc(row: CriticalRule, value: CbcValuePart) -> Fact | None:
         return None
     parameter = PARAMETERS[value["key"]]
     unit = next(iter(CBC_UNITS[parameter.kind]))
-    sent = OVER_RANGE if value["note"] == OVER_RANGE else f"{value['sent']} {value['unit']}"
+    sent = OVER_RANGE if value["note"] == OVER_RANGE else f"{value['sent']} {NAMES.get(value['unit'], value['unit'])}"
     sentence = f"{parameter.name}: {sent} (analyser)."
     return _fact(row, sentence, value["amount"], unit)
 

@@ -7,6 +7,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext
 
 from leukoweb.analysis.detectors import ComputedOn
+from leukoweb.review.counting.table import Line
 from leukoweb.review.reports.changes import NOTHING, PATIENT, SPECIMEN, WORDS
 from leukoweb.sentences import translated
 
@@ -77,6 +78,12 @@ def paged(stylesheet: str) -> str:
 def figure(text: str, what: str) -> str:
     """Return an old or new value of an amendment: figures in the active language, what people wrote as it is."""
     return text if what in WRITTEN and text != NOTHING else translated(text)
+
+
+@register.filter
+def has_doubt(lines: list[Line]) -> bool:
+    """Say whether the call of a line has a "?"."""
+    return any(line["call_text"].endswith("?") for line in lines)
 
 
 @register.filter
