@@ -62,6 +62,7 @@ FLAGS = [
     _("Acute promyelocytic leukaemia is to be excluded."),
     _("Promyelocytes without myelocytes and metamyelocytes."),
     _("Suspected by the detector, not confirmed by a person."),
+    _("First suspected by the detector."),
 ]  # fmt: skip
 LIMITS = [
     _("No leukocytes detected: there is no differential."),

@@ -15,7 +15,7 @@ from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, NOTE, REVIEW
 from leukoweb.review.counting.words import cells, printed
 
 LATER_STAGES = ("MYB", "MMZ", "NGB")
-_UNCONFIRMED = "Suspected by the detector, not confirmed by a person."
+UNCONFIRMED = "Suspected by the detector, not confirmed by a person."
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _marked(flag: Flag, d: Differential, confirmed: Mapping[str, int] | None) ->
     """Say so where no person has confirmed a cell of the flag."""
     if confirmed is None or not is_machine_only(flag.codes, d, confirmed):
         return flag
-    return Flag(flag.key, flag.title, f"{flag.bench} {_UNCONFIRMED}", f"{flag.report} {_UNCONFIRMED}", flag.urgency,
+    return Flag(flag.key, flag.title, f"{flag.bench} {UNCONFIRMED}", f"{flag.report} {UNCONFIRMED}", flag.urgency,
                 flag.codes, is_machine_only=True)  # fmt: skip
 
 

@@ -3,9 +3,12 @@
 from collections.abc import Iterable
 
 from leukoweb.cases.models import Case
+from leukoweb.review.counting.flags import UNCONFIRMED
 from leukoweb.review.criticals.models import Critical, CriticalEntry
 from leukoweb.review.criticals.rules import CODES
 from leukoweb.review.reports.parts import CallPart, CriticalPart, FlagPart, receipt_part, sealed_time
+
+FIRST_SUSPECTED = "First suspected by the detector."  # when it was detected; the flags of the report say what is so now
 
 
 def criticals_part(case: Case) -> list[CriticalPart]:
@@ -17,7 +20,7 @@ def _part(critical: Critical) -> CriticalPart:
     fact, ending = critical.fact, next(iter(critical.of_kind(CriticalEntry.Kind.CLOSED)), None)
     part: CriticalPart = {
         "title": critical.title,
-        "sentence": fact["sentence"],
+        "sentence": fact["sentence"].replace(UNCONFIRMED, FIRST_SUSPECTED),
         "limit": fact["limit"],
         "source": fact["source"],
         "code": fact["code"],
