@@ -109,7 +109,7 @@ def test_control_material_of_an_astm_message_joins_no_case(make_case, make_inter
     case = make_case()
     receive(interface, astm(**control))
     assert (last_message().state, CbcResult.objects.count()) == ("refused", 0)
-    other = "O|2|A-1002||^^^CBC|||||||N\rR|1|^^^WBC|6.1|10^3/μL|||N||F||||20260408080100\r"
+    other = "O|2|A-1002||^^^CBC|||||||N\rR|1|^^^WBC|6.1|10^3/μL||N||F||||20260408080100\r"
     make_case("A-1002", patient=case.patient)
     receive(interface, astm(**control, **{"L|1|N": f"{other}L|1|N"}))
     assert [row.case.accession_number for row in CbcResult.objects.all()] == ["A-1002"]
@@ -118,9 +118,10 @@ def test_control_material_of_an_astm_message_joins_no_case(make_case, make_inter
 def test_two_senders_on_one_port_may_use_the_same_control_id(make_case, make_interface):
     interface = make_interface()
     make_case()
-    for sender, answer in (("SYSMEX", "AA"), ("MINDRAY", "AA"), ("MINDRAY|HALL-2", "AA"), ("SYSMEX", "AE")):
-        raw = hl7(**{"SYSMEX": sender} if sender != "SYSMEX" else {}, **({"8.2": "8.3"} if answer == "AE" else {}))
-        assert read(receive(interface, raw)).first("MSA").get(1) == answer, sender
+    own = "SYSMEX|XN-1000"
+    for sender, wbc, answer in ((own, "8.2", "AA"), ("MINDRAY|XN-1000", "8.2", "AA"), ("SYSMEX|HALL-2", "8.3", "AA"),
+                                (own, "8.3", "AE")):  # fmt: skip
+        assert read(receive(interface, hl7(**{own: sender, "8.2": wbc}))).first("MSA").get(1) == answer, sender
     assert last_message().sender == "SYSMEX|XN-1000"
 
 

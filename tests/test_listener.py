@@ -100,8 +100,8 @@ def test_orders_are_answered_over_one_connection_however_they_are_cut(listener):
         [refused] = answers(peer, 1)
         assert (refused.first("MSA").get(1), refused.first("MSA").get(2)) == ("AR", "7")
     kept = Message.objects.latest("pk")
-    assert (kept.state, bytes(kept.raw)[:300]) == ("refused", order(MSG034="7")[:300])
-    assert (len(kept.raw), "longer than the 4194304 bytes" in kept.sentence) == (2**16 - 1, True)
+    assert (kept.state, len(kept.raw), bytes(kept.raw).startswith(order(MSG034="7"))) == ("refused", 2**16 - 1, True)
+    assert "longer than the 4194304 bytes" in kept.sentence
 
 
 def test_bytes_outside_of_a_frame_and_a_cut_connection_leave_the_listener_at_work(listener):

@@ -107,14 +107,27 @@ export class Findings extends EventTarget {
     if (item?.value) this.#mark([{ key: item.key, value: "" }]);
   }
 
+  /** Whether the current finding can have one more picture; else it is said why not. */
+  canTakePicture() {
+    const item = this.#find(this.current);
+    if (!item || item === this.#groupOf(this.current) || !item.value) this.tell(gettext("Grade a finding first; then add a picture to it."));
+    else if (item.pictures.length >= MOST_PICTURES) this.tell(gettext("A finding has at most three pictures: remove one first."));
+    else return true;
+    return false;
+  }
+
   /** Add the part of the image around the chosen cell to the current finding. */
   addPicture() {
-    const item = this.#find(this.current);
+    if (!this.canTakePicture()) return;
     const picture = this.chosen();
-    if (!item || item === this.#groupOf(this.current) || !item.value) return void this.tell(gettext("Grade a finding first; then P adds the picture around the chosen cell."));
-    if (!picture) return void this.tell(gettext("Choose a cell in the workspace first: its surroundings become the picture."));
-    if (item.pictures.length >= MOST_PICTURES) return void this.tell(gettext("A finding has at most three pictures: remove one first."));
-    if (!item.pictures.some((each) => String(each) === String(picture))) this.#setPictures(item, [...item.pictures, picture]);
+    if (picture) this.takePicture(picture);
+    else this.tell(gettext("Choose a cell in the workspace first: its surroundings become the picture."));
+  }
+
+  /** @param {number[]} picture of the current finding: [image, x1, y1, x2, y2] in px */
+  takePicture(picture) {
+    const item = this.#find(this.current);
+    if (item && !item.pictures.some((each) => String(each) === String(picture))) this.#setPictures(item, [...item.pictures, picture]);
   }
 
   /**

@@ -4,6 +4,7 @@
 import { around, make, readJson } from "./page.js";
 import { acceptDrops } from "./gallery_mouse.js";
 import { showCollision } from "./collision.js";
+import { draftKeys, DrawnPicture } from "./drafts.js";
 import { findingKeys, Findings, partAround } from "./findings.js";
 import { listenToKeys, SCAN_GAP_MS } from "./keyboard.js";
 import { keysDialog } from "./keys.js";
@@ -34,6 +35,7 @@ const sheet = new Sheet(root, part("sheet"), desk, types, tell);
 const findings = new Findings(root, part("film"), { url: page.urls.findings, reader: page.reader, canChange, tell, chosen: () => partAround(desk.get(desk.current), desk.images) });
 void showPlace(part, page.urls);
 const panes = new Panes(root, part("panes"), () => views.centre(true));
+const drawn = new DrawnPicture(field, findings, part("drawing"), () => panes.needField());
 new Tally(/** @type {HTMLElement} */ (document.getElementById("tally")), desk, types, gallery, {
   canChange,
   onJump: (code) => {
@@ -194,6 +196,7 @@ function stopAdding() {
  * @param {string} code
  */
 function give(code) {
+  if (drawn.isOn) return drawn.end(false);
   if (!field.isDrawing) return decide([...desk.selected], code);
   if (!field.draft) return undefined; // the image is not open yet
   return unlessScanned(() => add(code));
@@ -321,19 +324,11 @@ const SHEET = {
 };
 
 /** While the findings are shown. @type {Record<string, Action>} */
-const FINDINGS = { "?": KEYS["?"], ...findingKeys(findings) };
-
-const moveDraft = {
-  repeats: true,
-  run: (/** @type {KeyboardEvent} */ event) => {
-    const [dx, dy] = /** @type {Record<string, number[]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] })[event.key];
-    field.moveDraft(dx, dy, event.shiftKey);
-  },
-};
+const FINDINGS = { "?": KEYS["?"], ...findingKeys(findings), "Shift+p": { run: () => drawn.start() } };
 
 /** While a box is placed, these come first. @type {Record<string, Action>} */
 const DRAWING = {
-  ...Object.fromEntries(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"].flatMap((key) => [[key, moveDraft], [`Shift+${key}`, moveDraft]])),
+  ...draftKeys(field),
   Escape: { run: stopAdding },
   Enter: { run: () => tell(gettext("Press the key of its type.")) },
 };
@@ -343,6 +338,7 @@ listenToKeys(
     if (gallery.hints.isOn && event.key !== "Shift" && !name.startsWith("Ctrl+")) return { run: () => gallery.typeHint(event.key) };
     if (sheet.hints.isOn && event.key !== "Shift" && !name.startsWith("Ctrl+")) return { run: () => sheet.typeHint(event.key) };
     const code = types.ofKey(name);
+    if (drawn.isOn) return drawn.keys[name] ?? null;
     if (findings.isOn) return FINDINGS[name] ?? null;
     if (sheet.isOn) return SHEET[name] ?? (code ? { retracts: true, run: () => sheet.give(code) } : null);
     if (code) return { retracts: true, run: () => give(code) };
@@ -453,7 +449,7 @@ gallery.addEventListener("dropped", (event) => {
   const { ids, code } = /** @type {CustomEvent} */ (event).detail;
   decide(ids, code, true);
 });
-field.addEventListener("drawn", () => tell(gettext("Now press the key of its type, or draw again.")));
+field.addEventListener("drawn", () => findings.isOn || tell(gettext("Now press the key of its type, or draw again.")));
 field.addEventListener("measured", (event) => tell(`${/** @type {CustomEvent} */ (event).detail.um.toFixed(1)} µm`));
 part("next").addEventListener("click", () => step(1));
 part("confirm-page").addEventListener("click", confirmPage);
@@ -464,6 +460,7 @@ part("nucleus").addEventListener("click", () => nextMissed(1));
 part("measure").addEventListener("click", toggleMeasuring);
 part("sheet-open").addEventListener("click", openSheet);
 part("film-open").addEventListener("click", () => findings.open());
+part("film-draw").addEventListener("click", () => drawn.start());
 part("film-close").addEventListener("click", () => findings.close());
 part("chances").addEventListener("click", (/** @type {Event} */ event) => {
   const button = around(event, "button");

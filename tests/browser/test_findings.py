@@ -120,3 +120,32 @@ def test_the_detectors_platelets_are_accepted_beside_the_findings_and_shown_on_t
     expect(platelets).to_have_attribute("aria-pressed", "false")
     platelets.click()
     expect(platelets).to_have_attribute("aria-pressed", "true")
+
+
+def test_pictures_of_a_finding_are_taken_around_the_chosen_cell_and_drawn_on_the_image(film, case, wait_until_saved):
+    """P, the mouse, and the frame that arrow keys move; a click that draws nothing takes nothing."""
+    page = film
+    row = page.locator("[data-key=anisocytosis]")
+    _type(page, "ArrowDown", "2", "ArrowUp", "p")
+    expect(row.locator("img")).to_have_count(1)
+    page.locator("[data-part=film-draw]").click()
+    expect(page.locator("[data-part=drawing]")).to_be_visible()
+    field = page.locator("#field").bounding_box()
+    x, y = field["x"] + field["width"] / 2, field["y"] + field["height"] / 2
+    page.mouse.click(x, y)
+    expect(page.locator("[data-part=drawing]")).to_be_visible()
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 90, y + 60, steps=3)
+    page.mouse.up()
+    expect(row.locator("img")).to_have_count(2)
+    _type(page, "Shift+P", "ArrowRight", "Shift+ArrowDown", "Enter")
+    expect(row.locator("img")).to_have_count(3)
+    _type(page, "Shift+P")
+    expect(page.locator("[data-part=told]")).to_contain_text("at most three pictures")
+    wait_until_saved()
+    finding = current_findings(case)["anisocytosis"]
+    assert finding.value == "2"
+    image, x1, y1, x2, y2 = finding.pictures[1]
+    assert (image, round((x2 - x1) / (y2 - y1), 1)) == (case.slides.get().images.get().pk, 1.5)
+    page.wait_for_function("() => [...document.querySelectorAll('.finding-pictures img')].every((i) => i.naturalWidth)")
