@@ -278,12 +278,11 @@ def _indices(values: dict[str, float | None]) -> Iterator[str]:
 
 
 def _volumes(values: dict[str, float | None]) -> Iterator[str]:
-    """Say where cells of that number and size would fill more than the blood: 10*12/L x fL is 1/1000 of it."""
-    for count, size, scale in (("RBC", "MCV", 0.1), ("PLT", "MPV", 1e-4)):
-        number, volume = values.get(count), values.get(size)
-        if number and volume and number * volume * scale > 100:
-            name = PARAMETERS[count].name
-            yield f"{name} {number:g} of {volume:g} fL would fill more than the blood: check the units."
+    """Say where red cells of that number and size would fill more than the blood: 10*12/L x fL is 1/1000 of it."""
+    number, volume = values.get("RBC"), values.get("MCV")
+    if number and volume and number * volume > 1000:
+        name = PARAMETERS["RBC"].name
+        yield f"{name} {number:g} of {volume:g} fL would fill more than the blood: check the units."
 
 
 def _shares(values: dict[str, float | None]) -> Iterator[str]:
