@@ -104,7 +104,7 @@ def test_segments_may_end_as_senders_end_them(ending):
         (b"FHS|^~\\&|HIS\rBHS|^~\\&|HIS\r" + order(), "100", "AR", "A batch"),
         (order() + order().replace(b"44556", b"99999"), "100", "AE", "more than one message"),
         (order() + b"DSC|1\r", "100", "AE", "send it whole"),
-        (b"MSH|^~\\&|" + b"x" * (5 * 2**20), "207", "AR", "at most"),
+        (b"MSH|^~\\&|" + b"x" * (5 * 2**20), "207", "AR", "longer than the 4194304 bytes"),
     ],
 )
 def test_what_is_no_message_is_refused_in_words(raw, code, ack, words):
