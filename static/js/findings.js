@@ -150,8 +150,8 @@ export class Findings extends EventTarget {
       const item = this.#find(key);
       if (item) Object.assign(item, { counted: null, examined: null, note: "", pictures: [], ...said });
     }
-    this.#show();
     this.#enqueue({ findings: marks });
+    this.#show(); // after that: a picture is asked for once it is stored
   }
 
   /** @param {Record<string, unknown>} act */

@@ -21,7 +21,7 @@ export function answerSuggestions(form, page) {
     const body = new URLSearchParams({ csrfmiddlewaretoken: token, key, seen, answer: button.dataset.answer ?? "", text: own.value });
     const sent = await fetch(list().dataset.address ?? "", { method: "POST", headers: { Accept: "application/json" }, body }).catch(() => null);
     const said = sent?.headers.get("Content-Type")?.includes("json") ? await sent.json() : {};
-    button.blur(); // the list is exchanged below
+    if (list().contains(document.activeElement)) /** @type {HTMLElement} */ (document.activeElement).blur(); // the list is exchanged below
     if (sent?.ok) await page.after(said.interpretation);
     else page.refuse(said.detail ?? "");
     const lines = [...list().querySelectorAll("[data-key]")];

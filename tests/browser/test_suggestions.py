@@ -7,8 +7,9 @@ from leukoweb.review.suggestions.models import SuggestionAnswer
 from tests.test_reports import WBC, reviewed  # noqa: F401  a fixture
 
 
-def test_phrases_are_accepted_edited_and_refused_by_keyboard(reviewed, browse_as, pathologist):  # noqa: F811
+def test_phrases_are_accepted_edited_and_refused_by_keyboard(reviewed, browse_as, pathologist, draw_pixels):  # noqa: F811
     case = reviewed({"MYO": 40, "PMO": 10, "NGS": 10, "LYT": 40}, **WBC)
+    draw_pixels(case.slides.get())
     page = browse_as(pathologist, f"/cases/{case.pk}/sign/")
     lines = page.locator("#suggestions [data-key]")
     first, second, third = (lines.nth(number) for number in range(3))
