@@ -71,7 +71,6 @@ INSTALLED_APPS = [
     "crispy_bootstrap5",
     "rest_framework",
     "drf_spectacular",
-    "drf_spectacular_sidecar",
     "allauth",
     "allauth.account",
     "allauth.mfa",
@@ -444,8 +443,6 @@ SPECTACULAR_SETTINGS = {
         "ErrorCode": "leukoweb.api.serializers.ERROR_CODES",
         "RunState": "leukoweb.analysis.models.Run.State",
     },
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 # --- figures ---

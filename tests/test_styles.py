@@ -8,7 +8,7 @@ import pytest
 from tests.services import ROOT
 
 STYLES = ROOT / "static" / "css"
-ALONE = ("report_pdf.css", "api.css")  # for paper, and for the page that Swagger UI draws
+ALONE = ("report_pdf.css",)  # for paper
 PAGES = sorted(path for path in STYLES.glob("*.css") if path.name not in ALONE)
 OF_BOOTSTRAP = re.compile(r"(btn|form|navbar|badge|link|dropdown)(-|$)")
 OF_STATE = re.compile(r"(is|has|needs|no)-")  # a state is read together with the class that it is a state of

@@ -1,4 +1,4 @@
-"""The page on which people make and revoke their own tokens; administrators see and revoke all."""
+"""Pages about the interface: what it offers, and tokens; people make their own, administrators see and revoke all."""
 
 from django import forms
 from django.contrib import messages
@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from leukoweb.accounts.access import requires
+from leukoweb.api.description import description
 from leukoweb.api.models import ApiToken
 from leukoweb.api.services import give_token, revoke_token
 
@@ -35,6 +36,12 @@ class TokenForm(forms.Form):
         initial=30,
         label=gettext_lazy("Expires in"),
     )
+
+
+@require_safe
+def api_docs(request: HttpRequest) -> HttpResponse:
+    """Describe every address of the interface; for everybody, as its schema is."""
+    return render(request, "api/docs.html", description())
 
 
 @never_cache
