@@ -1,7 +1,6 @@
 """The page of a detector in a browser: its curves are drawn, and a fit is switched on with the keyboard alone."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from leukoweb.analysis.detectors import active_detector
 from leukoweb.analysis.models import SiteCalibration
@@ -20,7 +19,6 @@ def test_an_administrator_reads_the_curves_and_switches_a_fit_by_keyboard(browse
     curves = page.locator(".curves figure")
     assert curves.count() >= 14
     assert curves.first.locator("polyline").first.bounding_box()["width"] > 50
-    assert [f["id"] for f in Axe().run(page).response["violations"] if f["impact"] in ("serious", "critical")] == []
     page.get_by_label("Why the calibration for").focus()
     page.keyboard.type("measured on 98 cells")
     page.keyboard.press("Enter")

@@ -1,10 +1,10 @@
 """The first visit in a browser: one button in, a tour offered once, by keyboard and without motion."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from leukoweb.ops import demo
+from tests.browser.access import faults
 from tests.test_demonstration import accounts, cases, few_pictures  # noqa: F401 (fixtures)
 
 # ruff: noqa: F811 (the fixture of another file is an argument here)
@@ -17,12 +17,8 @@ def visit(page, live_server, cases):
     return page
 
 
-def violations(page):
-    return [(v["id"], v["nodes"][0]["html"]) for v in Axe().run(page).response["violations"]]
-
-
 def test_one_button_leads_in_and_the_tour_goes_by_keyboard_and_comes_no_second_time(visit, live_server):
-    assert violations(visit) == []
+    assert faults(visit) == []
     visit.get_by_role("button", name="Pathologist").click()
     visit.wait_for_url("**/worklist/")
     start = visit.get_by_role("button", name="Start the tour")
@@ -31,7 +27,7 @@ def test_one_button_leads_in_and_the_tour_goes_by_keyboard_and_comes_no_second_t
     tour = visit.get_by_role("dialog", name="Two-minute tour")
     expect(tour).to_be_visible()
     expect(visit.get_by_role("button", name="Next")).to_be_focused()
-    assert violations(visit) == []
+    assert faults(visit) == []
     for step, heading in enumerate(("1. Upload", "2. Worklist", "3. Review", "4. Sign", "5. Report"), start=1):
         expect(tour.get_by_role("heading", name=heading)).to_be_visible()
         expect(tour.get_by_role("status")).to_have_text(f"Step {step} of 5")
@@ -54,7 +50,6 @@ def test_the_tour_is_dismissed_for_good_and_help_brings_it_back(visit, live_serv
     expect(visit.get_by_text("New here?")).to_be_hidden()
     visit.get_by_role("link", name="Help").click()
     expect(visit.get_by_text("New here?")).to_be_hidden()
-    assert violations(visit) == []
     visit.get_by_role("button", name="Take the two-minute tour").click()
     for _ in range(4):
         visit.get_by_role("button", name="Next").click()

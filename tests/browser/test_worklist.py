@@ -143,6 +143,5 @@ def test_the_workspace_says_where_the_case_stands_in_the_list_and_leads_to_those
     place.get_by_role("link", name="Next case").click()
     expect(place).to_contain_text("3 of 3")
     expect(place.get_by_role("link", name="Next case")).to_have_count(0)
-    page.screenshot(path="/tmp/place.png")
     page.get_by_role("link", name="Worklist", exact=True).last.click()
     page.wait_for_url("**/worklist/?tab=to_review")
