@@ -9,13 +9,14 @@ import { around, make } from "./page.js";
 import { Pictures } from "./pictures.js";
 import { Seen } from "./seen.js";
 import { sorted } from "./sorting.js";
-import { fillTile, idOf, newTile, pictureOf, showCell } from "./tile.js";
+import { idOf, newTile, pictureOf, showCell } from "./tile.js";
+import { TileList } from "./tilelist.js";
 import { evidenceWords, gettext, interpolate } from "./words.js";
 
 /** @typedef {import("./types.js").Cell} Cell */
 /** @typedef {import("./types.js").CellType} CellType */
 /** @typedef {import("./types.js").Types} Types */
-/** @typedef {{ code: string, section: HTMLElement, list: HTMLElement, count: HTMLElement, open: HTMLElement, evidence: HTMLElement }} Group */
+/** @typedef {{ code: string, section: HTMLElement, list: TileList, count: HTMLElement, open: HTMLElement, evidence: HTMLElement }} Group */
 
 const HEAD_PX = 40; // the heading of a type lies above the first row in view
 const FOOT_PX = 8;
@@ -38,9 +39,9 @@ export class Gallery extends EventTarget {
     this.isOnlyOpen = false;
     /** @type {number | null} the one image whose cells are shown; null: all */
     this.image = null;
-    /** @type {Map<number, HTMLElement>} */
+    /** Of the cells that were near the view once. @type {Map<number, HTMLElement>} */
     this.tiles = new Map();
-    /** The cells that are laid out, as their tiles show them. @type {Map<number, Cell>} */
+    /** The cells that are laid out, as they were laid out. @type {Map<number, Cell>} */
     this.listed = new Map();
     this.census = new Census(); // of the listed cells
     /** @type {Map<string, Group>} */
@@ -54,7 +55,7 @@ export class Gallery extends EventTarget {
     this.hints = new Hints();
     this.pictures = new Pictures(root);
     this.seen = new Seen(root, () => this.say("counted"));
-    this.near = new Near(root, { enter: (tile) => this.#enter(tile), leave: (tile) => this.#leave(tile) });
+    this.near = new Near(root, { enter: (tile) => this.#enter(tile), leave: (tile) => this.#leave(tile), looked: () => this.#stopTab() });
     for (const type of types.all()) root.append(this.#group(type));
     desk.addEventListener("loaded", () => this.fill());
     desk.addEventListener("changed", (event) => this.#update(/** @type {CustomEvent} */ (event).detail.ids));
@@ -71,21 +72,16 @@ export class Gallery extends EventTarget {
   fill() {
     this.#showEvidence();
     const cells = [...this.desk.cells.values()].filter((cell) => this.#isShown(cell));
-    /** @type {Map<string, HTMLElement[]>} */
-    const lists = new Map();
-    for (const cell of sorted(cells, this.sort, this.desk.summary?.order ?? [])) {
-      const list = lists.get(cell.code) ?? [];
-      list.push(this.#tile(cell));
-      lists.set(cell.code, list);
-    }
+    for (const { list } of this.groups.values()) list.ids = [];
+    for (const cell of sorted(cells, this.sort, this.desk.summary?.order ?? [])) this.groups.get(cell.code)?.list.ids.push(cell.id);
     this.listed = new Map(cells.map((cell) => [cell.id, cell]));
     this.census = Census.of(cells);
-    for (const [code, group] of this.groups) {
-      const tiles = lists.get(code) ?? [];
-      group.list.replaceChildren(...tiles);
+    for (const tile of this.tiles.values()) this.#show(tile);
+    for (const { code, section, list } of this.groups.values()) {
+      const number = list.ids.length;
       // Until all is laid out anew, so that no type jumps to another row while it is read.
-      group.section.classList.toggle("is-small", tiles.length > 0 && tiles.length <= SMALL);
-      group.section.style.setProperty("--few", String(tiles.length));
+      section.classList.toggle("is-small", number > 0 && number <= SMALL);
+      section.style.setProperty("--few", String(number));
       this.#count(code);
     }
     this.near.look();
@@ -94,17 +90,16 @@ export class Gallery extends EventTarget {
   }
 
   /**
-   * All tiles in the order in which they stand.
-   * @returns {HTMLElement[]}
+   * All cells in the order in which they stand.
+   * @returns {number[]}
    */
-  allTiles() {
-    return [...this.root.querySelectorAll(".tile")].map((tile) => /** @type {HTMLElement} */ (tile));
+  order() {
+    return [...this.groups.values()].flatMap(({ list }) => list.ids);
   }
 
   /** @returns {number | undefined} the first cell of a type, of all types where none is given */
   first(code = "") {
-    const tile = /** @type {HTMLElement | null} */ ((code ? this.groups.get(code)?.list : this.root)?.querySelector(".tile"));
-    return tile ? idOf(tile) : undefined;
+    return code ? this.groups.get(code)?.list.ids[0] : this.#end(1);
   }
 
   /**
@@ -116,7 +111,7 @@ export class Gallery extends EventTarget {
     const tiles = [];
     let code = "";
     for (const tile of this.seen.tiles()) {
-      const cell = this.#mayPass(tile);
+      const cell = this.#mayPass(idOf(tile));
       if (!cell || (code && cell.code !== code)) continue;
       if (tiles.length >= cell.together) break;
       code = cell.code;
@@ -138,18 +133,19 @@ export class Gallery extends EventTarget {
    * @param {number} id
    */
   neighbour(id) {
-    const tile = this.tiles.get(id);
-    const next = tile?.nextElementSibling ?? tile?.previousElementSibling;
-    return next ? idOf(next) : null;
+    const ids = this.#listOf(id)?.ids ?? [];
+    const at = ids.indexOf(id);
+    return ids[at + 1] ?? ids[at - 1] ?? null;
   }
 
   /** Bring the next cells that may be confirmed as a page into view; false when there are none. */
   showNextPage() {
     for (const { code, section, list } of this.groups.values()) {
       if (!this.census.count(code).open) continue;
-      const tile = [...list.children].find((each) => this.#mayPass(each));
-      if (!tile) continue;
-      this.#reveal(tile.previousElementSibling ? tile : section, true);
+      const id = list.ids.find((each) => this.#mayPass(each));
+      if (id === undefined) continue;
+      if (id === list.ids[0]) this.#reveal(section, true);
+      else this.#revealCell(id, true);
       return true;
     }
     return false;
@@ -183,10 +179,9 @@ export class Gallery extends EventTarget {
    * @param {boolean} isMore
    */
   move(key, isMore) {
-    const from = this.tiles.get(this.desk.current ?? -1);
-    const tile = from?.isConnected ? this.#moved(from, key) : this.#end(1);
-    if (!tile) return;
-    const id = idOf(tile);
+    const from = this.desk.current ?? -1;
+    const id = this.listed.has(from) ? this.#moved(from, key) : this.#end(1);
+    if (id === undefined) return;
     if (isMore) this.desk.select([...this.desk.selected, id], id);
     else {
       this.anchor = id;
@@ -197,12 +192,12 @@ export class Gallery extends EventTarget {
 
   /** @param {1 | -1} step */
   nextGroup(step) {
-    const groups = [...this.groups.values()].filter((group) => group.list.children.length);
+    const groups = [...this.groups.values()].filter((group) => group.list.ids.length);
     if (!groups.length) return;
     const code = this.desk.get(this.desk.current)?.code;
     const index = groups.findIndex((group) => group.code === code);
     const next = groups[(index + step + groups.length) % groups.length];
-    const id = idOf(next.list.children[0]);
+    const [id] = next.list.ids;
     this.desk.select([id]);
     this.#reveal(next.section, true);
     this.focus(id);
@@ -210,10 +205,9 @@ export class Gallery extends EventTarget {
 
   /** @param {number} id */
   focus(id) {
-    const tile = this.tiles.get(id);
-    if (!tile?.isConnected) return;
-    tile.focus({ preventScroll: true });
-    this.#reveal(tile);
+    if (!this.listed.has(id)) return;
+    this.#revealCell(id);
+    this.tiles.get(id)?.focus({ preventScroll: true });
   }
 
   /**
@@ -230,13 +224,29 @@ export class Gallery extends EventTarget {
   }
 
   /**
+   * @param {number} id
+   * @param {boolean} isFirst
+   */
+  #revealCell(id, isFirst = false) {
+    const list = this.#listOf(id);
+    if (!list) return;
+    if (this.near.frame) this.near.look(); // cells have moved since
+    if (!this.tiles.get(id)?.isConnected) {
+      this.root.scrollTop += list.element.getBoundingClientRect().top + list.topOf(id) - this.root.getBoundingClientRect().top - HEAD_PX;
+      this.near.look();
+    }
+    const tile = this.tiles.get(id);
+    if (tile?.isConnected) this.#reveal(tile, isFirst);
+  }
+
+  /**
    * Choose a cell; with Shift all from the last one chosen, with Ctrl one more.
    * @param {number} id
    * @param {{ shiftKey?: boolean, ctrlKey?: boolean, metaKey?: boolean }} keys
    */
   pick(id, keys = {}) {
     if (keys.shiftKey && this.anchor !== null) {
-      const order = this.allTiles().map(idOf);
+      const order = this.order();
       const [a, b] = [order.indexOf(this.anchor), order.indexOf(id)].sort((x, y) => x - y);
       this.desk.select(order.slice(Math.max(a, 0), b + 1), id);
       return;
@@ -266,11 +276,11 @@ export class Gallery extends EventTarget {
       count: make("span", { className: "group-count" }),
       evidence: make("span", {}),
       open: make("span", { className: "group-open" }),
-      list: make("div", { className: "tiles", role: "listbox", "aria-label": type.label, "aria-multiselectable": "true" }),
+      list: new TileList(make("div", { className: "tiles", role: "listbox", "aria-label": type.label, "aria-multiselectable": "true" }), (id) => this.#tile(id)),
     };
     const name = make("h2", { className: "group-name" }, type.label);
     const head = make("header", { className: "group-head" }, name, group.count, group.evidence, group.open);
-    const section = make("section", { className: "group", dataset: { code: type.code } }, head, group.list);
+    const section = make("section", { className: "group", dataset: { code: type.code } }, head, group.list.element);
     section.style.setProperty("--type", type.color);
     section.hidden = true;
     this.near.watch(group.list);
@@ -288,26 +298,47 @@ export class Gallery extends EventTarget {
   }
 
   /**
-   * @param {Cell} cell
+   * @param {number} id
    * @returns {HTMLElement}
    */
-  #tile(cell) {
-    const tile = this.tiles.get(cell.id) ?? newTile(cell.id, this.canChange);
-    this.tiles.set(cell.id, tile);
-    const { cells, numbers, selected } = this.desk;
-    const place = interpolate(gettext("cell %(number)s of %(all)s"), { number: numbers.get(cell.id), all: cells.size });
-    showCell(tile, cell, this.types, place);
-    tile.setAttribute("aria-selected", String(selected.has(cell.id)));
+  #tile(id) {
+    const known = this.tiles.get(id);
+    if (known) return known;
+    const tile = newTile(id, this.canChange, this.desk.crop(id));
+    this.tiles.set(id, tile);
+    this.#show(tile);
+    this.#mark(tile, this.desk.selected.has(id));
     return tile;
   }
 
   /** @param {HTMLElement} tile */
+  #show(tile) {
+    const { cells, numbers } = this.desk;
+    const cell = cells.get(idOf(tile));
+    const place = interpolate(gettext("cell %(number)s of %(all)s"), { number: numbers.get(idOf(tile)), all: cells.size });
+    if (cell) showCell(tile, cell, this.types, place);
+  }
+
+  /**
+   * @param {HTMLElement} tile
+   * @param {boolean} isChosen
+   */
+  #mark(tile, isChosen) {
+    tile.setAttribute("aria-selected", String(isChosen));
+    if (isChosen) this.chosen.add(tile);
+    else this.chosen.delete(tile);
+  }
+
+  /**
+   * The list in which a cell stands.
+   * @param {number} id
+   */
+  #listOf(id) {
+    return this.groups.get(this.listed.get(id)?.code ?? "")?.list;
+  }
+
+  /** @param {HTMLElement} tile */
   #enter(tile) {
-    const cell = this.desk.get(idOf(tile));
-    if (cell && !tile.children.length) {
-      fillTile(tile, this.desk.crop(cell.id));
-      this.#tile(cell);
-    }
     this.pictures.want(pictureOf(tile));
     this.seen.watch(tile);
   }
@@ -324,13 +355,13 @@ export class Gallery extends EventTarget {
   }
 
   /**
-   * The cell of a tile, if it may be confirmed with others. One whose picture could not be loaded was not seen: it is
-   * confirmed alone.
-   * @param {Element} tile
+   * The cell, if it may be confirmed with others. One whose picture could not be loaded was not seen: it is confirmed
+   * alone.
+   * @param {number} id
    */
-  #mayPass(tile) {
-    if (tile.classList.contains("no-picture")) return undefined;
-    const cell = this.desk.get(idOf(tile));
+  #mayPass(id) {
+    if (this.tiles.get(id)?.classList.contains("no-picture")) return undefined;
+    const cell = this.desk.get(id);
     return cell && !cell.decided && cell.together > 1 ? cell : undefined;
   }
 
@@ -343,20 +374,22 @@ export class Gallery extends EventTarget {
     for (const id of ids) {
       const cell = this.desk.get(id);
       if (!cell) continue;
+      const tile = this.tiles.get(id);
+      if (tile) this.#show(tile);
       const before = this.listed.get(id);
-      const tile = this.#tile(cell);
-      const list = this.groups.get(cell.code)?.list;
-      if (this.#isShown(cell)) {
-        if (tile.parentElement !== list) list?.prepend(tile);
-      } else if (tile.parentElement !== list) tile.remove(); // decided with its own label, it stays where it was seen
-      const after = tile.isConnected ? cell : undefined;
+      const stays = before?.code === cell.code; // decided with its own label, it stays where it was seen
+      const after = stays || this.#isShown(cell) ? cell : undefined;
+      if (!stays) {
+        this.#listOf(id)?.remove(id);
+        if (after) this.groups.get(cell.code)?.list.prepend(id);
+      }
       if (after) this.listed.set(id, after);
       else this.listed.delete(id);
       this.census.replace(before, after);
       for (const each of [before, after]) if (each) codes.add(each.code);
     }
     for (const code of codes) this.#count(code);
-    this.near.look();
+    this.near.soon();
     this.say("counted");
   }
 
@@ -373,57 +406,50 @@ export class Gallery extends EventTarget {
 
   #showSelection(isQuiet = false) {
     const { selected, current } = this.desk;
-    for (const tile of this.chosen) if (!selected.has(idOf(tile))) tile.setAttribute("aria-selected", "false");
-    this.chosen.clear();
+    for (const tile of [...this.chosen]) if (!selected.has(idOf(tile))) this.#mark(tile, false);
     for (const id of selected) {
       const tile = this.tiles.get(id);
-      if (!tile) continue;
-      tile.setAttribute("aria-selected", "true");
-      this.chosen.add(tile);
+      if (tile) this.#mark(tile, true);
     }
-    const tile = this.tiles.get(current ?? -1);
-    const stop = tile ?? (this.tabStop?.isConnected ? this.tabStop : this.#end(1));
+    if (!isQuiet && current !== null) this.#revealCell(current);
+    this.#stopTab();
+  }
+
+  /** Tab leads to the chosen cell, or to the first one that is there. */
+  #stopTab() {
+    const kept = this.tabStop?.isConnected ? this.tabStop : /** @type {HTMLElement | null} */ (this.root.querySelector(".tile"));
+    const chosen = this.tiles.get(this.desk.current ?? -1);
+    const stop = chosen?.isConnected ? chosen : kept;
     if (this.tabStop) this.tabStop.tabIndex = -1;
     if (stop) stop.tabIndex = 0;
     this.tabStop = stop;
-    if (!isQuiet && tile?.isConnected) this.#reveal(tile);
   }
 
   /**
-   * The first tile of the page (1) or the last one (-1).
+   * The first cell of the page (1) or the last one (-1).
    * @param {1 | -1} direction
-   * @returns {HTMLElement | null}
+   * @returns {number | undefined}
    */
   #end(direction) {
-    const groups = [...this.groups.values()];
-    if (direction < 0) groups.reverse();
-    const list = groups.find((group) => group.list.children.length)?.list;
-    return /** @type {HTMLElement | null} */ ((direction > 0 ? list?.firstElementChild : list?.lastElementChild) ?? null);
+    const order = this.order();
+    return direction > 0 ? order[0] : order.at(-1);
   }
 
   /**
-   * The tile before or after another one, also over the border of a type.
-   * @param {HTMLElement} tile
+   * The cell before or after another one, also over the border of a type.
+   * @param {number} id
    * @param {1 | -1} direction
-   * @returns {HTMLElement | null}
+   * @returns {number | undefined}
    */
-  #beside(tile, direction) {
-    const sibling = direction > 0 ? tile.nextElementSibling : tile.previousElementSibling;
-    if (sibling) return /** @type {HTMLElement} */ (sibling);
-    const codes = [...this.groups.keys()];
-    const code = around({ target: tile }, ".group")?.dataset.code ?? "";
-    for (let at = codes.indexOf(code) + direction; at >= 0 && at < codes.length; at += direction) {
-      const list = this.groups.get(codes[at])?.list;
-      const next = direction > 0 ? list?.firstElementChild : list?.lastElementChild;
-      if (next) return /** @type {HTMLElement} */ (next);
-    }
-    return null;
+  #beside(id, direction) {
+    const order = this.order();
+    return order[order.indexOf(id) + direction];
   }
 
   /**
-   * @param {HTMLElement} from
+   * @param {number} from
    * @param {string} key
-   * @returns {HTMLElement | null}
+   * @returns {number | undefined}
    */
   #moved(from, key) {
     if (key === "Home") return this.#end(1);
@@ -434,22 +460,25 @@ export class Gallery extends EventTarget {
   }
 
   /**
-   * The nearest tile of the next row.
-   * @param {HTMLElement} from
+   * The nearest cell of the next row, which is near the view as the cell itself is.
+   * @param {number} from
    * @param {1 | -1} step
    */
   #rowMove(from, step) {
-    const start = from.getBoundingClientRect();
+    this.#revealCell(from);
+    const order = this.order();
+    const boxOf = (/** @type {number} */ id) => /** @type {HTMLElement} */ (this.tiles.get(id)).getBoundingClientRect();
+    const start = boxOf(from);
     let best = from;
     let row = null;
     let least = Infinity;
-    for (let tile = this.#beside(from, step); tile; tile = this.#beside(tile, step)) {
-      const box = tile.getBoundingClientRect();
+    for (let at = order.indexOf(from) + step; this.tiles.get(order[at])?.isConnected; at += step) {
+      const box = boxOf(order[at]);
       if (Math.abs(box.top - start.top) < 4) continue;
       row ??= box.top;
       if (Math.abs(box.top - row) > 4) break;
       const far = Math.abs(box.left - start.left);
-      if (far < least) [best, least] = [tile, far];
+      if (far < least) [best, least] = [order[at], far];
     }
     return best;
   }

@@ -91,7 +91,7 @@ function startFrame(gallery, event) {
     if (!isMoving) return;
     const drawn = frame.getBoundingClientRect();
     frame.remove();
-    const inside = gallery.allTiles().filter((tile) => {
+    const inside = [...gallery.near.tiles].filter((tile) => {
       const box = tile.getBoundingClientRect();
       return box.left < drawn.right && box.right > drawn.left && box.top < drawn.bottom && box.bottom > drawn.top;
     });

@@ -1,72 +1,59 @@
-// Which tiles of the gallery are in view or one screen away. They are found by halving each list, so that a scroll step costs
-// the same with ten cells and with twenty thousand. Knows elements, not cells.
+// Keeps the tiles that are in view or one screen away, and tells which come and go. Knows lists and elements, not cells.
+
+/** @typedef {import("./tilelist.js").TileList} TileList */
 
 const AHEAD_PX = 600;
 
 export class Near {
   /**
-   * @param {HTMLElement} root the scrolling element; its tiles are the children of its elements `.tiles`
-   * @param {{ enter: (tile: HTMLElement) => void, leave: (tile: HTMLElement) => void }} on
+   * @param {HTMLElement} root the scrolling element
+   * @param {{ enter: (tile: HTMLElement) => void, leave: (tile: HTMLElement) => void, looked: () => void }} on
    */
   constructor(root, on) {
     this.root = root;
     this.on = on;
+    /** @type {TileList[]} */
+    this.lists = [];
     /** @type {Set<HTMLElement>} */
     this.tiles = new Set();
     this.frame = 0;
-    root.addEventListener("scroll", () => this.look(), { passive: true });
-    this.sizes = new ResizeObserver(() => this.look());
+    root.addEventListener("scroll", () => this.soon(), { passive: true });
+    this.sizes = new ResizeObserver(() => this.soon());
     this.sizes.observe(root);
   }
 
-  /** @param {HTMLElement} list whose tiles move when it grows or shrinks */
+  /** @param {TileList} list whose tiles move when it grows or shrinks */
   watch(list) {
-    this.sizes.observe(list);
+    this.lists.push(list);
+    this.sizes.observe(list.element);
   }
 
   /** Look again before the next picture of the screen. */
-  look() {
-    if (!this.frame) this.frame = requestAnimationFrame(() => this.#look());
+  soon() {
+    if (!this.frame) this.frame = requestAnimationFrame(() => this.look());
   }
 
-  #look() {
+  look() {
+    cancelAnimationFrame(this.frame);
     this.frame = 0;
-    const near = this.#near();
+    const near = this.root.clientHeight ? this.#near() : new Set();
     const gone = [...this.tiles].filter((tile) => !near.has(tile));
     const come = [...near].filter((tile) => !this.tiles.has(tile));
     this.tiles = near;
     gone.forEach(this.on.leave);
     come.forEach(this.on.enter);
+    this.on.looked();
   }
 
-  /** @returns {Set<HTMLElement>} */
+  /**
+   * All is read before anything is written: one layout of the page, however many lists there are.
+   * @returns {Set<HTMLElement>}
+   */
   #near() {
+    for (const list of this.lists) if (list.ids.length) list.measure();
+    for (const list of this.lists) list.resize();
     const { top, bottom } = this.root.getBoundingClientRect();
-    const near = new Set();
-    for (const list of this.root.querySelectorAll(".tiles")) {
-      const box = list.getBoundingClientRect();
-      if (!box.height || box.bottom < top - AHEAD_PX || box.top > bottom + AHEAD_PX) continue;
-      const tiles = /** @type {HTMLElement[]} */ ([...list.children]);
-      for (let at = firstBelow(tiles, top - AHEAD_PX); at < tiles.length; at += 1) {
-        if (tiles[at].getBoundingClientRect().top > bottom + AHEAD_PX) break;
-        near.add(tiles[at]);
-      }
-    }
-    return near;
+    const tops = this.lists.map((list) => list.element.getBoundingClientRect().top);
+    return new Set(this.lists.flatMap((list, index) => list.show(top - AHEAD_PX - tops[index], bottom + AHEAD_PX - tops[index])));
   }
-}
-
-/**
- * The place of the first tile that ends below a height; tiles stand in rows from the top.
- * @param {HTMLElement[]} tiles
- * @param {number} height
- */
-function firstBelow(tiles, height) {
-  let [low, high] = [0, tiles.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (tiles[middle].getBoundingClientRect().bottom < height) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -1,4 +1,4 @@
-// One cell in the gallery: an empty square with a name, and near the view its picture, its score and the mark of its state.
+// One cell in the gallery: its picture, its score and the mark of its state.
 
 import { make } from "./page.js";
 import { decimal, gettext, interpolate } from "./words.js";
@@ -15,20 +15,15 @@ export const pictureOf = (tile) => /** @type {HTMLImageElement} */ (tile.firstEl
 /**
  * @param {number} id
  * @param {boolean} canChange
+ * @param {string} src of its picture, loaded when the tile is near the view
  * @returns {HTMLElement}
  */
-export function newTile(id, canChange) {
-  return make("div", { className: "tile", role: "option", tabIndex: -1, draggable: canChange, dataset: { id } });
-}
-
-/**
- * @param {HTMLElement} tile
- * @param {string} src
- */
-export function fillTile(tile, src) {
+export function newTile(id, canChange, src) {
+  const tile = make("div", { className: "tile", role: "option", tabIndex: -1, draggable: canChange, dataset: { id } });
   const picture = make("img", { decoding: "async", alt: "", draggable: false, dataset: { src } });
   picture.addEventListener("error", () => tile.classList.add("no-picture"));
   tile.append(picture, make("span", { className: "tile-score" }), make("span", { className: "tile-mark", "aria-hidden": "true" }));
+  return tile;
 }
 
 /**
@@ -43,8 +38,7 @@ export function showCell(tile, cell, types, place) {
   tile.classList.toggle("is-changed", cell.decided && cell.said !== cell.code);
   tile.title = describe(cell, types);
   tile.setAttribute("aria-label", `${place}, ${tile.title}`);
-  const [picture, score, mark] = tile.children;
-  if (!picture) return;
+  const [, score, mark] = tile.children;
   score.textContent = cell.added ? gettext("added") : cell.score === null ? "" : decimal(cell.score, 2).replace(/^0\./, ".");
   const was = cell.said ? types.get(cell.said).short : "+";
   mark.textContent = cell.decided ? (cell.said === cell.code ? "✓" : `✓ ${was}→`) : cell.look.length ? "!" : "";

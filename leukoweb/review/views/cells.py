@@ -24,6 +24,7 @@ from leukoweb.review.cells.lists import (
     cells_for_json,
     evidence_cards,
     images_of,
+    read_cells,
     summary_of,
     whole_case,
 )
@@ -48,7 +49,7 @@ def slide_cells(request: HttpRequest, pk: int) -> HttpResponse:
         Slide.objects.visible_to(request.user).select_related("case__patient", "case__laboratory"), pk=pk
     )
     evidence = decisions.evidence_of(slide.case)
-    cells = list(decisions.current_cells(slide.case).filter(image__slide=slide))
+    cells = read_cells(decisions.current_cells(slide.case).filter(image__slide=slide))
     return JsonResponse(
         {
             "images": images_of([slide]),
