@@ -1,4 +1,4 @@
-"""Exceptions of critical results: set for a patient, a limit and some days; what they cover is said, not told."""
+"""Critical result exceptions: set for a patient, a limit and some days; what they cover is said, not told."""
 
 from datetime import timedelta
 
@@ -46,7 +46,7 @@ def test_an_exception_of_a_patient_covers_the_limits_it_names_and_no_other(
     """Detected, shown, sealed, and nobody has to be told; a row that allows no exception is told as ever."""
     policy(laboratory, admin, people=["tess"])
     client = sign_in(pathologist)
-    assert "The exception holds from now on." in except_patient(client, patient).content.decode()
+    assert "The exception applies from now on." in except_patient(client, patient).content.decode()
     assert [c["key"] for c in client.get(reverse("critical_exceptions")).context["rows"]] == [
         "blasts", "neutrophils_low", "platelets_low",
     ]  # fmt: skip
@@ -98,7 +98,7 @@ def test_an_exception_ends_by_its_day_or_withdrawn_and_then_what_is_not_signed_i
     address = reverse("exception_withdraw", args=[of_second.pk])
     assert "Enter why the exception ends." in client.post(address, follow=True).content.decode()
     client.post(address, {"reason": "In remission."})
-    assert "has ended already" in client.post(address, {"reason": "Again."}, follow=True).content.decode()
+    assert "has already ended" in client.post(address, {"reason": "Again."}, follow=True).content.decode()
     CriticalException.objects.filter(patient=patient).update(until=timezone.localdate() - timedelta(days=1))
     escalate_criticals()
     store_flags()
@@ -130,6 +130,6 @@ def test_an_exception_is_refused_in_a_sentence_and_leaves_open_what_was_open(
     with pytest.raises(Refused, match="Only a pathologist or an administrator"):
         set_exception(case.patient, limits=["blasts"], until=today, reason="Known.", by=technologist)
     except_patient(client, case.patient)
-    assert "holds until" in except_patient(client, case.patient).content.decode()
+    assert "already has an exception until" in except_patient(client, case.patient).content.decode()
     store_flags()
     assert Critical.objects.get(key="blasts").is_open

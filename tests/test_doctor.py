@@ -52,7 +52,7 @@ def production(settings, tmp_path):
         (doctor.hosts_check, {"CSRF_TRUSTED_ORIGINS": []}, "warning", "forms may be refused"),
         (doctor.tls_check, {"IS_HTTPS": False}, "failed", "cross the network unencrypted"),
         (doctor.secret_key_check, {"SECRET_KEY": "insecure-example"}, "failed", "openssl rand -hex 32"),
-        (doctor.backup_check, {"BACKUP_MAX_AGE": timedelta(0)}, "warning", "See why none was made since"),
+        (doctor.backup_check, {"BACKUP_MAX_AGE": timedelta(0)}, "warning", "Find out why none was made since"),
     ],
 )
 def test_each_setting_that_is_wrong_is_named_with_what_to_do(production, check, changed, state, words):

@@ -195,7 +195,7 @@ def test_the_panel_shows_figures_clumps_and_limits_and_is_absent_where_nobody_wa
     page = sign_in(technologist).get(reverse("case_film", args=[counted.pk])).content.decode()
     assert "40.0</strong>" in page  # per 1,000 red cells
     assert "9.5</strong>" in page  # per field
-    assert "has validated no factor" in page
+    assert "has not validated a factor" in page
     assert "133" not in page
     assert reverse("clump_crop", args=[FilmImage.objects.get().pk, 0]) in page
     assert "What this count cannot do" in page

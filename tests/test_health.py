@@ -136,7 +136,7 @@ def test_a_queue_that_takes_long_a_waiting_stat_slide_and_a_silent_worker_are_wa
         assert (state()["queue"] == "ok") == is_ok, changed
     assert client.get("/health/").json()["state"] == "failed"  # no broker here: the worst counts
     client.force_login(admin)
-    assert "fell silent" in client.get("/health/", headers={"Accept": "text/html"}).content.decode()
+    assert "no longer answers" in client.get("/health/", headers={"Accept": "text/html"}).content.decode()
 
 
 def test_strangers_who_ask_for_the_health_again_and_again_cost_one_look(client, db, django_assert_num_queries):

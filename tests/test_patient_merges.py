@@ -86,7 +86,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(kept, ended, merge, technologis
     with pytest.raises(Refused, match="Enter why"):
         propose(kept, ended, " ")
     waiting = propose(kept, ended)
-    with pytest.raises(Refused, match="waits already"):
+    with pytest.raises(Refused, match="is already waiting"):
         propose(third, ended)
     merging.decline_merge(waiting, by=technologist, reason="Typed wrongly.")
     merge()
@@ -231,7 +231,7 @@ def test_the_page_proposes_approves_and_undoes_by_two_persons(kept, ended, sign_
     ).content.decode()  # fmt: skip
     merge = PatientMerge.objects.get()
     page = client.get(reverse("merge_list")).content.decode()
-    assert "An administrator who did not propose it approves." in page
+    assert "An administrator other than the proposer must approve it." in page
     assert "Approve the merge" not in page
     page = sign_in(admin).get(reverse("merge_list")).content.decode()
     assert "Different:" in page
@@ -295,7 +295,7 @@ def test_administrators_see_the_pairs_and_say_that_two_are_two(kept, laboratory,
     assert "merge Q-1 into M-1" in page
     form = {"kept": "M-1", "ended": twin.mrn, "reason": "Twins of one name."}
     assert client.post(reverse("merge_two_persons"), form).status_code == 302
-    assert "No such records." in client.get(reverse("merge_list")).content.decode()
+    assert "No possible duplicates." in client.get(reverse("merge_list")).content.decode()
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def regions_asked(image: SlideImage | None, text: str) -> list[list[int]]:
         regions.append([image.pk, x1, y1, x2, y2])
         blocks += math.ceil((x2 - x1) / edge_px) * math.ceil((y2 - y1) / edge_px)
     if not regions:
-        raise Refused(gettext("Draw at least one region, or write its four numbers."), "regions")
+        raise Refused(gettext("Draw at least one region or enter its four numbers."), "regions")
     if len(regions) > MOST_REGIONS or blocks > settings.SLIDE_BLOCKS:
         raise Refused(
             gettext(
@@ -58,7 +58,9 @@ def regions_asked(image: SlideImage | None, text: str) -> list[list[int]]:
 def require_whole_slide(image: SlideImage | None) -> SlideImage:
     """Return the image; refused where regions of it cannot be read."""
     if image is None or not image.is_whole_slide:
-        raise Refused(gettext("Only of a whole slide are regions read; this image is read whole."), code="wrong_state")
+        raise Refused(
+            gettext("Regions can be read only on a whole slide; this image is read completely."), code="wrong_state"
+        )
     return image
 
 

@@ -30,7 +30,7 @@ def propose_merge(*, kept: Patient, ended: Patient, by: User, reason: str, origi
         _refuse_impossible(kept, ended)
         if PatientMerge.objects.living().filter(ended=ended).exists():
             raise Refused(
-                _("A merge of %(mrn)s waits already: approve or decline it first.") % {"mrn": ended.mrn},
+                _("A merge of %(mrn)s is already waiting: approve or decline it first.") % {"mrn": ended.mrn},
                 code="wrong_state",
             )
         try:

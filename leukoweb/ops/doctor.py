@@ -98,7 +98,7 @@ def clock_check() -> Check:
     except BROKER_AWAY:
         pass  # said by broker_check
     if not apart:
-        return Check("clock", "ok", _("No other clock can be asked."))
+        return Check("clock", "ok", _("There is no other clock to compare with."))
     where, skew_s = max(apart.items(), key=lambda one: one[1])
     words = _("The clock of this machine and that of %(where)s differ by %(skew).1f seconds.") % {
         "where": where, "skew": skew_s,
@@ -233,7 +233,7 @@ def backup_check() -> Check:
     age = timezone.now() - made_at
     words = _("The last backup is %d hours old.") % (age.total_seconds() // 3600)
     if age > settings.BACKUP_MAX_AGE:
-        return Check("backup", "warning", words + " " + _("See why none was made since: leukoweb backup FOLDER."))
+        return Check("backup", "warning", words + " " + _("Find out why none was made since: leukoweb backup FOLDER."))
     return Check("backup", "ok", words)
 
 

@@ -20,27 +20,40 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from detection.cell_types import CODES
+from detection.cell_types import CELL_TYPES, CODES
 from leukoweb.analysis.models import Cell, Run
 from leukoweb.delivery.models import Message
 from leukoweb.delivery.outbox import undelivered
 from leukoweb.ops.health import look_seldom
+from leukoweb.sentences import translated
 
 DAY = timedelta(days=1)
 PACE_OF_RUNS = 500  # newest ones of the day, from which the run times are taken
 COUNTED_FOR_S = 60  # the cells of a day are counted so often at most, however many ask
 WAITING_MESSAGES = (Message.State.QUEUED, Message.State.DEAD, Message.State.HELD, Message.State.PARKED)
 TITLES = {
-    "leukoweb_runs": _("Slides waiting and at work"),
+    "leukoweb_runs": _("Slides queued and being analysed"),
     "leukoweb_queue_age_seconds": _("Oldest waiting slide"),
     "leukoweb_runs_day": _("Analyses of the last 24 hours"),
-    "leukoweb_run_seconds": _("Run time in the last 24 hours, median and 95 %"),
+    "leukoweb_run_seconds": _("Run time in the last 24 hours"),
     "leukoweb_cells_day": _("Cells found in the last 24 hours"),
-    "leukoweb_messages": _("Messages not settled"),
+    "leukoweb_messages": _("Messages waiting"),
     "leukoweb_results_undelivered": _("Results not delivered at first try"),
     "leukoweb_disk_bytes": _("Disk of the images"),
     "leukoweb_disk_free_bytes": _("Free on that disk"),
     "leukoweb_backup_age_seconds": _("Age of the last backup"),
+}
+LABELS = {
+    **{kind.code: kind.short for kind in CELL_TYPES},
+    **dict(Message.State.choices),
+    "queued": _("queued"),
+    "running": _("being analysed"),
+    "done": _("done"),
+    "failed": _("failed"),
+    "scale_asked": _("scale to be stated"),
+    "stat": "STAT",
+    "0.5": _("median"),
+    "0.95": _("95% within"),
 }
 CHECK_VALUES = {"ok": 0, "warning": 1, "failed": 2}
 
@@ -75,10 +88,15 @@ def in_words() -> list[tuple[str, list[tuple[str, str]]]]:
     """Return each figure for a person: what it is, and its values with the label of each."""
     rows = []
     for family in Figures().collect():
-        values = [(" ".join(one.labels.values()), _value(family.name, one.value)) for one in family.samples]
+        values = [(_label(one.labels), _value(family.name, one.value)) for one in family.samples]
         if values and family.name in TITLES:
             rows.append((str(TITLES[family.name]), values))
     return rows
+
+
+def _label(labels: dict[str, str]) -> str:
+    """Say the labels of a figure as people do: types of cells by their names."""
+    return " ".join(translated(str(LABELS.get(label, label))) for label in labels.values())
 
 
 def _value(name: str, value: float) -> str:

@@ -129,7 +129,7 @@ def results_check() -> Check:
     if owed:
         words = f"{owed} results of signed or rejected cases are not delivered: see Messages."
         return Check("results", "warning", words)
-    return Check("results", "ok", gettext("Every result that is due was acknowledged."))
+    return Check("results", "ok", gettext("All due results were acknowledged."))
 
 
 def queue_check() -> Check:
@@ -140,12 +140,12 @@ def queue_check() -> Check:
         return Check(
             "queue",
             "warning",
-            gettext("%(words)s One is read by a worker that fell silent: look at the workers.") % {"words": words},
+            gettext("%(words)s One is with a worker that no longer answers: check the workers.") % {"words": words},
         )
     for is_stat, patience in ((True, STAT_PATIENCE), (False, QUEUE_PATIENCE)):
         if waiting.filter(is_stat=is_stat, queued_at__lt=now - patience).exists():
             late = f"{words} {'A STAT slide' if is_stat else 'One'} waits longer than {patience.seconds // 60} minutes"
-            return Check("queue", "warning", gettext("%(late)s: look at the workers.") % {"late": late})
+            return Check("queue", "warning", gettext("%(late)s: check the workers.") % {"late": late})
     ahead_s = seconds_for(waiting.filter(is_long=False).aggregate(all=Sum("megapixels"))["all"] or 0) / settings.WORKERS
     if ahead_s > QUEUE_PATIENCE.total_seconds():
         return Check(
@@ -161,19 +161,17 @@ def detector_check() -> Check:
     version = DetectorVersion.objects.filter(is_active=True).first()
     if version is None:
         return Check(
-            "detector", "warning", gettext("No detector is active yet: the shipped one is taken at the first slide.")
+            "detector", "warning", gettext("No detector is active yet: the first slide is read with the shipped one.")
         )
     weights = version.weights
     if not weights.is_file():
-        return Check(
-            "detector", "failed", gettext("The weights of %(version)s are not in their place.") % {"version": version}
-        )
+        return Check("detector", "failed", gettext("The weights of %(version)s are missing.") % {"version": version})
     found = weights.stat()
     if _digest_of(weights, found.st_mtime_ns, found.st_size) != version.sha256:
         return Check(
             "detector",
             "failed",
-            gettext("The weights of %(version)s have been changed: their SHA-256 is another one.")
+            gettext("The weights of %(version)s have been changed: their SHA-256 does not match.")
             % {"version": version},
         )
     return Check(

@@ -66,11 +66,11 @@ class ExceptionForm(forms.Form):
     mrn = forms.CharField(max_length=64, label=_("MRN"))
     limits = forms.MultipleChoiceField(
         widget=forms.CheckboxSelectMultiple, label=_("Critical limits"),
-        help_text=_("Those that the rules let a patient be excepted from."),
+        help_text=_("Limits for which the rules allow exceptions."),
     )  # fmt: skip
     until = forms.DateField(label=_("Last day"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
     reason = forms.CharField(
-        max_length=MOST_REASON, label=_("Reason"), help_text=_("Printed on each report with a result that it covers."),
+        max_length=MOST_REASON, label=_("Reason"), help_text=_("Printed on every report with a covered result."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )  # fmt: skip
 

@@ -34,18 +34,18 @@ def set_exception(patient: Patient, *, limits: list[str], until: date, reason: s
     Before: the rows of the limits allow it, and no exception of the person covers one of them. After: in force.
     """
     _refuse_role(by, patient)
-    reason = checked_reason(reason, _("Enter why these results need not be told, such as the known disease."))
+    reason = checked_reason(reason, _("Enter why these results need not be notified, such as the known disease."))
     laboratory = patient.laboratory
     allowed = {row["key"]: row["title"] for row in rows_with_exceptions(laboratory)}
     if not limits or not set(limits) <= set(allowed):
-        raise Refused(_("Choose critical limits that the rules let a patient be excepted from."), "limits")
+        raise Refused(_("Choose at least one critical limit for which the rules allow exceptions."), "limits")
     _refuse_day(until, laboratory)
     with transaction.atomic():
         Laboratory.objects.select_for_update(no_key=True).get(pk=laboratory.pk)
         for other in CriticalException.objects.of_person(patient).in_force(laboratory):
             if both := [key for key in limits if key in other.limits]:
                 raise Refused(
-                    _("An exception for %(title)s holds until %(until)s already: withdraw it first.")
+                    _("%(title)s already has an exception until %(until)s: withdraw it first.")
                     % {"title": translated(allowed[both[0]]), "until": other.until.isoformat()},
                     code="wrong_state",
                 )
@@ -66,7 +66,7 @@ def withdraw_exception(exception: CriticalException, *, by: User, reason: str) -
     with transaction.atomic():
         exception = CriticalException.objects.select_for_update(no_key=True, of=("self",)).get(pk=exception.pk)
         if not exception.is_in_force:
-            raise Refused(_("This exception has ended already."), code="wrong_state")
+            raise Refused(_("This exception has already ended."), code="wrong_state")
         exception.ended_by, exception.end_reason = by, reason
         _end(exception)
     return exception

@@ -129,7 +129,7 @@ def critical_exceptions(request: HttpRequest) -> HttpResponse:
         except Refused as refused:
             form.add_error(refused.field if refused.field in form.fields else None, str(refused))
         else:
-            messages.success(request, _("The exception holds from now on."))
+            messages.success(request, _("The exception applies from now on."))
             return redirect("critical_exceptions")
     known = CriticalException.objects.visible_to(request.user).select_related(
         "patient__laboratory", "set_by", "ended_by"
