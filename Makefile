@@ -16,8 +16,8 @@ install: .venv/installed
 test: .venv/installed-dev
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not nightly"
 
-# Rules, services and pages on SQLite, each test a moment: what to run while working. Left out are real programs, browser,
-# PDF, whole fields, and the files that need seconds for torch or Playwright before their first test.
+# Rules, services and pages on SQLite, each test a moment: what to run while working. Left out are browser, real workers,
+# whole fields, signed reports in every form, and the files that need seconds for torch or Playwright before their first test.
 SLOW_FILES := $(addprefix tests/,browser test_calibration.py test_evaluation.py test_mosaic.py test_training.py)
 test-fast: .venv/installed-dev
 	LEUKOWEB_TEST_DATABASE=sqlite $(RUN) -m pytest -n $(JOBS) --dist worksteal -p no:playwright $(SLOW_FILES:%=--ignore=%) \
