@@ -18,6 +18,7 @@ from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TILE_PX = 512
+MOST_PAGES = 200  # looked at in a TIFF, whose chain of pages may have no end
 UM_PER_PX_RANGE = (0.02, 1.0)  # of every scale: in a file, entered by a person, and given to a detector
 # Formats of whole slides: only their overview is ever unpacked, the rest is read region by region (slides.py).
 WHOLE_SLIDES = frozenset({"SVS", "NDPI", "SCN", "BIF", "WSI", "DICOM", "MRXS ZIP", "DICOM ZIP"})

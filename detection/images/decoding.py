@@ -19,7 +19,18 @@ from typing import Any
 import numpy as np
 from PIL import Image, MpoImagePlugin, PngImagePlugin
 
-from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, NoRoom, TooLarge, jpeg, scales, too_many_bytes
+from detection.images import (
+    TILE_PX,
+    ImageFacts,
+    ImageRefused,
+    Limits,
+    NoRoom,
+    TooLarge,
+    jpeg,
+    png,
+    scales,
+    too_many_bytes,
+)
 from detection.images.jpeg import DAMAGED, SAVE_AS_8_BIT
 from detection.images.survey import Survey
 
@@ -28,6 +39,7 @@ STRIP_ROWS = 512
 ZIP_SIGNATURE = b"PK\x03\x04"
 DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 MOST_HIDDEN = 0.95  # of the picture, by its transparency; a round picture on nothing has less
+MOST_IN_RUNS = 16_000_000  # pixels and bytes of a BMP in run-length encoding
 MOST_TEXT_BYTES = 1 << 28  # of texts and profiles in a PNG; the child's memory is limited anyway
 ORIENTATION_TAG = 274
 WITHOUT_COLOUR = (
@@ -275,10 +287,13 @@ def _read_with_pillow(
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT_BYTES
     if found == "JPEG":
         jpeg.refuse_unread_kind(path)
+    if found == "PNG":
+        png.refuse_pieces(path)
     image: Image.Image = Image.open(path, formats=[found])
     width_px, height_px = image.size
     _refuse_by_depth(path, found, image.mode, limits)
     refuse_by_pixels(width_px, height_px, limits)
+    _refuse_runs(path, image)
     um_per_px, orientation = scales.of_pillow(image), _orientation(image.getexif().get(ORIENTATION_TAG))
     said = []
     if found == "JPEG" and folder is None:
@@ -326,6 +341,13 @@ def _refuse_by_depth(path: str, found: str, mode: str, limits: Limits) -> None:
         raise ImageRefused(WITHOUT_COLOUR)
     if mode not in ("RGB", "RGBA", "P", "PA", "L", "LA"):
         raise ImageRefused(f"The {found} has {mode} colours as for printing: {SAVE_AS_8_BIT}")
+
+
+def _refuse_runs(path: str, image: Image.Image) -> None:
+    """Refuse a large BMP in runs of equal colours: they are read one by one, slowly."""
+    is_in_runs = image.format == "BMP" and image.info.get("compression") in (1, 2)
+    if is_in_runs and max(image.width * image.height, os.stat(path).st_size) > MOST_IN_RUNS:
+        raise ImageRefused(f"The BMP is packed (RLE) and too large to be read so: {SAVE_AS_8_BIT}")
 
 
 def _other_pictures(image: Image.Image) -> str:

@@ -16,13 +16,15 @@ from PIL import Image, ImageFile
 from detection.images import ImageRefused
 
 MOST_SCANS = 100  # encoders write 1 to 20; each one costs a pass over the whole picture
+MOST_SCANNED_PX = 4_000_000_000  # of all scans together: 20 of the largest picture
 LEAST_SHARE_OF_ROWS = 0.75
 DAMAGED = (
     "The {} file is damaged or incomplete and cannot be read: "
     "copy it again from the microscope and upload it once more."
 )
 SAVE_AS_8_BIT = "save it as 8-bit RGB and upload that file."
-MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)  # behind any number of fill bytes
+FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # of the kinds that are read: baseline to progressive, two ways of coding
 UNREAD_KINDS = {
     0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "lossless and hierarchical", 0xCB: "lossless",
     0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical", 0xF7: "JPEG-LS",
@@ -37,7 +39,7 @@ def refuse_unread_kind(path: str | Path) -> None:
     ImageRefused
     """
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        scans = 0
+        scans = pixels = 0
         for marker, at in _segments(content):
             if marker in UNREAD_KINDS:
                 raise ImageRefused(f"The JPEG is {UNREAD_KINDS[marker]}, which is not read here: {SAVE_AS_8_BIT}")
@@ -45,19 +47,33 @@ def refuse_unread_kind(path: str | Path) -> None:
                 if content[at + 2] > 16:  # no encoder writes that
                     raise ImageRefused(DAMAGED.format("JPEG"))
                 raise ImageRefused(f"The JPEG has {content[at + 2]} bits a channel: {SAVE_AS_8_BIT}")
+            if marker in FRAMES:
+                wide, high = _size_at(content, at)
+                pixels = max(pixels, wide * high)
             scans += marker == 0xDA
-            refuse_scans(scans)
+            refuse_scans(scans, pixels)
 
 
-def refuse_scans(scans: int) -> None:
-    """Refuse a stream of more scans than any encoder needs: each costs the time of a whole picture."""
-    if scans > MOST_SCANS:
+def refuse_scans(scans: int, pixels: int) -> None:
+    """Refuse a picture of so many pixels in more scans than any encoder needs: each costs the time of all of it."""
+    most = min(MOST_SCANS, MOST_SCANNED_PX // max(pixels, 1))
+    if scans > most:
         raise ImageRefused(
-            f"The JPEG is stored in more than {MOST_SCANS} scans: save it again with another program and upload that."
+            f"The JPEG is stored in more than {most} scans: save it again with another program and upload that."
         )
 
 
-def _segments(content: mmap) -> Iterator[tuple[int, int]]:
+def size_of(stream: bytes) -> tuple[int, int]:
+    """Return width and height that a stream states, zeros where it states none."""
+    return next((_size_at(stream, at) for marker, at in _segments(stream) if marker in FRAMES), (0, 0))
+
+
+def _size_at(content: mmap | bytes, at: int) -> tuple[int, int]:
+    """Return width and height of the frame whose segment begins there."""
+    return int.from_bytes(content[at + 5 : at + 7]), int.from_bytes(content[at + 3 : at + 5])
+
+
+def _segments(content: mmap | bytes) -> Iterator[tuple[int, int]]:
     """Yield marker and start of each segment; entropy-coded data are passed over."""
     at = 2
     while found := MARKER.search(content, at):

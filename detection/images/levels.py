@@ -5,6 +5,7 @@ It runs in a child process only; which regions are read is left to `whole_slide`
 
 import os
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import openslide
 import tifffile
 from PIL import Image
+
+from detection.images import MOST_PAGES
 
 MOST_READ_PX = 64_000_000  # of one region
 
@@ -29,7 +32,9 @@ class Levels:
         if slide.level_count == 1 and is_tiff(path):
             self._file = tifffile.TiffFile(path)  # open as long as the process works on the slide
             with suppress(Exception):  # what cannot be read so is read from the finest level
-                self.sub_pages = [page for page in self._file.pages[0].pages or () if _is_plain(page)]
+                self.sub_pages = [
+                    page for page in islice(self._file.pages[0].pages or (), MOST_PAGES) if _is_plain(page)
+                ]
             self.times += [slide.dimensions[0] / page.imagewidth for page in self.sub_pages]
 
     def region(self, x: int, y: int, width_px: int, height_px: int, level: int) -> np.ndarray:
@@ -93,7 +98,7 @@ def is_short(path: str | Path) -> bool:
     """Tell whether a TIFF names tiles that are not in the file, as where it did not come whole."""
     size = os.stat(path).st_size
     with suppress(Exception), tifffile.TiffFile(path) as file:  # pages that cannot be read are for others to refuse
-        for page in file.pages:
+        for page in islice(file.pages, MOST_PAGES):
             ends = np.array(page.dataoffsets, np.int64) + np.array(page.databytecounts, np.int64)
             if len(ends) and ends.max() > size:
                 return True

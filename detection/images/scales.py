@@ -73,7 +73,7 @@ def of_tiff(page: tifffile.TiffPage, description: str) -> float | None:
         if stated is not None:
             return of_both(*stated)
     elif description.startswith("ImageJ="):
-        units = dict(re.findall(r"^(unit|yunit)=(.+?)\s*$", description, re.MULTILINE))
+        units = {name: unit for name, _, unit in (line.partition("=") for line in description.splitlines()) if unit}
         um_per_unit = unit_of(units.get("unit", ""))
         if um_per_unit and x_per_unit > 0 and y_per_unit > 0:  # `yunit` is written where it is not that of x
             y_um_per_unit = (unit_of(units["yunit"]) or 0) if "yunit" in units else um_per_unit
@@ -95,8 +95,11 @@ def of_tiff(page: tifffile.TiffPage, description: str) -> float | None:
 
 def _of_ome(description: str) -> tuple[float, float] | None:
     """Return the physical size of the first image's pixels in um, or None where it is not stated."""
-    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", re.sub(r"<!--.*?-->", "", description, flags=re.DOTALL))
-    named = re.findall(r"""(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)')""", pixels[0]) if pixels else []
+    first, *others = description.split("<!--")
+    uncommented = first + "".join(part.partition("-->")[2] for part in others)
+    # Each pattern looks at a character once, however the text is made: a word is begun only where it begins.
+    pixels = re.search(r"<(?:\w+:)?Pixels\b[^<>]*>", uncommented)
+    named = re.findall(r"""\b(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)')""", pixels[0]) if pixels else []
     stated = {name: html.unescape(double or single) for name, double, single in named}
     if "PhysicalSizeX" not in stated:
         return None

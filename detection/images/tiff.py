@@ -4,7 +4,6 @@ Limits of size, the orientation and what the pixels tell are shared with the oth
 """
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -15,7 +14,7 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION
 
-from detection.images import ImageFacts, ImageRefused, Limits, jpeg, scales
+from detection.images import MOST_PAGES, ImageFacts, ImageRefused, Limits, jpeg, scales
 from detection.images.decoding import (
     ORIENTATION_TAG,
     WITHOUT_COLOUR,
@@ -27,7 +26,8 @@ from detection.images.decoding import (
 from detection.images.jpeg import DAMAGED, SAVE_AS_8_BIT
 from detection.images.survey import Survey
 
-MOST_PAGES = 200  # looked at to find the picture
+PADDING_PX = 16  # of a JPEG stream beyond its strip or tile: a block of subsampled colour
+MOST_PIECES = 50_000  # strips or tiles; a row each makes 30,000 of the highest picture, tiles of 64 px 49,000
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 CFA, LINEAR_RAW = 32803, 34892  # PhotometricInterpretation of camera raw files
 DNG_VERSION_TAG = 50706
@@ -35,7 +35,7 @@ UNCOMPRESSED, JPEG_COMPRESSION, APERIO_YCBCR = 1, 7, 33003
 JPEGS = {int(COMPRESSION[name]) for name in ("OJPEG", "JPEG", "ALT_JPEG", "JPEG_LOSSY")}
 # Deflate, LZMA, PNG, JPEG XL, LERC have checksums. Of the others no decoder tells damage, and none writes such a run.
 MAY_BE_DAMAGED = "The TIFF {}, and a part of the picture may be wrong: copy it again from the microscope."
-LOST_PIECE = re.compile(rb"\0{512}|\xff{512}")
+LOST_PIECES = (bytes(512), b"\xff" * 512)
 SAVE_AGAIN = "save it again with another program and upload that file."
 
 
@@ -70,7 +70,8 @@ def read_tiff(path: str, found: str, limits: Limits, folder: Path | None) -> tup
             _refuse_kind(one, is_colour=len(colours) == 3)
         refuse_by_pixels(width_px, height_px, limits)
         for one in colours:
-            _refuse_scans(file, one)
+            _refuse_pieces(file, one, limits)
+            _refuse_jpegs(file, one)
         said += [_mend_counts(one, os.stat(path).st_size) or _lost_piece(file, one) for one in colours][:1]
         facts = ImageFacts("TIFF", width_px, height_px, scales.of_tiff(page, pages[0].description or ""))
         pixels, survey = new_pixels(folder, height_px, width_px), Survey(height_px, width_px)
@@ -187,7 +188,8 @@ def _lost_piece(file: tifffile.TiffFile, page: tifffile.TiffPage) -> str:
         return ""
     for offset, count in zip(page.dataoffsets, page.databytecounts):
         file.filehandle.seek(offset)
-        if count and LOST_PIECE.search(file.filehandle.read(count)):
+        content = file.filehandle.read(count) if count else b""
+        if any(lost in content for lost in LOST_PIECES):
             return MAY_BE_DAMAGED.format("has lost a piece (a run of zeros in compressed data)")
     return ""
 
@@ -243,11 +245,25 @@ def _warning_of_jpegs(file: tifffile.TiffFile, page: tifffile.TiffPage) -> str:
     return next(filter(None, warnings), "")
 
 
-def _refuse_scans(file: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
-    """Refuse JPEG streams of too many scans before any of them is decoded."""
-    if int(page.compression) in JPEGS:
-        for stream in _streams(file, page):
-            jpeg.refuse_scans(stream.count(b"\xff\xda"))
+def _refuse_pieces(file: tifffile.TiffFile, page: tifffile.TiffPage, limits: Limits) -> None:
+    """Refuse a page in more strips or tiles than writers make, or many of which name the same long piece."""
+    named = sum(min(count, file.filehandle.size) for count in page.databytecounts)
+    if len(page.dataoffsets) > MOST_PIECES or named > 2 * limits.max_bytes:
+        raise ImageRefused(f"The TIFF is stored in {len(page.dataoffsets)} strips or tiles, too many: {SAVE_AGAIN}")
+
+
+def _refuse_jpegs(file: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+    """Refuse JPEG streams of too many scans, or larger than their strip or tile, before any of them is decoded."""
+    if int(page.compression) not in JPEGS:
+        return
+    columns, rows = (
+        (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip or page.imagelength)
+    )
+    for stream in _streams(file, page):
+        jpeg.refuse_scans(stream.count(b"\xff\xda"), page.imagewidth * page.imagelength)
+        wide, high = jpeg.size_of(stream)
+        if wide > columns + PADDING_PX or high > rows + PADDING_PX:
+            raise ImageRefused(DAMAGED.format("TIFF"))
 
 
 def _streams(file: tifffile.TiffFile, page: tifffile.TiffPage) -> Iterator[bytes]:
