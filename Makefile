@@ -83,7 +83,7 @@ messages: .venv/installed-dev
 # Write requirements.lock anew, from what the declared ranges give today in an environment of its own.
 lock:
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(PYTHON) -m venv "$$scratch/venv" \
-	 && "$$scratch/venv/bin/pip" install --quiet ".[dev]" \
+	 && "$$scratch/venv/bin/pip" install --quiet ".[dev,int8]" \
 	 && sed -n '/^#/p' requirements.lock > "$$scratch/lock" \
 	 && "$$scratch/venv/bin/pip" list --format freeze --exclude leukoweb --exclude pip | sed 's/+.*//' | sort >> "$$scratch/lock" \
 	 && cp "$$scratch/lock" requirements.lock

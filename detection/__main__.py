@@ -11,7 +11,11 @@ from collections.abc import Sequence
 # Command: the module with its `add_command`, and what it is for.
 COMMANDS = {
     "find": ("detection.lab.finding", "find and type the leukocytes of one image"),
-    "gate": ("detection.lab.measuring.gate", "try bfloat16 against float32 here; where it passes, the product uses it"),
+    "quantise": ("detection.lab.quantising", "write the int8 form of a detector beside its weights"),
+    "gate": (
+        "detection.lab.measuring.gate",
+        "try bfloat16 and int8 against float32 here; the fastest that passes is used by the product",
+    ),
     "pseudo": ("detection.lab.data.pseudo", "label tiles of whole fields with a detector, checked by the stain"),
     "cover": ("detection.lab.measuring.covering", "nuclei in boxes and boxes without nucleus, on unlabelled fields"),
     "bench": (

@@ -13,8 +13,9 @@ from PIL import Image
 
 from detection import SHIPPED
 from detection.cell_types import CODES
-from detection.inference.detector import Detector, DetectorRefused, Tiles, export_folder
+from detection.inference.detector import Detector, DetectorRefused, Tiles
 from detection.inference.networks import exact_convolutions, has_fast_bfloat16, keep_exact, load_module
+from detection.inference.precision import export_folder
 from detection.inference.tiling import merge_over_seams, tile_grid, tile_starts
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The gate in front of bfloat16, and what the product does with its result; the command `find`."""
+"""The gate in front of bfloat16 and int8, and what the product does with its result; the command `find`."""
 
 import copy
 import json
@@ -10,7 +10,8 @@ from PIL import Image
 
 from detection import SHIPPED
 from detection.__main__ import main
-from detection.inference.detector import Detector, export_folder
+from detection.inference.detector import Detector
+from detection.inference.precision import export_folder, fastest, form_sha256, int8_form, write_verdicts
 from detection.lab.measuring.gate import compare, is_worse
 from detection.phantom import draw_field
 
@@ -72,17 +73,39 @@ def test_without_cells_nothing_is_shown(shipped_detector, drawn):
         compare(shipped_detector, shipped_detector, [], [(drawn.image, 0.2)])
 
 
-def test_the_product_uses_bfloat16_only_after_the_gate_passed_here(tmp_path, shipped_detector):
+def verdict(passed, backend, precision, gain, form=""):
+    return {"passed": passed, "candidate": [backend, precision], "gain": gain, "form_sha256": form}
+
+
+def test_the_product_uses_the_fastest_precision_that_passed_the_gate_here(tmp_path, shipped_detector):
     folder = export_folder(tmp_path, shipped_detector.card)
-    folder.mkdir(parents=True)
+    copied = tmp_path / SHIPPED[0].name
+    form = int8_form(copied)
 
-    def precision():
-        return Detector.load(*SHIPPED, device="cpu", backend="torch", cache_folder=tmp_path).precision
+    def chosen(*verdicts, backend="openvino"):
+        write_verdicts(folder, verdicts)
+        return fastest(folder, backend, copied)
 
-    assert precision() == "f32"
-    for passed, tried, used in ((False, "torch", "f32"), (True, "openvino", "f32"), (True, "torch", "bf16")):
-        (folder / "gate.json").write_text(json.dumps({"passed": passed, "candidate": [tried, "bf16"]}))
-        assert precision() == used
+    assert fastest(None, "openvino", copied) == fastest(folder, "openvino", copied) == "f32"
+    assert chosen(verdict(False, "openvino", "bf16", 2.0)) == "f32"
+    assert chosen(verdict(True, "openvino", "bf16", 1.05)) == "f32"  # equal, and hardly faster
+    assert chosen(verdict(True, "openvino", "bf16", 2.0), backend="torch") == "f32"
+    assert chosen(verdict(True, "openvino", "bf16", 2.0)) == "bf16"
+    for path in (form, form.with_suffix(".bin")):
+        path.write_text("as it was tried")
+    tried = verdict(True, "openvino", "int8", 3.0, form_sha256(copied, "int8"))
+    assert chosen(verdict(True, "openvino", "bf16", 2.0), tried) == "int8"
+    form.with_suffix(".bin").write_text("made anew since")
+    assert chosen(verdict(True, "openvino", "bf16", 2.0), tried) == "bf16"
+    form.unlink()
+    assert chosen(tried) == "f32"
+
+
+def test_a_detector_runs_in_the_precision_that_was_chosen(tmp_path, shipped_detector):
+    folder = export_folder(tmp_path, shipped_detector.card)
+    for passed, used in ((False, "f32"), (True, "bf16")):
+        write_verdicts(folder, [verdict(passed, "torch", "bf16", 2.0)])
+        assert Detector.load(*SHIPPED, device="cpu", backend="torch", cache_folder=tmp_path).precision == used
 
 
 def test_the_command_find_prints_cells_and_draws_them(tmp_path, drawn, capsys):

@@ -112,6 +112,7 @@ WEB = ("leukoweb", "detection/images")
 BENCH = ("leukoweb/ops/bench_keys.py", "leukoweb/ops/load_users.py")
 TRACES = "leukoweb/tracing.py"  # loaded only where LEUKOWEB_TRACES_URL is set
 S3 = "leukoweb/cases/s3.py"  # imported where a bucket is set
+QUANTISE = "detection/lab/quantising.py"
 LATER = ("detection/images", "detection/lab")
 
 
@@ -120,12 +121,13 @@ LATER = ("detection/images", "detection/lab")
     [
         (WEB, (*BENCH, TRACES, S3), None),
         (("detection",), LATER, "worker"),
-        (("detection/lab",), (), "lab"),
+        (("detection/lab",), (QUANTISE,), "lab"),
+        (("detection/lab",), (), "int8"),
         (WEB, (*BENCH, S3), "traces"),
         (WEB, (*BENCH, TRACES), "s3"),
         (("tests", "leukoweb/ops"), (), "dev"),
     ],
-    ids=["web", "worker", "lab", "traces", "s3", "dev"],
+    ids=["web", "worker", "lab", "int8", "traces", "s3", "dev"],
 )
 def test_what_a_part_imports_is_declared_for_it(folders, without, extra):
     known = declared() | (declared(extra) if extra else set())

@@ -2,7 +2,6 @@
 The scale of an image is left to `scale` and `reading`, suppression over seams to `tiling`.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from copy import copy
@@ -18,13 +17,11 @@ from detection.cell_types import BY_CODE, CODES
 from detection.images import UM_PER_PX_RANGE
 from detection.inference.likeness import Likeness
 from detection.inference.networks import (
-    EXPORT_FORM,
     OpenVinoNetwork,
     TorchNetwork,
     has_fast_bfloat16,
     import_torch,
     load_module,
-    machine_name,
 )
 from detection.inference.nuclei import (
     FAINTEST_NUCLEUS,
@@ -33,6 +30,7 @@ from detection.inference.nuclei import (
     nuclear_stain,
     without_nucleus,
 )
+from detection.inference.precision import export_folder, fastest, int8_form
 from detection.inference.retyping import TypingFit, from_site, logits, retype
 from detection.inference.scale import refuse_enlargement
 from detection.inference.stain_transfer import recolour
@@ -102,7 +100,7 @@ class Detector:
 
     @property
     def precision(self) -> str:
-        """f32, bf16 or f16."""
+        """f32, bf16, int8 or f16."""
         return self.network.precision
 
     @property
@@ -153,9 +151,9 @@ class Detector:
             "auto" takes CUDA where it is.
         backend : {"auto", "torch", "openvino"}
             "auto" takes OpenVINO on a CPU where it is installed and works and a `cache_folder` is given, else torch.
-        precision : {"auto", "f32", "bf16"}
-            "auto" is f32 on a CPU unless `gate.passes` recorded in `cache_folder` that bf16 changes nothing here;
-            CUDA always runs in half precision (f16).
+        precision : {"auto", "f32", "bf16", "int8"}
+            "auto" is f32 on a CPU unless the gate recorded in `cache_folder` that a faster one changes nothing here;
+            CUDA always runs in half precision (f16). int8 is of OpenVINO alone.
         cache_folder : str or Path, optional
             Where the OpenVINO export and the gate's result of this version and processor are kept.
 
@@ -177,12 +175,13 @@ class Detector:
         if backend == "auto":
             chosen = "openvino" if folder and _has_openvino() else "torch"
         if precision == "auto":
-            precision = "bf16" if _gate_passed(folder, chosen) else "f32"
+            precision = fastest(folder, chosen, weights_path)
         if chosen == "openvino":
             if folder is None:
                 raise DetectorRefused("The OpenVINO form of a detector needs a cache_folder to be kept in.")
             try:
-                return cls(card, OpenVinoNetwork(weights_path, folder / "network.xml", precision=precision))
+                form = int8_form(weights_path) if precision == "int8" else folder / "network.xml"
+                return cls(card, OpenVinoNetwork(weights_path, form, precision=precision))
             except (OSError, RuntimeError, ValueError):
                 if backend == "openvino":
                     raise
@@ -436,20 +435,6 @@ class Tiles:
         xyxy = xyxy.clip(0, [width_px, height_px, width_px, height_px])
         owned &= (xyxy[:, 2:] - xyxy[:, :2]).min(1, initial=np.inf) >= 1
         return xyxy[owned], *(fact[owned] for fact in facts), cut[owned]
-
-
-def export_folder(cache_folder: str | Path | None, card: Card) -> Path | None:
-    """Return where the export and gate result of this version and kind of processor are kept; None without a cache."""
-    if cache_folder is None:
-        return None
-    return Path(cache_folder) / f"{card.name}-{card.sha256[:12]}" / f"{machine_name()}-{EXPORT_FORM}"
-
-
-def _gate_passed(folder: Path | None, backend: str) -> bool:
-    """Whether bf16 of this backend passed the gate here."""
-    path = folder / "gate.json" if folder else None
-    result: dict[str, Any] = json.loads(path.read_text()) if path and path.exists() else {"passed": False}
-    return result["passed"] and result["candidate"][0] == backend
 
 
 def _has_openvino() -> bool:

@@ -8,6 +8,7 @@ import platform
 import sys
 import tempfile
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -46,14 +47,20 @@ def cores() -> int:
     return min(len(os.sched_getaffinity(0)), int(os.environ.get("DETECTION_THREADS") or 1024))
 
 
-def machine_name() -> str:
-    """Return a short name of the processor kind: exports and precision trials of another kind are not ours."""
+def cpu_facts() -> dict[str, str]:
+    """Return model name and flags of the processor as Linux gives them; empty flags elsewhere."""
     lines = {"model name": platform.machine(), "flags": ""}
     if Path("/proc/cpuinfo").exists():
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             name, _, value = line.partition(":")
             if name.strip() in lines:
                 lines[name.strip()] = value.strip()
+    return lines
+
+
+def machine_name() -> str:
+    """Return a short name of the processor kind: exports and precision trials of another kind are not ours."""
+    lines = cpu_facts()
     digest = hashlib.sha256(lines["flags"].encode()).hexdigest()[:8]
     return "-".join([*lines["model name"].split()[:4], digest]).replace("/", "-").lower()
 
@@ -74,8 +81,16 @@ def load_module(weights_path: str | Path) -> Any:
 
 def has_fast_bfloat16() -> bool:
     """Tell whether this processor computes bfloat16 faster than float32 (AVX512-BF16 or AMX)."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu_facts()["flags"].split())
+
+
+def cpu_features() -> str:
+    """Name what this processor has of the instructions that decide how fast a network is, for what prints speeds."""
+    wanted = {"AVX2": "avx2", "AVX512": "avx512f", "VNNI": "avx512_vnni avx_vnni", "BF16": "avx512_bf16 amx_bf16",
+              "AMX": "amx_tile"}  # fmt: skip
+    flags = set(cpu_facts()["flags"].split())
+    has = {name: not flags.isdisjoint(names.split()) for name, names in wanted.items()}
+    return ", ".join(name if there else f"no {name}" for name, there in has.items())
 
 
 class TorchNetwork:
@@ -102,7 +117,11 @@ class TorchNetwork:
 
 
 class OpenVinoNetwork:
-    """The network run by OpenVINO on the CPU, exported once for each detector version and kind of processor."""
+    """The network run by OpenVINO on the CPU, exported once for each detector version and kind of processor.
+
+    `export_path` names that export; in int8 the form that `quantise` wrote beside the weights, of which the layers that
+    it spared run in float32.
+    """
 
     backend = "openvino"
     device = "cpu"
@@ -112,7 +131,7 @@ class OpenVinoNetwork:
         self.openvino = import_openvino()
         self.precision = precision
         self.core = self.openvino.Core()
-        if not export_path.exists():
+        if not export_path.exists() and precision != "int8":
             export_openvino(load_module(weights_path), export_path)
         self.model = self.core.read_model(export_path)
         self._queues: dict[tuple[int, int], Any] = {}
@@ -142,7 +161,7 @@ class OpenVinoNetwork:
                 steps.build(),
                 "CPU",
                 {
-                    "INFERENCE_PRECISION_HINT": self.precision,
+                    "INFERENCE_PRECISION_HINT": "f32" if self.precision == "int8" else self.precision,
                     "PERFORMANCE_HINT": "THROUGHPUT",
                     "INFERENCE_NUM_THREADS": cores(),
                 },
@@ -152,7 +171,12 @@ class OpenVinoNetwork:
 
 
 def export_openvino(module: Any, path: Path) -> None:
-    """Write a network as OpenVINO XML and BIN for tiles of any size; float32, whole or not at all."""
+    """Write a network as OpenVINO XML and BIN for tiles of any size, in float32."""
+    save_openvino(to_openvino(module), path, exact_convolutions(module))
+
+
+def to_openvino(module: Any) -> Any:
+    """Return a network as an OpenVINO model for tiles of any size, in float32."""
     torch, openvino = import_torch(), import_openvino()
     head = module.model[-1]
     head.dynamic = True  # anchors follow the size of the tile instead of being frozen at that of the example
@@ -163,19 +187,23 @@ def export_openvino(module: Any, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # OpenVINO reads traced modules, which torch calls old
         traced = torch.jit.trace(module, example, check_trace=False)
-    model = openvino.convert_model(traced)
+    return openvino.convert_model(traced)
+
+
+def save_openvino(model: Any, path: Path, exact: Collection[str] = ()) -> None:
+    """Write an OpenVINO model as XML and BIN, whole or not at all; `exact` names convolutions for `keep_exact`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         written = Path(folder) / path.name
-        openvino.save_model(model, written, compress_to_fp16=False)
-        keep_exact(written, exact_convolutions(module))
+        import_openvino().save_model(model, written, compress_to_fp16=False)
+        keep_exact(written, exact)
         # The XML is looked for, so the weights beside it come first: a process that dies between leaves no half export.
         os.replace(written.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(written, path)
 
 
 def exact_convolutions(module: Any) -> set[str]:
-    """Name the convolutions of a network that stay in float32 under bfloat16.
+    """Name the convolutions of a network that stay in float32 under bfloat16 and int8.
 
     Notes
     -----
@@ -189,7 +217,7 @@ def exact_convolutions(module: Any) -> set[str]:
     return {names[0], *(name for name in names if not name.endswith(".conv"))}
 
 
-def keep_exact(path: Path, names: set[str]) -> None:
+def keep_exact(path: Path, names: Collection[str]) -> None:
     """Mark convolutions in an OpenVINO XML as `precise`, which its CPU plugin obeys; ValueError names a missing one."""
     tree, left = ElementTree.parse(path), set(names)  # noqa: S314  written a moment ago by OpenVINO itself
     for layer in tree.getroot().iter("layer"):

@@ -75,6 +75,7 @@ def register_detector(card_path: Path, *, by: User | None = None) -> DetectorVer
 def adopt_detector(card_path: Path, *, by: User | None = None) -> DetectorVersion:
     """Load a detector once to prove its card, copy both files into this installation, and register the version."""
     from detection.inference.detector import Detector
+    from detection.inference.precision import int8_form
 
     card = Card.read(card_path)
     weights = Path(card_path).with_name(card.facts["weights"])
@@ -84,8 +85,10 @@ def adopt_detector(card_path: Path, *, by: User | None = None) -> DetectorVersio
         raise ValueError(f"These weights are registered with another card, as {known}. Release them as a new version.")
     folder = settings.DATA_DIR / "detectors" / card.sha256
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(weights, folder / weights.name)
-    shutil.copyfile(card_path, folder / Path(card_path).name)
+    form = int8_form(weights)
+    for path in (weights, Path(card_path), form, form.with_suffix(".bin")):
+        if path.is_file():  # the int8 form is not made of every version
+            shutil.copyfile(path, folder / path.name)
     return register_detector(folder / Path(card_path).name, by=by)
 
 

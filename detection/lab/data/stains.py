@@ -56,10 +56,10 @@ def measure_likeness(views: Sequence[View], sources: Iterable[str], coarsest_um_
     """
     own = [view for view in views if view.cells and view.um_per_px and view.source in set(sources)]
     taught, proven = ([view for view in own if view.split == split] for split in ("train", "val"))
-    stains = [stain for stain in (stain_of(read_pixels(view.path)) for view in _evenly(taught, 1200)) if stain]
+    stains = [stain for stain in (stain_of(read_pixels(view.path)) for view in evenly(taught, 1200)) if stain]
     typical = typical_stains(stains) if stains else None
     distances, sharpness = [], []
-    for view in _evenly(proven, 400):
+    for view in evenly(proven, 400):
         pixels = read_pixels(view.path)
         sharpness.append(sharpness_of(pixels, view.um_per_px or np.nan))
         if typical is not None and (stain := stain_of(pixels)):
@@ -71,6 +71,6 @@ def measure_likeness(views: Sequence[View], sources: Iterable[str], coarsest_um_
     return Likeness(typical, MARGIN * farthest, least_sharpness, coarsest_um_per_px)
 
 
-def _evenly(views: Sequence[View], most: int) -> Sequence[View]:
+def evenly(views: Sequence[View], most: int) -> Sequence[View]:
     """Choose at most so many views, evenly."""
     return views[:: -(-len(views) // most) or 1]

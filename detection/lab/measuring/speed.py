@@ -80,23 +80,26 @@ def _print_backends(field: np.ndarray, options: argparse.Namespace) -> None:
     import numpy as np
 
     from detection.inference.detector import Tiles
-    from detection.inference.networks import cores, import_torch
+    from detection.inference.networks import cores, cpu_facts, cpu_features, import_torch
+    from detection.inference.precision import int8_form
 
     torch = import_torch()
+    ways = [(backend, precision) for backend in ("torch", "openvino") for precision in ("f32", "bf16")]
+    if int8_form(options.weights).is_file():
+        ways.append(("openvino", "int8"))
     ours = {
         f"{backend} {precision}": _load(options, device="cpu", backend=backend, precision=precision)
-        for backend in ("torch", "openvino")
-        for precision in ("f32", "bf16")
+        for backend, precision in ways
     }
     if torch.cuda.is_available():
         ours["torch cuda f16"] = _load(options, device="cuda")
     tiles = Tiles(field, FIELD_UM_PER_PX, next(iter(ours.values())).card.um_per_px, 640)
     batch = np.stack([tiles.pixels(number) for number in range(16)])
-    ways = {"ultralytics predict": _plain_predict(options.weights, batch)}
-    ways |= {name: partial(_in_batches, detector.network, batch) for name, detector in ours.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    turns = {"ultralytics predict": _plain_predict(options.weights, batch)}
+    turns |= {name: partial(_in_batches, detector.network, batch) for name, detector in ours.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(options.rounds + 1):
-        for name, way in ways.items():
+        for name, way in turns.items():
             # Plain predict leaves torch with the threads that ultralytics chose: one less than there are cores.
             torch.set_num_threads(max(1, cores() - 1) if name.startswith("ultra") else cores())
             start = time.perf_counter()
@@ -104,6 +107,7 @@ def _print_backends(field: np.ndarray, options: argparse.Namespace) -> None:
             seconds[name].append(time.perf_counter() - start)
     torch.set_num_threads(cores())
     best = {name: len(batch) / min(measured[1:]) for name, measured in seconds.items()}  # the first turn warms up
+    print(f"{cpu_facts()['model name']} with {cpu_features()}")
     print(f"tiles of 640 px a second on {cores()} cores, best of {options.rounds} turns, and ratio to plain predict")
     for name, rate in best.items():
         print(f"  {name:20} {rate:6.1f}  {rate / best['ultralytics predict']:5.2f} x")
