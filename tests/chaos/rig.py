@@ -81,6 +81,7 @@ class Rig:
             "DJANGO_SETTINGS_MODULE": "leukoweb.settings",
             "LEUKOWEB_DATA_DIR": str(self.disk),
             "LEUKOWEB_ENV_FILE": "",
+            "LEUKOWEB_IDLE_MINUTES": "1440",  # they sign in once, and some wait long for their turn
             "LEUKOWEB_DISK_RESERVE_MB": "16",
             "LEUKOWEB_INFERENCE_BACKEND": "torch",
             "LEUKOWEB_STATICFILES_BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
