@@ -56,7 +56,7 @@ def test_a_slide_with_labelled_cells_is_read_again_where_a_person_says_that_the_
     """H.32: the reading refused, told to upload the images anew, and the upload refused them as already here."""
     relabel_cell(Cell.objects.filter(run__slide=read_slide).first(), to="LYA", by=technologist)
     client, address = sign_in(technologist), f"/slides/{read_slide.pk}/"
-    assert "leave the labels of 1 cell out" in client.get(address).content.decode()
+    assert "no longer count the labels of 1 cell" in client.get(address).content.decode()
     client.post(f"{address}scale/", {"um_per_px": "0.08", "leave_labels": "on"})
     assert Run.objects.get(slide=read_slide, is_shadow=False).state == "queued"
     assert not Cell.objects.counted().filter(run__slide=read_slide).exists()
