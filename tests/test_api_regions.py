@@ -48,7 +48,7 @@ def test_the_map_is_given_and_regions_are_asked_for_and_forgotten(sign_in, techn
         ({"regions": [[0, 0, 1]]}, "4"),
         ({"regions": [[0, -1, 1, 1]]}, "0"),
         ({"regions": "all"}, "list"),
-        ({"image": 10**9, "regions": [[0, 0, 9, 9]]}, "Only of a whole slide"),
+        ({"image": 10**9, "regions": [[0, 0, 9, 9]]}, "only on a whole slide"),
     ],
 )
 def test_what_is_no_region_is_refused_in_a_sentence(sign_in, technologist, slide, asked, sentence):

@@ -150,7 +150,7 @@ def test_clocks_that_differ_are_said(db, production, monkeypatch):
             return int(datetime.now(UTC).timestamp()) - self.late_s, 0
 
     for late_s, state in ((0, "ok"), (12, "warning"), (90, "failed")):
-        monkeypatch.setattr(doctor.current_app, "connection_for_read", lambda late_s=late_s, **_: Broker(late_s))
+        monkeypatch.setattr(doctor, "impatient_broker", lambda late_s=late_s: Broker(late_s))
         assert doctor.clock_check().state == state
 
 
