@@ -5,7 +5,13 @@ from axe_playwright_python.sync_playwright import Axe
 AXE = Axe().axe_script
 RULES = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
 CONTRAST = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
-DARK = "document.documentElement.dataset.bsTheme = 'dark'"
+# Colours that change by a transition are looked at when they have arrived.
+DARK = """() => {
+    document.documentElement.dataset.bsTheme = "dark";
+    document.body.getBoundingClientRect();
+    const running = document.getAnimations().filter(one => one instanceof CSSTransition);
+    return Promise.allSettled(running.map(one => one.finished));
+}"""
 
 
 def faults(page, options=RULES):
@@ -22,5 +28,6 @@ def faults(page, options=RULES):
 
 
 def faults_of_contrast_in_dark(page):
+    """Return the faults of contrast on the dark page, which stays dark."""
     page.evaluate(DARK)
     return faults(page, CONTRAST)

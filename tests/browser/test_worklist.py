@@ -7,7 +7,7 @@ from django.urls import reverse
 from playwright.sync_api import expect
 
 from leukoweb.review.models import Assignment
-from tests.browser.test_report_pages import faults
+from tests.browser.access import faults
 
 
 @pytest.fixture
