@@ -15,6 +15,7 @@ from celery.signals import (
     worker_ready,
 )
 from django.conf import settings
+from kombu.transport import redis
 
 from leukoweb import requests
 from leukoweb.processes import end_with_parent
@@ -29,6 +30,33 @@ app.autodiscover_tasks(
         "leukoweb.ops",
     ]
 )  # fmt: skip
+
+
+class QoS(redis.QoS):
+    """What a worker holds unacknowledged: its place is free although a broker that hangs took no acknowledgement.
+
+    kombu keeps the place, so that a worker that takes one message at a time would never take another. The broker
+    delivers such a message again after the visibility timeout; the claim of its run makes that harmless.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message, or raise what the broker's connection raises."""
+        try:
+            super().ack(delivery_tag)
+        except Exception:
+            self._quick_ack(delivery_tag)
+            raise
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Refuse a message, or raise what the broker's connection raises."""
+        try:
+            super().reject(delivery_tag, requeue=requeue)
+        except Exception:
+            self._quick_ack(delivery_tag)
+            raise
+
+
+redis.Channel.QoS = QoS
 
 before_task_publish.connect(requests.send_along)
 task_prerun.connect(requests.take_over)

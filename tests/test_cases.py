@@ -207,6 +207,7 @@ def test_filters_and_sorting(sign_in, technologist, make_case, make_slide):
         (f"received_from={(now - timedelta(days=2)):%Y-%m-%d}", ["F-3", "F-2"]),
         (f"received_to={(now - timedelta(days=2)):%Y-%m-%d}", ["F-2", "F-1"]),
         ("state=nonsense&sort=x&after=abc&before=-1", ["F-3", "F-2", "F-1"]),
+        ("received_to=9999-12-31", ["F-3", "F-2", "F-1"]),
         ("after=999999999", ["F-3", "F-2", "F-1"]),
     ):
         assert numbers(client.get(f"/cases/?{query}")) == found, query

@@ -12,6 +12,8 @@ from celery import current_app
 from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
+from kombu import Producer, Queue
+from redis.exceptions import RedisError
 
 from detection.inference.detector import FoundCell
 from leukoweb.analysis import at_work, services
@@ -379,3 +381,24 @@ def test_the_three_best_types_of_a_cell_are_stored_and_shown_with_their_chances(
     (cell,) = client.get(f"/api/v1/slides/{run.slide.pk}/cells/").json()["results"]
     assert cell["best_types"][0] == {"code": "NGS", "chance": 0.88}
     assert [best["code"] for best in cell["best_types"]] == ["NGS", "NGB", "EOS"]
+
+
+def test_a_worker_whose_acknowledgement_a_hanging_broker_did_not_take_takes_the_next_message(broker):
+    with current_app.connection_for_read(transport_options={"socket_timeout": 0.3}) as connection:
+        channel = connection.channel()
+        channel.basic_qos(0, 1, False)
+        queue = Queue("one at a time", channel=channel)
+        queue.declare()
+        for body in ("first", "second", "third"):
+            Producer(channel).publish(body, routing_key=queue.name)
+        for act in ("ack", "reject"):
+            message = queue.get()
+            assert not channel.qos.can_consume()
+            broker.process.send_signal(signal.SIGSTOP)
+            try:
+                with pytest.raises(RedisError):
+                    getattr(message, act)()
+            finally:
+                broker.process.send_signal(signal.SIGCONT)
+            assert channel.qos.can_consume()
+        assert queue.get().payload == "third"

@@ -1,9 +1,10 @@
 """What people type to register, edit, find and reject cases; rules that bind several fields stand in services.py."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
@@ -152,6 +153,16 @@ class RejectForm(forms.Form):
     )
 
 
+class DayField(forms.DateField):
+    """A day that a list is filtered by; days near the ends of the calendar have no day before or after them."""
+
+    widget = Day
+    default_validators = [  # noqa: RUF012
+        MinValueValidator(date(1900, 1, 1), gettext_lazy("Choose a day after 1899.")),
+        MaxValueValidator(date(2199, 12, 31), gettext_lazy("Choose a day before 2200.")),
+    ]
+
+
 class Plain(forms.Form):
     """A form whose fields are laid out by hand in a template and still look like the others."""
 
@@ -167,8 +178,8 @@ class CaseFilter(Plain):
 
     state = forms.ChoiceField(choices=[("", gettext_lazy("Any state")), *STATES.items()], required=False)
     priority = forms.ChoiceField(choices=[("", gettext_lazy("Any priority")), *Case.Priority.choices], required=False)
-    received_from = forms.DateField(required=False, widget=Day, label=gettext_lazy("Received from"))
-    received_to = forms.DateField(required=False, widget=Day, label=gettext_lazy("to"))
+    received_from = DayField(required=False, label=gettext_lazy("Received from"))
+    received_to = DayField(required=False, label=gettext_lazy("to"))
     sort = forms.ChoiceField(choices=list(SORTS.items()), required=False)
 
 

@@ -7,6 +7,7 @@ from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from leukoweb.cases.forms import DayField
 from leukoweb.review.counting.flag_rules import COMPARISONS, FlagRule
 from leukoweb.review.criticals.figures import MOST_DAYS
 from leukoweb.review.criticals.models import CriticalEntry
@@ -44,8 +45,8 @@ class CallForm(forms.Form):
 class PeriodForm(forms.Form):
     """A period of days, both included; without one the last thirty days."""
 
-    first = forms.DateField(required=False, label=_("From"), widget=forms.DateInput(attrs={"type": "date"}))
-    last = forms.DateField(required=False, label=_("To"), widget=forms.DateInput(attrs={"type": "date"}))
+    first = DayField(required=False, label=_("From"))
+    last = DayField(required=False, label=_("To"))
 
     def clean(self) -> dict[str, Any]:
         """Fill in the thirty days up to today, and refuse a period that ends before it begins."""
@@ -68,7 +69,7 @@ class ExceptionForm(forms.Form):
         widget=forms.CheckboxSelectMultiple, label=_("Critical limits"),
         help_text=_("Limits for which the rules allow exceptions."),
     )  # fmt: skip
-    until = forms.DateField(label=_("Last day"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
+    until = DayField(label=_("Last day"))
     reason = forms.CharField(
         max_length=MOST_REASON, label=_("Reason"), help_text=_("Printed on every report with a covered result."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
