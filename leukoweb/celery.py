@@ -43,17 +43,15 @@ class QoS(redis.QoS):
         """Acknowledge a message, or raise what the broker's connection raises."""
         try:
             super().ack(delivery_tag)
-        except Exception:
+        finally:
             self._quick_ack(delivery_tag)
-            raise
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Refuse a message, or raise what the broker's connection raises."""
         try:
             super().reject(delivery_tag, requeue=requeue)
-        except Exception:
+        finally:
             self._quick_ack(delivery_tag)
-            raise
 
 
 redis.Channel.QoS = QoS

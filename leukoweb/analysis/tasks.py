@@ -132,7 +132,7 @@ def sweep(patience_s: int | None = None) -> None:
     patience = timedelta(seconds=settings.SWEEP_AFTER_S if patience_s is None else patience_s)
     try:
         # Where every waiting run still has its message the queue is only long: another message would make it longer.
-        if _bells() < Run.objects.filter(state=Run.State.QUEUED).count():
+        if _messages_waiting() < Run.objects.filter(state=Run.State.QUEUED).count():
             services.enqueue_waiting_runs(sent_before=now - patience)
     except services.BROKER_AWAY as error:  # the rest needs none, and the next sweep tries again
         log.warning("the sweep enqueued no run, the broker did not answer: %s", type(error).__name__)
@@ -142,7 +142,7 @@ def sweep(patience_s: int | None = None) -> None:
     _remove_stale_folders(older_than=now - timedelta(seconds=1.1 * settings.RUN_HARD_LIMIT_S))
 
 
-def _bells() -> int:
+def _messages_waiting() -> int:
     """How many messages of runs wait in the broker."""
     waiting = 0
     with services.impatient_broker() as broker:

@@ -28,7 +28,6 @@ def description() -> Schema:
 
 def _operation(path: str, method: str, own: Schema) -> Schema:
     """Describe one method of one address; of several kinds of body the first is shown, they hold the same fields."""
-    bodies = own.get("requestBody", {}).get("content", {})
     return {
         "id": own["operationId"],
         "subject": own["tags"][0],
@@ -40,13 +39,14 @@ def _operation(path: str, method: str, own: Schema) -> Schema:
              "type": _type(one["schema"]), "text": _words(one.get("description", ""))}
             for one in own.get("parameters", [])
         ],
-        "body": _type(next(iter(bodies.values()))["schema"]) if bodies else "",
-        "body_kinds": ", ".join(bodies),
-        "answers": [(status, _answer(one)) for status, one in own["responses"].items()],
+        "body": _content(own.get("requestBody", {})),
+        "body_kinds": ", ".join(own.get("requestBody", {}).get("content", {})),
+        "answers": [(status, _content(one)) for status, one in own["responses"].items()],
     }  # fmt: skip
 
 
-def _answer(own: Schema) -> SafeString | str:
+def _content(own: Schema) -> SafeString | str:
+    """Name the type of what a request or an answer holds; "" where it holds nothing."""
     kinds = own.get("content", {})
     return _type(next(iter(kinds.values()))["schema"]) if kinds else ""
 

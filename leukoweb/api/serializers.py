@@ -106,12 +106,17 @@ class CaseNumber(serializers.Serializer):
     accession_number = serializers.CharField(max_length=64)
 
 
-class CasePage(serializers.Serializer):
-    """One page of cases, newest first."""
+class Page(serializers.Serializer):
+    """One page of a list; whose it is adds its `results`."""
 
     count = serializers.IntegerField()
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
+
+
+class CasePage(Page):
+    """One page of cases, newest first."""
+
     results = CaseSerializer(many=True)
 
 
@@ -300,12 +305,9 @@ class CellSerializer(serializers.ModelSerializer):
         return bool(cell.decided_code)
 
 
-class CellPage(serializers.Serializer):
+class CellPage(Page):
     """One page of cells."""
 
-    count = serializers.IntegerField()
-    next = serializers.URLField(allow_null=True)
-    previous = serializers.URLField(allow_null=True)
     results = CellSerializer(many=True)
 
 

@@ -59,12 +59,9 @@ class CriticalSerializer(serializers.ModelSerializer):
         return critical.no_longer.change_words if critical.no_longer else ""
 
 
-class CriticalPage(serializers.Serializer):
+class CriticalPage(forms.Page):
     """One page of critical results, newest first."""
 
-    count = serializers.IntegerField()
-    next = serializers.URLField(allow_null=True)
-    previous = serializers.URLField(allow_null=True)
     results = CriticalSerializer(many=True)
 
 

@@ -7,12 +7,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from leukoweb.api.serializers import Refusal
+from leukoweb.api.serializers import Page, Refusal
 from leukoweb.api.views_cases import Pages, RoleView
 from leukoweb.audit.services import record
 from leukoweb.cases import merging
 from leukoweb.cases.models import Patient, PatientMerge
 from leukoweb.cases.services import patient_with_mrn
+from leukoweb.texts import MOST_REASON
 
 PERSONS = ("proposed_by", "approved_by", "declined_by", "undo_proposed_by", "undone_by")
 
@@ -51,12 +52,9 @@ class MergeSerializer(serializers.ModelSerializer):
         return merge.waits_for is not None
 
 
-class MergePage(serializers.Serializer):
+class MergePage(Page):
     """One page of merges, newest first."""
 
-    count = serializers.IntegerField()
-    next = serializers.URLField(allow_null=True)
-    previous = serializers.URLField(allow_null=True)
     results = MergeSerializer(many=True)
 
 
@@ -65,14 +63,14 @@ class MergeRequest(serializers.Serializer):
 
     kept = serializers.CharField(max_length=64)
     ended = serializers.CharField(max_length=64)
-    reason = serializers.CharField(max_length=1000)
+    reason = serializers.CharField(max_length=MOST_REASON)
 
 
 class MergeDecision(serializers.Serializer):
     """What is done with a merge; every act but the two approvals asks for a `reason`."""
 
     act = serializers.ChoiceField(tuple(merging.ACTS))
-    reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
+    reason = serializers.CharField(max_length=MOST_REASON, required=False, allow_blank=True, default="")
 
 
 class MergeList(RoleView):

@@ -154,7 +154,7 @@ class RejectForm(forms.Form):
 
 
 class DayField(forms.DateField):
-    """A day that a list is filtered by; days near the ends of the calendar have no day before or after them."""
+    """A day to filter by, or until which something holds; at the ends of the calendar a day has no next."""
 
     widget = Day
     default_validators = [  # noqa: RUF012
