@@ -1,6 +1,9 @@
 """Chromium for the browser tests: a page whose console must stay silent, signed in as one of the cast."""
 
+import sys
 import threading
+import time
+import traceback
 
 import pytest
 from django.core.handlers.wsgi import WSGIHandler
@@ -40,23 +43,36 @@ def browser_context_args(browser_context_args):
 
 
 class RequestsUnderWay:
-    """Count what the live server is answering: tables cannot be emptied while a request still reads them."""
+    """Know what each thread of the live server answers: tables cannot be emptied while a request still reads them."""
 
     def __init__(self):
-        self.count, self.changed = 0, threading.Condition()
-        request_started.connect(lambda sender, **_: self.add(1, sender), weak=False)
-        request_finished.connect(lambda sender, **_: self.add(-1, sender), weak=False)
+        self.addresses, self.changed = {}, threading.Condition()
+        request_started.connect(self.started, weak=False)
+        request_finished.connect(self.finished, weak=False)
 
-    def add(self, step, handler):
-        if not (isinstance(handler, type) and issubclass(handler, WSGIHandler)):  # the test client calls no server
-            return
+    def started(self, sender, environ, **_):
+        if isinstance(sender, type) and issubclass(sender, WSGIHandler):  # the test client calls no server
+            with self.changed:
+                self.addresses[threading.current_thread()] = environ["PATH_INFO"]
+
+    def finished(self, **_):
         with self.changed:
-            self.count += step
+            self.addresses.pop(threading.current_thread(), None)
             self.changed.notify_all()
 
-    def wait_for_none(self, seconds):
+    def left_after(self, seconds):
+        """Return what is not answered after `seconds`: each address, and where its thread stands."""
+        deadline = time.monotonic() + seconds
         with self.changed:
-            return self.changed.wait_for(lambda: self.count == 0, seconds)
+            while (left := self.living()) and time.monotonic() < deadline:
+                self.changed.wait(0.2)
+        frames = sys._current_frames()
+        stacks = {address: traceback.format_stack(frames.get(thread.ident)) for thread, address in left.items()}
+        return "\n".join(f"{address}\n{''.join(stack)}" for address, stack in stacks.items())
+
+    def living(self):
+        """Return the requests whose thread still runs: the connection of a request that failed midway has ended."""
+        return {thread: address for thread, address in self.addresses.items() if thread.is_alive()}
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +106,8 @@ def context(context, requests_under_way):
     )
     yield context
     context.close()
-    assert requests_under_way.wait_for_none(20), "the live server is still answering a request"
+    left = requests_under_way.left_after(20)
+    assert not left, f"the live server is still answering: {left}"
     assert not problems, "\n".join(problems)
 
 

@@ -7,22 +7,11 @@ from playwright.sync_api import expect
 
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.models import Decision
+from tests.browser.scanner import SCAN
 
 pytestmark = pytest.mark.usefixtures("known_evidence")
 DECISIONS = re.compile(r"/cases/\d+/decisions/")
 AROUND = re.compile(r"/cells/\d+/around")
-
-# As a barcode scanner types: all characters within a few milliseconds, Shift before each capital, then its last key.
-SCAN = """([text, last]) => {
-  const key = (name, shift) => (document.activeElement ?? document.body).dispatchEvent(
-    new KeyboardEvent("keydown", {key: name, shiftKey: shift, bubbles: true, cancelable: true}));
-  for (const each of text) {
-    const isCapital = each !== each.toLowerCase();
-    if (isCapital) key("Shift", true);
-    key(each, isCapital);
-  }
-  key(last, false);
-}"""
 
 
 @pytest.fixture

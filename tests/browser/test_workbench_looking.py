@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from leukoweb.analysis.models import Cell, ImageResult
 from leukoweb.review.models import Decision
-from tests.browser.test_decisions_are_kept import SCAN
+from tests.browser.scanner import SCAN
 
 pytestmark = pytest.mark.usefixtures("known_evidence")
 CHANCES = [["MON", 0.41], ["MOB", 0.35], ["LYA", 0.09]]

@@ -9,7 +9,7 @@ from leukoweb.analysis.models import Cell
 from leukoweb.review.cells.decisions import current_cells
 from leukoweb.review.models import Decision
 from tests.browser.access import faults, faults_of_contrast_in_dark
-from tests.browser.test_decisions_are_kept import SCAN
+from tests.browser.scanner import SCAN
 
 CROP = re.compile(r"/cells/\d+/crop")
 pytestmark = pytest.mark.usefixtures("known_evidence")
