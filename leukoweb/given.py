@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.utils.translation import gettext
@@ -30,7 +31,9 @@ def json_of(raw: bytes, *, most_bytes: int = MOST_JSON_BYTES) -> object:
             code="too_large",
         )
     try:
-        value = json.loads(raw.decode(), parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+        value = json.loads(
+            raw.decode(), parse_int=_whole, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_once
+        )
     except RecursionError:
         raise _unreadable(
             gettext("it is nested deeper than %(most_depth)s levels") % {"most_depth": MOST_DEPTH}
@@ -100,16 +103,23 @@ def _texts(query: QueryDict) -> Iterator[str]:
 
 def _parts(value: object) -> Iterator[tuple[object, int]]:
     """Yield every value and key inside a JSON value with its depth, without recursion."""
-    waiting = [(value, 1)]
-    while waiting:
-        part, depth = waiting.pop()
-        yield part, depth
-        if depth > MOST_DEPTH:
+    levels, ended = [iter([value])], object()
+    while levels:
+        part = next(levels[-1], ended)
+        if part is ended:
+            levels.pop()
             continue
-        if isinstance(part, dict):
-            waiting += [(inner, depth + 1) for pair in part.items() for inner in pair]
-        elif isinstance(part, list):
-            waiting += [(inner, depth + 1) for inner in part]
+        yield part, len(levels)
+        if len(levels) <= MOST_DEPTH and isinstance(part, dict | list):
+            levels.append(chain.from_iterable(part.items()) if isinstance(part, dict) else iter(part))
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse an object that has a name twice: only one of its values would be read."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _unreadable(gettext("an object has a name twice"))
+    return found
 
 
 def _whole(text: str) -> int:

@@ -6,7 +6,7 @@ from leukoweb.numbers import number
 from leukoweb.refusals import Refused
 
 MOST_REASON = 1000
-FIELDS = (gettext_noop("comment"), gettext_noop("interpretation"), gettext_noop("reason"))
+FIELDS = (gettext_noop("comment"), gettext_noop("interpretation"), gettext_noop("note"), gettext_noop("reason"))
 
 
 def checked_reason(reason: str, ask: str = "") -> str:

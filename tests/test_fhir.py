@@ -354,7 +354,7 @@ def test_an_order_becomes_a_case(send):
     ("changes", "status", "code"),
     [
         ({"code": {"coding": [{"code": "58410-2"}]}}, 422, "invalid"),
-        ({"code": "film"}, 422, "invalid"),
+        ({"code": "film"}, 400, "invalid"),
         ({"subject": {"reference": "Patient/999"}}, 404, "not-found"),
         ({"subject": {"reference": "#q"}}, 400, "invalid"),
         ({"identifier": []}, 400, "invalid"),
@@ -371,6 +371,16 @@ def test_an_order_becomes_a_case(send):
         ({"contained": [PERSON | {"name": [{"family": "Nguyen", "given": True}]}]}, 400, "invalid"),
         ({"contained": [PERSON | {"name": [{"family": "Nguyen", "given": [1]}]}]}, 400, "invalid"),
         ({"contained": [PERSON | {"name": [{"family": {}, "given": []}]}]}, 400, "invalid"),
+        ({"contained": [PERSON | {"name": [{"family": "Nguyen"}], "gender": "weiblich"}]}, 400, "invalid"),
+        ({"contained": [PERSON | {"name": [{"family": "Nguyen"}]}] * 2}, 400, "invalid"),
+        ({"identifier": [{"value": ["E-7"]}]}, 400, "invalid"),
+        ({"note": {"text": "Blasts?"}}, 400, "invalid"),
+        ({"note": ["Blasts?"]}, 400, "invalid"),
+        ({"note": [{"text": ["Blasts?"]}]}, 400, "invalid"),
+        ({"note": [{"text": "x" * 4001}]}, 400, "invalid"),
+        ({"requester": "Jones"}, 400, "invalid"),
+        ({"requester": {"display": {"text": "Jones"}}}, 400, "invalid"),
+        ({"authoredOn": 20261101}, 400, "invalid"),
     ],
 )
 def test_what_is_no_order_is_refused_as_an_outcome(send, changes, status, code):

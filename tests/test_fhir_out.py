@@ -78,7 +78,9 @@ class Conversation(BaseHTTPRequestHandler):
             return
         bundle = json.loads(raw)
         self.server.bundles.append(bundle)
-        if isinstance(how, int):
+        if isinstance(how, bytes):
+            self.say(422, how)
+        elif isinstance(how, int):
             self.say(how, OUTCOME)
         elif how == "words":
             self.say(200, "thank you")
@@ -89,7 +91,7 @@ class Conversation(BaseHTTPRequestHandler):
             self.say(200, response(list(self.server.take(bundle))))
 
     def say(self, status, body):
-        raw = json.dumps(body).encode()
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/fhir+json")
         self.send_header("Content-Length", str(len(raw)))
@@ -271,6 +273,24 @@ def test_without_a_response_that_takes_all_the_result_stays_owed_and_says_why(
     send_again(message, by=interface.acts_as)
     assert send_due(interface) == 1
     assert undelivered(interface.laboratory_id) == 0
+
+
+def test_an_answer_that_no_row_can_keep_leaves_the_results_of_other_cases_their_turn(
+    interface,
+    server,
+    signed,  # noqa: F811
+    make_case,
+    technologist,
+):
+    """H34: deep nesting, a NUL or half of a surrogate pair in an answer ended the round of the whole interface."""
+    reject_case(make_case("A-2"), by=technologist, reason="clotted")
+    for answer in (b"[" * 100_000, b'{"issue": [{"diagnostics": "Full\\u0000\\ud800."}]}'):
+        server.answer = answer
+        Message.objects.update(next_try_at=timezone.now())
+        deliver_results()
+        said = list(Message.objects.values_list("state", "sentence"))
+        assert [state for state, _ in said] == ["queued"] * 2
+    assert {sentence for _, sentence in said} == {"The receiver refused the bundle (HTTP 422). Full."}
 
 
 def test_a_silent_server_is_left_after_a_while(interface, server, signed):  # noqa: F811

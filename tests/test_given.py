@@ -27,6 +27,7 @@ BAD_JSON = {
     "half a surrogate": b'{"code": "\\ud800"}',
     "NUL": b'{"reason": "\\u0000", "code": "NGS"}',
     "a key with NUL": b'{"\\u0000": 1}',
+    "a name twice": b'{"code": "NGS", "code": "MYO"}',
     "not UTF-8": b'{"code": "\xff"}',
     "broken": b'{"code": ',
     "empty word": b"nul",

@@ -148,6 +148,18 @@ def test_what_is_no_bundle_is_said_to_be_none(db, sign_in, technologist, raw):
     assert answer.context["problems"]
 
 
+@pytest.mark.parametrize(
+    "value", [b'"\\ud800"', b"1e400", b"NaN", b'{"\\ud800": 1}', b"[" * 900 + b"]" * 900, b"9" * 30]
+)
+def test_a_genuine_bundle_with_a_value_that_no_report_has_is_refused_on_the_page(bundle, value):
+    """H34: each answered 500, where the report that it names is stored."""
+    raw, client = bundle
+    for name in (b'"comment": ', b'"format": '):
+        broken = raw.replace(name, name + value + b', "was": ', 1)
+        page = client.post(reverse("report_verify"), {"bundle": io.BytesIO(broken)})
+        assert (page.status_code, bool(page.context["problems"])) == (200, True)
+
+
 def test_a_second_value_under_the_same_name_is_refused(bundle):
     """A program would read the genuine last one, a person the forged first one."""
     raw, _ = bundle

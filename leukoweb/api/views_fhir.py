@@ -5,17 +5,13 @@ How a resource is written is in `review.reports.fhir`. Every refusal is an Opera
 
 import base64
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, QueryDict
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -24,12 +20,13 @@ from rest_framework.views import APIView
 
 from leukoweb.analysis.crops import crop_path
 from leukoweb.analysis.models import Cell
+from leukoweb.api.fhir_orders import moment_of, order_of
 from leukoweb.api.parsers import GuardedJson
 from leukoweb.api.views_cases import RoleView
 from leukoweb.audit.services import record, record_read
 from leukoweb.cases.identity import clean_number
 from leukoweb.cases.models import Case, Patient
-from leukoweb.cases.services import MOST_YEARS, OLDEST_YEAR, register_case
+from leukoweb.cases.services import register_case
 from leukoweb.given import whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.models import Report
@@ -49,8 +46,6 @@ ISSUES = {
     "wrong_content_type": "not-supported", "too_large": "too-long", "too_many_requests": "throttled",
     "unavailable": "transient", "changed_since": "conflict", "wrong_state": "conflict", "case_closed": "conflict",
 }  # fmt: skip
-PRIORITIES = {"routine": "routine", "urgent": "stat", "asap": "stat", "stat": "stat"}
-GENDERS = {"female": "F", "male": "M"}
 
 
 class FhirRenderer(JSONRenderer):
@@ -124,7 +119,7 @@ class ResourceType(FhirView):
         """Order a blood film (ServiceRequest)."""
         if kind != "ServiceRequest":
             raise Refused("Only a ServiceRequest can be created here.", code="wrong_method")
-        case = register_case(by=request.user, **_order_of(request, request.data))
+        case = register_case(by=request.user, **order_of(request.data, _patients(request)))
         resource = fhir.request_of(_cases(request).get(pk=case.pk))
         return Response(resource, status=201, headers={"Location": f"{_base(request)}/ServiceRequest/{case.pk}"})
 
@@ -228,7 +223,7 @@ def _resource(request: Request, kind: str, case: Case) -> fhir.Resource:
 
 def _updated(rows: QuerySet[Case], since: str) -> QuerySet[Case]:
     """Return the cases whose report was signed, withdrawn or rejected since a time, such as ge2026-11-28T08:00:00Z."""
-    at = _moment(since[2:], "_lastUpdated") if since[:2] in ("ge", "gt") else None
+    at = moment_of(since[2:], "_lastUpdated") if since[:2] in ("ge", "gt") else None
     if at is None:
         raise Refused("_lastUpdated is ge or gt and a time with its offset, or a date: ge2026-11-28.", "_lastUpdated")
     end = "gte" if since[:2] == "ge" else "gt"
@@ -370,99 +365,3 @@ def _key(text: str, name: str) -> int:
     if number is None:
         raise Refused(f"{name} must be a number of this server.", name)
     return number
-
-
-def _order_of(request: Request, asked: Any) -> dict[str, Any]:
-    """Read a ServiceRequest: a new case of a known patient, or of one that is contained in it."""
-    if not isinstance(asked, dict) or asked.get("resourceType") != "ServiceRequest":
-        raise Refused("Send a ServiceRequest.", "resourceType")
-    if asked.get("status") != "active" or asked.get("intent") != "order":
-        raise Refused("Only a ServiceRequest with status “active” and intent “order” is an order.", "status")
-    if asked.get("doNotPerform") or any(
-        one.get(name)
-        for one in (asked, *_list(asked.get("contained")))
-        for name in ("modifierExtension", "implicitRules")
-    ):
-        raise Refused(
-            "What changes the meaning of an order (doNotPerform, modifierExtension, implicitRules) is not taken.",
-            "modifierExtension",
-        )
-    codes = [one.get("code") for one in _list(_dict(asked.get("code")).get("coding"))]
-    if fhir.PANEL[0] not in codes:
-        raise Refused(f"Only LOINC {fhir.PANEL[0]} can be ordered here.", "code", status=422)
-    given = (str(one["value"]) for one in _list(asked.get("identifier")) if one.get("value"))
-    number = clean_number(next(given, ""))
-    if not number:
-        raise Refused("Give the accession number as an identifier.", "identifier")
-    priority = asked.get("priority", "routine")
-    if not isinstance(priority, str) or priority not in PRIORITIES:
-        raise Refused(f"The priority is one of {', '.join(PRIORITIES)}.", "priority")
-    mrn, patient = _person_of(request, asked)
-    authored = _moment(asked.get("authoredOn"), "authoredOn") or timezone.now()
-    note = "\n".join(str(one.get("text", "")) for one in _list(asked.get("note")))
-    case = {
-        "accession_number": number, "priority": PRIORITIES[priority],
-        "ordered_at": authored, "requester": str(_dict(asked.get("requester")).get("display", "")),
-        "clinical_note": note, "received_at": timezone.now(),
-    }  # fmt: skip
-    _check(Case, case, ("accession_number", "requester"))
-    _check(Patient, {"mrn": mrn, **patient}, ("mrn", "name"))
-    return {"mrn": mrn, "patient": patient, "case": case}
-
-
-def _person_of(request: Request, asked: dict) -> tuple[str, dict[str, Any]]:
-    """The record number and, of a contained Patient, what it says of the person."""
-    reference = str(_dict(asked.get("subject")).get("reference", ""))
-    if reference.startswith("#"):
-        given = next((one for one in _list(asked.get("contained")) if f"#{one.get('id')}" == reference), None)
-        if given is None or given.get("resourceType") != "Patient":
-            raise Refused("The subject names a contained Patient that is not there.", "subject")
-        mrn = next((str(one["value"]) for one in _list(given.get("identifier")) if one.get("value")), "")
-        names = _list(given.get("name"))
-        name = next((one for one in names if one.get("use") not in ("old", "maiden")), {})
-        parts = name.get("given", [])
-        if not isinstance(parts, list) or not all(isinstance(part, str) for part in [*parts, name.get("family", "")]):
-            raise Refused("The name of the contained Patient has a family and a list of given names.", "contained")
-        first = " ".join(parts)
-        words = ", ".join(part for part in (str(name.get("family", "")), first) if part) or str(name.get("text", ""))
-        born = _moment(given.get("birthDate"), "birthDate")
-        person = {"name": words, "sex": GENDERS.get(str(given.get("gender")), ""), "birth_date": born and born.date()}
-        return mrn, {key: value for key, value in person.items() if value}
-    kind, _, key = reference.partition("/")
-    patient = _patients(request).filter(pk=whole_number(key) or 0).first() if kind == "Patient" else None
-    if patient is None:
-        raise Http404
-    return patient.mrn, {}
-
-
-def _moment(text: object, name: str) -> datetime | None:
-    """A date or a time with its offset; None where there is none."""
-    if text in (None, ""):
-        return None
-    try:
-        day, at = parse_date(str(text)), parse_datetime(str(text))
-    except ValueError:
-        day = at = None
-    if at is not None and at.tzinfo is not None and OLDEST_YEAR <= at.year < 9999:
-        return at
-    if day is None or not OLDEST_YEAR - MOST_YEARS <= day.year < 9999:
-        raise Refused(f"{name} is no date, and no time with its offset.", name)
-    return datetime(day.year, day.month, day.day, tzinfo=timezone.get_default_timezone())
-
-
-def _check(model: type[Model], values: dict[str, Any], names: tuple[str, ...]) -> None:
-    """Refuse a text that a row cannot keep, with the field's own sentence."""
-    for name in names:
-        try:
-            if values.get(name) or name in ("accession_number", "mrn"):
-                model._meta.get_field(name).clean(values.get(name, ""), None)
-        except ValidationError as error:
-            raise Refused(" ".join(map(str, error)), name) from error
-
-
-def _dict(value: object) -> dict:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[dict]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

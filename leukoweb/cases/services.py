@@ -15,7 +15,7 @@ from leukoweb.cases.models import REJECTED, REJECTIONS, SIGNED, WITHDRAWN, Case,
 from leukoweb.cases.wbc import refusal_of
 from leukoweb.given import is_storable
 from leukoweb.refusals import Refused
-from leukoweb.texts import checked_reason
+from leukoweb.texts import checked_reason, within
 
 CLOSED = {
     REJECTED: gettext_lazy("The specimen of this case was rejected: the case stays as it is."),
@@ -135,6 +135,7 @@ def _cleaned(mrn: str, patient: dict, case: dict) -> tuple[str, dict, dict]:
         patient = patient | {"name": clean_name(patient["name"])}
     if "accession_number" in case:
         case = case | {"accession_number": clean_number(case["accession_number"])}
+    within(case.get("clinical_note") or "", Case._meta.get_field("clinical_note").max_length, "note")
     return mrn, patient, case
 
 

@@ -130,7 +130,7 @@ def refusal_of(answer: bytes) -> str:
     status = head.decode("ascii", "replace").removeprefix("HTTP ")
     try:
         said = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     said = said if isinstance(said, dict) else {}
     if status[:1] != "2":

@@ -24,6 +24,7 @@ from leukoweb.delivery.mllp import deliver
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.network import NotDelivered
 from leukoweb.delivery.results import rejection_message, result_message, withdrawal_message
+from leukoweb.given import is_storable
 from leukoweb.refusals import Refused
 from leukoweb.review.models import Report, Withdrawal
 from leukoweb.review.reports.page import page_of
@@ -169,7 +170,7 @@ def _put_off(message: Message, sentence: str) -> None:
     """Try again after 1, 2, 4 ... 60 minutes; give up a day after the message was written."""
     now: datetime = timezone.now()
     message.attempts += 1
-    message.sentence = sentence
+    message.sentence = "".join(filter(is_storable, sentence))  # the words may be the receiver's
     message.next_try_at = now + min(FIRST_WAIT * 2 ** min(message.attempts - 1, 10), LONGEST_WAIT)
     if message.given_up_at and now > message.given_up_at:
         message.state, message.done_at = Message.State.DEAD, now

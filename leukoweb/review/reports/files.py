@@ -9,7 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from leukoweb import given
 from leukoweb.accounts.models import User
+from leukoweb.refusals import Refused
 from leukoweb.review.counting.table import lines_of
 from leukoweb.review.models import Report
 from leukoweb.review.reports.figures import sent_findings
@@ -124,11 +126,11 @@ def held_against_stored(user: User, raw: bytes) -> tuple[dict, list[str]]:
         What differs, in sentences.
     """
     try:
-        bundle = json.loads(raw)
+        bundle: Any = given.json_of(raw, most_bytes=len(raw))
         seal, stored_pk = str(bundle["seal"]), int(bundle["content"]["report"]["id"])
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+    except (Refused, ValueError, TypeError, KeyError):
         return {}, []
-    if "\x00" in seal or not 0 < stored_pk < 2**63:
+    if not 0 < stored_pk <= given.LARGEST_KEY:
         return {}, []
     reports = Report.objects.visible_to(user).filter(state=Report.State.SIGNED)
     report = reports.filter(seal=seal).first() or reports.filter(pk=stored_pk).first()

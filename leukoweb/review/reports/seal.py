@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from leukoweb import __version__
+from leukoweb.given import json_of
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.differential import Differential
 from leukoweb.review.counting.flags import flags_of, sentences_of
@@ -86,11 +87,9 @@ def problems_of(raw: bytes, *, expected_seal: str | None = None) -> list[str]:
         What differs, in sentences; empty when the bundle is what was signed.
     """
     try:
-        bundle = json.loads(raw, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        return [
-            f"The file is not readable as JSON ({type(error).__name__}): it is no report bundle, or it was damaged."
-        ]
+        bundle = json_of(raw, most_bytes=len(raw))
+    except Refused:
+        return ["The file is not readable as JSON: it is no report bundle, or it was damaged."]
     if not isinstance(bundle, dict) or bundle.get("format") != FORMAT or set(bundle) != _PARTS:
         return [f"The file is no report bundle of the format {FORMAT}, or parts of it were removed, added or renamed."]
     content, sections = bundle["content"], bundle["sections"]
@@ -138,13 +137,6 @@ def differences(before: object, after: object, path: str = "") -> list[str]:
 
 def _seal(sections: Mapping[str, Any], sequence: int, previous_seal: str) -> str:
     return digest({"format": FORMAT, "sections": sections, "sequence": sequence, "previous_seal": previous_seal})
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict:
-    """Refuse a name that stands twice: programs read the last one, people the first."""
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("a name stands twice")
-    return dict(pairs)
 
 
 def _altered_sections(content: Mapping[str, Any], sections: Mapping[str, Any]) -> list[str]:
