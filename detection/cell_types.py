@@ -32,6 +32,11 @@ class CellType:
         return self.name[0].upper() + self.name[1:]
 
     @property
+    def plural(self) -> str:
+        """Return the name of a line of a differential, as a laboratory writes it: "Segmented neutrophils"."""
+        return "Nucleated red cells" if self.code == "EBO" else f"{self.label}s"
+
+    @property
     def is_blast(self) -> bool:
         """Whether the type is a blast: myeloblast or monoblast."""
         return self.lineage == "blast"

@@ -11,6 +11,8 @@ TYPES = [
     _("Segmented neutrophil"), _("Bilobed promyelocyte"), _("Promyelocyte"), _("Unidentified"), _("Not a cell"),
     _("Baso"), _("NRBC"), _("Eos"), _("Smudge"), _("Atyp lymph"), _("Lymph"), _("Meta"), _("Mono"), _("Band"),
     _("Seg"), _("Promyelo bi"), _("Promyelo"), _("Unident."), _("No cell"), _("Blasts"), _("Promyelocytes"),
+    _("Basophils"), _("Eosinophils"), _("Lymphocytes"), _("Monocytes"), _("Segmented neutrophils"),
+    _("Bilobed promyelocytes"),
 ]  # fmt: skip
 COUNTS = [
     _("%(count)s blast"), _("%(count)s blasts"), _("%(count)s promyelocyte"), _("%(count)s promyelocytes"),
@@ -147,6 +149,9 @@ RULES = [
     ),
     _("A technologist may release a film of %(least)s leukocytes or more without flag, grave cell type or change."),
     _("make a film"), _("run again"), _("critical value"),
+    _("Smudge cells and nucleated red cells per 100 leukocytes, outside the differential."),
+    _("WBC corrected for nucleated red cells from %(limit)s per 100 WBC upward."),
+    _("WBC not corrected for nucleated red cells: the analyser corrects it."),
     _("Smudge cells and erythroblasts per 100 leukocytes, outside the differential."),
     _("WBC corrected for erythroblasts from %(limit)s per 100 WBC upward."),
     _("WBC not corrected for erythroblasts: the analyser corrects it."),
@@ -164,7 +169,15 @@ RULES = [
     _("%(limit)s 10*9/L"),
     _("%(limit)s 10*9/L from %(age)s"),
     _("%(limit)s 10*9/L under %(age)s"),
+    _("%(limit)s × 10⁹/L"),
+    _("%(limit)s × 10⁹/L from %(age)s"),
+    _("%(limit)s × 10⁹/L under %(age)s"),
     _("%(limit)s per 100 WBC"),
+    _(
+        "Possible APL: bilobed promyelocytes at or above %(bilobed)s; or promyelocytes at or above %(promyelocytes)s "
+        "that are at least %(share)s %% of promyelocytes and blasts, unless myelocytes, metamyelocytes and bands "
+        "together are %(maturation)s times as many."
+    ),
     _(
         "Possible APL: %(bilobed)s bilobed promyelocytes or more; or %(promyelocytes)s or more promyelocytes that are "
         "at least %(share)s %% of promyelocytes and blasts, unless myelocytes, metamyelocytes and bands together are "

@@ -31,7 +31,7 @@ def shown(counts):
 @pytest.mark.parametrize(
     ("counts", "result"),
     [
-        ({"MYO": 30, "PMO": 10, "NGS": 50, "LYT": 10}, "Blasts 30.0% (30 of 100); promyelocyte 10.0% (10 of 100)."),
+        ({"MYO": 30, "PMO": 10, "NGS": 50, "LYT": 10}, "Blasts 30.0% (30 of 100); promyelocytes 10.0% (10 of 100)."),
         ({"NGS": 60, "LYT": 30, "MON": 7, "EOS": 3}, "No blasts or promyelocytes."),
         ({}, ""),
     ],
@@ -49,9 +49,9 @@ def test_the_result_of_a_normal_report_from_before_ranges_had_ages_claims_no_ran
 @pytest.mark.parametrize(
     ("cells", "result"),
     [
-        ({"NGS": 92, "LYT": 8}, "No blasts or promyelocytes; neutrophils high; lymphocyte low"),
+        ({"NGS": 92, "LYT": 8}, "No blasts or promyelocytes; neutrophils high; lymphocytes low"),
         ({"NGS": 66, "LYT": 26, "MON": 8}, "No blasts or promyelocytes; no type surely outside its reference range."),
-        ({"PMB": 40, "PMO": 20, "NGS": 40}, "Promyelocytes 60.0% (60 of 100); lymphocyte low"),
+        ({"PMB": 40, "PMO": 20, "NGS": 40}, "Promyelocytes 60.0% (60 of 100); lymphocytes low"),
     ],
 )
 def test_the_result_names_what_is_surely_outside_its_range(reviewed, cells, result):  # noqa: F811
@@ -66,8 +66,8 @@ def test_the_result_names_what_is_surely_outside_its_range(reviewed, cells, resu
 def test_types_without_a_cell_and_without_a_flag_share_one_line():
     lines, _ = shown({"NGS": 60, "LYT": 30, "MON": 7, "EOS": 3})
     unseen = unseen_of(lines)
-    assert {"basophil", "myelocyte", "erythroblast"} <= set(unseen)
-    assert not {"lymphocyte", "Neutrophils", "Blasts"} & set(unseen)
+    assert {"Basophils", "Myelocytes", "Nucleated red cells"} <= set(unseen)
+    assert not {"Lymphocytes", "Neutrophils", "Blasts"} & set(unseen)
 
 
 def test_a_reference_range_is_drawn_on_a_scale_that_holds_it_and_the_value(reviewed):  # noqa: F811

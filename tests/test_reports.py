@@ -297,7 +297,7 @@ def test_an_amendment_is_a_new_version_with_a_reason_and_both_stay_readable(sign
     page = client.get(reverse("report_detail", args=[new.pk])).content.decode()
     assert "Five cells were bands." in page
     assert [(c["what"], c["before"], c["now"]) for c in new.content["amendment"]["changes"]][:1] == [
-        ("Segmented neutrophil", "60, 60.0 %, 10.44 × 10⁹/L", "55, 55.0 %, 9.57 × 10⁹/L")
+        ("Segmented neutrophils", "60, 60.0 %, 10.44 × 10⁹/L", "55, 55.0 %, 9.57 × 10⁹/L")
     ]
     assert "was opened or exported by" in page
     old_page = client.get(reverse("report_detail", args=[old.pk])).content.decode()

@@ -358,7 +358,7 @@ class DifferentialSerializer(serializers.Serializer):
     not_cells = serializers.IntegerField()
     reviewed = serializers.BooleanField(help_text="Whether a person verified every counted cell.")
     reviewed_cells = serializers.IntegerField(help_text="Counted cells that a person verified.")
-    counted_cells = serializers.IntegerField(help_text="Cells that are counted, erythroblasts and smudge cells too.")
+    counted_cells = serializers.IntegerField(help_text="Cells that are counted, nucleated red and smudge cells too.")
     status = serializers.CharField(
         help_text="“preliminary, not reviewed”, “reviewed, not signed”, “signed”, or “signed, 34 of 113 cells verified "
         "by a person, 79 by the detector alone”."

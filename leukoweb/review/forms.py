@@ -53,10 +53,10 @@ class RulesForm(ReasonForm):
     bands = forms.ChoiceField(choices=in_words(BANDS), label=gettext_lazy("Band neutrophils"))
     corrects_wbc = forms.BooleanField(
         required=False,
-        label=gettext_lazy("Correct the WBC for erythroblasts"),
+        label=gettext_lazy("Correct the WBC for nucleated red cells"),
         help_text=gettext_lazy("Switch it off where the analyser corrects its count already."),
     )
-    nrbc_correction_from = forms.FloatField(label=gettext_lazy("Correct from (erythroblasts per 100 WBC)"))
+    nrbc_correction_from = forms.FloatField(label=gettext_lazy("Correct from (nucleated red cells per 100 WBC)"))
     minimum_count = forms.IntegerField(label=gettext_lazy("Minimum cells for a full differential"))
     decimals = forms.IntegerField(
         label=gettext_lazy("Decimals of percentages"), help_text=gettext_lazy("0 gives whole percent.")

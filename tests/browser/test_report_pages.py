@@ -91,8 +91,8 @@ def test_the_table_is_copied_by_one_key(browse_as, case, pathologist, live_serve
     page.keyboard.press("c")
     expect(page.get_by_text("Copied")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert "myeloblast\t20\t19.2\t\t" in copied
-    assert "erythroblast\t8\t\t7.7" in copied
+    assert "Myeloblasts\t20\t19.2\t\t" in copied
+    assert "Nucleated red cells\t8\t\t7.7" in copied
 
 
 def test_the_case_page_follows_the_detector_without_being_loaded_again(browse_as, make_case, make_slide, pathologist):

@@ -17,7 +17,15 @@ from leukoweb.refusals import Refused
 from leukoweb.review.counting import delta_rules, review_rules, suggestion_rules
 from leukoweb.review.counting.ages import Age, bound_of_years, days_of, is_bound, is_within
 from leukoweb.review.counting.delta_rules import DeltaRule
-from leukoweb.review.counting.flag_rules import COMPARISONS, OLD_LIMITS, FlagRule, defaults, problem_of, with_old_limits
+from leukoweb.review.counting.flag_rules import (
+    COMPARISONS,
+    OLD_LIMITS,
+    UNITS,
+    FlagRule,
+    defaults,
+    problem_of,
+    with_old_limits,
+)
 from leukoweb.review.counting.parts import ReferenceRange
 from leukoweb.review.counting.review_rules import ReviewRule
 from leukoweb.review.counting.suggestion_rules import SuggestionRule
@@ -147,21 +155,21 @@ class Rules:
     def sentences(self) -> list[str]:
         """Return the policies as they are printed on a report."""
         correction = (
-            f"WBC corrected for erythroblasts from {self.nrbc_correction_from:g} per 100 WBC upward."
+            f"WBC corrected for nucleated red cells from {self.nrbc_correction_from:g} per 100 WBC upward."
             if self.corrects_wbc
-            else "WBC not corrected for erythroblasts: the analyser corrects it."
+            else "WBC not corrected for nucleated red cells: the analyser corrects it."
         )
         return [
             f"{BANDS[self.bands]}.",
-            "Smudge cells and erythroblasts per 100 leukocytes, outside the differential.",
+            "Smudge cells and nucleated red cells per 100 leukocytes, outside the differential.",
             correction,
             f"Under {self.minimum_count} leukocytes the count is limited.",
             "Percentages with exact (Clopper-Pearson) 95 % intervals, rounded to sum to 100; a count of zero with its "
             "one-sided 95 % upper bound.",
             f"Flags: {self._flag_limits()}.",
-            f"Possible APL: {self.apl_bilobed} bilobed promyelocytes or more; or {self.apl_promyelocytes} or more "
-            f"promyelocytes that are at least {self.apl_share:g} % of promyelocytes and blasts, unless myelocytes, "
-            f"metamyelocytes and bands together are {self.apl_maturation:g} times as many.",
+            f"Possible APL: bilobed promyelocytes at or above {self.apl_bilobed}; or promyelocytes at or above "
+            f"{self.apl_promyelocytes} that are at least {self.apl_share:g} % of promyelocytes and blasts, unless "
+            f"myelocytes, metamyelocytes and bands together are {self.apl_maturation:g} times as many.",
             *self._delta_sentences(),
             *self._release_sentences(),
             "A person verifies every counted cell before a signature."
@@ -204,7 +212,7 @@ class Rules:
             ages = "" if row["age_from"] == "0d" else f" from {row['age_from']}"
             ages += f" under {row['age_under']}" if row["age_under"] else ""
             of_sex = "" if row["sex"] == "any" else f" ({row['sex']})"
-            unit = "" if row["unit"] == "cells" else f" {row['unit']}"
+            unit = "" if row["unit"] == "cells" else f" {UNITS[row['unit']]}"
             limits.setdefault(row["title"], []).append(
                 f"{COMPARISONS[row['comparison']]} {row['limit']:g}{unit}{ages}{of_sex}"
             )

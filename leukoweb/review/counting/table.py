@@ -155,7 +155,7 @@ def _line(
     return {
         "key": row["key"],
         "code": row["key"] if row["key"] in BY_CODE else "",
-        "name": row["name"],
+        "name": BY_CODE[row["key"]].plural if row["key"] in BY_CODE else row["name"],
         "kind": kind,
         "count": count,
         "count_note": note,
