@@ -6,6 +6,7 @@ LEUKOWEB_TEST_DATABASE=sqlite is the quick way.
 """
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["LEUKOWEB_TEST_FOLDER"] = tempfile.mkdtemp(prefix="leukoweb-test-", dir="/tmp")
 TEST_FOLDER = Path(os.environ["LEUKOWEB_TEST_FOLDER"])
 DATA_DIR = TEST_FOLDER / os.environ.get("PYTEST_XDIST_WORKER", "main")
+EXPORTS = TEST_FOLDER / "exports"  # OpenVINO forms of detectors: made once for all processes of the run
 for name in [n for n in os.environ if n.startswith("LEUKOWEB_") and not n.startswith("LEUKOWEB_TEST_")]:
     del os.environ[name]
 os.environ.pop("BROKER_URL", None)
@@ -45,6 +47,9 @@ hypothesis.settings.load_profile("untimed")
 def pytest_configure(config):
     """Start PostgreSQL once, in the process that leads the run, then let Django read its settings."""
     config.stash[NOT_RUN] = []
+    EXPORTS.mkdir(exist_ok=True)
+    DATA_DIR.mkdir(exist_ok=True)
+    (DATA_DIR / "detector-cache").symlink_to(EXPORTS)
     if not hasattr(config, "workerinput"):
         atexit.register(shutil.rmtree, TEST_FOLDER, ignore_errors=True)
         _choose_database(config)
@@ -234,6 +239,16 @@ def worker(transactional_db, broker):
     process.log_path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def taken_back():
+    """Take what is done here out of the database again: the next try starts from the same rows."""
+    from django.db import transaction
+
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
 @pytest.fixture
 def laboratory(db):
     from leukoweb.accounts.models import Laboratory
@@ -394,11 +409,9 @@ def draw_pixels():
 
 
 @pytest.fixture(scope="session")
-def shipped_detector(tmp_path_factory):
-    """The shipped detector on the CPU; its OpenVINO form is exported once for all test processes."""
+def shipped_detector():
+    """The shipped detector on the CPU."""
     from detection import SHIPPED
     from detection.inference.detector import Detector
 
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    return Detector.load(*SHIPPED, device="cpu", cache_folder=shared / "exports")
+    return Detector.load(*SHIPPED, device="cpu", cache_folder=EXPORTS)

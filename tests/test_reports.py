@@ -30,21 +30,20 @@ WBC = {"wbc": "17.4", "wbc_unit": "10*9/L", "wbc_source": "XN-1000"}
 def look_at(case, reader):
     """Confirm every counted cell, as many of one type at once as the rules of review allow.
 
-    Of those that are looked at alone all but the last are laid as rows: the last brings flags and criticals up to date.
+    All steps but the last are laid as rows: the last brings flags and criticals up to date.
     """
     pages, evidence = {}, evidence_of(case)
     for cell in current_cells(case):
         if cell.code and not cell.decided_code:
             pages.setdefault((cell.code, together(cell, evidence)), []).append(cell)
-    for (code, most), cells in pages.items():
-        if most == 1:
-            *others, last = cells
-            Decision.objects.bulk_create(
-                Decision(cell=cell, from_code=code, to_code=code, decided_by=reader, step=uuid4()) for cell in others
-            )
-            cells = [last]
-        for start in range(0, len(cells), most):
-            relabel_cells(cells[start : start + most], to=code, by=reader)
+    steps = [cells[n : n + most] for (_, most), cells in pages.items() for n in range(0, len(cells), most)]
+    for cells in steps[:-1]:
+        step = uuid4()
+        Decision.objects.bulk_create(
+            Decision(cell=cell, from_code=cell.code, to_code=cell.code, decided_by=reader, step=step) for cell in cells
+        )
+    for cells in steps[-1:]:
+        relabel_cells(cells, to=cells[0].code, by=reader)
 
 
 @pytest.fixture
