@@ -23,7 +23,7 @@ test-fast: .venv/installed-dev
 	LEUKOWEB_TEST_DATABASE=sqlite $(RUN) -m pytest -n $(JOBS) --dist worksteal -p no:playwright $(SLOW_FILES:%=--ignore=%) \
 	    -m "not slow and not browser and not services and not nightly"
 
-# What takes many minutes: ten thousand schedules of the run's state machine.
+# What takes many minutes: ten thousand schedules of the run's state machine, the whole demonstration, many random inputs.
 test-nightly: .venv/installed-dev
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m nightly
 

@@ -172,6 +172,7 @@ class OpenVinoNetwork:
 
 def export_openvino(module: Any, path: Path) -> None:
     """Write a network as OpenVINO XML and BIN for tiles of any size, in float32."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is found before the long work
     save_openvino(to_openvino(module), path, exact_convolutions(module))
 
 
@@ -192,7 +193,6 @@ def to_openvino(module: Any) -> Any:
 
 def save_openvino(model: Any, path: Path, exact: Collection[str] = ()) -> None:
     """Write an OpenVINO model as XML and BIN, whole or not at all; `exact` names convolutions for `keep_exact`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         written = Path(folder) / path.name
         import_openvino().save_model(model, written, compress_to_fp16=False)
