@@ -15,8 +15,10 @@ from leukoweb.accounts.models import Laboratory, User
 from leukoweb.analysis.detectors import active_detector
 from leukoweb.analysis.models import Cell, ImageResult, Run
 from leukoweb.audit.models import Event
-from leukoweb.cases.models import Case, Patient
+from leukoweb.cases.models import ORDERED, Case, Patient
+from leukoweb.delivery.models import Interface, Message
 from leukoweb.ops import demo
+from leukoweb.ops.demo_orders import order_film
 from leukoweb.ops.demo_reading import TYPES, read_cases, unread_cases
 from leukoweb.review.cells.decisions import current_cells, relabel_cell
 from leukoweb.review.models import Decision
@@ -127,6 +129,18 @@ def test_the_first_day_makes_three_cases_of_single_views_that_wait_for_the_detec
         assert [run.state for run in slide.runs.all()] == ["queued"]
         assert not Cell.objects.filter(run__slide=slide).exists()
     assert cases["DEMO-1"].priority == "stat"
+
+
+def test_a_film_is_ordered_and_counted_by_the_simulator_and_waits_for_its_slide(cases, client, accounts):
+    case = Case.objects.with_state().get(pk=order_film().pk)
+    assert (case.is_demonstration, case.state, case.ward) == (True, ORDERED, "Haematology")
+    assert "not a patient" in case.patient.name
+    assert {message.state for message in Message.objects.all()} == {"applied"}
+    assert case.cbc_results.count() == 1
+    assert not Interface.objects.filter(is_active=True).exists()
+    client.force_login(accounts["technologist"])
+    assert "DEMO-4" in client.get(reverse("worklist"), {"tab": "no_slide"}).content.decode()
+    assert demo.running_demonstration() == PASSWORD  # the accounts of interfaces are no people
 
 
 def _plan(case):
@@ -261,4 +275,4 @@ def test_the_step_that_prepares_an_installation_sends_the_readers_again_while_a_
     assert capsys.readouterr().out.count("is registered; the detector reads it now.") == 3
     assert len(unread_cases()) == 2
     call_command("prepare")
-    assert Case.objects.count() == 3
+    assert sorted(Case.objects.values_list("accession_number", flat=True)) == ["DEMO-1", "DEMO-2", "DEMO-3", "DEMO-4"]

@@ -22,6 +22,7 @@ from leukoweb.accounts.roles import ADMIN, PATHOLOGIST, TECHNOLOGIST
 from leukoweb.analysis.uploads import accept_upload
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case, Patient
+from leukoweb.delivery.models import Interface
 from leukoweb.refusals import Refused
 
 DEMO_LABORATORY = "Demonstration Laboratory"
@@ -93,12 +94,12 @@ def make_accounts(password: str = "") -> str | None:
 def running_demonstration() -> str | None:
     """Return the password of the demo accounts while this installation is a demonstration and nothing else.
 
-    One account of a real person or one case of a patient ends it.
+    One account of a real person or one case of a patient ends it; interfaces have accounts that nobody signs in to.
     """
-    accounts = User.objects.filter(username__in=ROLES, laboratory__name=DEMO_LABORATORY)
+    people = User.objects.exclude(pk__in=Interface.objects.values("acts_as"))
     if (
         not password_file().is_file()
-        or User.objects.exclude(pk__in=accounts.values("pk")).exists()
+        or people.exclude(username__in=ROLES, laboratory__name=DEMO_LABORATORY).exists()
         or Case.objects.filter(is_demonstration=False).exists()
     ):
         return None

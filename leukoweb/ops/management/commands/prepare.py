@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from leukoweb.analysis.services import release_left_runs, release_lost_runs
 from leukoweb.ops.demo import first_cases, make_accounts, password_file
+from leukoweb.ops.demo_orders import order_film
 from leukoweb.ops.tasks import ask_readers
 from leukoweb.refusals import Refused
 
@@ -46,4 +47,6 @@ class Command(BaseCommand):
             raise CommandError(str(reason)) from None
         for case in cases:
             self.stdout.write(f"Case {case.accession_number} is registered; the detector reads it now.")
+        if cases and images is None:
+            self.stdout.write(f"Case {order_film().accession_number} is ordered and has a blood count, no slide yet.")
         ask_readers()
