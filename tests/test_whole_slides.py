@@ -13,6 +13,7 @@ import cv2
 import hypothesis
 import numpy as np
 import pytest
+import tifffile
 from django.core.files import File
 from django.urls import reverse
 from hypothesis import given
@@ -79,10 +80,11 @@ def test_slides_of_other_scanners_are_recognised_and_their_overview_is_the_pictu
     folder.mkdir()
     one = write_dicom(tmp_path / "a.dcm", pixels)
     levels = [write_dicom(folder / f"{times}.dcm", pixels, times=times) for times in (1, 4)]
+    dicom = {path.name: path.read_bytes() for path in levels} | {"note.pdf": bytes(10_000_000)}  # larger than its slide
     index = write_mrxs(tmp_path / "mrxs", pixels)
     files = [
         ("DICOM", one),
-        ("DICOM ZIP", packed(tmp_path / "dicom.zip", {path.name: path.read_bytes() for path in levels})),
+        ("DICOM ZIP", packed(tmp_path / "dicom.zip", dicom)),
         ("NDPI", write_ndpi(tmp_path / "a.ndpi", pixels)),
         (
             "MRXS ZIP",
@@ -189,6 +191,16 @@ def test_half_an_archive_and_half_a_slide_are_refused(tmp_path, slides):
     content = slides["tiff"].read_bytes()
     (tmp_path / "half.tif").write_bytes(content[: len(content) * 3 // 4])
     assert "copy it again" in refusal(tmp_path / "half.tif")
+
+
+def test_a_slide_without_levels_that_is_too_large_to_be_shown_is_refused_at_once(tmp_path):
+    """H36: the door took it, and it held a worker for five minutes. Each of its tiles is the same."""
+    path, tile = tmp_path / "a.tif", cv2.imencode(".jpg", np.full((256, 256, 3), GLASS, np.uint8))[1].tobytes()
+    tifffile.imwrite(
+        path, iter([tile] * 180**2), shape=(180 * 256, 180 * 256, 3), dtype=np.uint8, photometric="rgb",
+        compression="jpeg", tile=(256, 256),
+    )  # fmt: skip
+    assert "with its smaller levels" in refusal(path)
 
 
 # The monolayer and its cells ---------------------------------------------------------------------------

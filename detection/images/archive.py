@@ -1,12 +1,13 @@
-"""Take a whole slide out of a ZIP archive inside the limited child: the names in it, their number and size are checked.
+"""Take a whole slide out of a ZIP archive: the names in it, their number and size are checked, and which file opens it.
 
-It runs in a child process only; which file of the slide is opened, and how, is left to `whole_slide`.
+Archives are unpacked in a limited child process only; how the slide is read is left to `whole_slide`.
 """
 
 import shutil
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from detection.images import ImageRefused, Limits, NoRoom
@@ -65,6 +66,21 @@ def unpack_archive(path: str, folder: Path, limits: Limits) -> list[Path]:
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, FileExistsError) as error:
         raise ImageRefused(DAMAGED_ARCHIVE) from error
     return written
+
+
+def picture_of(files: Iterable[Path]) -> Path | None:
+    """Return the file of an unpacked archive that opens its slide: the .mrxs, else the largest in DICOM; or None.
+
+    Labels and previews are files of the same series, and small; each picture file opens the whole.
+    """
+    files = list(files)
+    indexes = [file for file in files if file.suffix.casefold() == ".mrxs"]
+    return max(indexes or filter(_is_dicom, files), key=lambda file: file.stat().st_size, default=None)
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _is_litter(name: str) -> bool:

@@ -52,12 +52,16 @@ class Levels:
         painted.paste(region, mask=region.getchannel("A"))
         return np.asarray(painted)
 
+    def of(self, times: int) -> int:
+        """Return the number of the coarsest level that is fine enough to be shown `times` coarser than the finest."""
+        return max((own, number) for number, own in enumerate(self.times) if own <= times * 1.01)[1]
+
     def scaled(self, x: int, y: int, width_px: int, height_px: int, times: int) -> np.ndarray:
         """Return a region at `1 / times` of the finest level, from the coarsest level that is fine enough.
 
         `x` and `y` are in px of the finest level, `width_px` and `height_px` in px of what is returned.
         """
-        level = max((own, number) for number, own in enumerate(self.times) if own <= times * 1.01)[1]
+        level = self.of(times)
         factor = times / self.times[level]
         size = max(1, round(width_px * factor)), max(1, round(height_px * factor))
         region = self.region(x, y, *size, level)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from detection.images import ENVIRONMENT, ImageRefused, Limits
+from detection.images.archive import picture_of
 
 UNREADABLE_REGION = (
     "A part of the whole slide could not be read: copy it again from the scanner and upload it once more."
@@ -152,12 +153,10 @@ def slide_file(original: Path, unpacked: Path) -> Path:
     """
     if not unpacked.is_dir():
         return original
-    files = [file for file in unpacked.rglob("*") if file.is_file()]
-    indexes = [file for file in files if file.suffix.casefold() == ".mrxs"]
-    chosen = max(indexes or files, key=lambda file: file.stat().st_size, default=None)
-    if chosen is None:
+    opened = picture_of(file for file in unpacked.rglob("*") if file.is_file())
+    if opened is None:
         raise FileNotFoundError(unpacked)
-    return chosen
+    return opened
 
 
 def fine_enough(um_per_px: float, wanted_um_per_px: float) -> int:

@@ -17,13 +17,14 @@ import openslide
 from PIL import Image
 
 from detection.images import TILE_PX, ImageFacts, ImageRefused, Limits, scales
-from detection.images.archive import WITHOUT_SLIDE, unpack_archive
+from detection.images.archive import WITHOUT_SLIDE, picture_of, unpack_archive
 from detection.images.levels import Levels, is_short, is_tiff
 from detection.images.survey import Survey
 
 FORMATS = {"aperio": "SVS", "hamamatsu": "NDPI", "leica": "SCN", "ventana": "BIF", "dicom": "DICOM", "mirax": "MRXS"}
 OVERVIEW_PX = 4096  # most of an edge
 SAMPLES = 5  # along each edge, looked at when a slide comes in
+MOST_FOR_OVERVIEW_PX = 2_000_000_000  # of the level that the overview is made of: some 60 s of JPEG
 CHECKED_OVERVIEW_PX = 20_000_000  # a coarser level is read whole when a slide comes in
 HALF = (
     "The whole slide ends before its picture does, or a part of it cannot be read: copy it again from the scanner and "
@@ -79,34 +80,27 @@ def read_slide(
         if slide is None:
             return None
         with slide:
-            facts = _facts(slide, is_packed=is_packed)
+            facts, levels = _facts(slide, is_packed=is_packed), Levels(opened, slide)
+            _refuse_without_levels(levels)
             if folder is None or is_look:
-                _refuse_half(Levels(opened, slide))
+                _refuse_half(levels)
                 return facts, None
-            return facts, _overview(Levels(opened, slide), folder)
+            return facts, _overview(levels, folder)
     except openslide.OpenSlideError as error:
         raise ImageRefused(MISSING if is_packed else HALF) from error
 
 
 def _slide_among(files: list[Path]) -> Path:
     """Return the file of an unpacked archive that OpenSlide is to open."""
-    indexes = [file for file in files if file.suffix.casefold() == ".mrxs"]
-    if len(indexes) > 1:
-        raise ImageRefused("The ZIP archive holds several slides: upload each in an archive of its own.")
-    if indexes:
-        if not (indexes[0].with_suffix("") / "Slidedat.ini").is_file():
-            raise ImageRefused(MISSING)
-        return indexes[0]
-    dicom = [file for file in files if _is_dicom(file)]
-    if not dicom:
+    opened = picture_of(files)
+    if opened is None:
         raise ImageRefused(WITHOUT_SLIDE)
-    # Labels and previews are files of the same series, and small; each picture file opens the whole.
-    return max(dicom, key=lambda file: file.stat().st_size)
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    if opened.suffix.casefold() == ".mrxs":
+        if sum(file.suffix.casefold() == ".mrxs" for file in files) > 1:
+            raise ImageRefused("The ZIP archive holds several slides: upload each in an archive of its own.")
+        if not (opened.with_suffix("") / "Slidedat.ini").is_file():
+            raise ImageRefused(MISSING)
+    return opened
 
 
 def _facts(slide: openslide.OpenSlide, *, is_packed: bool) -> ImageFacts:
@@ -118,6 +112,17 @@ def _facts(slide: openslide.OpenSlide, *, is_packed: bool) -> ImageFacts:
         um_per_px = scales.of_both(x, y)
     name = FORMATS.get(known.get(openslide.PROPERTY_NAME_VENDOR, ""), "WSI")
     return ImageFacts(f"{name} ZIP" if is_packed else name, width_px, height_px, um_per_px)
+
+
+def _refuse_without_levels(levels: Levels) -> None:
+    """Refuse a slide of which too much would have to be read for its overview."""
+    level = levels.of(overview_times(*levels.dimensions))
+    width_px, height_px = (round(edge / levels.times[level]) for edge in levels.dimensions)
+    if width_px * height_px > MOST_FOR_OVERVIEW_PX:
+        raise ImageRefused(
+            f"The smallest level of the whole slide has {width_px} x {height_px} px, too many to make an overview of: "
+            "export it from the scanner's program with its smaller levels (pyramid)."
+        )
 
 
 def _refuse_half(levels: Levels) -> None:
