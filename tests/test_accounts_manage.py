@@ -6,7 +6,7 @@ import threading
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client
 
 from leukoweb.accounts import services
@@ -96,6 +96,26 @@ def test_a_change_of_role_is_recorded_with_both_values_and_ends_the_sessions(sig
     assert User.objects.get(username="tess").role == "pathologist"
     assert person.get("/account/sessions/").status_code == 302
     assert Event.objects.get(action="account.change").changes["role"] == ["technologist", "pathologist"]
+
+
+def test_what_others_change_of_an_account_or_a_laboratory_meanwhile_stays(technologist, admin):
+    """A password that its owner chose was overwritten by the one before."""
+
+    def meanwhile(execute, sql, params, many, context):
+        if sql.startswith('UPDATE "accounts_user"') and "first_name" in sql:
+            User.objects.filter(pk=technologist.pk).update(password="chosen meanwhile")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(meanwhile):
+        services.change_account(technologist, {"first_name": "Theresa"}, by=admin)
+    technologist.refresh_from_db()
+    assert (technologist.first_name, technologist.password) == ("Theresa", "chosen meanwhile")
+    one, two = (Laboratory.objects.get(pk=technologist.laboratory_id) for _ in range(2))
+    one.telephone, two.director = "12", "Dr. Ash"
+    services.save_laboratory(one, by=admin, changed=["telephone"])
+    services.save_laboratory(two, by=admin, changed=["director"])
+    one.refresh_from_db()
+    assert (one.telephone, one.director) == ("12", "Dr. Ash")
 
 
 def test_nobody_changes_their_own_role(sign_in, admin, laboratory):

@@ -8,7 +8,7 @@ from leukoweb.cases.merging import approve_merge
 from leukoweb.cases.models import Case, Patient, PatientMerge
 from leukoweb.delivery.hl7 import read
 from leukoweb.delivery.models import Interface, Message
-from leukoweb.delivery.services import dismiss, receive, replay, save_interface
+from leukoweb.delivery.services import dismiss, receive, replay, save_codes, save_interface
 from leukoweb.review.models import Report
 from tests.conftest import SHARED
 from tests.test_hl7 import order
@@ -285,6 +285,14 @@ def test_a_merge_is_a_proposal_that_a_person_approves(interface, admin):
     approve_merge(proposed, by=admin)
     old.refresh_from_db()
     assert old.person == proposed.kept
+
+
+def test_codes_that_two_administrators_map_at_once_are_all_kept(interface, admin):
+    one, two = (Interface.objects.get(pk=interface.pk) for _ in range(2))
+    save_codes(one, {"BONE": "film"}, by=admin)
+    save_codes(two, {"URINE": "film"}, by=admin)
+    interface.refresh_from_db()
+    assert {"BONE", "URINE"} <= set(interface.codes)
 
 
 def test_a_held_order_is_applied_once_its_code_is_mapped(interface, admin, technologist):

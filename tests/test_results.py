@@ -291,6 +291,14 @@ def test_a_withdrawn_report_takes_every_line_back_without_its_value(interface, r
     assert "withdrawn: The tubes were mixed up." in second.first("NTE").get(3)
 
 
+def test_who_saves_an_interface_while_results_are_collected_sends_none_twice(interface, signed, admin):  # noqa: F811
+    stale = Interface.objects.get(pk=interface.pk)
+    assert collect(interface) == 1
+    stale.embeds_pdf = True
+    save_interface(stale, by=admin)
+    assert collect(stale) == 0
+
+
 def test_the_report_is_embedded_as_pdf_where_the_interface_says_so(interface, receiver, signed, admin):  # noqa: F811
     interface.embeds_pdf, interface.site = True, "https://leukoweb.hospital.example"
     save_interface(interface, by=admin)

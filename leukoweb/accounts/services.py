@@ -61,7 +61,7 @@ def change_account(user: User, changes: dict, *, by: User) -> None:
                 _refuse_last_administrator(user)
         for name, value in changes.items():
             setattr(user, name, value)
-        user.save()
+        user.save(update_fields=list(written))  # its owner may change the rest meanwhile, such as the password
         if {"role", "laboratory"} & written.keys():
             close_sessions(user)
         record("account.change", actor=by, obj=user, laboratory=user.laboratory, changes=written)
@@ -143,7 +143,7 @@ def save_laboratory(laboratory: Laboratory, *, by: User, changed: list[str]) -> 
         if Laboratory.objects.filter(name=laboratory.name).exclude(pk=laboratory.pk).exists():
             raise Refused(gettext("A laboratory with this name already exists."), "name", code="taken")
         action = "laboratory.change" if laboratory.pk else "laboratory.create"
-        laboratory.save()
+        laboratory.save(update_fields=changed if laboratory.pk else None)
         changes = {name: _said(getattr(laboratory, name)) for name in changed}
         record(action, actor=by, obj=laboratory, laboratory=laboratory, changes=changes)
 

@@ -35,14 +35,16 @@ def save_interface(interface: Interface, *, by: User) -> Interface:
     Before: no other interface of the laboratory has its name.
     """
     with transaction.atomic():
+        # First the interface, then its laboratory, as where a message takes effect; what was sent meanwhile stays sent.
+        if stored := Interface.objects.select_for_update(no_key=True).filter(pk=interface.pk).first():
+            interface.last_event = stored.last_event
         Laboratory.objects.select_for_update(no_key=True).get(pk=interface.laboratory_id)
         same = Interface.objects.filter(laboratory=interface.laboratory_id, name=interface.name)
         if same.exclude(pk=interface.pk).exists():
             raise Refused(
                 gettext("There is an interface of this name already. Choose another name."), "name", code="taken"
             )
-        is_new = interface.pk is None
-        if is_new:
+        if stored is None:
             username = f"interface-{new_control_id()[:8]}"
             account = User(username=username, first_name=interface.name[:150], role=TECHNOLOGIST)
             account.laboratory = interface.laboratory
@@ -232,8 +234,10 @@ def settle_parked() -> int:
 
 def save_codes(interface: Interface, chosen: dict[str, str], *, by: User) -> int:
     """Map codes of the sender, and apply what was held because of them; return how many messages are no longer held."""
-    interface.codes = interface.codes | chosen
-    save_interface(interface, by=by)
+    with transaction.atomic():
+        interface = Interface.objects.select_for_update(no_key=True).get(pk=interface.pk)
+        interface.codes = interface.codes | chosen
+        save_interface(interface, by=by)
     held = Message.objects.filter(interface=interface, state=_STATE.HELD).exclude(unknown_codes={}).order_by("pk")
     return sum(replay(message, by=by).state != _STATE.HELD for message in held)
 
