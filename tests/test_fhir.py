@@ -268,6 +268,8 @@ def test_a_search_that_would_find_more_than_it_asks_for_is_refused(read, client,
     refused(client.post("/fhir/ServiceRequest/_search", "identifier=", FORM), 400, "invalid")
     refused(client.post("/fhir/ServiceRequest/_search", "identifier=urn:x|", FORM), 400, "invalid")
     assert "body" in refused(client.post("/fhir/ServiceRequest/_search?patient=9", "", FORM), 400, "invalid")
+    odd = json.dumps({"identifier": ["A-1001"]})
+    assert "as a text" in refused(client.post("/fhir/ServiceRequest/_search", odd, "application/json"), 400, "invalid")
     refused(read("Patient?_format=xml"), 406, "not-supported")
     for moment in ("0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-12:00", "0001-01-01", "2026-11-28T08:00:00"):
         refused(read(f"DiagnosticReport?_lastUpdated=ge{moment}"), 400, "invalid")

@@ -73,6 +73,10 @@ class Conversation(BaseHTTPRequestHandler):
         if how in ("silent", "cut"):
             self.close_connection = True
             return
+        if how == "slow":
+            for sign in b"HTTP/1.1 200 OK\r\n":
+                self.wfile.write(bytes([sign]))
+                time.sleep(0.1)
         if how == "no http":
             self.wfile.write(b"what?\r\n\r\n")
             return
@@ -293,8 +297,10 @@ def test_an_answer_that_no_row_can_keep_leaves_the_results_of_other_cases_their_
     assert {sentence for _, sentence in said} == {"The receiver refused the bundle (HTTP 422). Full."}
 
 
-def test_a_silent_server_is_left_after_a_while(interface, server, signed):  # noqa: F811
-    server.answer = "silent"
+@pytest.mark.parametrize("answer", ["silent", "slow"])
+def test_a_server_that_does_not_answer_in_time_is_left(interface, server, signed, answer):  # noqa: F811
+    """However steadily it sends: it held the results of every interface."""
+    server.answer = answer
     collect(interface)
     with pytest.raises(NotDelivered, match="No answer within 1 s"):
         post(interface, bytes(Message.objects.get().raw), patience_s=1)

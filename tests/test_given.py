@@ -1,9 +1,11 @@
 """What no row can keep is refused in a sentence, on every page and API address: numbers, depth, characters, sizes."""
 
 import json
+import socket
 
 import pytest
 from django import forms
+from django.conf import settings
 from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
@@ -157,6 +159,22 @@ def test_while_the_database_restarts_every_page_says_when_to_come_again(cast):  
     assert (page.status_code, page["Retry-After"]) == (503, "5")
     assert "database does not answer" in page.content.decode()
     assert (api.json()["code"], api["Retry-After"]) == ("unavailable", "5")
+
+
+@pytest.mark.slow
+def test_a_database_that_takes_connections_and_never_answers_is_away(db):
+    """H34: a page waited for it until the limit of a request, 285 s."""
+    from django.db.backends.postgresql.base import DatabaseWrapper
+
+    from leukoweb.answers import is_database_away
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        given = {"NAME": "leukoweb", "USER": "", "PASSWORD": "", "HOST": host, "PORT": port}
+        hanging = DatabaseWrapper(connection.settings_dict | given | {"OPTIONS": settings.POSTGRESQL})
+        with pytest.raises(OperationalError) as away:
+            hanging.ensure_connection()
+    assert is_database_away(away.value)
 
 
 def test_what_the_database_refuses_to_store_is_no_absent_database():

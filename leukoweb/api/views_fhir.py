@@ -178,6 +178,8 @@ def _asked(given: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameters of a search; one that is there twice is refused, not read by half."""
     if twice := [name for name in given if isinstance(given, QueryDict) and len(given.getlist(name)) > 1]:
         raise Refused(f"Give each parameter once, not twice: {', '.join(twice)[:100]}.", "search")
+    if odd := [name for name, value in given.items() if isinstance(value, bool) or not isinstance(value, str | int)]:
+        raise Refused(f"Give each parameter as a text: {', '.join(odd)[:100]}.", "search")
     return {name: str(value) for name, value in given.items() if name != "_format"}
 
 

@@ -10,8 +10,11 @@ or replaces the one that has it (conditional update); both may be repeated witho
 
 import base64
 import json
+import socket
+import threading
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
 
@@ -108,14 +111,39 @@ def post(interface: Interface, raw: bytes, *, patience_s: float = ANSWER_LIMIT_S
     if token := settings.FHIR_TOKENS.get(interface.host):
         headers["Authorization"] = f"Bearer {token}"
     with in_words(patience_s), closing(_connection(interface, patience_s)) as connection:
-        try:
-            connection.request("POST", interface.path or "/", body=raw, headers=headers)
-            answer: HTTPResponse = connection.getresponse()
-            return f"HTTP {answer.status}\n".encode() + answer.read(MAX_BYTES)
-        except ConnectionError:
-            raise
-        except HTTPException:  # a connection that ends without an answer is one too
-            raise NotDelivered("The answer was not HTTP.") from None
+        connection.connect()
+        with _ended_after(patience_s, connection.sock):
+            try:
+                connection.request("POST", interface.path or "/", body=raw, headers=headers)
+                answer: HTTPResponse = connection.getresponse()
+                return f"HTTP {answer.status}\n".encode() + answer.read(MAX_BYTES)
+            except ConnectionError:
+                raise
+            except HTTPException:  # a connection that ends without an answer is one too
+                raise NotDelivered("The answer was not HTTP.") from None
+
+
+@contextmanager
+def _ended_after(patience_s: float, connection: socket.socket) -> Iterator[None]:
+    """End a conversation that is not over in time, however steadily the other side sends: TimeoutError.
+
+    The time-out of a socket is for each piece alone.
+    """
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(patience_s, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if is_late.is_set():
+            raise TimeoutError
 
 
 def _connection(interface: Interface, patience_s: float) -> HTTPConnection:
