@@ -115,9 +115,7 @@ def run(*, port: int, data_dir: Path, images: Path | None) -> None:
     figures = figures_folder(data_dir)
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(figures))
     # Hashed names, not compressed: nothing is gained on one machine, and the first start is 25 s faster.
-    os.environ.setdefault(
-        "LEUKOWEB_STATICFILES_BACKEND", "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
-    )
+    os.environ.setdefault("LEUKOWEB_STATICFILES_BACKEND", "leukoweb.static_files.StaticFiles")
     children: list[Child] = []
     try:
         if not os.environ.get("BROKER_URL"):

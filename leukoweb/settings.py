@@ -143,9 +143,7 @@ STATIC_ROOT = env.str("LEUKOWEB_STATIC_DIR", str(DATA_DIR / "static"))
 STATICFILES_DIRS = [ASSETS / "static"]
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {
-        "BACKEND": env.str("LEUKOWEB_STATICFILES_BACKEND", "whitenoise.storage.CompressedManifestStaticFilesStorage")
-    },
+    "staticfiles": {"BACKEND": env.str("LEUKOWEB_STATICFILES_BACKEND", "leukoweb.static_files.CompressedStaticFiles")},
 }
 if S3_BUCKET:
     STORAGES["store"] = {
@@ -225,7 +223,7 @@ CACHES = {
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",  # first: a locked account is not even tried
-    "allauth.account.auth_backends.AuthenticationBackend",
+    "leukoweb.accounts.sign_in.AuthenticationBackend",
 ]
 LOGIN_URL = "sign_in"
 LOGIN_REDIRECT_URL = "home"

@@ -4,13 +4,17 @@ import json
 import uuid
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from leukoweb.analysis.models import Cell
 from leukoweb.audit.models import Event
 from leukoweb.review.cells.decisions import current_cells, relabel_cell
+from leukoweb.review.criticals.models import Critical
 from leukoweb.review.models import Decision, Report
+from leukoweb.review.urgency import cases_that_differ
 
 pytestmark = pytest.mark.usefixtures("known_evidence")
 
@@ -55,6 +59,25 @@ def test_twelve_decisions_in_one_request_are_stored_and_audited_each(case, reade
     assert Decision.objects.filter(to_code="NGB", decided_by=technologist).count() == 12
     assert Event.objects.filter(action="cell.relabel", actor=technologist).count() == 12
     assert answer.json()["summary"]["undecided"] == 5
+
+
+def test_the_flags_are_stored_once_for_all_decisions_of_a_request(case, reader):
+    with CaptureQueriesContext(connection) as asked:
+        _send(reader, case, [_label(cell, "MYO") for cell in _cells(case, "NGS")[:5]])
+    assert sum('SET "flag_level"' in query["sql"] for query in asked) == 1
+    case.refresh_from_db()
+    assert (case.flag_level, case.glance["verified"], cases_that_differ()) == (3, 5, [])
+    with CaptureQueriesContext(connection) as asked_again:
+        _send(reader, case, [_label(_cells(case, "LYT")[0], None)])
+    assert len(asked) - len(asked_again) < 4 * 12
+
+
+def test_what_is_critical_only_between_two_decisions_of_a_request_is_never_raised(case, reader):
+    cell = _cells(case, "NGS")[0]
+    assert _states(_send(reader, case, [_label(cell, "MYO"), _act("undo")])) == ["saved", "saved"]
+    assert not Critical.objects.exists()
+    _send(reader, case, [_act("redo")])
+    assert Critical.objects.exists()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from leukoweb.review.counting.ages import Age
 from leukoweb.review.counting.differential import Wbc, count_differential
 from leukoweb.review.counting.flag_rules import defaults
-from leukoweb.review.counting.flags import flags_of, sentences_of
+from leukoweb.review.counting.flags import flag_keys_of, flags_of, sentences_of
 from leukoweb.review.counting.policies import Rules, rules_from
 
 ADULT, CHILD, INFANT = Age(40 * 365, 480, 40), Age(5 * 365, 60, 5), Age(300, 9, 0)
@@ -17,7 +17,9 @@ ADULT, CHILD, INFANT = Age(40 * 365, 480, 40), Age(5 * 365, 60, 5), Age(300, 9, 
 def flags(counts, *, wbc=None, age=ADULT, sex="F", confirmed=None, lya_meaning="", **rules):
     measured = Wbc(wbc, "10*9/L", "XN", "2026-01-01") if wbc else None
     differential = count_differential(counts, rules_from(rules), wbc=measured, age=age, sex=sex)
-    return {flag.key: flag for flag in flags_of(differential, confirmed=confirmed, lya_meaning=lya_meaning)}
+    found = {flag.key: flag for flag in flags_of(differential, confirmed=confirmed, lya_meaning=lya_meaning)}
+    assert flag_keys_of(differential, lya_meaning=lya_meaning) == found.keys()
+    return found
 
 
 def said(counts, **rules):

@@ -5,6 +5,7 @@ django-allauth does the work, these are its adapters.
 
 from typing import Any
 
+from allauth.account import auth_backends
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.forms import ChangePasswordForm, LoginForm
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -48,6 +49,14 @@ class SignInForm(LoginForm):
     def _refuse_locked(self) -> None:
         if until := locked_until(self.cleaned_data.get("login", ""), address_of(self.request)):
             raise ValidationError(lock_sentence(until), code="locked")
+
+
+class AuthenticationBackend(auth_backends.AuthenticationBackend):
+    """Who is signed in, read with the laboratory: every page needs its time zone."""
+
+    def get_user(self, user_id: int) -> User | None:
+        user = User.objects.select_related("laboratory").filter(pk=user_id).first()
+        return user if user and self.user_can_authenticate(user) else None
 
 
 class PasswordForm(ChangePasswordForm):

@@ -1,8 +1,9 @@
 """What a case's cells add up to under its laboratory's policy; what changes a report is in signing.py."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, F, FloatField, Min, Sum, prefetch_related_objects
@@ -57,13 +58,24 @@ class CaseCount:
     lya_meaning: str = ""
 
 
-def count_case(case: Case, policy: Policy | None = None) -> CaseCount:
-    """Count one case by its laboratory's newest policy, or by another one."""
-    return count_cases([case], policy)[case.pk]
+def count_case(case: Case, policy: Policy | None = None, *, cells: Iterable[Any] | None = None) -> CaseCount:
+    """Count one case by its laboratory's newest policy, or by another one.
+
+    `cells` are all its labelled cells where they were read already, with `code` and `decided_code`.
+    """
+    if cells is None:
+        return count_cases([case], policy)[case.pk]
+    numbers = Counter((cell.code, bool(cell.decided_code)) for cell in cells if cell.code)
+    labels = [(code, is_confirmed, number) for (code, is_confirmed), number in numbers.items()]
+    return count_cases([case], policy, labels={case.pk: labels})[case.pk]
 
 
 def count_cases(
-    cases: Iterable[Case], policy: Policy | None = None, *, only_flags: bool = False
+    cases: Iterable[Case],
+    policy: Policy | None = None,
+    *,
+    only_flags: bool = False,
+    labels: Mapping[int, list[tuple[str, bool, int]]] | None = None,
 ) -> dict[int, CaseCount]:
     """Count cases, each by its own laboratory's newest policy, age, sex, WBC and choices of the signer.
 
@@ -72,7 +84,7 @@ def count_cases(
     """
     cases = list(cases)
     prefetch_related_objects(cases, "laboratory")
-    labels = _labels_of(cases)
+    labels = _labels_of(cases) if labels is None else labels
     choices = _choices_of(cases)
     areas = {} if only_flags else _film_areas(cases)
     slides = {} if only_flags else _slides_of(cases)

@@ -145,13 +145,15 @@ def keep_flags(*cases: Case) -> None:
 
     Call it last before the audit, while the cases are locked.
     """
-    rows = Case.objects.select_related("patient").in_bulk([case.pk for case in cases])
+    rows = Case.objects.select_related("patient__survivor", "laboratory").in_bulk([case.pk for case in cases])
     counts = count_cases(rows.values(), only_flags=True)
-    still_open = open_cases().filter(pk__in=rows).select_related("patient", "laboratory")
+    still_open = [rows[pk] for pk in open_cases().filter(pk__in=rows).values_list("pk", flat=True)]
     keep_criticals(still_open, counts)
     keep_alarms(still_open, counts)
-    for pk, (level, flags, glance) in flags_now(rows.values(), counts).items():
-        Case.objects.filter(pk=pk).update(flag_level=level, flags=flags, glance=glance)
+    for pk, now in flags_now(rows.values(), counts).items():
+        case = rows[pk]
+        if Stored(case.flag_level, case.flags, case.glance) != now:
+            Case.objects.filter(pk=pk).update(flag_level=now.level, flags=now.flags, glance=now.glance)
 
 
 def work_out_flags(*, most: int = 5000) -> int:

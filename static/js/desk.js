@@ -342,9 +342,11 @@ export class Desk extends EventTarget {
    */
   async #ask(url, body, headers = {}) {
     const text = body ? JSON.stringify(body) : undefined;
+    // Without headers of its own, what is only read is the answer that the page asked for before its scripts were there.
+    const own = text ? { Accept: "application/json", "X-CSRFToken": csrfToken(), "X-LeukoWeb-Reader": String(this.reader) } : {};
     const answer = await fetch(url, {
-      method: body ? "POST" : "GET",
-      headers: { Accept: "application/json", "X-CSRFToken": csrfToken(), "X-LeukoWeb-Reader": String(this.reader), ...headers },
+      method: text ? "POST" : "GET",
+      headers: { ...own, ...headers },
       body: text,
       credentials: "same-origin",
       keepalive: Boolean(text) && /** @type {string} */ (text).length < KEPT_ALIVE_BYTES,

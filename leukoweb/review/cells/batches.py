@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.db import transaction
 from django.utils.translation import gettext
 
 from leukoweb.accounts.models import User
@@ -33,9 +34,17 @@ def make_decisions(case: Case, asked: Iterable[AskedDecision], *, by: User) -> l
     """Make decisions one after the other, each all or none; one that is stored already is only answered again.
 
     A refused decision stops none of the others, but for the undo and redo that follow it: they would reverse another
-    step than the one that the reader saw.
+    step than the one that the reader saw. All are one transaction, at whose end the flags are stored once.
     """
-    asked = list(asked)
+    with transaction.atomic():
+        Case.objects.locked(case.pk)
+        written: list[decisions.Written] = []
+        outcomes = _make_all(case, list(asked), by, written)
+        decisions.finish(case, written, by=by)
+    return outcomes
+
+
+def _make_all(case: Case, asked: list[AskedDecision], by: User, written: list[decisions.Written]) -> list[Outcome]:
     stored = _stored(case, [each["key"] for each in asked], by)
     outcomes: list[Outcome] = []
     last: dict[int, int] = {}
@@ -46,7 +55,7 @@ def make_decisions(case: Case, asked: Iterable[AskedDecision], *, by: User) -> l
             outcomes.append(Outcome(each["key"], "refused", "Not undone: the step before it was refused."))
             continue
         try:
-            made = made or _make(case, each, last, by)
+            made = made or _make(case, each, last, by, written)
         except decisions.Collision as collision:
             outcomes.append(Outcome(each["key"], "collided", str(collision), labelled=collision.cells))
             is_refused = True
@@ -70,13 +79,15 @@ def _stored(case: Case, keys: list[UUID], by: User) -> dict[UUID, list[Decision]
     return found
 
 
-def _make(case: Case, asked: AskedDecision, last: dict[int, int], by: User) -> list[Decision]:
+def _make(
+    case: Case, asked: AskedDecision, last: dict[int, int], by: User, written: list[decisions.Written]
+) -> list[Decision]:
     if asked["act"] == UNDO:
-        return decisions.undo_last(case, by=by, step=asked["key"])
+        return decisions.undo_last(case, by=by, step=asked["key"], later=written)
     if asked["act"] == REDO:
-        return decisions.redo(case, by=by, step=asked["key"])
+        return decisions.redo(case, by=by, step=asked["key"], later=written)
     if asked["act"] == ADD:
-        return _add(case, asked, by)
+        return _add(case, asked, by, written)
     seen = asked.get("cells")
     if not seen:
         raise Refused(gettext("No cell was selected."))
@@ -91,14 +102,17 @@ def _make(case: Case, asked: AskedDecision, last: dict[int, int], by: User) -> l
         reason=asked.get("reason", ""),
         seen={key: value for key, value in seen.items() if value is not None},
         step=asked["key"],
+        later=written,
     )
 
 
-def _add(case: Case, asked: AskedDecision, by: User) -> list[Decision]:
+def _add(case: Case, asked: AskedDecision, by: User, written: list[decisions.Written]) -> list[Decision]:
     image = SlideImage.objects.filter(slide__case=case, pk=asked.get("image")).select_related("slide").first()
     if image is None:
         raise Refused(gettext("The image of the new cell is not part of this case. Load the page again."))
     if "box" not in asked:
         raise Refused(gettext("The box of the new cell is not four numbers. Draw it again."))
-    cell = decisions.add_cell(image, xyxy=asked["box"], code=asked.get("code") or "", by=by, step=asked["key"])
+    cell = decisions.add_cell(
+        image, xyxy=asked["box"], code=asked.get("code") or "", by=by, step=asked["key"], later=written
+    )
     return list(Decision.objects.filter(cell=cell, step=asked["key"]))

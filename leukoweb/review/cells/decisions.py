@@ -54,6 +54,20 @@ def current_cells(case: Case) -> QuerySet[Cell]:
 
 
 @dataclass(frozen=True)
+class Written:
+    """One step that is stored, and not yet its event: the flags come before, once for all steps of a request."""
+
+    decisions: list[Decision]
+    action: str
+    changes: dict[str, object]
+
+    def record(self, case: Case, by: User) -> None:
+        """Write the event of the step."""
+        cell = self.decisions[0].cell if len(self.decisions) == 1 else None
+        record(self.action, actor=by, obj=cell or case, case=case, changes=self.changes)
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the detectors of a case's slides are proven on: each type as the least proven of them."""
 
@@ -93,12 +107,13 @@ def relabel_cells(
     reason: str = "",
     seen: Mapping[int, int | None] | None = None,
     step: UUID | None = None,
+    later: list[Written] | None = None,
 ) -> list[Decision]:
     """Give cells of one case a label, in one step that is undone as one; all or none.
 
     `to` is a code, or None to confirm each cell's label. `seen` maps a cell's key to the last decision its reader saw
     (0: none); a cell that is not in it is not compared. A `step` that is stored already is returned, not made again.
-    Before: the case is not signed. After: one Decision for each cell.
+    Before: the case is not signed. After: one Decision for each cell; with `later` its caller ends with `finish`.
     """
     if to is not None and to not in LABELS:
         raise Refused(
@@ -120,10 +135,18 @@ def relabel_cells(
             Decision(cell=cell, from_code=cell.code, to_code=to or cell.code, reason=reason, decided_by=by, step=step)
             for cell in labelled
         ]
-        return _write(decisions, "cell.confirm" if to is None else "cell.relabel", by, case)
+        return _write(decisions, "cell.confirm" if to is None else "cell.relabel", by, case, later)
 
 
-def add_cell(image: SlideImage, *, xyxy: Iterable[float], code: str, by: User, step: UUID | None = None) -> Cell:
+def add_cell(
+    image: SlideImage,
+    *,
+    xyxy: Iterable[float],
+    code: str,
+    by: User,
+    step: UUID | None = None,
+    later: list[Written] | None = None,
+) -> Cell:
     """Add a cell that the detector missed; its box is cut to the image. The cell of a stored `step` is returned.
 
     Before: the image's analysis is done. After: a Cell with `added_by` and its first Decision.
@@ -149,24 +172,36 @@ def add_cell(image: SlideImage, *, xyxy: Iterable[float], code: str, by: User, s
                 gettext("The analysis of this slide is not finished. Add the cell when it is."), code="wrong_state"
             )
         cell = Cell.objects.create(run=run, image=image, x1=x1, y1=y1, x2=x2, y2=y2, added_by=by)
-        Decision.objects.create(cell=cell, to_code=code, decided_by=by, step=step or uuid.uuid4())
-        keep_flags(case)
+        decision = Decision.objects.create(cell=cell, to_code=code, decided_by=by, step=step or uuid.uuid4())
         box = [round(value, 1) for value in (x1, y1, x2, y2)]
-        record("cell.add", actor=by, obj=cell, case=case, changes={"code": code, "xyxy": box})
+        _end_step(Written([decision], "cell.add", {"code": code, "xyxy": box}), by, case, later)
     return cell
 
 
-def undo_last(case: Case, *, by: User, step: UUID | None = None) -> list[Decision]:
+def undo_last(case: Case, *, by: User, step: UUID | None = None, later: list[Written] | None = None) -> list[Decision]:
     """Take back this reader's last step on a case that is not undone yet; [] when there is none."""
-    return _turn_back(case, by, step, depth=0, action="cell.undo")
+    return _turn_back(case, by, step, later, depth=0, action="cell.undo")
 
 
-def redo(case: Case, *, by: User, step: UUID | None = None) -> list[Decision]:
+def redo(case: Case, *, by: User, step: UUID | None = None, later: list[Written] | None = None) -> list[Decision]:
     """Make this reader's last undone step again, as long as no new one was made since; [] when there is none."""
-    return _turn_back(case, by, step, depth=1, action="cell.redo")
+    return _turn_back(case, by, step, later, depth=1, action="cell.redo")
 
 
-def _turn_back(case: Case, by: User, new_step: UUID | None, *, depth: int, action: str) -> list[Decision]:
+def finish(case: Case, written: Sequence[Written], *, by: User) -> None:
+    """Store the flags of a case after steps of a reader, then their events; the last in a transaction that locked it.
+
+    What was critical between two steps of one request alone is never raised: nobody could have seen it.
+    """
+    if written:
+        keep_flags(case)
+        for step in written:
+            step.record(case, by)
+
+
+def _turn_back(
+    case: Case, by: User, new_step: UUID | None, later: list[Written] | None, *, depth: int, action: str
+) -> list[Decision]:
     """Reverse the reader's latest step whose chain of reversals is of even (0: it stands) or odd (1: undone) length."""
     with transaction.atomic():
         case = _lock(case.pk)
@@ -195,7 +230,7 @@ def _turn_back(case: Case, by: User, new_step: UUID | None, *, depth: int, actio
             decisions.append(
                 Decision(cell=cell, from_code=from_code, to_code=to_code, undoes=d, decided_by=by, step=new_step)
             )
-        return _write(decisions, action, by, case)
+        return _write(decisions, action, by, case, later)
 
 
 def _made(step: UUID | None, by: User, case: Case) -> list[Decision]:
@@ -224,15 +259,21 @@ def _codes_before(decisions: Iterable[Decision]) -> dict[int, str]:
     return codes
 
 
-def _write(decisions: list[Decision], action: str, by: User, case: Case) -> list[Decision]:
+def _write(decisions: list[Decision], action: str, by: User, case: Case, later: list[Written] | None) -> list[Decision]:
     decisions = [*Decision.objects.bulk_create(decisions, batch_size=500)]
-    changes = {"cells": [[d.cell_id, d.from_code, d.to_code] for d in decisions]}
+    changes: dict[str, object] = {"cells": [[d.cell_id, d.from_code, d.to_code] for d in decisions]}
     if decisions[0].reason:
         changes["reason"] = decisions[0].reason
-    keep_flags(case)
-    cell = decisions[0].cell if len(decisions) == 1 else None
-    record(action, actor=by, obj=cell or case, case=case, changes=changes)
+    _end_step(Written(decisions, action, changes), by, case, later)
     return decisions
+
+
+def _end_step(written: Written, by: User, case: Case, later: list[Written] | None) -> None:
+    """Leave flags and event of a step to the caller that gave a list for it, else store them."""
+    if later is None:
+        finish(case, [written], by=by)
+    else:
+        later.append(written)
 
 
 def _seen_alone(cell: Cell, seen_decision_id: int | None) -> dict[int, int | None] | None:

@@ -23,10 +23,10 @@ from leukoweb.review.counting.attention import (
     together,
 )
 from leukoweb.review.counting.differential import Row, clopper_pearson
-from leukoweb.review.counting.flags import Flag, flags_of
+from leukoweb.review.counting.flags import Flag, flag_keys_of
 from leukoweb.review.counting.words import printed
 from leukoweb.review.models import Decision
-from leukoweb.review.services import count_case
+from leukoweb.review.services import CaseCount, count_case
 from leukoweb.sentences import translated
 
 # One key for each type; a reader may change them (user.preferences["cell_keys"]).
@@ -133,17 +133,17 @@ def cells_for_json(cells: Sequence[Any], evidence: Evidence) -> list[dict]:
     return shown
 
 
-def summary_of(case: Case, cells: Sequence[Any], evidence: Evidence) -> dict:
-    """Counts, flags and the order of attention over the rows of all cells of a case, for the side panel."""
-    now, known = count_case(case), {}
-    d = now.differential
+def summary_of(case: Case, cells: Sequence[Any], evidence: Evidence, now: CaseCount) -> dict:
+    """Counts and flags of a case, and the order of attention over rows of cells, for the side panel."""
+    d, known = now.differential, {}
 
     def calls(counts: Mapping[str, int]) -> tuple:
         key = tuple(sorted((code, number) for code, number in counts.items() if number))
         if key not in known:
             other = d.with_counts(dict(key))
             rows = (*other.rows, *other.groups.values())
-            known[key] = tuple(flag.key for flag in flags_of(other)), tuple(row.call for row in rows), other.is_limited
+            flags = flag_keys_of(other, lya_meaning=now.lya_meaning)
+            known[key] = flags, tuple(row.call for row in rows), other.is_limited
         return known[key]
 
     counts = Counter(cell.code for cell in cells if cell.code)
@@ -205,18 +205,17 @@ def whole_case(case: Case) -> dict:
         "images": images_of(case.slides.all()),
         "evidence": evidence_cards(case),
         "cells": cells_for_json(cells, evidence),
-        "summary": summary_of(case, cells, evidence),
+        "summary": summary_of(case, cells, evidence, count_case(case, cells=cells)),
     }
 
 
 def after_change(case: Case, changed_keys: Iterable[int]) -> dict:
     """What an answer to a decision carries: the changed cells and the new summary, so that no page is loaded again."""
-    evidence = evidence_of(case)
-    cells = read_cells(current_cells(case))
-    changed = set(changed_keys)
+    evidence, cells = evidence_of(case), current_cells(case)
+    labels = list(cells.values_list("pk", "score", "decided_code", "code", named=True))
     return {
-        "changed": cells_for_json([cell for cell in cells if cell.pk in changed], evidence),
-        "summary": summary_of(case, cells, evidence),
+        "changed": cells_for_json(read_cells(cells.filter(pk__in=list(changed_keys))), evidence),
+        "summary": summary_of(case, labels, evidence, count_case(case, cells=labels)),
     }
 
 

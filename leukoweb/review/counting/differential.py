@@ -9,6 +9,7 @@ Clopper and Pearson 1934, Biometrika 26:404, in its form by beta quantiles; Rüm
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
 from scipy.special import betaincinv
@@ -81,9 +82,11 @@ class Differential:
 
     def __getitem__(self, key: str) -> Row:
         """Return the row of a type, of UNI or of a group; KeyError for anything else."""
-        if key in self.groups:
-            return self.groups[key]
-        return {row.key: row for row in (*self.rows, self.unidentified)}[key]
+        return self._by_key[key]
+
+    @cached_property
+    def _by_key(self) -> dict[str, Row]:
+        return {row.key: row for row in (*self.rows, self.unidentified)} | self.groups
 
     def with_counts(self, counts: Mapping[str, int]) -> "Differential":
         """Return what other counts of the same specimen would give."""
@@ -118,6 +121,7 @@ class Differential:
         return self.total == 0
 
 
+@lru_cache(maxsize=10_000)  # the search for what would change a call asks for the same few again and again
 def clopper_pearson(k: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return the exact two-sided interval of a proportion.
 

@@ -14,6 +14,7 @@ from leukoweb.review.counting.differential import Differential, cells_to_separat
 from leukoweb.review.counting.flag_rules import COMPARISONS, ITEMS, NOTE, REVIEW, URGENT, FlagRule
 from leukoweb.review.counting.words import cells, printed
 
+WEIGHT = (URGENT, REVIEW, NOTE)
 LATER_STAGES = ("MYB", "MMZ", "NGB")
 UNCONFIRMED = "Suspected by the detector, not confirmed by a person."
 
@@ -80,30 +81,46 @@ def flags_of(
     if differential.is_empty:
         return []
     found = [*_possible_apl(differential), *_maturation_gap(differential)]
-    last: dict[str, Flag] = {}
-    weight = (URGENT, REVIEW, NOTE)
-    for rule in differential.rules.flag_rules:
-        flag = _flag_of(rule, differential, lya_meaning)
-        if flag is None:
-            continue
-        known = last.get(flag.title)
-        if known is None or weight.index(flag.urgency) <= weight.index(known.urgency):
-            last[flag.title] = flag
-    found += last.values()
-    found.sort(key=lambda flag: weight.index(flag.urgency))
+    found += [_flag_of(rule, differential, value) for rule, value in _met(differential, lya_meaning)]
+    found.sort(key=lambda flag: WEIGHT.index(flag.urgency))
     return [_marked(flag, differential, confirmed) for flag in found]
 
 
-def _flag_of(rule: FlagRule, d: Differential, lya_meaning: str) -> Flag | None:
-    """Return the flag of one row of the table, or None where it is not for this person or not met."""
+def flag_keys_of(differential: Differential, *, lya_meaning: str = "") -> frozenset[str]:
+    """Return the keys of the flags of a differential without their sentences: for many counts of one case."""
+    if differential.is_empty:
+        return frozenset()
+    by_weight = (*_possible_apl(differential), *_maturation_gap(differential))
+    met = _met(differential, lya_meaning)
+    return frozenset((*(flag.key for flag in by_weight), *(rule["key"] for rule, _ in met)))
+
+
+def _met(d: Differential, lya_meaning: str) -> list[tuple[FlagRule, float]]:
+    """Return the rows of the table that are met, with their figures: of each title the last of the gravest."""
+    last: dict[str, tuple[FlagRule, float]] = {}
+    for rule in d.rules.flag_rules:
+        value = _figure_met(rule, d, lya_meaning)
+        known = last.get(rule["title"])
+        if value is not None and (
+            known is None or WEIGHT.index(rule["severity"]) <= WEIGHT.index(known[0]["severity"])
+        ):
+            last[rule["title"]] = rule, value
+    return list(last.values())
+
+
+def _figure_met(rule: FlagRule, d: Differential, lya_meaning: str) -> float | None:
+    """Return the figure that meets one row of the table, or None where it is not for this person or not met."""
     if rule["sex"] not in ("any", d.sex):
         return None
     if not is_judged(d.age, rule["age_from"], rule["age_under"]):
         return None
+    value = _value_of(rule["item"], rule["unit"], d, _codes_of(rule["item"], d), lya_meaning)
+    return value if value is not None and SIGNS[rule["comparison"]](value, rule["limit"]) else None
+
+
+def _flag_of(rule: FlagRule, d: Differential, value: float) -> Flag:
+    """Return the flag of a row of the table that is met by a figure."""
     codes = _codes_of(rule["item"], d)
-    value = _value_of(rule["item"], rule["unit"], d, codes, lya_meaning)
-    if value is None or not SIGNS[rule["comparison"]](value, rule["limit"]):
-        return None
     sentence = _sentence_of(rule, d, codes, value)
     if d.age is None and rule["age_from"] != "0d":
         sentence += " The age is not known: judged as an adult."

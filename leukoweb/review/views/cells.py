@@ -29,6 +29,7 @@ from leukoweb.review.cells.lists import (
     whole_case,
 )
 from leukoweb.review.models import AtlasPicture, Decision, Presence, Report
+from leukoweb.review.services import count_case
 
 PRESENT_FOR = timedelta(seconds=25)
 REFERENCES = 8
@@ -55,7 +56,7 @@ def slide_cells(request: HttpRequest, pk: int) -> HttpResponse:
             "images": images_of([slide]),
             "evidence": evidence_cards(slide.case),
             "cells": cells_for_json(cells, evidence),
-            "summary": summary_of(slide.case, cells, evidence),
+            "summary": summary_of(slide.case, cells, evidence, count_case(slide.case)),
         }
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db.models import prefetch_related_objects
 from django.urls import reverse
 from django.utils.translation import gettext, gettext_noop
 
@@ -67,7 +68,11 @@ class Row:
 def rows_of(lines: list[Line], of: Lines, user: User) -> list[Row]:
     """Make the rows of some lines."""
     keys = [line.pk for line in lines]
-    cases = Case.objects.select_related("patient", "laboratory", "assignment__reader").in_bulk(keys)
+    cases = Case.objects.select_related("patient__survivor", "assignment__reader").in_bulk(keys)
+    for case in cases.values():
+        if case.laboratory_id == user.laboratory_id:
+            case.laboratory = user.laboratory
+    prefetch_related_objects([*cases.values()], "laboratory")  # of those opened in an emergency
     handed = {}
     for hand_over in (
         HandOver.objects.filter(case__in=keys).select_related("handed_over_by", "returned_by").order_by("pk")
