@@ -343,6 +343,7 @@ export class Desk extends EventTarget {
   async #ask(url, body, headers = {}) {
     const text = body ? JSON.stringify(body) : undefined;
     // Without headers of its own, what is only read is the answer that the page asked for before its scripts were there.
+    /** @type {Record<string, string>} */
     const own = text ? { Accept: "application/json", "X-CSRFToken": csrfToken(), "X-LeukoWeb-Reader": String(this.reader) } : {};
     const answer = await fetch(url, {
       method: text ? "POST" : "GET",
