@@ -83,15 +83,16 @@ def count_of(patient: Patient, *, at: datetime, seed: int) -> bytes:
     rbc, mcv, mchc = rng.uniform(3.5, 5.5), rng.uniform(78, 100), rng.uniform(31, 36)
     hct = rbc * mcv / 10
     values = [
-        ("WBC", rng.uniform(2, 30), "10^3/uL"), ("RBC", rbc, "10^6/uL"), ("HGB", hct * mchc / 100, "g/dL"),
-        ("HCT", hct, "%"), ("MCV", mcv, "fL"), ("MCHC", mchc, "g/dL"), ("PLT", rng.uniform(20, 450), "10^3/uL"),
+        ("WBC", f"{rng.uniform(2, 30):.2f}", "10^3/uL"), ("RBC", f"{rbc:.2f}", "10^6/uL"),
+        ("HGB", f"{hct * mchc / 100:.1f}", "g/dL"), ("HCT", f"{hct:.1f}", "%"), ("MCV", f"{mcv:.1f}", "fL"),
+        ("MCHC", f"{mchc:.1f}", "g/dL"), ("PLT", f"{rng.uniform(20, 450):.0f}", "10^3/uL"),
     ]  # fmt: skip
     time = f"{at:%Y%m%d%H%M%S}"
     lines = [
         f"H|\\^&|||Simulator^CBC-1^V1|||||||P|LIS2-A2|{time}",
         f"P|1||||{patient.family}^{patient.given}||{patient.birth_date}|{patient.sex}",
         f"O|1|{patient.accession}||^^^CBC",
-        *(f"R|{n}|^^^{code}|{value:.2f}|{unit}||||F||||{time}" for n, (code, value, unit) in enumerate(values, 1)),
+        *(f"R|{n}|^^^{code}|{value}|{unit}||||F||||{time}" for n, (code, value, unit) in enumerate(values, 1)),
         "L|1|N",
     ]
     return ("\r".join(lines) + "\r").encode()

@@ -16,7 +16,7 @@ from leukoweb.delivery.simulator import Patient, Places, count_of, order_of
 from leukoweb.ops.demo import DEMO_LABORATORY
 
 ORDERED = Patient(
-    number="DEMO-D", family="not a patient", given="Demonstration D", birth_date="19711130", sex="M",
+    number="DEMO-D", family="Demonstration D", given="not a patient", birth_date="19711130", sex="M",
     accession="DEMO-4", ward="Haematology",
 )  # fmt: skip
 
@@ -32,7 +32,7 @@ def order_film() -> Case:
                        port=Places.orders, codes={"FILM": FILM})  # fmt: skip
     counts = Interface(name="Simulated analyser", direction=Interface.Direction.CBC_ASTM, port=Places.counts)
     now = timezone.localtime()
-    for interface, message in ((orders, order_of(ORDERED, at=now)), (counts, count_of(ORDERED, at=now, seed=4))):
+    for interface, message in ((orders, order_of(ORDERED, at=now)), (counts, count_of(ORDERED, at=now, seed=6))):
         interface.laboratory = by.laboratory
         receive(save_interface(interface, by=by), message, peer="simulator")
     case = Case.objects.get(laboratory=by.laboratory, accession_number=ORDERED.accession)
