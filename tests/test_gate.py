@@ -14,6 +14,7 @@ from detection.inference.detector import Detector
 from detection.inference.precision import export_folder, fastest, form_sha256, int8_form, write_verdicts
 from detection.lab.measuring.gate import compare, is_worse
 from detection.phantom import draw_field
+from tests.conftest import EXPORTS
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +111,7 @@ def test_a_detector_runs_in_the_precision_that_was_chosen(tmp_path, shipped_dete
 
 def test_the_command_find_prints_cells_and_draws_them(tmp_path, drawn, capsys):
     Image.fromarray(drawn.image).save(tmp_path / "field.png")
-    arguments = ["find", str(tmp_path / "field.png"), "--um-per-px", "0.2", "--cache", str(tmp_path)]
+    arguments = ["find", str(tmp_path / "field.png"), "--um-per-px", "0.2", "--cache", str(EXPORTS)]
     assert main([*arguments, "--json", "--out", str(tmp_path / "out.png")]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["scale_method"] == "given"
@@ -125,7 +126,7 @@ def test_the_command_find_says_what_is_wrong(tmp_path, capsys):
     assert main(["find", str(tmp_path / "words.jpg")]) == 1
     assert "Use JPEG, PNG, BMP or TIFF" in capsys.readouterr().err
     Image.new("RGB", (300, 300), "white").save(tmp_path / "white.png")
-    assert main(["find", str(tmp_path / "white.png"), "--cache", str(tmp_path)]) == 1
+    assert main(["find", str(tmp_path / "white.png"), "--cache", str(EXPORTS)]) == 1
     assert "give --um-per-px" in capsys.readouterr().err
 
 

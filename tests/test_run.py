@@ -19,6 +19,7 @@ import requests
 
 from leukoweb.ops.demo import CASES, PICTURES
 from leukoweb.processes import broker_command
+from tests.conftest import EXPORTS
 from tests.services import ROOT, free_port, migrated_sqlite, wait_until
 from tests.test_backup import Installation
 
@@ -51,13 +52,14 @@ def prepared(smear_files, tmp_path_factory):
     installation = Installation(tmp_path_factory.mktemp("prepared"), "", migrated=True)
     code, said = installation.manage("prepare", "--images", smear_files[0].parent)
     assert code == 0, said
+    (installation.folder / "detector-cache").symlink_to(EXPORTS)
     return installation.folder
 
 
 @pytest.fixture
 def data_dir(prepared, tmp_path):
     """A copy of it."""
-    return shutil.copytree(prepared, tmp_path / "d")
+    return shutil.copytree(prepared, tmp_path / "d", symlinks=True)
 
 
 def address(process, output):
@@ -102,9 +104,15 @@ def states(data_dir):
         return {number: (state, *counts) for number, state, *counts in database.execute(asked)}
 
 
+def views_read(data_dir):
+    """How many pictures the detector has read to their end, of all runs."""
+    with contextlib.closing(sqlite3.connect(data_dir / "leukoweb.sqlite3", timeout=30)) as database:
+        return database.execute("SELECT SUM(images_done) FROM analysis_run").fetchone()[0]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(720)
-@pytest.mark.parametrize("read", [1, pytest.param(3, marks=pytest.mark.nightly)])  # cases: 78 of 278 views, or all
+@pytest.mark.parametrize("read", [0, pytest.param(3, marks=pytest.mark.nightly)])  # cases of the demonstration
 def test_from_an_empty_folder_it_serves_reads_real_cells_stops_without_orphans_and_starts_again_with_what_it_had(
     tmp_path, read
 ):
@@ -120,6 +128,7 @@ def test_from_an_empty_folder_it_serves_reads_real_cells_stops_without_orphans_a
             assert second.wait(30) == 1
             assert "already runs over" in words.read_text()
         look_around(url)
+        wait_until(lambda: views_read(data_dir), timeout_s=300, what="the reading of the first views")
         wanted = [("done", 0, 0), ("done", 1, 0), ("done", 1, 2)][:read]  # once the readers are through, too
         wait_until(
             lambda: [found[:3] for _, found in sorted(states(data_dir).items())][:read] == wanted,
@@ -158,9 +167,12 @@ def look_around(url):
     assert "DEMO-1" in entered.text
 
 
-def test_when_the_worker_dies_everything_ends_and_the_reason_is_named(data_dir):
+def test_given_images_are_read_and_when_the_worker_dies_everything_ends_and_the_reason_is_named(data_dir):
     with running(data_dir) as (process, output):
         address(process, output)
+        wait_until(lambda: list(states(data_dir).values())[0][0] == "done", timeout_s=120, what="the end of the run")
+        [(*_, cells)] = states(data_dir).values()
+        assert cells > 0
         pids = family(process)
         [worker] = [c for c in psutil.Process(process.pid).children() if "worker@%h" in c.cmdline()]
         worker.kill()
@@ -172,7 +184,7 @@ def test_when_the_worker_dies_everything_ends_and_the_reason_is_named(data_dir):
 def test_a_long_path_and_damaged_files_of_the_broker_do_not_keep_it_from_starting_and_killed_it_leaves_nothing(
     prepared, tmp_path
 ):
-    data_dir = shutil.copytree(prepared, tmp_path / ("long-" * 20) / ("longer-" * 10) / "d")  # its socket is elsewhere
+    data_dir = shutil.copytree(prepared, tmp_path / ("long-" * 20) / ("longer-" * 10) / "d", symlinks=True)
     broker_command(data_dir)
     files = data_dir / "broker" / "appendonlydir"
     files.mkdir(parents=True)
