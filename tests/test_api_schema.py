@@ -7,13 +7,12 @@ from rest_framework.test import APIClient
 
 from tests.conftest import PASSWORD
 
-EXAMPLES = 10
-
 
 @pytest.mark.slow
 @pytest.mark.services
+@pytest.mark.parametrize("examples", [4, pytest.param(10, marks=pytest.mark.nightly)])
 def test_no_request_that_the_schema_allows_or_forbids_is_a_server_error(
-    live_server, technologist, make_case, make_slide
+    live_server, technologist, make_case, make_slide, examples
 ):
     import schemathesis  # here: it takes seconds, in each process that collects
     from schemathesis.checks import not_a_server_error
@@ -31,7 +30,7 @@ def test_no_request_that_the_schema_allows_or_forbids_is_a_server_error(
             continue  # its throttle and lock-out would answer for it; test_api.py asks it
 
         @given(case=operation.as_strategy(), is_real=st.booleans())
-        @_settings
+        @settings(_settings, max_examples=examples)
         def ask(case, is_real):
             nonlocal tried
             tried += 1
@@ -44,7 +43,6 @@ def test_no_request_that_the_schema_allows_or_forbids_is_a_server_error(
 
 
 _settings = settings(
-    max_examples=EXAMPLES,
     deadline=None,
     derandomize=True,
     database=None,

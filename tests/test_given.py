@@ -81,6 +81,8 @@ def test_no_address_falls_over_any_json(cast):  # noqa: F811
                 pages.force_login(cast.people["technologist"])
             if not answer.get("Content-Type", "").startswith("application/"):
                 break  # a page takes forms: to it one body is as odd as the other
+            if answer.status_code in (403, 405):
+                break  # nor is it read from who may not send it
     assert wrong == []
 
 

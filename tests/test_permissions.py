@@ -15,13 +15,14 @@ from datetime import date
 from http.cookies import SimpleCookie
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
 from django.urls import URLPattern, get_resolver, reverse
 
 from leukoweb.accounts.models import User
 from leukoweb.analysis.models import FilmCount, FilmImage
 from leukoweb.cases.store import derived_folder, original_path
+from tests.conftest import taken_back
 
 pytestmark = pytest.mark.slow
 
@@ -447,9 +448,8 @@ def test_each_role_gets_what_the_table_says_and_changes_nothing_by_looking(role,
                 continue  # what is open by these two is theirs; no other method may open what they keep closed
             client.cookies = SimpleCookie(cookies)
             written.clear()
-            with transaction.atomic():
+            with taken_back():
                 response = client.generic(method, address, content_type="application/x-www-form-urlencoded")
-                transaction.set_rollback(True)
             if method == "GET" and written:
                 wrong.append(f"GET {name} changed something: {written}")
             seen = what_happened(response)
