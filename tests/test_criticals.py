@@ -463,6 +463,8 @@ def test_an_administrator_edits_limits_and_escalation_as_the_next_version(sign_i
     form |= {f"limits-{added}-{name}": value for name, value in new.items()} | {"people": "tess\n"}
     assert client.post(reverse("critical_policy_edit"), form).status_code == 302
     stored = laboratory.critical_policies.get()
+    late = client.post(reverse("critical_policy_edit"), form | {"seen": "0", "minutes": 7})
+    assert "put in force meanwhile" in late.content.decode()
     assert (stored.version, stored.people, stored.rules[-1]["key"]) == (1, ["tess"], "monocytes_50")
     event = Event.objects.get(action="critical.policy")
     assert event.changes["people"] == [[], ["tess"]]

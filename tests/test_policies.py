@@ -11,7 +11,7 @@ from leukoweb.refusals import Refused
 from leukoweb.review.counting.ages import Age
 from leukoweb.review.counting.policies import Rules, rules_from
 from leukoweb.review.models import Phrase, Policy
-from leukoweb.review.services import count_case
+from leukoweb.review.services import count_case, save_policy
 
 # The empty last line of each table as a browser sends it.
 EMPTY_LINE = {"key": "neutrophils", "unit": "%", "sex": "any", "age_from": "0d"}
@@ -52,6 +52,20 @@ def test_an_administrator_puts_rules_in_force_as_a_new_version(sign_in, admin):
     client.post(reverse("policy_edit"), form_of(page, bands="grouped"))
     assert [policy.version for policy in Policy.objects.all()] == [2, 1]
     assert "bands:" in client.get(reverse("policy_edit")).content.decode()
+
+
+@pytest.mark.slow
+def test_rules_that_somebody_put_in_force_meanwhile_are_not_overwritten(sign_in, admin, laboratory):
+    """A page that was opened before took them all back; also a table of another page, at the same moment."""
+    client = sign_in(admin)
+    page = client.get(reverse("policy_edit"))
+    save_policy(laboratory, rules_from({"bands": "separate"}), reason="Ours.", by=admin)
+    late = client.post(reverse("policy_edit"), form_of(page, decimals=0, seen=page.context["seen"])).content.decode()
+    assert "Version 1 was put in force meanwhile" in late
+    assert '<input type="hidden" name="seen" value="0">' in late
+    table = {"seen": "0", "reason": "x", "delta-TOTAL_FORMS": 0, "delta-INITIAL_FORMS": 0}
+    assert "was put in force meanwhile" in client.post(reverse("delta_rules"), table).content.decode()
+    assert Policy.objects.get().rules["bands"] == "separate"
 
 
 @pytest.mark.slow

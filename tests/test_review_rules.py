@@ -147,7 +147,7 @@ def test_the_page_of_a_case_says_why_this_film(make_case, make_slide, laboratory
     assert "make a film; SOP 7 of this laboratory" in page
     assert "Suspicion: Blasts?" in page
     assert "First report: first time" in page
-    assert "Monocytes" not in page
+    assert "Monocytes:" not in page
     assert "High:" not in page
     make_slide(case, {"MON": 10, "NGS": 90})
     assert "Monocytes: film:MON 10 &gt; 5" in page_of(client, case)

@@ -267,11 +267,12 @@ def rederived(content: Content, policy: Policy) -> tuple[Differential, list[Flag
     return differential, flags_of(differential, lya_meaning=content["report"]["lya_meaning"])
 
 
-def save_policy(laboratory: Laboratory, rules: Rules, *, reason: str, by: User) -> Policy:
-    """Put rules in force as the laboratory's next version; earlier versions stay."""
+def save_policy(laboratory: Laboratory, rules: Rules, *, reason: str, by: User, seen: str | None = None) -> Policy:
+    """Put rules in force as the laboratory's next version; earlier versions stay. `seen` is the one that was edited."""
     with transaction.atomic():
         Laboratory.objects.select_for_update(no_key=True).get(pk=laboratory.pk)
         before = current_policy(laboratory)
+        refuse_other_version(before.version if before else 0, seen)
         policy = Policy.objects.create(
             laboratory=laboratory,
             version=before.version + 1 if before else 1,
@@ -283,6 +284,16 @@ def save_policy(laboratory: Laboratory, rules: Rules, *, reason: str, by: User) 
         Case.objects.filter(laboratory=laboratory).forget_flags()
         record("policy.change", actor=by, obj=policy, changes={"version": policy.version, "reason": reason, **changed})
     return policy
+
+
+def refuse_other_version(version: int, seen: str | None) -> None:
+    """Refuse to follow other rules than those that a person began to edit: a new version replaces all of them."""
+    if seen not in (None, str(version)):
+        raise Refused(
+            gettext("Version %(version)s was put in force meanwhile. Load the page again, then enter your change.")
+            % {"version": version},
+            code="changed_since",
+        )
 
 
 def save_phrase(phrase: Phrase, *, by: User) -> None:

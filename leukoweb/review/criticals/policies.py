@@ -13,7 +13,7 @@ from leukoweb.refusals import Refused
 from leukoweb.review.criticals.detection import current_critical_policy
 from leukoweb.review.criticals.models import CriticalPolicy
 from leukoweb.review.criticals.rules import CriticalRule, defaults, problem_of
-from leukoweb.review.services import current_policy, rules_of
+from leukoweb.review.services import current_policy, refuse_other_version, rules_of
 from leukoweb.sentences import translated
 from leukoweb.texts import checked_reason
 
@@ -51,8 +51,9 @@ def save_critical_policy(
     exception_days: int,
     reason: str,
     by: User,
+    seen: str | None = None,
 ) -> CriticalPolicy:
-    """Put limits and escalation in force as the laboratory's next version."""
+    """Put limits and escalation in force as the laboratory's next version; `seen` is the one that was edited."""
     new: CriticalValues = {
         "rules": rules, "minutes": minutes, "people": people, "webhook": webhook, "exception_days": exception_days
     }  # fmt: skip
@@ -71,6 +72,7 @@ def save_critical_policy(
     with transaction.atomic():
         Laboratory.objects.select_for_update(no_key=True).get(pk=laboratory.pk)
         last = current_critical_policy(laboratory)
+        refuse_other_version(last.version if last else 0, seen)
         policy = CriticalPolicy.objects.create(
             laboratory=laboratory, version=last.version + 1 if last else 1, reason=reason, created_by=by, **new
         )

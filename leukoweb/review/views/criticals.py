@@ -33,6 +33,7 @@ from leukoweb.review.forms_criticals import (
     PeriodForm,
 )
 from leukoweb.review.views.cases import act_and_return
+from leukoweb.review.views.policies import seen_version
 from leukoweb.spreadsheets import BYTE_ORDER_MARK, safe
 
 MOST = 500
@@ -157,7 +158,7 @@ def critical_policy_edit(request: HttpRequest) -> HttpResponse:
     """The rules of critical results in force, to be followed by the next version."""
     laboratory = request.user.laboratory
     policy = current_critical_policy(laboratory)
-    now = values_of(policy)
+    seen, now = seen_version(request, policy), values_of(policy)
     form = CriticalPolicyForm(request.POST or None, initial={**now, "people": "\n".join(now["people"])})
     flag_rules = services.rules_of(services.current_policy(laboratory)).flag_rules
     limits = CriticalRuleFormSet(
@@ -165,7 +166,9 @@ def critical_policy_edit(request: HttpRequest) -> HttpResponse:
     )
     if request.method == "POST" and form.is_valid() and limits.is_valid():
         try:
-            new = save_critical_policy(laboratory, rules=lines_of(limits), by=request.user, **form.cleaned_data)
+            new = save_critical_policy(
+                laboratory, rules=lines_of(limits), by=request.user, seen=seen, **form.cleaned_data
+            )
         except Refused as refused:
             for name, sentence in (refused.fields or {"": str(refused)}).items():
                 form.add_error(name if name in form.fields else None, sentence)
@@ -173,5 +176,5 @@ def critical_policy_edit(request: HttpRequest) -> HttpResponse:
             messages.success(request, _("Version %(version)d is active.") % {"version": new.version})
             return redirect("critical_policy_edit")
     versions = CriticalPolicy.objects.filter(laboratory=laboratory).select_related("created_by")
-    shown = {"form": form, "limits": limits, "policy": policy, "versions": versions}
+    shown = {"form": form, "limits": limits, "policy": policy, "versions": versions, "seen": seen}
     return render(request, "review/critical_policy_edit.html", shown)

@@ -14,9 +14,10 @@ from leukoweb.accounts.access import requires
 from leukoweb.accounts.models import Laboratory
 from leukoweb.refusals import Refused
 from leukoweb.review import services
-from leukoweb.review.counting.policies import rules_from
+from leukoweb.review.counting.policies import Rules, rules_from
 from leukoweb.review.counting.review_rules import ReviewRule
 from leukoweb.review.counting.review_rules_offered import OFFERED, SOURCE
+from leukoweb.review.criticals.models import CriticalPolicy
 from leukoweb.review.film_reasons import LOOK_BACK, met_lately
 from leukoweb.review.forms import (
     DeltaRuleFormSet,
@@ -40,7 +41,7 @@ def policy_edit(request: HttpRequest) -> HttpResponse:
     """The rules in force, to be followed by the next version."""
     laboratory = request.user.laboratory
     policy = services.current_policy(laboratory)
-    now = services.rules_of(policy).as_dict()
+    seen, now = seen_version(request, policy), services.rules_of(policy).as_dict()
     form = RulesForm(request.POST or None, initial=now)
     ranges = RangeFormSet(request.POST or None, initial=now["ranges"], prefix="ranges")
     limits = FlagRuleFormSet(request.POST or None, initial=now["flag_rules"], prefix="limits")
@@ -48,18 +49,20 @@ def policy_edit(request: HttpRequest) -> HttpResponse:
         rules = form.rules_with(lines_of(ranges), lines_of(limits), now)
         if rules and rules.as_dict() == now:
             form.add_error(None, gettext("Nothing was changed, so no new version was made."))
-        elif rules:
-            new = services.save_policy(laboratory, rules, reason=form.cleaned_data["reason"], by=request.user)
-            messages.success(
-                request,
-                gettext("Version %(version)s of the rules is active. Signed reports keep theirs.")
-                % {"version": new.version},
-            )
+        elif rules and (new := _followed(request, rules, form, seen)):
+            messages.success(request, _active(new))
             return redirect("policy_edit")
     return render(
         request,
         "review/policy_edit.html",
-        {"form": form, "ranges": ranges, "limits": limits, "policy": policy, "versions": _versions(laboratory)},
+        {
+            "form": form,
+            "ranges": ranges,
+            "limits": limits,
+            "policy": policy,
+            "versions": _versions(laboratory),
+            "seen": seen,
+        },
     )
 
 
@@ -110,7 +113,8 @@ def _edit_table(
 ) -> HttpResponse | dict[str, Any]:
     """Put a table of rules in force as the next version; what the page shows while there is none to go to."""
     laboratory = request.user.laboratory
-    now = services.rules_of(services.current_policy(laboratory)).as_dict()
+    policy = services.current_policy(laboratory)
+    seen, now = seen_version(request, policy), services.rules_of(policy).as_dict()
     form = ReasonForm(request.POST or None)
     own = {row["key"] for row in now[name]}
     initial = [*now[name], *(row for row in offered if row["key"] not in own)]
@@ -121,11 +125,31 @@ def _edit_table(
         except Refused as refused:
             form.add_error(None, translated(str(refused)))
         else:
-            policy = services.save_policy(laboratory, new, reason=form.cleaned_data["reason"], by=request.user)
-            said = gettext("Version %(version)s of the rules is active. Signed reports keep theirs.")
-            messages.success(request, said % {"version": policy.version})
-            return redirect(name)
-    return {"title": title, "form": form, "lines": lines}
+            if followed := _followed(request, new, form, seen):
+                messages.success(request, _active(followed))
+                return redirect(name)
+    return {"title": title, "form": form, "lines": lines, "seen": seen}
+
+
+def seen_version(request: HttpRequest, policy: Policy | CriticalPolicy | None) -> str:
+    """Return the version of the rules that stood on the page when a person began to edit them."""
+    return request.POST.get("seen", str(policy.version if policy else 0))
+
+
+def _followed(request: HttpRequest, rules: Rules, form: ReasonForm, seen: str) -> Policy | None:
+    """Put rules in force; None where others came meanwhile, which the form says then."""
+    try:
+        return services.save_policy(
+            request.user.laboratory, rules, reason=form.cleaned_data["reason"], by=request.user, seen=seen
+        )
+    except Refused as refused:
+        form.add_error(None, str(refused))
+        return None
+
+
+def _active(policy: Policy) -> str:
+    said = gettext("Version %(version)s of the rules is active. Signed reports keep theirs.")
+    return said % {"version": policy.version}
 
 
 def _versions(laboratory: Laboratory) -> list[tuple[Policy, list[str]]]:
