@@ -49,7 +49,7 @@ def test_a_case_is_reviewed_without_a_mouse(bench, case, press, wait_until_saved
     assert sorted(code for code, _ in codes.values()).count("LYT") == 11
 
 
-def test_undo_and_redo_by_key(bench, case, press, wait_until_saved):
+def test_undo_and_redo_by_key_and_a_relabelled_cell_offers_to_be_taken_back_by_a_button(bench, press, wait_until_saved):
     press("d")  # a monocyte becomes a monoblast
     expect(bench.locator(".tally-row[data-code=MON] .tally-count")).to_have_text("1")
     press("u")
@@ -58,36 +58,32 @@ def test_undo_and_redo_by_key(bench, case, press, wait_until_saved):
     expect(bench.locator(".tally-row[data-code=MON] .tally-count")).to_have_text("1")
     wait_until_saved()
     assert [d.to_code for d in Decision.objects.order_by("id")] == ["MOB", "", "MOB"]
-
-
-def test_ctrl_z_takes_the_last_step_back_and_a_relabelled_cell_offers_it_by_a_button(bench, press, wait_until_saved):
     count = bench.locator(".tally-row[data-code=MOB] .tally-count")
-    press("d")
     expect(count).to_have_text("1")
-    expect(bench.locator("[data-part=told]")).to_contain_text("Monocyte → monoblast.")
-    wait_until_saved()
     bench.keyboard.press("Control+z")
     expect(count).to_have_text("0")
     press("d")
+    expect(bench.locator("[data-part=told]")).to_contain_text("Monocyte → monoblast.")
     wait_until_saved()
     bench.locator("[data-part=told]").get_by_role("button", name="Undo").click()
     expect(count).to_have_text("0")
 
 
-def test_boxes_and_marks_are_hidden_as_long_as_space_is_held(bench):
+def test_space_hides_marks_as_long_as_it_is_held_n_walks_through_what_needs_a_look_and_help_opens_by_key(bench, press):
     score = bench.locator(".tile-score").first
     expect(score).to_be_visible()
     bench.keyboard.down(" ")
     expect(score).to_be_hidden()
     bench.keyboard.up(" ")
     expect(score).to_be_visible()
-
-
-def test_next_and_previous_walk_through_what_needs_a_look(bench, press):
     code = bench.locator("#inspector [data-part=name]")
     for key, text in (("n", "Monocyte"), ("n", "Myeloblast"), ("n", "Monocyte"), ("Shift+N", "Myeloblast")):
         press(key)
         expect(code).to_have_text(text)
+    press("?")
+    expect(bench.get_by_role("dialog")).to_contain_text("always confirmed one at a time")
+    bench.keyboard.press("Escape")
+    expect(bench.get_by_role("dialog")).to_have_count(0)
 
 
 def test_the_arrows_choose_and_with_shift_add(bench, case, press, see_chosen, wait_until_saved):
@@ -103,7 +99,7 @@ def test_the_arrows_choose_and_with_shift_add(bench, case, press, see_chosen, wa
     assert sum(code == "NGB" for code, _ in _codes(case).values()) == 3
 
 
-def test_a_cell_is_added_without_a_mouse(bench, case, press):
+def test_a_cell_is_added_without_a_mouse_and_another_by_drawing(bench, case, press):
     press("a")
     expect(bench.locator("[data-part=adding]")).to_be_visible()
     bench.keyboard.press("ArrowRight")
@@ -112,9 +108,6 @@ def test_a_cell_is_added_without_a_mouse(bench, case, press):
     expect(bench.locator(".tally-row[data-code=EOS] .tally-count")).to_have_text("1")
     expect(bench.locator('.group[data-code=EOS] .tile[aria-selected="true"]')).to_have_count(1)
     assert current_cells(case).get(code="EOS").added_by is not None
-
-
-def test_a_cell_is_added_by_drawing(bench, press):
     press("a")
     frame = bench.locator("#field").bounding_box()
     x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
@@ -123,7 +116,7 @@ def test_a_cell_is_added_by_drawing(bench, press):
     bench.mouse.move(x + 30, y + 30, steps=4)
     bench.mouse.up()
     press("e")
-    expect(bench.locator(".tally-row[data-code=EOS] .tally-count")).to_have_text("1")
+    expect(bench.locator(".tally-row[data-code=EOS] .tally-count")).to_have_text("2")
 
 
 def test_the_keys_can_be_changed(bench, press):
@@ -136,13 +129,6 @@ def test_the_keys_can_be_changed(bench, press):
     expect(bench.locator(".type-key[data-code=NGB] kbd")).to_have_text("1")
     press("1")
     expect(bench.locator(".tally-row[data-code=NGB] .tally-count")).to_have_text("1")
-
-
-def test_help_opens_by_key_and_says_what_may_be_confirmed_as_a_page(bench):
-    bench.keyboard.press("?")
-    expect(bench.get_by_role("dialog")).to_contain_text("always confirmed one at a time")
-    bench.keyboard.press("Escape")
-    expect(bench.get_by_role("dialog")).to_have_count(0)
 
 
 def test_possible_missed_cells_are_added_one_after_the_other(bench, press):

@@ -101,7 +101,7 @@ def test_a_digit_that_a_reader_gave_to_a_type_means_that_type(bench, press, path
     assert Decision.objects.get().to_code == "EOS"
 
 
-def test_a_scanned_number_gives_no_cell_a_type_and_opens_nothing(bench):
+def test_neither_a_scanned_number_nor_space_which_enlarges_what_is_under_the_mouse_gives_a_cell_a_type(bench):
     for text in ("1234567", "Slide-7", "Box-22", "Monk-1", "Film-3"):
         bench.evaluate(SCAN, [text, "Enter"])
         expect(bench.locator("[data-part=told]")).to_contain_text(f"Scanned {text}: no such case.")
@@ -110,9 +110,24 @@ def test_a_scanned_number_gives_no_cell_a_type_and_opens_nothing(bench):
     expect(bench.locator("[data-part=light]")).to_be_hidden()
     expect(bench.locator("[data-part=measure][aria-pressed=true]")).to_have_count(0)
     expect(bench.locator("#workbench")).to_have_attribute("data-pane", "cells")
+    tile, lens = bench.locator(".tile").nth(3), bench.locator(".lens")
+    expect(tile.locator("img")).to_have_js_property("complete", True)
+    tile.hover()
+    bench.keyboard.down("Space")
+    expect(lens).to_be_visible()
+    assert lens.bounding_box()["width"] == pytest.approx(4 * tile.locator("img").bounding_box()["width"], abs=6)
+    assert lens.locator("img").evaluate("image => image.src") == tile.locator("img").evaluate("image => image.src")
+    bench.keyboard.up("Space")
+    expect(lens).to_be_hidden()
+    bench.mouse.move(5, 5)
+    bench.keyboard.down("Space")
+    expect(lens).to_be_hidden()
+    expect(bench.locator("#workbench.is-bare")).to_be_visible()
+    bench.keyboard.up("Space")
+    assert not Decision.objects.exists()
 
 
-def test_a_length_is_measured_in_the_field(bench):
+def test_a_length_is_measured_in_the_field_and_nothing_where_the_scale_is_unknown(bench):
     bench.locator("#field").wait_for(state="hidden")
     bench.keyboard.press("Shift+M")
     expect(bench.locator("#field")).to_be_visible()
@@ -131,9 +146,6 @@ def test_a_length_is_measured_in_the_field(bench):
     bench.keyboard.press("Escape")
     expect(bench.locator("[data-part=measure]")).to_have_attribute("aria-pressed", "false")
     assert bench.locator('.tile[aria-selected="true"]').count() == 1  # Escape ended the measuring only
-
-
-def test_nothing_is_measured_where_the_scale_is_unknown(bench):
     ImageResult.objects.update(scale_method="assumed")
     bench.reload()
     bench.locator("#inspector[data-ready]").wait_for()
@@ -157,25 +169,6 @@ def test_the_field_is_shown_beside_the_cells_or_alone_and_that_is_remembered(ben
     expect(bench.locator("#field")).to_be_hidden()
 
 
-def test_space_enlarges_the_picture_under_the_mouse_as_long_as_it_is_held(bench):
-    tile, lens = bench.locator(".tile").nth(3), bench.locator(".lens")
-    expect(tile.locator("img")).to_have_js_property("complete", True)
-    tile.hover()
-    bench.keyboard.down("Space")
-    expect(lens).to_be_visible()
-    assert lens.bounding_box()["width"] == pytest.approx(4 * tile.locator("img").bounding_box()["width"], abs=6)
-    assert lens.locator("img").evaluate("image => image.src") == tile.locator("img").evaluate("image => image.src")
-    bench.screenshot(path="/tmp/lens.png")
-    bench.keyboard.up("Space")
-    expect(lens).to_be_hidden()
-    bench.mouse.move(5, 5)
-    bench.keyboard.down("Space")
-    expect(lens).to_be_hidden()
-    expect(bench.locator("#workbench.is-bare")).to_be_visible()
-    bench.keyboard.up("Space")
-    assert not Decision.objects.exists()
-
-
 def test_types_of_few_cells_share_a_row_and_nothing_moves_when_one_is_added(
     make_case, make_slide, draw_pixels, browse_as, pathologist, press, wait_until_saved
 ):
@@ -190,7 +183,6 @@ def test_types_of_few_cells_share_a_row_and_nothing_moves_when_one_is_added(
 
     before = tops()
     assert before["MMZ"] == before["MYB"] == before["MYO"] > before["NGS"]
-    page.screenshot(path="/tmp/small.png")
     page.locator(".group[data-code=MYB] .tile").first.click()
     page.locator("#inspector[data-ready]").wait_for()
     press("t")

@@ -54,16 +54,13 @@ def test_a_range_is_chosen_with_shift_and_dragged_at_once(bench, case, press, se
     assert current_cells(case).filter(code="NGS").count() == 12
 
 
-def test_a_rubber_band_chooses_what_it_touches(bench):
+def test_a_rubber_band_chooses_what_it_touches_and_what_is_chosen_in_one_view_is_chosen_in_all(bench):
     group = bench.locator(".group[data-code=LYT]").bounding_box()
     bench.mouse.move(group["x"] + group["width"] - 4, group["y"] + group["height"] - 4)
     bench.mouse.down()
     bench.mouse.move(group["x"] + 20, group["y"] + 50, steps=6)
     bench.mouse.up()
     assert bench.locator('.group[data-code=LYT] .tile[aria-selected="true"]').count() == 6
-
-
-def test_what_is_chosen_in_one_view_is_chosen_in_all(bench):
     tile = bench.locator(".group[data-code=MON] .tile").last
     tile.click()
     expect(bench.locator("#inspector [data-part=name]")).to_have_text("Monocyte")
@@ -79,7 +76,12 @@ def test_what_is_chosen_in_one_view_is_chosen_in_all(bench):
     expect(tile).to_have_attribute("aria-selected", "true")
 
 
-def test_sorting_and_filtering_keep_all_cells(bench, case, pathologist):
+def test_a_link_from_a_flag_leads_to_the_cells_that_caused_it_and_sorting_and_filtering_keep_all(
+    bench, case, pathologist
+):
+    """C7."""
+    bench.goto(f"{bench.url}?code=LYT")
+    expect(bench.locator("#inspector [data-part=name]")).to_have_text("Lymphocyte")
     bench.get_by_label("Order").select_option("size")
     expect(bench.locator(".tile")).to_have_count(20)
     relabel_cells(list(current_cells(case).filter(detector_code="LYT")), to=None, by=pathologist)
@@ -110,9 +112,3 @@ def test_another_readers_labels_appear_by_themselves(bench, case, technologist):
     relabel_cells([current_cells(case).filter(detector_code="MON").first()], to="LYA", by=technologist)
     expect(_count(bench, "LYA")).to_have_text("1", timeout=12_000)
     expect(bench.locator("[data-part=readers]")).to_contain_text("Tess also reads this case")
-
-
-def test_a_link_from_a_flag_leads_to_the_cells_that_caused_it(bench, case):
-    """C7."""
-    bench.goto(f"{bench.url}?code=LYT")
-    expect(bench.locator("#inspector [data-part=name]")).to_have_text("Lymphocyte")

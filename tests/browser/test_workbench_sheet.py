@@ -106,13 +106,18 @@ def test_blasts_come_in_sheets_of_twelve_and_what_needs_a_single_look_in_none(op
     expect(page.locator("[data-part=sheet-title]")).not_to_have_text("Monoblast")
 
 
-def test_cells_with_a_low_score_are_in_no_sheet(open_sheet, case):
+def test_cells_with_a_low_score_are_in_no_sheet_and_what_lay_under_it_was_not_seen(open_sheet, case):
+    """The gallery does not ripen behind it."""
     low = list(Cell.objects.filter(detector_code="NGS").values_list("pk", flat=True)[:10])
     Cell.objects.filter(pk__in=low).update(score=0.4)
     page = open_sheet("NGS")
     expect(page.locator(".sheet-cell")).to_have_count(20)
     shown = page.locator(".sheet-cell").evaluate_all("tiles => tiles.map((tile) => Number(tile.dataset.id))")
     assert not set(shown) & set(low)
+    expect(page.locator("#gallery")).to_be_hidden()
+    page.wait_for_timeout(1200)
+    page.keyboard.press("Escape")
+    assert page.locator("[data-part=confirm-page]").is_disabled()
 
 
 def test_a_cell_of_the_sheet_is_given_another_type_by_its_key(open_sheet, wait_until_saved):
@@ -144,15 +149,6 @@ def test_a_barcode_scan_and_a_held_key_confirm_no_sheet_twice(open_sheet, wait_u
     page.keyboard.up("Enter")
     wait_until_saved()
     assert Decision.objects.count() == 24
-
-
-def test_what_lay_under_the_sheet_was_not_seen(open_sheet):
-    """The gallery does not ripen behind it."""
-    page = open_sheet("NGS")
-    expect(page.locator("#gallery")).to_be_hidden()
-    page.wait_for_timeout(1200)
-    page.keyboard.press("Escape")
-    assert page.locator("[data-part=confirm-page]").is_disabled()
 
 
 def test_sheet_light_and_field_have_no_serious_fault_of_access(case, page, browse_as, pathologist):

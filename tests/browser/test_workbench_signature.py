@@ -130,7 +130,11 @@ def read_case(make_case, make_slide, draw_pixels, browse_as, pathologist, press)
 
 
 @pytest.mark.parametrize(
-    ("evidence", "most"), [("known_evidence", 40), (None, 33)], ids=["another card", "shipped card"]
+    ("evidence", "most"),
+    [
+        pytest.param("known_evidence", 40, id="another card", marks=pytest.mark.nightly),
+        pytest.param(None, 33, id="shipped card"),
+    ],
 )
 def test_100_cells_with_10_errors_are_signed_with_few_keys(
     read_case, pathologist, record_property, request, evidence, most
