@@ -139,6 +139,19 @@ def test_an_edit_keeps_old_and_new_values(sign_in, technologist, make_case):
     assert Event.objects.get(action="patient.edit").changes["name"] == ["Edelgard Wintermute", "Edelgard Winter"]
 
 
+def test_an_edit_does_not_take_back_what_came_after_its_page_was_opened(sign_in, technologist, make_case):
+    """The WBC that an analyser sent meanwhile was emptied."""
+    case, client = make_case("E-1"), sign_in(technologist)
+    fields = FORM | {"accession_number": "E-1", "mrn": "M-77", "name": "Edelgard Wintermute"}
+    fields["seen"] = client.get(f"/cases/{case.pk}/edit/").context["seen"]
+    Case.objects.update(wbc="6.2", wbc_unit="10*9/L")
+    page = client.post(f"/cases/{case.pk}/edit/", fields).content.decode()
+    assert "This case was changed meanwhile" in page
+    assert f'<input type="hidden" name="seen" value="{fields["seen"]}">' in page
+    fields["seen"] = client.get(f"/cases/{case.pk}/edit/").context["seen"]
+    assert client.post(f"/cases/{case.pk}/edit/", fields).status_code == 302
+
+
 def test_a_case_can_be_moved_to_the_right_patient(sign_in, technologist, make_case):
     case = make_case("E-3")
     assert sign_in(technologist).post(f"/cases/{case.pk}/edit/", FORM | {"accession_number": "E-3"}).status_code == 302

@@ -1,5 +1,6 @@
 """Services that register, edit and reject a case, each with its audit event."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
@@ -71,11 +72,19 @@ def register_case(*, by: User, mrn: str, patient: dict, case: dict) -> Case:
     return new
 
 
-def edit_case(case: Case, *, by: User, mrn: str, patient: dict, fields: dict) -> Case:
-    """Change what was registered; old and new values go to the audit. Before: neither signed nor rejected."""
+def edit_case(case: Case, *, by: User, mrn: str, patient: dict, fields: dict, seen: str | None = None) -> Case:
+    """Change what was registered; old and new values go to the audit. Before: neither signed nor rejected.
+
+    `seen` marks what a person began to edit (see `mark_of`): all of it is written, so it must not have changed.
+    """
     mrn, patient, fields = _cleaned(mrn, patient, fields)
     with transaction.atomic():
         case = open_case(case)
+        if seen not in (None, mark_of(case)):
+            raise Refused(
+                gettext("This case was changed meanwhile. Load the page again, then enter your change."),
+                code="changed_since",
+            )
         _refuse_other_case(case.laboratory, fields.get("accession_number", case.accession_number), except_for=case)
         events: list[AuditEntry] = []
         before = {name: getattr(case, name) for name in CASE_FIELDS + ORDER_FIELDS} | {"mrn": case.patient.mrn}
@@ -98,6 +107,13 @@ def edit_case(case: Case, *, by: User, mrn: str, patient: dict, fields: dict) ->
         if changes:
             record("case.edit", actor=by, obj=case, case=case, changes=changes)
     return case
+
+
+def mark_of(case: Case) -> str:
+    """Return a mark of what can be edited of a case and its patient: another one says that some of it was changed."""
+    values = [getattr(case, name) for name in CASE_FIELDS]
+    values += [getattr(case.patient, name) for name in ("mrn", *PATIENT_FIELDS)]
+    return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
 def reject_case(case: Case, *, by: User, reason: str, code: str = "") -> None:

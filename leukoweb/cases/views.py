@@ -14,7 +14,7 @@ from leukoweb.cases.forms import CaseFilter, CaseForm, HoldForm, PatientForm, Re
 from leukoweb.cases.identity import clean_name, clean_number
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.retention import lift_hold, set_hold
-from leukoweb.cases.services import edit_case, register_case, reject_case
+from leukoweb.cases.services import edit_case, mark_of, register_case, reject_case
 from leukoweb.given import is_storable, whole_number
 from leukoweb.refusals import Refused
 
@@ -91,6 +91,7 @@ def patient_lookup(request: HttpRequest) -> HttpResponse:
 def case_edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Correct what was registered, until the report is signed."""
     case = _visible_case(request, pk)
+    seen = request.POST.get("seen", mark_of(case))
     patient_form = PatientForm(request.POST or None, instance=Patient.objects.get(pk=case.patient_id))
     form = CaseForm(request.POST or None, instance=Case.objects.get(pk=case.pk))
     if request.method == "POST" and _are_valid(patient_form, form):
@@ -99,7 +100,7 @@ def case_edit(request: HttpRequest, pk: int) -> HttpResponse:
         if clean_number(mrn) == case.patient.mrn and not fields["name"]:
             fields.pop("name")
         try:
-            edit_case(case, by=request.user, mrn=mrn, patient=fields, fields=form.cleaned_data)
+            edit_case(case, by=request.user, mrn=mrn, patient=fields, fields=form.cleaned_data, seen=seen)
         except Refused as refused:
             _show(refused, patient_form, form)
         else:
@@ -107,7 +108,8 @@ def case_edit(request: HttpRequest, pk: int) -> HttpResponse:
             return redirect("case_detail", case.pk)
     elif request.method == "GET":
         record_read(request, case, case)
-    return render(request, "cases/case_form.html", {"patient": patient_form, "form": form, "case": case})
+    shown = {"patient": patient_form, "form": form, "case": case, "seen": seen}
+    return render(request, "cases/case_form.html", shown)
 
 
 @requires("register_case")
