@@ -37,15 +37,14 @@ def make_decisions(case: Case, asked: Iterable[AskedDecision], *, by: User) -> l
     step than the one that the reader saw. All are one transaction, at whose end the flags are stored once.
     """
     with transaction.atomic():
-        Case.objects.locked(case.pk)
-        written: list[decisions.Written] = []
-        outcomes = _make_all(case, list(asked), by, written)
-        decisions.finish(case, written, by=by)
+        batch = decisions.Batch(Case.objects.locked(case.pk), [])
+        outcomes = _make_all(batch, list(asked), by)
+        decisions.finish(batch, by=by)
     return outcomes
 
 
-def _make_all(case: Case, asked: list[AskedDecision], by: User, written: list[decisions.Written]) -> list[Outcome]:
-    stored = _stored(case, [each["key"] for each in asked], by)
+def _make_all(batch: decisions.Batch, asked: list[AskedDecision], by: User) -> list[Outcome]:
+    stored = _stored(batch.case, [each["key"] for each in asked], by)
     outcomes: list[Outcome] = []
     last: dict[int, int] = {}
     is_refused = False
@@ -55,7 +54,7 @@ def _make_all(case: Case, asked: list[AskedDecision], by: User, written: list[de
             outcomes.append(Outcome(each["key"], "refused", "Not undone: the step before it was refused."))
             continue
         try:
-            made = made or _make(case, each, last, by, written)
+            made = made or _make(each, last, by, batch)
         except decisions.Collision as collision:
             outcomes.append(Outcome(each["key"], "collided", str(collision), labelled=collision.cells))
             is_refused = True
@@ -63,6 +62,7 @@ def _make_all(case: Case, asked: list[AskedDecision], by: User, written: list[de
             outcomes.append(Outcome(each["key"], "refused", str(refusal)))
             is_refused = True
         else:
+            stored[each["key"]] = made
             # What the page has not seen yet of its own earlier decisions is no collision.
             last |= {decision.cell_id: decision.pk for decision in made}
             sentence = "" if made else f"Nothing to {each['act']}"
@@ -79,15 +79,14 @@ def _stored(case: Case, keys: list[UUID], by: User) -> dict[UUID, list[Decision]
     return found
 
 
-def _make(
-    case: Case, asked: AskedDecision, last: dict[int, int], by: User, written: list[decisions.Written]
-) -> list[Decision]:
+def _make(asked: AskedDecision, last: dict[int, int], by: User, batch: decisions.Batch) -> list[Decision]:
+    case = batch.case
     if asked["act"] == UNDO:
-        return decisions.undo_last(case, by=by, step=asked["key"], later=written)
+        return decisions.undo_last(case, by=by, step=asked["key"], batch=batch)
     if asked["act"] == REDO:
-        return decisions.redo(case, by=by, step=asked["key"], later=written)
+        return decisions.redo(case, by=by, step=asked["key"], batch=batch)
     if asked["act"] == ADD:
-        return _add(case, asked, by, written)
+        return _add(asked, by, batch)
     seen = asked.get("cells")
     if not seen:
         raise Refused(gettext("No cell was selected."))
@@ -102,17 +101,17 @@ def _make(
         reason=asked.get("reason", ""),
         seen={key: value for key, value in seen.items() if value is not None},
         step=asked["key"],
-        later=written,
+        batch=batch,
     )
 
 
-def _add(case: Case, asked: AskedDecision, by: User, written: list[decisions.Written]) -> list[Decision]:
-    image = SlideImage.objects.filter(slide__case=case, pk=asked.get("image")).select_related("slide").first()
+def _add(asked: AskedDecision, by: User, batch: decisions.Batch) -> list[Decision]:
+    image = SlideImage.objects.filter(slide__case=batch.case, pk=asked.get("image")).select_related("slide").first()
     if image is None:
         raise Refused(gettext("The image of the new cell is not part of this case. Load the page again."))
     if "box" not in asked:
         raise Refused(gettext("The box of the new cell is not four numbers. Draw it again."))
     cell = decisions.add_cell(
-        image, xyxy=asked["box"], code=asked.get("code") or "", by=by, step=asked["key"], later=written
+        image, xyxy=asked["box"], code=asked.get("code") or "", by=by, step=asked["key"], batch=batch
     )
     return list(Decision.objects.filter(cell=cell, step=asked["key"]))

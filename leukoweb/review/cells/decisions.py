@@ -68,6 +68,14 @@ class Written:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Steps of one reader in one transaction: its case, which is locked, none of whose steps is stored yet."""
+
+    case: Case
+    written: list[Written]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the detectors of a case's slides are proven on: each type as the least proven of them."""
 
@@ -107,21 +115,21 @@ def relabel_cells(
     reason: str = "",
     seen: Mapping[int, int | None] | None = None,
     step: UUID | None = None,
-    later: list[Written] | None = None,
+    batch: Batch | None = None,
 ) -> list[Decision]:
     """Give cells of one case a label, in one step that is undone as one; all or none.
 
     `to` is a code, or None to confirm each cell's label. `seen` maps a cell's key to the last decision its reader saw
     (0: none); a cell that is not in it is not compared. A `step` that is stored already is returned, not made again.
-    Before: the case is not signed. After: one Decision for each cell; with `later` its caller ends with `finish`.
+    Before: the case is not signed. After: one Decision for each cell; a `batch` is ended by its caller.
     """
     if to is not None and to not in LABELS:
         raise Refused(
             gettext("“%(to)s” is no cell type. Choose one of %(names)s.") % {"to": to, "names": ", ".join(LABELS)}
         )
     with transaction.atomic():
-        case = _open_case(cells)
-        if made := _made(step, by, case):
+        case = _open_case(cells, batch)
+        if made := _made(step, by, case, batch):
             return made
         labelled = _labelled(cells)
         if len(labelled) != len({getattr(cell, "pk", cell) for cell in cells}):
@@ -135,7 +143,7 @@ def relabel_cells(
             Decision(cell=cell, from_code=cell.code, to_code=to or cell.code, reason=reason, decided_by=by, step=step)
             for cell in labelled
         ]
-        return _write(decisions, "cell.confirm" if to is None else "cell.relabel", by, case, later)
+        return _write(decisions, "cell.confirm" if to is None else "cell.relabel", by, case, batch)
 
 
 def add_cell(
@@ -145,7 +153,7 @@ def add_cell(
     code: str,
     by: User,
     step: UUID | None = None,
-    later: list[Written] | None = None,
+    batch: Batch | None = None,
 ) -> Cell:
     """Add a cell that the detector missed; its box is cut to the image. The cell of a stored `step` is returned.
 
@@ -161,8 +169,8 @@ def add_cell(
     if not (x2 - x1 >= LEAST_BOX_PX and y2 - y1 >= LEAST_BOX_PX):
         raise Refused(gettext("The box is too small or lies outside of the image. Draw it around the whole cell."))
     with transaction.atomic():
-        case = _lock(image.slide.case_id)
-        if made := _made(step, by, case):
+        case = _lock(image.slide.case_id, batch)
+        if made := _made(step, by, case, batch):
             return made[0].cell
         run = Run.objects.filter(slide=image.slide, is_shadow=False, state=Run.State.DONE).first()
         if not Slide.objects.filter(pk=image.slide_id, set_aside_at=None).exists():
@@ -174,38 +182,38 @@ def add_cell(
         cell = Cell.objects.create(run=run, image=image, x1=x1, y1=y1, x2=x2, y2=y2, added_by=by)
         decision = Decision.objects.create(cell=cell, to_code=code, decided_by=by, step=step or uuid.uuid4())
         box = [round(value, 1) for value in (x1, y1, x2, y2)]
-        _end_step(Written([decision], "cell.add", {"code": code, "xyxy": box}), by, case, later)
+        _end_step(Written([decision], "cell.add", {"code": code, "xyxy": box}), by, case, batch)
     return cell
 
 
-def undo_last(case: Case, *, by: User, step: UUID | None = None, later: list[Written] | None = None) -> list[Decision]:
+def undo_last(case: Case, *, by: User, step: UUID | None = None, batch: Batch | None = None) -> list[Decision]:
     """Take back this reader's last step on a case that is not undone yet; [] when there is none."""
-    return _turn_back(case, by, step, later, depth=0, action="cell.undo")
+    return _turn_back(case, by, step, batch, depth=0, action="cell.undo")
 
 
-def redo(case: Case, *, by: User, step: UUID | None = None, later: list[Written] | None = None) -> list[Decision]:
+def redo(case: Case, *, by: User, step: UUID | None = None, batch: Batch | None = None) -> list[Decision]:
     """Make this reader's last undone step again, as long as no new one was made since; [] when there is none."""
-    return _turn_back(case, by, step, later, depth=1, action="cell.redo")
+    return _turn_back(case, by, step, batch, depth=1, action="cell.redo")
 
 
-def finish(case: Case, written: Sequence[Written], *, by: User) -> None:
+def finish(batch: Batch, *, by: User) -> None:
     """Store the flags of a case after steps of a reader, then their events; the last in a transaction that locked it.
 
     What was critical between two steps of one request alone is never raised: nobody could have seen it.
     """
-    if written:
-        keep_flags(case)
-        for step in written:
-            step.record(case, by)
+    if batch.written:
+        keep_flags(batch.case)
+        for step in batch.written:
+            step.record(batch.case, by)
 
 
 def _turn_back(
-    case: Case, by: User, new_step: UUID | None, later: list[Written] | None, *, depth: int, action: str
+    case: Case, by: User, new_step: UUID | None, batch: Batch | None, *, depth: int, action: str
 ) -> list[Decision]:
     """Reverse the reader's latest step whose chain of reversals is of even (0: it stands) or odd (1: undone) length."""
     with transaction.atomic():
-        case = _lock(case.pk)
-        if made := _made(new_step, by, case):
+        case = _lock(case.pk, batch)
+        if made := _made(new_step, by, case, batch):
             return made
         mine = list(Decision.objects.filter(cell__run__slide__case=case, decided_by=by).order_by("id"))
         reversed_ids = {d.undoes_id for d in mine}
@@ -230,11 +238,13 @@ def _turn_back(
             decisions.append(
                 Decision(cell=cell, from_code=from_code, to_code=to_code, undoes=d, decided_by=by, step=new_step)
             )
-        return _write(decisions, action, by, case, later)
+        return _write(decisions, action, by, case, batch)
 
 
-def _made(step: UUID | None, by: User, case: Case) -> list[Decision]:
+def _made(step: UUID | None, by: User, case: Case, batch: Batch | None) -> list[Decision]:
     """The decisions stored under a step, read under the case's lock; a request that is sent twice makes them once."""
+    if batch:
+        return []
     return list(Decision.objects.filter(cell__run__slide__case=case, decided_by=by, step=step)) if step else []
 
 
@@ -259,21 +269,21 @@ def _codes_before(decisions: Iterable[Decision]) -> dict[int, str]:
     return codes
 
 
-def _write(decisions: list[Decision], action: str, by: User, case: Case, later: list[Written] | None) -> list[Decision]:
+def _write(decisions: list[Decision], action: str, by: User, case: Case, batch: Batch | None) -> list[Decision]:
     decisions = [*Decision.objects.bulk_create(decisions, batch_size=500)]
     changes: dict[str, object] = {"cells": [[d.cell_id, d.from_code, d.to_code] for d in decisions]}
     if decisions[0].reason:
         changes["reason"] = decisions[0].reason
-    _end_step(Written(decisions, action, changes), by, case, later)
+    _end_step(Written(decisions, action, changes), by, case, batch)
     return decisions
 
 
-def _end_step(written: Written, by: User, case: Case, later: list[Written] | None) -> None:
-    """Leave flags and event of a step to the caller that gave a list for it, else store them."""
-    if later is None:
-        finish(case, [written], by=by)
+def _end_step(written: Written, by: User, case: Case, batch: Batch | None) -> None:
+    """Leave flags and event of a step to the end of its batch, else store them."""
+    if batch:
+        batch.written.append(written)
     else:
-        later.append(written)
+        finish(Batch(case, [written]), by=by)
 
 
 def _seen_alone(cell: Cell, seen_decision_id: int | None) -> dict[int, int | None] | None:
@@ -327,8 +337,10 @@ def _refuse_unseen(labelled: Sequence[Cell], to: str | None, case: Case) -> None
         )
 
 
-def _open_case(cells: Iterable[Cell]) -> Case:
-    """Lock and return the one case of the cells, if it may still be changed."""
+def _open_case(cells: Iterable[Cell], batch: Batch | None) -> Case:
+    """Lock and return the one case of the cells, if it may still be changed; those of a batch are of its case."""
+    if batch:
+        return _lock(batch.case.pk, batch)
     keys = [getattr(cell, "pk", cell) for cell in cells]
     cases = set(Cell.objects.filter(pk__in=keys).values_list("run__slide__case_id", flat=True))
     if len(cases) != 1:
@@ -336,9 +348,9 @@ def _open_case(cells: Iterable[Cell]) -> Case:
     return _lock(cases.pop())
 
 
-def _lock(case_id: int) -> Case:
+def _lock(case_id: int, batch: Batch | None = None) -> Case:
     """Hold the case's row until the transaction ends; a signed or rejected one is refused."""
-    case = Case.objects.locked(case_id)
+    case = batch.case if batch else Case.objects.locked(case_id)
     if case.state in CLOSED:
         raise Refused(CLOSED[case.state], code="case_closed")
     return case

@@ -11,6 +11,7 @@ Adult ranges: absolute counts as used by Oxford University Hospitals, in Frontie
 
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from leukoweb.refusals import Refused
@@ -141,12 +142,19 @@ class Rules:
 
         Without an age only a range of every age applies.
         """
-        fitting = [
-            entry for entry in self.ranges
-            if entry["key"] == key and entry["unit"] == unit and entry["sex"] in ("any", sex)
-            and is_within(age, entry["age_from"], entry["age_under"])
-        ]  # fmt: skip
-        return min(fitting, key=lambda entry: entry["sex"] == "any", default=None)
+        if (age, sex) not in self._ranges_of:
+            own = [
+                entry for entry in self.ranges
+                if entry["sex"] in ("any", sex) and is_within(age, entry["age_from"], entry["age_under"])
+            ]  # fmt: skip
+            own.sort(key=lambda entry: entry["sex"] == "any")
+            self._ranges_of[age, sex] = {(entry["key"], entry["unit"]): entry for entry in reversed(own)}
+        return self._ranges_of[age, sex].get((key, unit))
+
+    @cached_property
+    def _ranges_of(self) -> dict[tuple[Age | None, str], dict[tuple[str, str], ReferenceRange]]:
+        """The ranges that were looked up, by age and sex: one case asks for its own again at every count."""
+        return {}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the rules as JSON values."""
