@@ -17,6 +17,10 @@ COMMANDS = {
         "try bfloat16 and int8 against float32 here; the fastest that passes is used by the product",
     ),
     "pseudo": ("detection.lab.data.pseudo", "label tiles of whole fields with a detector, checked by the stain"),
+    "looks": (
+        "detection.lab.measuring.looking",
+        "how many findings a person must look at, and how many errors slip through",
+    ),
     "cover": ("detection.lab.measuring.covering", "nuclei in boxes and boxes without nucleus, on unlabelled fields"),
     "bench": (
         "detection.lab.measuring.speed",

@@ -314,19 +314,40 @@ def confusion(views: Sequence[View], found: Sequence[Found], thresholds: np.ndar
     for view, cells in zip(views, found):
         boxes, types = truth(view)
         shown = cells.scores >= np.asarray(thresholds)[cells.types] if len(cells.types) else np.zeros(0, bool)
-        own, called = cells.boxes[shown], cells.types[shown]
-        free = np.ones(len(boxes), bool)
-        overlaps = pairwise_iou(own, boxes) if len(own) and len(boxes) else np.zeros((len(own), len(boxes)))
-        for d in np.argsort(-cells.scores[shown], kind="stable"):
-            best = np.where(free, overlaps[d], -1).argmax() if len(boxes) else -1
-            if best >= 0 and free[best] and overlaps[d, best] >= iou:
-                free[best] = False
-                table[types[best], called[d]] += 1
-            else:
-                table[-1, called[d]] += 1
-        for index in types[free]:
+        places, called = match_places(cells.boxes[shown], cells.scores[shown], boxes, iou=iou), cells.types[shown]
+        for place, code in zip(places, called):
+            table[types[place] if place >= 0 else -1, code] += 1
+        for index in np.delete(types, places[places >= 0]):
             table[index, -1] += 1
     return table
+
+
+def match_places(own: np.ndarray, scores: np.ndarray, boxes: np.ndarray, *, iou: float = 0.5) -> np.ndarray:
+    """Return which labelled box each detection lies on, by place alone; each box is taken once, by the best score.
+
+    Parameters
+    ----------
+    own : ndarray, shape (n, 4)
+    scores : ndarray, shape (n,)
+    boxes : ndarray, shape (m, 4)
+        Labelled.
+    iou : float
+        Least overlap.
+
+    Returns
+    -------
+    ndarray, shape (n,), int
+        Index into `boxes`, or -1 where nothing is labelled.
+    """
+    places = np.full(len(own), -1)
+    if not len(own) or not len(boxes):
+        return places
+    overlaps, free = pairwise_iou(own, boxes), np.ones(len(boxes), bool)
+    for detection in np.argsort(-scores, kind="stable"):
+        best = np.where(free, overlaps[detection], -1).argmax()
+        if free[best] and overlaps[detection, best] >= iou:
+            free[best], places[detection] = False, best
+    return places
 
 
 def stages_apart(table: np.ndarray) -> dict[int, int]:

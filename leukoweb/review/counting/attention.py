@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from detection.cell_types import BLASTS, NOT_A_CELL, PROMYELOCYTES
+from detection.cell_types import NOT_A_CELL
+from detection.looks import GRAVE, LOW_SCORE, UNPROVEN, reasons_to_look_at
 
-LOW_SCORE = 0.6
-GRAVE = (*BLASTS, *PROMYELOCYTES)  # one such cell sends the case to the pathologist (C7)
-UNPROVEN = ("none", "weak")
 NEVER = 10**6
 PAGE, CLOSE_PAGE = 60, 12
 
@@ -71,15 +69,7 @@ def reasons_to_look(cell: Labelled, detector: Proven) -> list[str]:
     """
     if cell.decided_code:
         return []
-    reasons = []
-    if cell.code in GRAVE:
-        reasons.append("blast or promyelocyte")
-    evidence = detector.evidence(cell.code)
-    if evidence in UNPROVEN:
-        reasons.append(f"{evidence} evidence for this type" if evidence == "weak" else "no evidence for this type")
-    if cell.score is not None and cell.score < LOW_SCORE:
-        reasons.append("low score")
-    return reasons
+    return reasons_to_look_at(cell.code, cell.score, detector.evidence(cell.code))
 
 
 def must_look(cells: Iterable[AnyCell], detector: Proven) -> list[AnyCell]:
