@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from itertools import chain
 
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
@@ -20,6 +21,12 @@ MOST_JSON_BYTES = 2**20
 MOST_DEPTH = 20
 MOST_QUERY_BYTES = 16_384
 LARGEST_KEY = 2**63 - 1  # what a row's key can be, in both databases
+MOST_OFFSET = timedelta(hours=14)  # of a time zone; PostgreSQL stores none of 16 hours
+
+
+def is_offset_on_earth(at: datetime) -> bool:
+    """Whether a time has no offset, or one that a place on earth can have."""
+    return abs(at.utcoffset() or timedelta()) <= MOST_OFFSET
 
 
 def json_of(raw: bytes, *, most_bytes: int = MOST_JSON_BYTES) -> object:

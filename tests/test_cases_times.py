@@ -87,6 +87,13 @@ def test_a_time_typed_in_the_doubled_hour_is_the_last_one_that_is_over(
     assert Case.objects.get().received_at == datetime.fromisoformat(meant)
 
 
+def test_an_offset_that_no_place_has_is_refused(berlin, make_case, sign_in, technologist):
+    case, client = make_case(), sign_in(technologist)
+    page = client.get(reverse("case_edit", args=[case.pk]))
+    answer = client.post(reverse("case_edit", args=[case.pk]), form_of(page, collected_at="2026-03-01T02:30+23:59"))
+    assert (answer.status_code, "Enter a valid date/time." in answer.content.decode()) == (200, True)
+
+
 def test_a_time_that_the_clocks_left_out_is_refused_in_a_sentence(berlin, make_case, sign_in, technologist):
     case = make_case()
     client = sign_in(technologist)

@@ -160,7 +160,18 @@ def test_times_are_read_to_the_second(text, at):
 
 
 @pytest.mark.parametrize(
-    "text", ["20261301", "tomorrow", "2026-04-08", "202604081", "99999999", "2026", "202604", "00010101000000+1400"]
+    "text",
+    [
+        "20261301",
+        "tomorrow",
+        "2026-04-08",
+        "202604081",
+        "99999999",
+        "2026",
+        "202604",
+        "00010101000000+1400",
+        "20260408120000+2359",
+    ],
 )
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(MessageRefused) as refused:

@@ -15,7 +15,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from leukoweb.cases.identity import clean_number
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.services import MOST_YEARS, OLDEST_YEAR
-from leukoweb.given import whole_number
+from leukoweb.given import is_offset_on_earth, whole_number
 from leukoweb.refusals import Refused
 from leukoweb.review.reports import fhir
 
@@ -72,7 +72,7 @@ def moment_of(text: str, name: str) -> datetime | None:
         day, at = parse_date(text), parse_datetime(text)
     except ValueError:
         day = at = None
-    if at is not None and at.tzinfo is not None and OLDEST_YEAR <= at.year < 9999:
+    if at is not None and at.tzinfo is not None and OLDEST_YEAR <= at.year < 9999 and is_offset_on_earth(at):
         return at
     if day is None or not OLDEST_YEAR - MOST_YEARS <= day.year < 9999:
         raise Refused(f"{name} is no date, and no time with its offset.", name)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext, gettext_lazy
 
 from leukoweb.cases.models import REJECTIONS, STATES, Case, Patient
 from leukoweb.cases.services import CASE_FIELDS, CLOCKS_DIFFER
+from leukoweb.given import is_offset_on_earth
 from leukoweb.texts import MOST_REASON
 
 SORTS = {
@@ -38,7 +39,10 @@ class LocalMoment(forms.DateTimeField):
     def to_python(self, value: object) -> datetime | None:
         """Return the time with its offset; a time that the clocks left out is refused."""
         try:
-            return super().to_python(value)
+            at = super().to_python(value)
+            if at is not None and not is_offset_on_earth(at):
+                raise forms.ValidationError(self.error_messages["invalid"], "invalid")
+            return at
         except forms.ValidationError:
             try:
                 stated = datetime.fromisoformat(str(value).strip())

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
+from leukoweb.given import is_offset_on_earth
+
 MAX_BYTES = 4 * 2**20
 VERSIONS = ("2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8")
 CHARACTER_SETS = {  # table 0211, those that Python reads without loss
@@ -324,6 +326,8 @@ def moment(text: str, *, zone: ZoneInfo, location: str) -> datetime | None:
             shift = timedelta(hours=int(match[7][1:3]), minutes=int(match[7][3:5]))
             at = at.replace(tzinfo=timezone(-shift if match[7][0] == "-" else shift))
         at.astimezone(UTC)  # raises where it lies outside of what can be stored
+        if not is_offset_on_earth(at):
+            raise ValueError
         return at
     except (ValueError, OverflowError):
         raise MessageRefused("This is no date or time of HL7.", code="102", location=location) from None
