@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 from pypdf import PdfReader
 
-from detection.cell_types import BY_CODE
+from detection.cell_types import BY_CODE, CELL_TYPES
 from leukoweb.cases.blood_counts import store_blood_count
 from leukoweb.cases.cbc import CbcValue
 from leukoweb.cases.models import Case, Patient
@@ -234,6 +234,8 @@ def forms_of(path, value):
         return [squeezed(one) for one in ([said] if isinstance(said, str) else said)]
     if path == "flags.codes":
         return [squeezed(BY_CODE[value].short)]
+    if path == "differential.rows.name":  # messages have the names of LOINC
+        return [squeezed(form) for one in CELL_TYPES if one.name == value for form in (one.plural, value)]
     if isinstance(value, float) or path == "reference.kappa":
         return [f"{value:.{n}f}" for n in (1, 2, 3)] + [f"{value:g}"]
     text = str(value)

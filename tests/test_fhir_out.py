@@ -21,7 +21,7 @@ from leukoweb.delivery.tasks import deliver_results
 from leukoweb.review.models import Report
 from leukoweb.review.reports.signing import amend_report
 from leukoweb.review.reports.withdrawing import withdraw_report
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, taken_back
 from tests.fhir_schema import problems_of
 from tests.test_delivery_pages import FORM
 from tests.test_reports import WBC, post_signature, reviewed, signed  # noqa: F401 (fixtures)
@@ -246,37 +246,32 @@ def test_the_report_goes_along_as_pdf_where_the_interface_says_so(interface, ser
     assert problems_of(server.bundles[0]) == []
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (422, "refused the bundle (HTTP 422). Unknown patient."),
-        (500, "refused the bundle (HTTP 500). Unknown patient."),
-        (401, "refused the bundle (HTTP 401)"),
-        (302, "refused the bundle (HTTP 302)"),
-        ("entry", "refused a resource (422 Unprocessable). Unknown patient."),
-        ("words", "is no response to a transaction"),
-        ("no http", "was not HTTP"),
-        ("cut", "ended the connection without an answer"),
-    ],
-)
-def test_without_a_response_that_takes_all_the_result_stays_owed_and_says_why(
-    interface,
-    server,
-    signed,  # noqa: F811
-    answer,
-    words,
-):
-    server.answer = answer
-    deliver_results()
-    message = Message.objects.get()
-    assert message.state == "queued"
-    assert words in message.sentence
-    assert message.next_try_at > timezone.now()
-    assert undelivered(interface.laboratory_id) == 1
-    server.answer = "ok"
-    send_again(message, by=interface.acts_as)
-    assert send_due(interface) == 1
-    assert undelivered(interface.laboratory_id) == 0
+REFUSALS = [
+    (422, "refused the bundle (HTTP 422). Unknown patient."),
+    (500, "refused the bundle (HTTP 500). Unknown patient."),
+    (401, "refused the bundle (HTTP 401)"),
+    (302, "refused the bundle (HTTP 302)"),
+    ("entry", "refused a resource (422 Unprocessable). Unknown patient."),
+    ("words", "is no response to a transaction"),
+    ("no http", "was not HTTP"),
+    ("cut", "ended the connection without an answer"),
+]
+
+
+def test_without_a_response_that_takes_all_the_result_stays_owed_and_says_why(interface, server, signed):  # noqa: F811
+    for answer, words in REFUSALS:
+        server.answer = answer
+        with taken_back():
+            deliver_results()
+            message = Message.objects.get()
+            assert message.state == "queued", answer
+            assert words in message.sentence, answer
+            assert message.next_try_at > timezone.now()
+            assert undelivered(interface.laboratory_id) == 1
+            server.answer = "ok"
+            send_again(message, by=interface.acts_as)
+            assert send_due(interface) == 1
+            assert undelivered(interface.laboratory_id) == 0
 
 
 def test_an_answer_that_no_row_can_keep_leaves_the_results_of_other_cases_their_turn(

@@ -229,7 +229,7 @@ def test_nothing_enters_the_report_unless_a_person_accepts_it_and_the_note_says_
     )
     with override("de"):
         assert translated(row.note) == (
-            "etwa 133 (95-%-Intervall 95 bis 181) × 10⁹/L mit Faktor 14; 40 Thrombozyten und 1.000 Erythrozyten vom "
+            "etwa 133 (95-%-Intervall 95 bis 181) × 10⁹/l mit Faktor 14; 40 Thrombozyten und 1.000 Erythrozyten vom "
             "Detektor platelet-yolov5p4 1, von einer Person übernommen"
         )
     event = Event.objects.filter(action="finding.mark").get()

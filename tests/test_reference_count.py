@@ -3,13 +3,14 @@
 import pytest
 from django.db import IntegrityError
 from django.urls import reverse
+from django.utils import timezone
 
 from leukoweb.accounts.models import User
 from leukoweb.audit.models import Event
 from leukoweb.refusals import Refused
 from leukoweb.review.counting.agreement import cohen_kappa, kappa_interval
 from leukoweb.review.models import Decision, Reading, ReferenceCount, Report
-from leukoweb.review.studies.reference import read_cell, settle
+from leukoweb.review.studies.reference import settle
 from tests.conftest import PASSWORD
 from tests.test_reports import look_at, post_signature
 
@@ -32,15 +33,15 @@ def second_reader(laboratory):
 
 
 def read_all(client, case, label=lambda reading: reading.cell.detector_code):
-    """Read every cell that is dealt to this reader: the first and the last by the page, the others by the service."""
+    """Read every cell that is dealt to this reader: the first and the last by the page, the others are laid as rows."""
     address = reverse("reference_read", args=[case.pk])
     client.post(address)
     reading = client.get(address).context["reading"]
-    reader = client.get(address).context["user"]
     client.post(address, {"reading": reading.pk, "code": label(reading)})
-    dealt = Reading.objects.filter(count__case=case, place=reading.place, code="").select_related("count", "cell")
-    for reading in list(dealt)[:-1]:
-        read_cell(reading, label(reading), by=reader)
+    dealt = list(Reading.objects.filter(count__case=case, place=reading.place, code="").select_related("cell"))[:-1]
+    for each in dealt:
+        each.code, each.read_at = label(each), timezone.now()
+    Reading.objects.bulk_update(dealt, ["code", "read_at"])
     reading = client.get(address).context["reading"]
     assert client.post(address, {"reading": reading.pk, "code": label(reading)}, follow=True).status_code == 200
 

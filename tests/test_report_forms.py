@@ -94,7 +94,7 @@ def test_an_amended_report_prints_old_and_new_values_and_who_signed_version_1_an
     for text in (page, pdf):
         assert squeezed("Changed since version 1") in text
         assert squeezed("Comment Blasts with Auer rods. Blasts with Auer rods; left shift.") in text
-        assert squeezed("Band neutrophil 0, 0.0 %, 0.00 × 10⁹/L 10, ") in text
+        assert squeezed("Band neutrophils 0, 0.0 %, 0.00 × 10⁹/L 10, ") in text
         assert squeezed(f"signed by Paul on {first.content['signature']['signed_at'][:10]}") in text
     told = json.loads(file_of(report, report.content, "json")[0])["amendment"]
     assert (told["version"], told["signed_by"], told["reason"]) == (1, "Paul", "Ten cells were bands.")

@@ -197,7 +197,7 @@ def test_a_german_report_is_offered_german_phrases(high, laboratory, pathologist
     laboratory.save()
     high.refresh_from_db()
     with override("en"):
-        assert parts_of(high, pathologist)["neutrophilia"]["now"] == "Absolute Neutrophilie, 14,79 × 10⁹/L."
+        assert parts_of(high, pathologist)["neutrophilia"]["now"] == "Absolute Neutrophilie, 14,79 × 10⁹/l."
 
 
 @pytest.mark.slow
