@@ -240,7 +240,7 @@ def _band(range_: ReferenceRange | None, value: float | None) -> Band | None:
 
 def unseen_of(lines: list[Line]) -> list[str]:
     """Return the names of the types that were not seen and whose absence is remarkable in no way, as on the paper."""
-    return [line["name"] for line in lines if not line["is_seen"]]
+    return [line["name"].lower() for line in lines if not line["is_seen"]]
 
 
 def result_of(lines: list[Line], differential: DifferentialPart) -> str:
