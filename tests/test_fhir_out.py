@@ -15,7 +15,7 @@ from leukoweb.cases.services import edit_case, reject_case
 from leukoweb.delivery.fhir_out import post
 from leukoweb.delivery.models import Interface, Message
 from leukoweb.delivery.network import NotDelivered
-from leukoweb.delivery.outbox import collect, send_again, send_due, undelivered
+from leukoweb.delivery.outbox import collect, send_due, undelivered
 from leukoweb.delivery.services import save_interface
 from leukoweb.delivery.tasks import deliver_results
 from leukoweb.review.models import Report
@@ -25,6 +25,7 @@ from tests.conftest import PASSWORD, taken_back
 from tests.fhir_schema import problems_of
 from tests.test_delivery_pages import FORM
 from tests.test_reports import WBC, post_signature, reviewed, signed  # noqa: F401 (fixtures)
+from tests.test_results import stays_owed_until_taken
 
 pytestmark = pytest.mark.slow
 
@@ -263,15 +264,7 @@ def test_without_a_response_that_takes_all_the_result_stays_owed_and_says_why(in
         server.answer = answer
         with taken_back():
             deliver_results()
-            message = Message.objects.get()
-            assert message.state == "queued", answer
-            assert words in message.sentence, answer
-            assert message.next_try_at > timezone.now()
-            assert undelivered(interface.laboratory_id) == 1
-            server.answer = "ok"
-            send_again(message, by=interface.acts_as)
-            assert send_due(interface) == 1
-            assert undelivered(interface.laboratory_id) == 0
+            stays_owed_until_taken(interface, server, words, taken="ok")
 
 
 def test_an_answer_that_no_row_can_keep_leaves_the_results_of_other_cases_their_turn(

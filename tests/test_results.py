@@ -240,6 +240,19 @@ def test_words_that_cannot_be_read_beside_an_acknowledgement_do_not_send_the_res
     assert Message.objects.get().state == "acknowledged"
 
 
+def stays_owed_until_taken(interface, receiver, words, *, taken):
+    """Hold the one message against the answer that took it not, then send it again to a receiver that takes it."""
+    message = Message.objects.get()
+    assert message.state == "queued", receiver.answer
+    assert words in message.sentence, receiver.answer
+    assert message.next_try_at > timezone.now()
+    assert undelivered(interface.laboratory_id) == 1
+    receiver.answer = taken
+    send_again(message, by=interface.acts_as)
+    assert send_due(interface) == 1
+    assert undelivered(interface.laboratory_id) == 0
+
+
 def test_without_an_acknowledgement_the_result_stays_owed_and_says_why(interface, receiver, signed):  # noqa: F811
     for answer, words in (
         ("reset", "ended the connection without an answer"),
@@ -254,15 +267,7 @@ def test_without_an_acknowledgement_the_result_stays_owed_and_says_why(interface
             interface.refresh_from_db()
             collect(interface)
             send_due(interface)
-            message = Message.objects.get()
-            assert message.state == "queued", answer
-            assert words in message.sentence, answer
-            assert message.next_try_at > timezone.now()
-            assert undelivered(interface.laboratory_id) == 1
-            receiver.answer = "AA"
-            send_again(message, by=interface.acts_as)
-            assert send_due(interface) == 1
-            assert undelivered(interface.laboratory_id) == 0
+            stays_owed_until_taken(interface, receiver, words, taken="AA")
 
 
 def test_a_receiver_that_is_away_for_a_day_leaves_a_message_that_is_not_delivered(interface, receiver, signed):  # noqa: F811

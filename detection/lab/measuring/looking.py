@@ -57,9 +57,10 @@ def run(options: argparse.Namespace) -> int:
     rows: dict[str, Counter[str]] = {}
     for view, found in zip(views, find_on_views(detector, views, floor=None)[0]):
         counts = count(_calls(view, found), evidence)
-        for name in (
-            [view.source, f"{view.source} {view.patient}"] if options.samples and view.patient else [view.source]
-        ):
+        names = [view.source]
+        if options.samples and view.patient:
+            names.append(f"{view.source} {view.patient}")
+        for name in names:
             rows.setdefault(name, Counter()).update(counts)
     if options.json:
         print(json.dumps({name: {key: row[key] for key in KEYS} for name, row in rows.items()}, indent=1))
