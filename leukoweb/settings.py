@@ -411,6 +411,8 @@ FHIR_TOKENS = env.dict("LEUKOWEB_FHIR_TOKENS", default={})  # host of a FHIR ser
 IS_MAIL_ON = bool(EMAIL_URL := env.str("LEUKOWEB_EMAIL_URL", ""))  # such as smtp+tls://user:password@mail.hospital:587
 if IS_MAIL_ON:
     vars().update(env.email_url_config(EMAIL_URL))
+    if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
+        EMAIL_BACKEND = "leukoweb.outgoing.Mail"
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("LEUKOWEB_EMAIL_FROM", "leukoweb@localhost")
 WEBHOOK_SECRET = env.str("LEUKOWEB_WEBHOOK_SECRET", "")

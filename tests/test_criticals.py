@@ -1,16 +1,11 @@
 """Critical results: detected once, seen, told with read-back, closed, escalated and printed (rules C7, S4, S12)."""
 
 import csv
-import hashlib
-import hmac
 import io
 import json
-import threading
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from django.core import mail
 from django.db import DatabaseError, transaction
 from django.urls import reverse
 from django.utils import timezone
@@ -23,8 +18,8 @@ from leukoweb.delivery.results import result_message
 from leukoweb.refusals import Refused
 from leukoweb.review.cells.decisions import current_cells, relabel_cell, relabel_cells, undo_last
 from leukoweb.review.criticals.calls import close_critical, give_receipt, record_call
-from leukoweb.review.criticals.escalation import SIGNATURE, escalate, send_notices
-from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalNotice
+from leukoweb.review.criticals.escalation import escalate
+from leukoweb.review.criticals.models import Critical, CriticalEntry
 from leukoweb.review.criticals.policies import save_critical_policy
 from leukoweb.review.criticals.rules import defaults
 from leukoweb.review.models import Report
@@ -387,57 +382,6 @@ def test_a_demonstration_alarms_nobody(blasts, laboratory, admin, technologist):
     policy(laboratory, admin, people=["tess"])
     type(blasts.case).objects.update(is_demonstration=True)
     assert escalate() == 0
-
-
-def test_a_mail_and_a_signed_webhook_go_out_without_the_name_of_a_patient(
-    blasts, laboratory, admin, technologist, settings
-):
-    settings.IS_MAIL_ON, settings.WEBHOOK_SECRET = True, "pepper"
-    technologist.email = "tess@example.org"
-    technologist.save()
-    got = []
-
-    class Peer(BaseHTTPRequestHandler):
-        def do_POST(self):
-            got.append((self.headers, self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(500 if len(got) == 1 else 204)
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Peer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        policy(laboratory, admin, people=["tess"], webhook=f"http://127.0.0.1:{server.server_port}/hook")
-        escalate()
-        assert send_notices() == 1  # the mail; the webhook answered 500
-        assert send_notices() == 0
-        notice = CriticalNotice.objects.get(channel="webhook")
-        assert (notice.state, notice.attempts, notice.sentence) == ("queued", 1, "HTTPError")
-        CriticalNotice.objects.update(next_try_at=timezone.now())
-        assert send_notices() == 1
-    finally:
-        server.shutdown()
-        server.server_close()
-    headers, body = got[-1]
-    assert headers[SIGNATURE] == "sha256=" + hmac.new(b"pepper", body, hashlib.sha256).hexdigest()
-    assert json.loads(body)["critical"] == blasts.pk
-    assert mail.outbox[0].to == ["tess@example.org"]
-    for text in (body.decode(), mail.outbox[0].body, mail.outbox[0].subject):
-        for secret in ("Wintermute", "M-77", "A-1001", "1961"):
-            assert secret not in text
-
-
-def test_a_peer_that_never_answers_is_given_up_after_some_tries(blasts, laboratory, admin, technologist, settings):
-    settings.WEBHOOK_SECRET = "pepper"
-    policy(laboratory, admin, people=["tess"], webhook="http://127.0.0.1:9/closed")
-    escalate()
-    for _ in range(8):
-        CriticalNotice.objects.filter(state="queued").update(next_try_at=timezone.now())
-        send_notices()
-    notice = CriticalNotice.objects.get()
-    assert (notice.state, notice.attempts) == ("dead", 8)
 
 
 def page_of_rules(client):

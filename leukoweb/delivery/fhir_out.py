@@ -10,20 +10,16 @@ or replaces the one that has it (conditional update); both may be repeated witho
 
 import base64
 import json
-import socket
-import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
 
 from django.conf import settings
 
+from leukoweb import outgoing
 from leukoweb.cases.models import REJECTED, Case
 from leukoweb.delivery.hl7 import MAX_BYTES
 from leukoweb.delivery.models import Interface
-from leukoweb.delivery.network import ANSWER_LIMIT_S, NotDelivered, client_tls, in_words
+from leukoweb.delivery.network import ANSWER_LIMIT_S, client_tls, in_words
 from leukoweb.review.models import Report
 from leukoweb.review.reports import fhir
 
@@ -110,46 +106,18 @@ def post(interface: Interface, raw: bytes, *, patience_s: float = ANSWER_LIMIT_S
     headers = {"Content-Type": TYPE, "Accept": TYPE}
     if token := settings.FHIR_TOKENS.get(interface.host):
         headers["Authorization"] = f"Bearer {token}"
-    with in_words(patience_s), closing(_connection(interface, patience_s)) as connection:
-        connection.connect()
-        with _ended_after(patience_s, connection.sock):
-            try:
-                connection.request("POST", interface.path or "/", body=raw, headers=headers)
-                answer: HTTPResponse = connection.getresponse()
-                return f"HTTP {answer.status}\n".encode() + answer.read(MAX_BYTES)
-            except ConnectionError:
-                raise
-            except HTTPException:  # a connection that ends without an answer is one too
-                raise NotDelivered("The answer was not HTTP.") from None
-
-
-@contextmanager
-def _ended_after(patience_s: float, connection: socket.socket) -> Iterator[None]:
-    """End a conversation that is not over in time, however steadily the other side sends: TimeoutError.
-
-    The time-out of a socket is for each piece alone.
-    """
-    is_late = threading.Event()
-
-    def end() -> None:
-        is_late.set()
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(patience_s, end)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        if is_late.is_set():
-            raise TimeoutError
-
-
-def _connection(interface: Interface, patience_s: float) -> HTTPConnection:
-    if interface.use_tls:
-        return HTTPSConnection(interface.host, interface.port, timeout=patience_s, context=client_tls())
-    return HTTPConnection(interface.host, interface.port, timeout=patience_s)
+    with in_words(patience_s):
+        status, answer = outgoing.post(
+            interface.host,
+            interface.port,
+            interface.path or "/",
+            raw,
+            headers=headers,
+            tls=client_tls() if interface.use_tls else None,
+            patience_s=patience_s,
+            most_bytes=MAX_BYTES,
+        )
+    return f"HTTP {status}\n".encode() + answer
 
 
 def refusal_of(answer: bytes) -> str:

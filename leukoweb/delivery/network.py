@@ -4,6 +4,7 @@ import ssl
 from asyncio import IncompleteReadError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 
 from django.conf import settings
 
@@ -41,6 +42,8 @@ def in_words(patience_s: float) -> Iterator[None]:
         raise NotDelivered("The receiver cannot be reached (Connection refused).") from None
     except (IncompleteReadError, ConnectionError):
         raise NotDelivered("The receiver ended the connection without an answer.") from None
+    except HTTPException:  # a connection that ends without an answer is also one of the above
+        raise NotDelivered("The answer was not HTTP.") from None
     except UnicodeError:
         raise NotDelivered("The address of the receiver is no name of a server.") from None
     except OSError as error:

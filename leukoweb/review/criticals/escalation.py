@@ -8,12 +8,12 @@ import hashlib
 import hmac
 import json
 import logging
-import urllib.error
-import urllib.request
+import ssl
 from datetime import timedelta
 from http.client import HTTPException
 from smtplib import SMTPException
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
 from django.core.mail import send_mail
@@ -23,6 +23,7 @@ from django.utils import timezone
 from leukoweb.accounts.models import User
 from leukoweb.audit.services import record
 from leukoweb.cases.models import Case
+from leukoweb.outgoing import post
 from leukoweb.review.criticals.detection import current_critical_policy, end_rejected
 from leukoweb.review.criticals.models import Critical, CriticalEntry, CriticalNotice, CriticalPolicy
 from leukoweb.review.reports.parts import sealed_time
@@ -92,9 +93,11 @@ def send_notices() -> int:
             continue
         notice = CriticalNotice.objects.select_related("entry__critical__case__laboratory").get(pk=pk)
         try:
-            _send(notice)
+            sentence = _send(notice)
         except (OSError, SMTPException, HTTPException, ValueError) as error:
-            _put_off(notice, f"{type(error).__name__}")
+            sentence = type(error).__name__
+        if sentence:
+            _put_off(notice, sentence)
             continue
         notice.state, notice.attempts, notice.done_at, notice.sentence = "sent", notice.attempts + 1, timezone.now(), ""
         notice.save()
@@ -126,7 +129,8 @@ def body_of(notice: CriticalNotice) -> dict[str, Any]:
     }
 
 
-def _send(notice: CriticalNotice) -> None:
+def _send(notice: CriticalNotice) -> str:
+    """Send a notice; say why it was not taken, or "" where it was."""
     said = body_of(notice)
     if notice.channel == CriticalNotice.Channel.MAIL:
         send_mail(
@@ -137,26 +141,25 @@ def _send(notice: CriticalNotice) -> None:
             settings.DEFAULT_FROM_EMAIL,
             [notice.address],
         )
-        return
-    if not notice.address.startswith(("http://", "https://")):
+        return ""
+    to = urlsplit(notice.address)
+    if to.scheme not in ("http", "https") or not to.hostname:
         raise ValueError("no address of a web server")
     body = json.dumps(said, sort_keys=True).encode()
     headers = {"Content-Type": "application/json", SIGNATURE: signature_of(body)}
-    request = urllib.request.Request(notice.address, body, headers)  # noqa: S310
-    opener = urllib.request.build_opener(_NoRedirect)
-    with opener.open(request, timeout=WAIT_S) as answer:
-        if answer.status >= 300:
-            raise ValueError(f"answer {answer.status}")
+    status, _ = post(
+        to.hostname,
+        to.port,
+        urlunsplit(("", "", to.path or "/", to.query, "")),
+        body,
+        headers=headers,
+        tls=ssl.create_default_context() if to.scheme == "https" else None,
+        patience_s=WAIT_S,
+        most_bytes=0,
+    )
+    return "" if status < 300 else f"HTTP {status}"  # a redirect too: it goes to the address that was written
 
 
 def signature_of(body: bytes) -> str:
     """Return the signature of a body: HMAC with SHA-256 under the secret of this installation."""
     return "sha256=" + hmac.new(settings.WEBHOOK_SECRET.encode(), body, hashlib.sha256).hexdigest()
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follow no redirect: the notice goes to the address that an administrator wrote, or nowhere."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse, so that the answer is an error."""
-        return
