@@ -103,6 +103,7 @@ def fill(number: int, thousands: tuple[int, ...]) -> tuple[dict[str, str], dict[
 
     from leukoweb.accounts.models import Laboratory, User
     from leukoweb.cases.models import Case, Patient
+    from leukoweb.review.urgency import work_out_flags
 
     call_command("migrate", verbosity=0)
     laboratory = Laboratory.objects.create(name="Bench")
@@ -128,6 +129,7 @@ def fill(number: int, thousands: tuple[int, ...]) -> tuple[dict[str, str], dict[
         batch_size=1000,
     )  # fmt: skip
     slides = [fill_slide(f"B-{place}", reader, scale) for place, scale in enumerate(thousands)]
+    work_out_flags(most=number)  # as the worker does within seconds
     case = slides[0].case
     pages = {
         "worklist": ("pathologist", reverse("worklist")),
