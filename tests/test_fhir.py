@@ -292,10 +292,13 @@ def test_the_figures_and_pictures_of_a_person_are_found_page_by_page(read, clien
     code = valid(read(f"Observation/{report.case_id}-NGS"))["code"]["coding"][0]["code"]
     [segmented] = valid(read(f"Observation?{patient}&code=http://loinc.org|{code}"))["entry"]
     assert segmented["resource"]["id"] == f"{report.case_id}-NGS"
+    for token, number in (("http://loinc.org|", 1), (f"|{code}", 0), (f"urn:local|{code}", 0), (code, 1)):
+        assert bool(valid(read(f"Observation?{patient}&code={token}"))["total"]) == number, token
     assert valid(read(f"Observation?_id={report.case_id}-NGS"))["total"] == 1
     pictures = valid(read(f"Media?{patient}"))
     assert pictures["total"] == len(report.content["pictures"])
-    for address in ("Observation?code=1-8", "Media?_count=3", f"Media?{patient}&code=1", "Observation?_id=x"):
+    for address in ("Observation?code=1-8", "Media?_count=3", f"Media?{patient}&code=1", "Observation?_id=x",
+                    f"Observation?{patient}&code="):  # fmt: skip
         refused(read(address), 400, "invalid")
     for address in ("Observation?patient=99999", "Media?_id=99999"):
         assert "entry" not in valid(read(address))
@@ -356,7 +359,9 @@ def test_an_order_becomes_a_case(send):
 @pytest.mark.parametrize(
     ("changes", "status", "code"),
     [
-        ({"code": {"coding": [{"code": "58410-2"}]}}, 422, "invalid"),
+        ({"code": {"coding": [{"system": "http://loinc.org", "code": "58410-2"}]}}, 422, "invalid"),
+        ({"code": {"coding": [{"system": "urn:local", "code": "24318-8"}]}}, 422, "invalid"),
+        ({"code": {"coding": [{"code": "24318-8"}]}}, 422, "invalid"),
         ({"code": "film"}, 400, "invalid"),
         ({"subject": {"reference": "Patient/999"}}, 404, "not-found"),
         ({"subject": {"reference": "#q"}}, 400, "invalid"),

@@ -42,9 +42,9 @@ def order_of(asked: object, patients: QuerySet[Patient]) -> dict[str, Any]:
             "What changes the meaning of an order (doNotPerform, modifierExtension, implicitRules) is not taken.",
             "modifierExtension",
         )
-    codes = [one.get("code") for one in _parts(_part(asked, "code"), "coding")]
-    if fhir.PANEL[0] not in codes:
-        raise Refused(f"Only LOINC {fhir.PANEL[0]} can be ordered here.", "code", status=422)
+    codes = [(one.get("system"), one.get("code")) for one in _parts(_part(asked, "code"), "coding")]
+    if (fhir.LOINC, fhir.PANEL[0]) not in codes:
+        raise Refused(f"Only {fhir.PANEL[0]} of the system {fhir.LOINC} can be ordered here.", "code", status=422)
     number = clean_number(_number_in(asked))
     if not number:
         raise Refused("Give the accession number as an identifier.", "identifier")

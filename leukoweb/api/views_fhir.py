@@ -265,6 +265,8 @@ def _search_parts(request: Request, kind: str, asked: Any) -> Response:
     """Return a page of the figures or pictures of one person's signed reports, or the one of a key."""
     if unknown := sorted(set(asked) - set(PARTS_SEARCHED[kind])):
         raise Refused(f"This server does not search {kind} by {', '.join(unknown)[:100]}.", "search")
+    if asked.get("code", "LOINC") in ("", "|"):
+        raise Refused("The code is empty.", "code")
     if (one := asked.get("_id")) is None and "patient" not in asked:
         raise Refused(f"{kind} is searched by patient or by _id.", "patient")
     signed = Report.objects.filter(state=Report.State.SIGNED)
@@ -296,10 +298,10 @@ def _search_parts(request: Request, kind: str, asked: Any) -> Response:
 
 
 def _has_code(observation: fhir.Resource, code: str) -> bool:
-    """Tell whether an observation has a code, given alone or after its system and a bar; "" is any."""
-    system, _, wanted = code.rpartition("|")
+    """Tell whether an observation has a code, given alone or after its system and a bar (system| is any of it)."""
+    system, bar, wanted = code.rpartition("|")
     codings = observation["code"].get("coding", [])
-    return not wanted or any(one["code"] == wanted and system in ("", one["system"]) for one in codings)
+    return not code or any(wanted in ("", one["code"]) and (not bar or one["system"] == system) for one in codings)
 
 
 def _of_person(request: Request, rows: QuerySet[Case], reference: str) -> QuerySet[Case]:

@@ -10,7 +10,8 @@ reports (MOST: 250,000 x 10*9/L platelets, which are 250,000/uL). Said, and kept
 follow from its own definition: red cell indices (MCV = HCT / RBC, MCH = HGB / RBC, MCHC = HGB / HCT), an absolute
 count beside its share of the WBC, shares that add up to more than all leukocytes, cells that fill more than the blood.
 The codes are those that analysers send in the public messages of DIGI-UW/OpenELIS-Global-2 and
-openelisglobal-plugins (MPL-2.0); ALIASES are the second names of Sysmex there.
+openelisglobal-plugins (MPL-2.0); ALIASES are the second names of Sysmex there, LOINC the codes of Mindray (BC-5000 and
+BC-5150, HL7 Communication Protocol V1.0, "OBX-3 parameter type code"; the BC-5380 sends the same).
 
 References
 ----------
@@ -115,6 +116,13 @@ ALIASES = {
     for name, code in (("NEUT", "NEU"), ("LYMPH", "LYM"), ("MONO", "MON"), ("EO", "EOS"), ("BASO", "BAS"))
     for sign in "%#"
 } | {"RDW-CV": "RDW"}
+
+LOINC = {
+    "6690-2": "WBC", "789-8": "RBC", "718-7": "HGB", "4544-3": "HCT", "787-2": "MCV", "785-6": "MCH", "786-4": "MCHC",
+    "788-0": "RDW", "777-3": "PLT", "32623-1": "MPV", "770-8": "NEU%", "751-8": "NEU#", "736-9": "LYM%",
+    "731-0": "LYM#", "5905-5": "MON%", "742-7": "MON#", "713-8": "EOS%", "711-2": "EOS#", "706-2": "BAS%",
+    "704-7": "BAS#",
+}  # fmt: skip
 
 
 class CbcValuePart(TypedDict):

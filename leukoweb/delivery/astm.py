@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from leukoweb.delivery.hl7 import MessageRefused, moment, refuse_controls, unescape
+from leukoweb.delivery.hl7 import Coding, MessageRefused, moment, refuse_controls, unescape
 from leukoweb.delivery.results_in import Observation, ResultGiven, one_for_each_specimen
 
 KINDS = "HPOCRLQMS"
@@ -159,8 +159,8 @@ def _observation(record: Record, status: str) -> Observation:
     if not code:
         raise MessageRefused("A result has no code.", code="101", location="R-3")
     return Observation(
-        code, name, record.whole(4), record.whole(5), record.get(6), record.get(7), record.get(9).upper() or status,
-        ("R-4", "R-5"),
+        (Coding(code, name),), record.whole(4), record.whole(5), record.get(6), record.get(7),
+        record.get(9).upper() or status, ("R-4", "R-5"),
     )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ the log when an escape sequence is wrong, and drops what it cannot map.
 
 References
 ----------
-HL7 tables 0008 (acknowledgement codes), 0103 (processing id), 0211 (character sets) and 0357 (error conditions):
-https://terminology.hl7.org, code systems v2-0008, v2-0103, v2-0211 and v2-0357.
+HL7 tables 0008 (acknowledgement codes), 0103 (processing id), 0211 (character sets), 0357 (error conditions) and 0396
+(coding systems): https://terminology.hl7.org, code systems v2-0008, v2-0103, v2-0211, v2-0357 and v2-0396.
 """
 
 import re
@@ -26,6 +26,7 @@ CHARACTER_SETS = {  # table 0211, those that Python reads without loss
     "ASCII": "ascii",
     "UNICODE UTF-8": "utf-8",
     "UTF-8": "utf-8",  # not in the table, sent by many systems
+    "UNICODE": "utf-8",  # so Mindray calls UTF-8; UTF-16 is refused before
     **{f"8859/{part}": f"iso8859-{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
 }
 ERRORS = {  # table 0357
@@ -48,6 +49,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # segments, TAB is a blank.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}")
+_FORM_OF_LOINC = re.compile(r"\d{1,7}-\d")
 _TIME = re.compile(r"(\d{4})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:\.\d{1,4})?)?)?)?)?)?([+-]\d{4})?")
 
 
@@ -57,6 +59,26 @@ class MessageRefused(Exception):
     def __init__(self, sentence: str, *, code: str, location: str = "", ack: str = "AE") -> None:
         super().__init__(sentence)
         self.sentence, self.code, self.location, self.ack = sentence, code, location, ack
+
+
+@dataclass(frozen=True)
+class Coding:
+    """A code with its words and the coding system that it is of, "" where the sender names none."""
+
+    code: str
+    name: str = ""
+    system: str = ""
+
+    @property
+    def is_loinc(self) -> bool:
+        """Whether the sender says that the code is of LOINC (table 0396: LN)."""
+        return self.system.upper() in ("LN", "LOINC")
+
+    @property
+    def key(self) -> str:
+        """What the codes of an interface name it by: what only looks like LOINC is another code, and has its system."""
+        is_other = self.system and not self.is_loinc and _FORM_OF_LOINC.fullmatch(self.code)
+        return f"{self.code}^{self.system}" if is_other else self.code
 
 
 @dataclass(frozen=True)
@@ -87,6 +109,11 @@ class Segment:
         raw = self.fields[field].split(self.separators[2])[repetition - 1]
         text = unescape(raw, self.separators).strip()
         return "" if text == DELETE else text
+
+    def codings(self, field: int) -> tuple[Coding, ...]:
+        """Return the code of a coded field and its alternate (CE, CWE), those that are there."""
+        both = (Coding(*(self.get(field, first + n) for n in range(3))) for first in (1, 4))
+        return tuple(coding for coding in both if coding.code)
 
     def is_emptied(self, field: int) -> bool:
         """Tell whether the sender asks to delete what a field held before ("")."""

@@ -1,6 +1,7 @@
 """Interfaces to other systems and every message that came or went, as bytes; their meaning is the services' work."""
 
 import uuid
+from collections.abc import Iterable
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -8,9 +9,9 @@ from django.db import models
 from django.utils.translation import gettext_lazy
 
 from leukoweb.accounts.models import Laboratory, User
-from leukoweb.cases.cbc import PARAMETERS, known_code
+from leukoweb.cases.cbc import LOINC, PARAMETERS, known_code
 from leukoweb.cases.models import Case
-from leukoweb.delivery.hl7 import CHARACTER_SETS
+from leukoweb.delivery.hl7 import CHARACTER_SETS, Coding
 from leukoweb.delivery.results_in import FLAG, IGNORE
 from leukoweb.review.models import Report
 
@@ -53,7 +54,7 @@ class Interface(models.Model):
         gettext_lazy("character set"),
         max_length=20,
         default="utf-8",
-        choices=sorted({(value, key) for key, value in CHARACTER_SETS.items() if key != "UTF-8"}),
+        choices=sorted({(value, key) for key, value in CHARACTER_SETS.items() if key not in ("UTF-8", "UNICODE")}),
         help_text=gettext_lazy("Where a message names none in MSH-18."),
     )
     authority = models.CharField(
@@ -114,11 +115,17 @@ class Interface(models.Model):
             return [*PARAMETERS, FLAG, IGNORE]
         return [FILM, IGNORE]
 
-    def meaning_of(self, code: str) -> str:
-        """Return what a code of the sender means; "" where nobody has said it. Known parameters need no mapping."""
-        if not self.takes_counts:
-            return self.codes.get(code, "")
-        return self.codes.get(code) or known_code(code)
+    def meaning_of(self, codings: Iterable[Coding]) -> str:
+        """Return what a code of the sender or its alternate means; "" where nobody has said it of either."""
+        return next(filter(None, map(self._meaning_of, codings)), "")
+
+    def _meaning_of(self, coding: Coding) -> str:
+        """Known parameters need no mapping; a code is one of LOINC only where the sender says so."""
+        known = ""
+        if self.takes_counts:
+            known = LOINC.get(coding.code, "") if coding.is_loinc else ""
+            known = known or known_code(coding.code)
+        return self.codes.get(coding.key) or known
 
 
 COUNTS = {Interface.Direction.CBC_HL7, Interface.Direction.CBC_ASTM, Interface.Direction.CBC_CSV}

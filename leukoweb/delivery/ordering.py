@@ -64,16 +64,17 @@ def apply_orders(interface: Interface, parsed: Hl7) -> Case | None:
 
 
 def _apply_order(interface: Interface, order: OrderGiven) -> Case | None:
-    meaning = interface.meaning_of(order.code)
+    meaning = interface.meaning_of(order.codings)
     if meaning == IGNORE:
         return None
     case = _case_of(interface, order)
     if order.control == CANCEL:
         return _cancel(interface, case, order.person)
     if meaning != FILM:
+        first = order.codings[0]
         raise Held(
-            f"The order code {order.code} is not mapped: say on the interface's page whether it is a film.",
-            {order.code: order.code_text},
+            f"The order code {first.key} is not mapped: say on the interface's page whether it is a film.",
+            {first.key: first.name},
         )
     if case is None:
         if order.control != NEW:

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from leukoweb.cases.identity import clean_number
-from leukoweb.delivery.hl7 import Hl7, MessageRefused, Segment, day_of_birth, moment
+from leukoweb.delivery.hl7 import Coding, Hl7, MessageRefused, Segment, day_of_birth, moment
 
 NEW, CANCEL, CHANGE, REPLACE = "NW", "CA", "XO", "RP"
 CONTROLS = (NEW, CANCEL, CHANGE, REPLACE)
@@ -47,8 +47,7 @@ class OrderGiven:
     placer_number: str
     filler_number: str
     specimen_number: str
-    code: str
-    code_text: str
+    codings: tuple[Coding, ...]
     person: PersonGiven
     requester: str
     ward: str
@@ -128,8 +127,8 @@ def _order(group: Hl7, person: PersonGiven, zone: ZoneInfo) -> OrderGiven:
     placer, filler = orc.get(2) or obr.get(2), orc.get(3) or obr.get(3)
     if not placer and not filler:
         raise MessageRefused("The order has neither a placer nor a filler number.", code="101", location="ORC-2")
-    code = obr.get(4) or obr.get(4, 4)
-    if not code and control != CANCEL:
+    codings = obr.codings(4)
+    if not codings and control != CANCEL:
         raise MessageRefused("OBR-4 does not say what is ordered.", code="101", location="OBR-4")
     copies = [name_of(obr, 28, first=2, repetition=n) for n in range(1, obr.repetitions(28) + 1)]
     return OrderGiven(
@@ -137,8 +136,7 @@ def _order(group: Hl7, person: PersonGiven, zone: ZoneInfo) -> OrderGiven:
         placer_number=placer,
         filler_number=filler,
         specimen_number=spm.get(2),
-        code=code,
-        code_text=obr.get(4, 2) or obr.get(4, 5),
+        codings=codings,
         person=person,
         requester=name_of(obr, 16, first=2) or name_of(orc, 12, first=2),
         ward=" ".join(part for part in (pv1.get(3), pv1.get(3, 2), pv1.get(3, 3)) if part),

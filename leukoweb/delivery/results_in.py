@@ -15,7 +15,7 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from leukoweb.cases.cbc import PARAMETERS, CbcValue, value_of
-from leukoweb.delivery.hl7 import Hl7, MessageRefused, Segment, day_of_birth, moment, refuse_controls
+from leukoweb.delivery.hl7 import Coding, Hl7, MessageRefused, Segment, day_of_birth, moment, refuse_controls
 from leukoweb.refusals import Refused
 
 RESULT_MESSAGES = ("ORU^R01", "OUL^R22")
@@ -35,8 +35,7 @@ MOST_ROWS = 5_000
 class Observation:
     """One line of a result as it was sent; `place` names where its value and unit stand."""
 
-    code: str
-    name: str
+    codings: tuple[Coding, ...]
     value: str
     unit: str
     limits: str
@@ -120,17 +119,16 @@ def _of_group(group: Hl7, numbers: tuple[str, ...], zone: ZoneInfo) -> ResultGiv
         kind = obx.get(2)
         if kind in PICTURES:
             continue
-        code = obx.get(3) or obx.get(3, 4)
-        if not code:
+        codings = obx.codings(3)
+        if not codings:
             raise MessageRefused("A result has no code.", code="101", location="OBX-3")
         # Repeated numbers are none (they stand side by side, and are refused); repeated suspicions all count.
         value = ", ".join(text for n in range(1, obx.repetitions(5) + 1) if (text := _text_of(obx, kind, n)))
-        name = obx.get(3, 2) if obx.get(3) else obx.get(3, 5)
         unit = obx.fields[6].strip() if len(obx.fields) > 6 else ""
         if not POWER.match(unit):
             unit = obx.get(6)
         observations.append(
-            Observation(code, name, value, unit, obx.get(7), obx.get(8), (obx.get(11) or obr.get(25)).upper(),
+            Observation(codings, value, unit, obx.get(7), obx.get(8), (obx.get(11) or obr.get(25)).upper(),
                         ("OBX-5", "OBX-6"))
         )  # fmt: skip
     times = [(obx.get(19), "OBX-19") for obx in group.all("OBX")] + [(obr.get(22), "OBR-22"), (header.get(7), "MSH-7")]
@@ -169,8 +167,8 @@ def read_csv_results(raw: bytes, *, charset: str, zone: ZoneInfo) -> list[Result
         at = _time_of_file(row["measured_at"], zone, number)
         key = (row["specimen"], row["analyser"], at)
         one = Observation(
-            row["code"], "", row["value"], row["unit"], row["range"], row["flag"], (row["status"] or "F").upper(),
-            (f"line {number}", f"line {number}"),
+            (Coding(row["code"]),), row["value"], row["unit"], row["range"], row["flag"],
+            (row["status"] or "F").upper(), (f"line {number}", f"line {number}"),
         )  # fmt: skip
         known = found.get(key) or ResultGiven((row["specimen"],), row["analyser"] or "file", at, ())
         found[key] = replace(known, observations=(*known.observations, one))
@@ -224,7 +222,7 @@ def _time_of_file(text: str, zone: ZoneInfo, number: int) -> datetime | None:
     return moment(plain, zone=zone, location=f"line {number}")
 
 
-def sort_observations(given: ResultGiven, meaning_of: Callable[[str], str]) -> Sorted:
+def sort_observations(given: ResultGiven, meaning_of: Callable[[Iterable[Coding]], str]) -> Sorted:
     """Sort what was sent into values, remarks of the analyser, and codes that nobody has mapped.
 
     Raises
@@ -237,13 +235,13 @@ def sort_observations(given: ResultGiven, meaning_of: Callable[[str], str]) -> S
     states: set[str] = set()
     remarks = list(given.remarks)
     for one in given.observations:
-        meaning = meaning_of(one.code)
+        meaning, first = meaning_of(one.codings), one.codings[0]
         if not meaning:
-            unknown[one.code] = one.name
+            unknown[first.key] = first.name
         elif meaning == FLAG:
             is_called = not one.value and one.call.upper() == ABNORMAL
             if one.value.upper() not in ABSENT or is_called:
-                words = one.name or one.code
+                words = first.name or first.code
                 remarks.append(words if is_called or one.value.upper() in PRESENT else f"{words}: {one.value}")
         elif meaning in PARAMETERS:
             if meaning in values:
