@@ -24,6 +24,7 @@ from leukoweb.review.reports.signing import draft_of, edit_draft
 from leukoweb.review.services import save_policy
 from leukoweb.review.tasks import store_flags
 from leukoweb.review.urgency import cases_that_differ, work_out_flags
+from leukoweb.review.worklist import FIRST, FURTHER, MOST
 
 
 def listed(client, tab="open", **query):
@@ -209,8 +210,19 @@ def test_an_urgent_case_is_first_behind_1200_older_ones_and_costs_no_more_querie
     assert len(many) == len(few) <= 12
     assert not [query["sql"] for query in many if 'INNER JOIN "accounts_laboratory"' in query["sql"]]
     rows = page.context["rows"]
-    assert (rows[0].case.accession_number, rows[0].line.is_urgent, len(rows)) == ("BLAST", True, 100)
-    assert "The first 100 open cases are shown" in page.content.decode()
+    assert (rows[0].case.accession_number, rows[0].line.is_urgent, len(rows)) == ("BLAST", True, FIRST)
+    link = f'<a href="?tab=open&amp;rows={FIRST + FURTHER}">Show further cases ({1253 - FIRST})</a>'
+    assert link in page.content.decode()
+    page = client.get(reverse("worklist"), {"rows": MOST})
+    assert (len(page.context["rows"]), f"The first {MOST} cases are shown" in page.content.decode()) == (MOST, True)
+
+
+def test_as_many_rows_are_shown_as_the_reader_scrolled_to(make_case, sign_in, pathologist):
+    lay_out(make_case, 44)
+    store_flags()
+    client = sign_in(pathologist)
+    for asked, shown in (("", FIRST), ("1", FIRST), ("41", 41), ("46", 45), ("9" * 20, FIRST), ("-1", FIRST), ("²", FIRST)):
+        assert len(listed(client, rows=asked)) == shown, asked
 
 
 def test_a_decision_asks_for_no_slides_and_films_that_the_stored_flags_do_not_need(make_case, make_slide, technologist):
@@ -254,7 +266,7 @@ def test_cases_without_a_slide_stand_apart_and_push_no_other_off_the_list(make_c
     )  # fmt: skip
     make_slide(make_case("REAL"), {"NGS": 5})
     client = sign_in(pathologist)
-    assert (len(listed(client)), listed(client)[0]) == (100, "REAL")
+    assert (len(listed(client)), listed(client)[0]) == (FIRST, "REAL")
     assert tabs(client) == {"to_review": 1, "no_slide": 251}
 
 

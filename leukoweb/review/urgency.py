@@ -54,6 +54,8 @@ def open_cases(cases: QuerySet[Case] | None = None) -> QuerySet[Case]:
 def flags_now(cases: Iterable[Case], counts: Mapping[int, CaseCount] | None = None) -> dict[int, Stored]:
     """Work out what is stored of cases from their cells, in a fixed number of queries."""
     cases = list(cases)
+    if not cases:
+        return {}
     counts = count_cases(cases, only_flags=True) if counts is None else counts
     receipts = Acknowledgement.objects.filter(case__in=cases, receipt=Acknowledgement.Receipt.PATHOLOGIST)
     seen = set(receipts.values_list("case", "flag"))

@@ -20,7 +20,7 @@ from leukoweb.cases.models import AMENDING, FAILED, QUEUED, RUNNING, SIGNED, TO_
 from leukoweb.review.models import HandOver, Report
 from leukoweb.review.urgency import LEVELS, Stored, unstored, worklist_cases
 
-MOST = 100
+FIRST, FURTHER, MOST = 25, 100, 1000  # rows that are shown at first, with each further step, and in all
 WEEK = 7
 URGENT = LEVELS["urgent"]
 OPEN, MINE, RETURNED, ANALYSING, NO_SLIDE = "open", "mine", "returned", "analysing", "no_slide"

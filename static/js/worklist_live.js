@@ -5,6 +5,7 @@ import { byId } from "./page.js";
 
 const EVERY_MS = 5000;
 const HIDDEN_EVERY_MS = 15_000;
+const NEAR_THE_END = "300px"; // where further rows are asked for before the reader comes to the last
 
 /**
  * How a list of rows becomes another one: which rows are new or changed, in the new order, and which are gone. Pure.
@@ -56,8 +57,9 @@ function exchangeParts(live, fresh) {
  * Exchange the rows that differ and put all in the new order. The control that had the focus has it again.
  * @param {Element} live
  * @param {Element} fresh
+ * @param {boolean} isScrolled the new rows are those that the reader scrolls to: nothing has changed
  */
-function exchangeRows(live, fresh) {
+function exchangeRows(live, fresh, isScrolled) {
   const body = live.querySelector("tbody");
   if (!body) return;
   const focused = body.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
@@ -69,7 +71,7 @@ function exchangeRows(live, fresh) {
     let own = /** @type {HTMLElement | null} */ (live.querySelector(`#${row.id}`));
     if (!own || changed.has(row.id)) {
       const made = document.importNode(row, true);
-      made.classList.add("is-changed");
+      made.classList.toggle("is-changed", !isScrolled);
       made.addEventListener("animationend", () => made.classList.remove("is-changed"), { once: true });
       own?.replaceWith(made);
       own = made;
@@ -89,8 +91,35 @@ export function keepLive(onPressing, onChange) {
   let timer = 0;
   let asked = 0;
 
-  /** @param {string} text */
-  function show(text) {
+  const atTheEnd = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && askForMore(), {
+    rootMargin: NEAR_THE_END,
+  });
+
+  function linkToMore() {
+    return /** @type {HTMLAnchorElement | null} */ (root.querySelector("#wl-more a[href^='?']"));
+  }
+
+  function watchTheEnd() {
+    atTheEnd.disconnect();
+    const link = linkToMore();
+    if (link) atTheEnd.observe(link);
+  }
+
+  /** Ask for further rows now, from now on, and when the reader comes back to the page. */
+  function askForMore() {
+    const link = linkToMore();
+    if (!link) return;
+    atTheEnd.disconnect();
+    root.dataset.url = (root.dataset.url ?? "").replace(/\?.*$/, "") + link.search;
+    history.replaceState(history.state, "", link.search);
+    ask(true);
+  }
+
+  /**
+   * @param {string} text
+   * @param {boolean} isScrolled
+   */
+  function show(text, isScrolled) {
     const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("wl-live");
     const live = byId("wl-live");
     if (!fresh) return;
@@ -98,26 +127,28 @@ export function keepLive(onPressing, onChange) {
     live.dataset.pressing = fresh.dataset.pressing ?? "";
     const body = /** @type {HTMLElement} */ (fresh.querySelector("#wl-body"));
     if (body.dataset.filled !== byId("wl-body").dataset.filled) byId("wl-body").replaceWith(document.importNode(body, true));
-    else exchangeRows(live, fresh);
+    else exchangeRows(live, fresh, isScrolled);
     exchangeParts(live, fresh);
+    watchTheEnd();
     const pressing = (live.dataset.pressing ?? "").split(",").filter(Boolean).length;
     document.title = (pressing ? `(${pressing}) ` : "") + document.title.replace(/^\(\d+\) /, "");
     onChange();
     if (added.length) onPressing(added);
   }
 
-  async function ask() {
+  async function ask(isScrolled = false) {
     clearTimeout(timer);
     asked += 1;
     const mine = asked;
     const answer = await fetch(root.dataset.url ?? "", { headers: { "X-LeukoWeb-Poll": "1" } }).catch(() => null);
     const text = answer?.ok && !answer.redirected ? await answer.text().catch(() => "") : "";
     if (mine !== asked) return; // a later question is under way
-    if (text) show(text);
+    if (text) show(text, isScrolled);
     timer = setTimeout(ask, document.hidden ? HIDDEN_EVERY_MS : EVERY_MS);
   }
 
   document.addEventListener("visibilitychange", () => document.hidden || ask());
   timer = setTimeout(ask, EVERY_MS);
+  watchTheEnd();
   return ask;
 }

@@ -6,7 +6,9 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import expect
 
+from leukoweb.cases.models import Case
 from leukoweb.review.models import Assignment
+from leukoweb.review.worklist import FIRST
 from tests.browser.access import faults
 from tests.browser.scanner import SCAN
 
@@ -128,6 +130,23 @@ def test_the_list_follows_by_itself_and_keeps_the_focus(page, cases, make_case, 
     assert focused(page) == f"act-{stat}"
     assert page.locator(f"#case-{stat}").get_attribute("data-own") == "kept"  # what did not change was not touched
     expect(page.locator("#count-open")).to_have_text("4")
+
+
+def test_further_rows_come_as_the_reader_goes_down_and_are_there_again_when_she_comes_back(page, cases, press):
+    like, rows = cases[2], page.locator(".wl-row")
+    Case.objects.bulk_create(
+        Case(laboratory=like.laboratory, patient=like.patient, registered_by=like.registered_by, accession_number=f"N-{n}")
+        for n in range(FIRST + 10)
+    )
+    page.reload()
+    expect(rows).to_have_count(FIRST)
+    rows.last.scroll_into_view_if_needed()
+    expect(rows).to_have_count(FIRST + 13)
+    assert not page.locator(".wl-row.is-changed").count()
+    expect(page.locator("#wl-more")).to_be_empty()
+    rows.last.locator("[data-act]").click()
+    page.go_back()
+    expect(rows).to_have_count(FIRST + 13)
 
 
 def test_a_notice_is_offered_and_never_asked_for_unasked(page):

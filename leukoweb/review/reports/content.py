@@ -375,17 +375,18 @@ def _cells(case: Case) -> tuple[list[CellPart], dict[str, str]]:
                 "at": _iso(decision.decided_at),
             }
         )
+    columns = ("pk", "image_id", "x1", "y1", "x2", "y2", "detector_code", "score", "code")
     cells: list[CellPart] = [
         {
             "id": cell.pk,
             "image": cell.image_id,
-            "box_xyxy_px": [round(value, 1) for value in cell.xyxy],
+            "box_xyxy_px": [round(value, 1) for value in (cell.x1, cell.y1, cell.x2, cell.y2)],
             "detector_code": cell.detector_code,
             "score": None if cell.score is None else round(cell.score, 4),
             "code": cell.code,
             "decisions": decisions.get(cell.pk, []),
         }
-        for cell in current_cells(case).order_by("pk")
+        for cell in current_cells(case).order_by("pk").values_list(*columns, named=True)
     ]
     return cells, readers
 

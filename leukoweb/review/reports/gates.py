@@ -10,7 +10,7 @@ from leukoweb.accounts.models import User
 from leukoweb.analysis.models import Run
 from leukoweb.cases.models import Case
 from leukoweb.review.cells.decisions import current_cells, evidence_of
-from leukoweb.review.counting.attention import reasons_to_look
+from leukoweb.review.counting.attention import must_look
 from leukoweb.review.counting.policies import FOUR_EYES_ALLOWED
 from leukoweb.review.criticals.part import is_seen
 from leukoweb.review.findings.state import said_of_gate
@@ -195,5 +195,5 @@ def _gate(key: str, is_met: bool, met: str, unmet: str, codes: tuple[str, ...] =
 
 def _must_look(case: Case) -> set[int]:
     """The cells that a person must look at before a signature, and nobody has (S10)."""
-    evidence = evidence_of(case)
-    return {cell.pk for cell in current_cells(case) if cell.code and reasons_to_look(cell, evidence)}
+    cells = current_cells(case).exclude(code="").values_list("pk", "score", "decided_code", "code", named=True)
+    return {cell.pk for cell in must_look(cells, evidence_of(case))}

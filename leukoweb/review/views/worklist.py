@@ -25,7 +25,7 @@ from leukoweb.review.models import Assignment
 from leukoweb.review.services import count_case
 from leukoweb.review.urgency import faces_of
 from leukoweb.review.views.worklist_rows import duration, rows_of
-from leukoweb.review.worklist import MOST, OPEN, TABS, Filters, lines_for, narrowed, signed_of_week
+from leukoweb.review.worklist import FIRST, FURTHER, MOST, OPEN, TABS, Filters, lines_for, narrowed, signed_of_week
 
 SEARCH = "worklist_search"
 MOST_FACES = 12
@@ -84,6 +84,11 @@ def _asked(request: HttpRequest) -> tuple[str, Filters]:
     return tab if tab in TABS else OPEN, Filters(**chips, search=request.session.get(SEARCH, ""))
 
 
+def _rows_asked(request: HttpRequest) -> int:
+    """Return how many rows the address asks for: the reader has scrolled so far."""
+    return min(max(whole_number(request.GET.get("rows")) or FIRST, FIRST), MOST)
+
+
 def _shown(request: HttpRequest) -> dict[str, Any]:
     user = request.user
     tab, filters = _asked(request)
@@ -93,9 +98,11 @@ def _shown(request: HttpRequest) -> dict[str, Any]:
     fitting = narrowed(lines.of_tab(tab, user), filters, user)
     counts = lines.counts(user)
     week = signed_of_week(user)
+    shown = _rows_asked(request)
     return {
-        "rows": rows_of(fitting[:MOST], lines, user),
-        "is_more": len(fitting) > MOST,
+        "rows": rows_of(fitting[:shown], lines, user),
+        "further": max(0, len(fitting) - shown),
+        "more_url": f"{_address(tab, chips)}&rows={shown + FURTHER}" if shown < MOST else "",
         "most": MOST,
         "tabs": [(key, title, counts[key], _address(key, chips), key == tab) for key, title in TABS.items()],
         "chips": [(title, _address(tab, chips ^ {name}), name in chips) for name, title in CHIPS.items()],
