@@ -221,7 +221,8 @@ def test_as_many_rows_are_shown_as_the_reader_scrolled_to(make_case, sign_in, pa
     lay_out(make_case, 44)
     store_flags()
     client = sign_in(pathologist)
-    for asked, shown in (("", FIRST), ("1", FIRST), ("41", 41), ("46", 45), ("9" * 20, FIRST), ("-1", FIRST), ("²", FIRST)):
+    wrong = {"", "1", "9" * 20, "-1", "²"}
+    for asked, shown in ({"41": 41, "46": 45} | dict.fromkeys(wrong, FIRST)).items():
         assert len(listed(client, rows=asked)) == shown, asked
 
 

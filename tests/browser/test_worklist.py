@@ -135,9 +135,10 @@ def test_the_list_follows_by_itself_and_keeps_the_focus(page, cases, make_case, 
 def test_further_rows_come_as_the_reader_goes_down_and_are_there_again_when_she_comes_back(page, cases, press):
     like, rows = cases[2], page.locator(".wl-row")
     Case.objects.bulk_create(
-        Case(laboratory=like.laboratory, patient=like.patient, registered_by=like.registered_by, accession_number=f"N-{n}")
+        Case(laboratory=like.laboratory, patient=like.patient, registered_by=like.registered_by,
+             accession_number=f"N-{n}")
         for n in range(FIRST + 10)
-    )
+    )  # fmt: skip
     page.reload()
     expect(rows).to_have_count(FIRST)
     rows.last.scroll_into_view_if_needed()
