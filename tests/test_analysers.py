@@ -8,7 +8,7 @@ from leukoweb.delivery.hl7 import read
 from leukoweb.delivery.models import Interface
 from leukoweb.delivery.services import receive, save_codes, save_interface
 from tests.conftest import SHARED
-from tests.test_counts_in import last_message, make_interface  # noqa: F401 (fixture)
+from tests.test_counts_in import SYSMEX, hl7, last_message, make_interface  # noqa: F401 (fixture)
 from tests.test_hl7 import order
 
 # A BC-5380 of Mindray: MSH-18 says UNICODE for UTF-8, codes are of LOINC or its own, three values were not obtained.
@@ -139,3 +139,44 @@ def test_every_value_of_the_public_hl7_results_is_kept_as_it_stands_there(make_i
             key: said[key] for key, value in values.items() if value["value"] is not None
         }
         assert {key for key in said if key in ("WBC", "RBC", "HGB", "HCT", "PLT")} <= set(values)
+
+
+def test_what_sysmex_marks_as_unreliable_is_doubtful_and_a_low_degree_of_suspicion_is_none(make_case, make_interface):  # noqa: F811
+    """R-7 W is the asterisk of its screen, R-9 N is final; every suspicion is sent with its degree, called A or not."""
+    case = make_case()
+    more = "R|10|^^^^Left_Shift?|80|||||F\rR|11|^^^^PLT_Clumps?|0|||||F\rL|1|N"
+    text = SYSMEX.replace("10*3/uL||N||F||||20250329143330", "10*3/uL||W||N||||20250329143330", 1)
+    text = text.replace("L|1|N", more)
+    codes = ("Anisocytosis", "Blasts/Abn_Lympho?", "PLT_Abn_Distribution", "Left_Shift?", "PLT_Clumps?")
+    receive(make_interface("cbc_astm", codes=dict.fromkeys(codes, "flag")), text.encode())
+    values = kept(case)
+    assert (values["WBC"]["value"], values["WBC"]["note"], values["RDW"]["note"]) == (9.24, "doubtful", "")
+    result = CbcResult.objects.get(case=case)
+    assert result.remarks == ["Anisocytosis", "Blasts/Abn_Lympho?: 110"]
+    assert result.is_final
+    case.refresh_from_db()
+    assert case.wbc is None
+
+
+@pytest.mark.parametrize(
+    "name", ["WINTERMUTE^Edelgard^^Jr^Dr^MD", "Edelgard Wintermute", "Wintermute, Edelgard",
+             "Smith^Edelgard^^^^^M~Wintermute^Edelgard^^^^^L", "~Wintermute^Edelgard"],
+)  # fmt: skip
+def test_a_person_is_known_however_the_sender_writes_the_name(make_case, make_interface, name):  # noqa: F811
+    case = make_case()
+    receive(make_interface(), hl7(**{"Wintermute^Edelgard": name}))
+    assert last_message().state == "applied", last_message().sentence
+    assert kept(case)["WBC"]["value"] == 8.2
+
+
+def test_words_below_a_result_are_kept_beside_it(make_case, make_interface):  # noqa: F811
+    case = make_case()
+    receive(make_interface(), hl7(**{"OBR|1|": "NTE|1||of the patient\rOBR|1|"}) + b"NTE|1||Clumps & giant~see film\r")
+    assert CbcResult.objects.get(case=case).remarks == ["Clumps & giant", "see film"]
+
+
+@pytest.mark.parametrize(("kind", "sent"), [("SN", "=^8.2"), ("CWE", "^^^^^^^^8.2"), ("ST", "8,2"), ("NM", "+8.2")])
+def test_a_number_is_read_in_every_type_that_may_hold_it(make_case, make_interface, kind, sent):  # noqa: F811
+    case = make_case()
+    receive(make_interface(), hl7(**{"|NM|^^^WBC^WBC||8.2|": f"|{kind}|^^^WBC^WBC||{sent}|"}))
+    assert kept(case)["WBC"]["value"] == 8.2

@@ -22,6 +22,7 @@ from tests.test_reports import post_signature, reviewed, signed  # noqa: F401 (f
     [
         ("WBC", "6.2", "10^3/μL", "10*3/uL", 6.2),
         ("WBC", "6200", "/uL", "/uL", 6.2),
+        ("WBC", ".5", "10*3/uL", "10*3/uL", 0.5),
         ("PLT", "245", "x10^9/L", "10*9/L", 245.0),
         ("RBC", "4.92", "10^6/uL", "10*6/uL", 4.92),
         ("RBC", "4.92", "10*12/L", "10*12/L", 4.92),
@@ -61,6 +62,7 @@ def test_marks_beside_a_number_are_kept(sent, value, note):
         ("WBC", "6200", "10*9/L", "more than blood can hold"),
         ("WBC", "seven", "10*9/L", "no value of an analyser"),
         ("WBC", "NaN", "10*9/L", "no value of an analyser"),
+        ("WBC", "+", "10*9/L", "no value of an analyser"),
         ("PLT", "-3", "10*9/L", "below 0"),
         ("LYM%", "130", "%", "more than the whole"),
         ("HGB", "145", "g/dL", "more than the blood weighs: check value and unit"),

@@ -195,6 +195,7 @@ def test_the_same_bytes_twice_are_one_run_and_a_second_run_is_kept(make_case, ma
         ({"|NM|^^^WBC^WBC||8.2|": "|SN|^^^WBC^WBC||^8^-^9|"}, "102", "OBX", "no value of an analyser"),
         ({"|8.2|10*3/uL": "|8,200|/uL"}, "102", "OBX", "thousands or as a fraction"),
         ({"|8.2|10*3/uL": "|8.200|/uL"}, "102", "OBX", "thousands or as a fraction"),
+        ({"|4-10|N|||F": "|4-10|N|||Z"}, "103", "OBX", "“Z” is no status of a result"),
         ({"|8.2|": "|8.2^9.9|"}, "102", "OBX", "no value of an analyser"),
         ({"OBR|1|": "OBX|9|NM|RBC||5|10*6/uL|||||F\rOBR|1|"}, "100", "OBX", "before any OBR"),
     ],

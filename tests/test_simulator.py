@@ -30,7 +30,7 @@ def test_what_is_simulated_is_read_as_an_order_and_a_count_without_contradiction
         [order] = read_orders(read(order_of(patient, at=AT)), authority="", zone=UTC)
         assert (order.filler_number, order.person.mrn) == (patient.accession, patient.number)
         [given] = read_astm_results(count_of(patient, at=AT, seed=3), charset="utf-8", zone=UTC)
-        found = sort_observations(given, lambda code: code)
+        found = sort_observations(given, lambda codings: codings[0].code)
         values = found.values
         assert found.is_final
         assert given.numbers == (patient.accession,)

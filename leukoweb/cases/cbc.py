@@ -174,7 +174,9 @@ def unit_of(text: str, parameter: Parameter) -> str:
     return known.get(plain) or known.get(plain.removeprefix("x"), "")
 
 
-def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = "") -> CbcValue:
+def value_of(
+    key: str, sent: str, unit: str, *, limits: str = "", call: str = "", is_doubtful: bool = False
+) -> CbcValue:
     """Read one value as an analyser writes it.
 
     Parameters
@@ -186,6 +188,8 @@ def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = ""
         beside a number marks it as doubtful. None of these becomes a number.
     limits, call : str
         Reference range and call of the analyser, kept as sent.
+    is_doubtful : bool
+        Whether the analyser marks the value otherwise than by an asterisk.
 
     Raises
     ------
@@ -196,12 +200,12 @@ def value_of(key: str, sent: str, unit: str, *, limits: str = "", call: str = ""
     common = {"key": key, "sent": text, "range": limits, "call": call}
     if not text or set(text) <= set("-*. "):
         return CbcValue(value=None, unit="", amount=None, note=NOT_MEASURED, **common)
-    if set(text) <= set("+> "):
+    if set(text) <= set("+> ") and len(text) > 1:
         return CbcValue(value=None, unit="", amount=None, note=OVER_RANGE, **common)
-    number, note = text.strip("* "), "doubtful" if "*" in text else ""
+    number, note = text.strip("* "), "doubtful" if is_doubtful or "*" in text else ""
     if number[:1] in "<>":
         number, note = number[1:].strip(), LESS if number[0] == "<" else MORE
-    if not re.fullmatch(r"[+-]?\d{1,9}(?:[.,]\d{1,6})?", number):
+    if not re.fullmatch(r"[+-]?(?:\d{1,9}(?:[.,]\d{1,6})?|\.\d{1,6})", number):
         raise Refused(
             gettext("%(name)s: “%(text)s” is no value of an analyser.") % {"name": parameter.name, "text": text[:40]},
             "value",

@@ -9,7 +9,8 @@ and R-10 that holds one, else from H-14 or H-13; a processing id of T, D or Q is
 Analysers of Sysmex (XP, XS, XN) leave O-3 empty and put rack^position^number^attribute into O-4, padded with blanks, or
 the same into O-3 when they answer an inquiry; the attribute is M, A, B or C. Their R-3 is ^^^^parameter^dilution, a
 suspicion has no value and the call A, and older ones leave the status R-9 to O-26: as in the messages of
-DIGI-UW/openelisglobal-plugins (SysmexXNLAnalyzer).
+DIGI-UW/openelisglobal-plugins (SysmexXNLAnalyzer). A value that its screen marks with * has the call W, and the status
+N is final there.
 """
 
 import re
@@ -24,6 +25,8 @@ from leukoweb.delivery.results_in import Observation, ResultGiven, one_for_each_
 KINDS = "HPOCRLQMS"
 TEST_MESSAGES = {"T", "D", "Q"}
 CONTROL = "Q"  # action code O-12: "treat specimen as a Q/C test specimen"
+UNRELIABLE = "W"
+FINAL_OF_SYSMEX = {"N": "F"}
 ATTRIBUTES = {"M", "A", "B", "C"}  # how the number was read: by hand, counted on, barcode, host
 
 
@@ -160,7 +163,8 @@ def _observation(record: Record, status: str) -> Observation:
         raise MessageRefused("A result has no code.", code="101", location="R-3")
     return Observation(
         (Coding(code, name),), record.whole(4), record.whole(5), record.get(6), record.get(7),
-        record.get(9).upper() or status, ("R-4", "R-5"),
+        FINAL_OF_SYSMEX.get(found := record.get(9).upper() or status, found), ("R-4", "R-5", "R-9"),
+        is_doubtful=record.get(7).upper() == UNRELIABLE,
     )  # fmt: skip
 
 

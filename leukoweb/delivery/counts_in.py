@@ -75,8 +75,10 @@ def _case_of(interface: Interface, given: ResultGiven) -> Case | None:
 
 def _refuse_other_person(case: Case, given: ResultGiven) -> None:
     """Hold a count that names another person than the case: tubes are mixed up, or numbers are used again."""
-    family = case.patient.name.partition(",")[0].split(" ") + [case.patient.name.partition(",")[0]]
-    if given.family_name and name_key(given.family_name) not in {name_key(part) for part in family}:
+    known, said = case.patient.name, name_key(given.family_name)
+    family = known.partition(",")[0]
+    is_whole_name = sorted(said.split()) == sorted(name_key(known).split())  # in one component, in either order
+    if said and not is_whole_name and said not in {name_key(part) for part in [family, *family.split(" ")]}:
         raise Held("The blood count names a different patient than the case of this specimen number.")
     if given.birth_date and case.patient.birth_date and given.birth_date != case.patient.birth_date:
         raise Held("The birth date in the blood count differs from the patient's.")

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from leukoweb.given import is_offset_on_earth
 
 MAX_BYTES = 4 * 2**20
-VERSIONS = ("2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8")
+VERSIONS = ("2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1", "2.8.2")
 CHARACTER_SETS = {  # table 0211, those that Python reads without loss
     "ASCII": "ascii",
     "UNICODE UTF-8": "utf-8",
@@ -114,6 +114,17 @@ class Segment:
         """Return the code of a coded field and its alternate (CE, CWE), those that are there."""
         both = (Coding(*(self.get(field, first + n) for n in range(3))) for first in (1, 4))
         return tuple(coding for coding in both if coding.code)
+
+    def words(self, field: int) -> list[str]:
+        """Return what each repetition of a coded field says: its text, else its code."""
+        places = range(1, self.repetitions(field) + 1)
+        return [
+            said for n in places if (said := next(filter(None, (self.get(field, c, n) for c in (2, 1, 5, 4, 9))), ""))
+        ]
+
+    def texts(self, field: int) -> list[str]:
+        """Return each repetition of a field of plain text, whole: its signs are no separators."""
+        return [text for n in range(1, self.repetitions(field) + 1) if (text := self.whole(field, n))]
 
     def is_emptied(self, field: int) -> bool:
         """Tell whether the sender asks to delete what a field held before ("")."""

@@ -134,7 +134,7 @@ def _register(interface: Interface, order: OrderGiven) -> Case:
     number = _number_in(interface, order)
     if not number:
         raise MessageRefused("The order has no number to be used as accession number.", code="101", location="OBR-3")
-    fields = {"accession_number": number, "received_at": timezone.now(), **_fields_of(order)}
+    fields = {"accession_number": number, "received_at": order.received_at or timezone.now(), **_fields_of(order)}
     _check_texts(fields, order.person)
     try:
         return register_case(by=interface.acts_as, mrn=order.person.mrn, patient=_given(order.person), case=fields)

@@ -16,11 +16,13 @@ from zoneinfo import ZoneInfo
 
 from leukoweb.cases.cbc import PARAMETERS, CbcValue, value_of
 from leukoweb.delivery.hl7 import Coding, Hl7, MessageRefused, Segment, day_of_birth, moment, refuse_controls
+from leukoweb.delivery.orders import name_in_use
 from leukoweb.refusals import Refused
 
 RESULT_MESSAGES = ("ORU^R01", "OUL^R22")
 FLAG, IGNORE = "flag", "ignore"
-FINAL, PRELIMINARY = {"F", "C"}, {"P", "R", "S", "I"}
+FINAL, PRELIMINARY = {"F", "C", "A", "B"}, {"P", "R", "S", "I"}
+WITHOUT_VALUE = {"X", "D", "N", "O", "U", "W"}  # not obtained, deleted, not asked, withdrawn
 ABSENT = {"", "0", "F", "N", "NEG", "NEGATIVE", "FALSE", "NO"}
 PRESENT = {"1", "T", "A", "Y", "POS", "POSITIVE", "TRUE", "YES"}
 ABNORMAL = "A"  # table 0078; so Sysmex sends a suspicion that has no value of its own
@@ -33,7 +35,7 @@ MOST_ROWS = 5_000
 
 @dataclass(frozen=True)
 class Observation:
-    """One line of a result as it was sent; `place` names where its value and unit stand."""
+    """One line of a result as it was sent; `place` names where its value, unit and status stand."""
 
     codings: tuple[Coding, ...]
     value: str
@@ -41,7 +43,8 @@ class Observation:
     limits: str
     call: str
     status: str
-    place: tuple[str, str]
+    place: tuple[str, str, str]
+    is_doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _of_group(group: Hl7, numbers: tuple[str, ...], zone: ZoneInfo) -> ResultGiv
             unit = obx.get(6)
         observations.append(
             Observation(codings, value, unit, obx.get(7), obx.get(8), (obx.get(11) or obr.get(25)).upper(),
-                        ("OBX-5", "OBX-6"))
+                        ("OBX-5", "OBX-6", "OBX-11"))
         )  # fmt: skip
     times = [(obx.get(19), "OBX-19") for obx in group.all("OBX")] + [(obr.get(22), "OBR-22"), (header.get(7), "MSH-7")]
     return ResultGiven(
@@ -137,17 +140,24 @@ def _of_group(group: Hl7, numbers: tuple[str, ...], zone: ZoneInfo) -> ResultGiv
         analyser=" ".join(part for part in (header.get(3), header.get(4)) if part)[:100] or "analyser",
         measured_at=next((moment(text, zone=zone, location=place) for text, place in times if text), None),
         observations=tuple(observations),
-        family_name=pid.get(5),
+        family_name=pid.get(5, 1, name_in_use(pid, 5)),
         birth_date=day_of_birth(pid.get(7), zone=zone),
+        remarks=tuple(text for note in _after(group, "OBX").all("NTE") for text in note.texts(3)),
     )
+
+
+def _after(group: Hl7, name: str) -> Hl7:
+    """Return the segments from the first of a name on: what is said before it is not said of the results."""
+    start = next(n for n, segment in enumerate(group.segments) if segment.name == name)
+    return Hl7(group.segments[start:])
 
 
 def _text_of(obx: Segment, kind: str, repetition: int) -> str:
     """The value of one repetition: of a structured number (SN) all its parts, of a code its words."""
     if kind == "SN":
-        return "".join(obx.get(5, part, repetition) for part in range(1, 5))
+        return "".join(obx.get(5, part, repetition) for part in range(1, 5)).removeprefix("=")
     if kind in ("CE", "CWE"):
-        return obx.get(5, 2, repetition) or obx.get(5, 1, repetition)
+        return next(filter(None, (obx.get(5, part, repetition) for part in (2, 1, 5, 4, 9))), "")
     return obx.whole(5, repetition)
 
 
@@ -168,7 +178,7 @@ def read_csv_results(raw: bytes, *, charset: str, zone: ZoneInfo) -> list[Result
         key = (row["specimen"], row["analyser"], at)
         one = Observation(
             (Coding(row["code"]),), row["value"], row["unit"], row["range"], row["flag"],
-            (row["status"] or "F").upper(), (f"line {number}", f"line {number}"),
+            (row["status"] or "F").upper(), (f"line {number}",) * 3,
         )  # fmt: skip
         known = found.get(key) or ResultGiven((row["specimen"],), row["analyser"] or "file", at, ())
         found[key] = replace(known, observations=(*known.observations, one))
@@ -239,10 +249,8 @@ def sort_observations(given: ResultGiven, meaning_of: Callable[[Iterable[Coding]
         if not meaning:
             unknown[first.key] = first.name
         elif meaning == FLAG:
-            is_called = not one.value and one.call.upper() == ABNORMAL
-            if one.value.upper() not in ABSENT or is_called:
-                words = first.name or first.code
-                remarks.append(words if is_called or one.value.upper() in PRESENT else f"{words}: {one.value}")
+            if suspicion := _suspicion(one):
+                remarks.append(suspicion)
         elif meaning in PARAMETERS:
             if meaning in values:
                 raise MessageRefused(f"{meaning} stands twice in one result.", code="102", location=one.place[0])
@@ -252,11 +260,23 @@ def sort_observations(given: ResultGiven, meaning_of: Callable[[Iterable[Coding]
                   unknown)  # fmt: skip
 
 
+def _suspicion(one: Observation) -> str:
+    """Return a suspicion in the analyser's words, with its degree where it has one; "" where there is none."""
+    said, is_called = one.value.upper(), one.call.upper() == ABNORMAL
+    words = one.codings[0].name or one.codings[0].code
+    if said in ABSENT:
+        return words if is_called and not said else ""
+    if words.endswith("?") and len(said) > 1 and said.isdigit() and not is_called:
+        return ""  # Sysmex sends the degree of each suspicion, 0 to 300, and calls it where it is over its limit
+    return words if said in PRESENT else f"{words}: {one.value}"
+
+
 def _value(key: str, one: Observation) -> CbcValue:
-    # Every other status of the table (not obtained, deleted, withdrawn) carries no value.
-    is_given = one.status in FINAL | PRELIMINARY or not one.status
+    if one.status and one.status not in FINAL | PRELIMINARY | WITHOUT_VALUE:
+        raise MessageRefused(f"“{one.status[:20]}” is no status of a result.", code="103", location=one.place[2])
+    sent = "" if one.status in WITHOUT_VALUE else one.value
     try:
-        return value_of(key, one.value if is_given else "", one.unit, limits=one.limits[:60], call=one.call[:20])
+        return value_of(key, sent, one.unit, limits=one.limits[:60], call=one.call[:20], is_doubtful=one.is_doubtful)
     except Refused as reason:
         is_unit = reason.field == "unit"
         code = ("103" if one.unit else "101") if is_unit else "102"
