@@ -329,7 +329,7 @@ def test_the_paper_of_a_report_is_at_the_address_that_it_names(read, client, sig
     assert "presentedForm" not in valid(read(f"DiagnosticReport/{make_case('A-9').pk}"))
 
 
-def test_reports_are_found_by_the_time_of_their_last_change(read, signed, make_case):  # noqa: F811
+def test_reports_are_found_by_the_time_of_their_last_change(read, signed, make_case, pathologist):  # noqa: F811
     report, _ = signed
     make_case("A-9")
     at = report.signed_at.astimezone(UTC).replace(microsecond=0)
@@ -340,6 +340,16 @@ def test_reports_are_found_by_the_time_of_their_last_change(read, signed, make_c
 
     assert found(f"ge{at:%Y-%m-%dT%H:%M:%SZ}") == [str(report.case.pk)]
     assert found(f"gt{at + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}") == []
+    # Who goes on from the newest change gets no report twice, and each later change of it as one.
+    first = valid(read(f"DiagnosticReport/{report.case.pk}"))["meta"]
+    since = f"gt{first['lastUpdated'].replace('+', '%2B')}"
+    assert found(since) == []
+    withdraw_report(report, by=pathologist, password=PASSWORD, reason="The tubes were mixed up.")
+    assert found(since) == [str(report.case.pk)]
+    second = valid(read(f"DiagnosticReport/{report.case.pk}"))["meta"]
+    assert second["lastUpdated"] > first["lastUpdated"]
+    assert second["versionId"] != first["versionId"]
+    assert found(f"gt{second['lastUpdated'].replace('+', '%2B')}") == []
     for wrong in ("2026-11-28", "ge", "gesoon", "le2026-11-28"):
         refused(read(f"DiagnosticReport?_lastUpdated={wrong}"), 400, "invalid")
     refused(read("Specimen?_lastUpdated=ge2026-11-28"), 400, "invalid")
@@ -354,6 +364,34 @@ def test_an_order_becomes_a_case(send):
     again = order(identifier=[{"value": "E-8"}], subject={"reference": f"Patient/{case.patient_id}"})
     valid(send(again), 201)
     assert Patient.objects.count() == 1
+
+
+def typed(kind, value, **more):
+    return {"type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": kind}]},
+            "value": value, **more}  # fmt: skip
+
+
+def test_an_order_is_read_by_the_type_of_its_numbers_the_use_of_its_names_and_what_it_contains(send):
+    """The first number and the first name counted, whatever they were; specimen, reason and ward were left out."""
+    old, maiden = {"use": "old", "value": "M-0"}, {"use": "maiden", "family": "Miller", "given": ["Thanh"]}
+    person = PERSON | {
+        "identifier": [old, typed("SS", "999"), typed("MR", "M-9")],
+        "name": [maiden, {"use": "nickname", "text": "T"}, {"use": "official", "family": "Nguyen", "given": ["Thanh"]}],
+    }
+    doctor = {"resourceType": "Practitioner", "id": "d", "name": [{"family": "Jones", "given": ["Robert"]}]}
+    tube = {"resourceType": "Specimen", "id": "s", "type": {"text": "EDTA blood"},
+            "collection": {"collectedDateTime": "2026-04-08T09:00:00Z", "collector": {"display": "Ash"}}}  # fmt: skip
+    made = valid(send(order(
+        identifier=[typed("PLAC", "PL-1"), typed("ACSN", "E-7")], contained=[person, doctor, tube],
+        requester={"reference": "#d"}, specimen=[{"reference": "#s"}], locationReference=[{"display": "Ward 3"}],
+        reasonCode=[{"coding": [{"display": "Fever"}]}],
+    )), 201)  # fmt: skip
+    case = Case.objects.get()
+    assert (case.accession_number, case.placer_number, case.ward) == ("E-7", "PL-1", "Ward 3")
+    assert (case.patient.mrn, case.patient.name, case.requester) == ("M-9", "Nguyen, Thanh", "Jones, Robert")
+    assert (case.specimen_type, case.collector, case.collected_at.hour) == ("EDTA blood", "Ash", 9)
+    assert case.clinical_note == "Fever\nBlasts?"
+    assert made["identifier"] == [typed("PLAC", "PL-1"), typed("ACSN", "E-7")]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Read a ServiceRequest as the fields of a new case; who may order, and what a case may be, is decided elsewhere.
 
-A part of another type than FHIR R4 gives it is refused: nothing that a sender wrote is left out unseen.
+A part of another type than FHIR R4 gives it is refused. Of several numbers and names the one is taken that its type or
+use says is meant.
 """
 
 from datetime import datetime
@@ -20,6 +21,10 @@ from leukoweb.refusals import Refused
 from leukoweb.review.reports import fhir
 
 PRIORITIES = {"routine": "routine", "urgent": "stat", "asap": "stat", "stat": "stat"}
+NUMBERS_OF_ORDERS = (fhir.ACCESSION, "FILL", "")
+NUMBERS_OF_PERSONS = ("MR", "PI", "")  # as in HL7 v2: before those of visits and social security
+NAME_USES = ("official", "usual", "")
+NOT_IN_USE = ("old", "maiden")
 GENDERS = {"female": "F", "male": "M", "other": "", "unknown": ""}
 
 
@@ -45,7 +50,7 @@ def order_of(asked: object, patients: QuerySet[Patient]) -> dict[str, Any]:
     codes = [(one.get("system"), one.get("code")) for one in _parts(_part(asked, "code"), "coding")]
     if (fhir.LOINC, fhir.PANEL[0]) not in codes:
         raise Refused(f"Only {fhir.PANEL[0]} of the system {fhir.LOINC} can be ordered here.", "code", status=422)
-    number = clean_number(_number_in(asked))
+    number = clean_number(_number_in(asked, NUMBERS_OF_ORDERS))
     if not number:
         raise Refused("Give the accession number as an identifier.", "identifier")
     priority = _text(asked, "priority") or "routine"
@@ -55,11 +60,13 @@ def order_of(asked: object, patients: QuerySet[Patient]) -> dict[str, Any]:
     case = {
         "accession_number": number, "priority": PRIORITIES[priority],
         "ordered_at": moment_of(_text(asked, "authoredOn"), "authoredOn") or timezone.now(),
-        "requester": _text(_part(asked, "requester"), "display"),
-        "clinical_note": "\n".join(_text(one, "text") for one in _parts(asked, "note")),
+        "requester": _clinician_in(asked, _part(asked, "requester")),
+        "ward": ", ".join(filter(None, (_text(one, "display") for one in _parts(asked, "locationReference")))),
+        "clinical_note": "\n".join(_notes_in(asked)),
+        "placer_number": clean_number(_number_in(asked, (fhir.PLACER,), is_only=True)),
         "received_at": timezone.now(),
-    }  # fmt: skip
-    _check(Case, case, ("accession_number", "requester"))
+    } | _specimen_in(asked)  # fmt: skip
+    _check(Case, case, ("accession_number", "requester", "ward", "placer_number", "specimen_type", "collector"))
     _check(Patient, {"mrn": mrn, **patient}, ("mrn", "name"))
     return {"mrn": mrn, "patient": patient, "case": case}
 
@@ -88,7 +95,7 @@ def _person_of(asked: dict, patients: QuerySet[Patient]) -> tuple[str, dict[str,
         if known is None:
             raise Http404
         return known.mrn, {}
-    named = [one for one in _parts(asked, "contained") if f"#{one.get('id')}" == reference]
+    named = _contained(asked, reference)
     if [one.get("resourceType") for one in named] != ["Patient"]:
         raise Refused(
             "The subject names one contained Patient: it is not there, or another part has its id.", "subject"
@@ -99,20 +106,70 @@ def _person_of(asked: dict, patients: QuerySet[Patient]) -> tuple[str, dict[str,
         raise Refused(f"The gender is one of {', '.join(GENDERS)}.", "gender")
     born = moment_of(_text(given, "birthDate"), "birthDate")
     person = {"name": _name_in(given), "sex": GENDERS.get(gender, ""), "birth_date": born and born.date()}
-    return _number_in(given), {key: value for key, value in person.items() if value}
+    return _number_in(given, NUMBERS_OF_PERSONS), {key: value for key, value in person.items() if value}
 
 
 def _name_in(person: dict) -> str:
-    """Return the first name in use: family, given names, or as its text has it."""
-    name = next((one for one in _parts(person, "name") if _text(one, "use") not in ("old", "maiden")), {})
+    """Return the name in use, the official one first: family, given names, or as its text has it."""
+    names = [one for one in _parts(person, "name") if _text(one, "use") not in NOT_IN_USE]
+    name = _first_of(names, [_text(one, "use") for one in names], NAME_USES)
     first = name.get("given") or []
     if not isinstance(first, list) or not all(isinstance(part, str) for part in first):
         raise Refused("given is a list of texts.", "given")
     return ", ".join(part for part in (_text(name, "family"), " ".join(first)) if part) or _text(name, "text")
 
 
-def _number_in(resource: dict) -> str:
-    return next(filter(None, (_text(one, "value") for one in _parts(resource, "identifier"))), "")
+def _number_in(resource: dict, types: tuple[str, ...], *, is_only: bool = False) -> str:
+    """Return the number of the first of these types; of none of them the first, unless these are the only ones."""
+    numbers = [one for one in _parts(resource, "identifier") if _text(one, "value") and _text(one, "use") != "old"]
+    kinds = [next((_text(coding, "code") for coding in _parts(_part(one, "type"), "coding")), "") for one in numbers]
+    if is_only and not set(kinds) & set(types):
+        return ""
+    return _text(_first_of(numbers, kinds, types), "value")
+
+
+def _first_of(parts: list[dict], kinds: list[str], wanted: tuple[str, ...]) -> dict:
+    """Return the first part of the first kind that is wanted; of none of them, the first."""
+    found = dict(zip(reversed(kinds), reversed(parts)))
+    return next((found[kind] for kind in wanted if kind in found), parts[0] if parts else {})
+
+
+def _contained(asked: dict, reference: str) -> list[dict]:
+    return [one for one in _parts(asked, "contained") if f"#{one.get('id')}" == reference]
+
+
+def _clinician_in(asked: dict, reference: dict) -> str:
+    """Return the name of a clinician, or what stands for it: the number, or where the sender keeps it."""
+    where = _text(reference, "reference")
+    named = next((_name_in(one) for one in _contained(asked, where) if one.get("resourceType") == "Practitioner"), "")
+    return _text(reference, "display") or named or _text(_part(reference, "identifier"), "value") or where
+
+
+def _notes_in(asked: dict) -> list[str]:
+    """Return what the order says in words: reasons, details and notes."""
+    coded = [_words(one) for name in ("reasonCode", "orderDetail") for one in _parts(asked, name)]
+    return [text for text in [*coded, *(_text(one, "text") for one in _parts(asked, "note"))] if text]
+
+
+def _words(concept: dict) -> str:
+    codings = _parts(concept, "coding")
+    return _text(concept, "text") or next((_text(c, "display") or _text(c, "code") for c in codings), "")
+
+
+def _specimen_in(asked: dict) -> dict[str, Any]:
+    """Return what an order says of the specimen that it contains; one that is elsewhere is not fetched."""
+    places = [_text(one, "reference") for one in _parts(asked, "specimen")]
+    held = [one for place in places for one in _contained(asked, place) if one.get("resourceType") == "Specimen"]
+    if len(held) > 1:
+        raise Refused("An order is for one specimen.", "specimen")
+    if not held:
+        return {}
+    collection = _part(held[0], "collection")
+    return {
+        "specimen_type": _words(_part(held[0], "type")),
+        "collected_at": moment_of(_text(collection, "collectedDateTime"), "collectedDateTime"),
+        "collector": _clinician_in(asked, _part(collection, "collector")),
+    }
 
 
 def _check(model: type[Model], values: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -4,7 +4,8 @@ Nothing is computed here: figures come from what was signed, as for messages and
 
 References
 ----------
-FHIR R4 (4.0.1): https://hl7.org/fhir/R4; links of records: its value sets link-type and identifier-use.
+FHIR R4 (4.0.1): https://hl7.org/fhir/R4; links of records: its value sets link-type and identifier-use, kinds of
+numbers: its value set identifier-type (HL7 table 0203).
 LOINC as in docs/domain.md; units are UCUM.
 """
 
@@ -33,6 +34,8 @@ from leukoweb.review.reports.parts import Content
 
 Resource = dict[str, Any]
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
+IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
+PLACER, ACCESSION = "PLAC", "ACSN"
 SECTION = "http://terminology.hl7.org/CodeSystem/v2-0074"
 CALLS = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
@@ -81,10 +84,14 @@ def patient_of(patient: Patient) -> Resource:
 
 def request_of(case: Case) -> Resource:
     """Return the order of a case."""
-    numbers = [number for number in dict.fromkeys((case.placer_number, case.accession_number)) if number]
+    numbers = [
+        {"type": {"coding": [{"system": IDENTIFIER_TYPE, "code": kind}]}, "value": number}
+        for kind, number in ((PLACER, case.placer_number), (ACCESSION, case.accession_number))
+        if number
+    ]
     is_done = case.state in ("signed", WITHDRAWN, "amending")
     return _filled({
-        "resourceType": "ServiceRequest", "id": str(case.pk), "identifier": [{"value": number} for number in numbers],
+        "resourceType": "ServiceRequest", "id": str(case.pk), "identifier": numbers,
         "status": "revoked" if case.state == REJECTED else "completed" if is_done else "active", "intent": "order",
         "priority": "stat" if case.priority == Case.Priority.STAT else "routine", "code": _panel(),
         "subject": _subject(case), "authoredOn": _at(case.ordered_at or case.registered_at),
@@ -128,12 +135,12 @@ def report_of(case: Case, report: Report | None, *, pdf_url: str = "") -> Resour
     }  # fmt: skip
     if pdf_url and (report is not None or case.state == REJECTED):
         found["presentedForm"] = [{"contentType": "application/pdf", "url": pdf_url, "title": "Report"}]
+    found["meta"] = _meta(case, report)
     if case.state == REJECTED:
         found["conclusion"] = f"Specimen rejected: {case.rejection_reason}"
     elif report is not None:
         signature = report.content["signature"]
         found |= {
-            "meta": {"versionId": str(report.version), "lastUpdated": signature["signed_at"]},
             "identifier": [{"value": report.seal}], "issued": signature["signed_at"],
             "performer": [{"display": report.content["laboratory"]["name"]}],
             "resultsInterpreter": [{"display": signature["name"]}],
@@ -144,6 +151,17 @@ def report_of(case: Case, report: Report | None, *, pdf_url: str = "") -> Resour
             ),
         }  # fmt: skip
     return _filled(found)
+
+
+def _meta(case: Case, report: Report | None) -> Resource:
+    """Return the version of a report and when it became so, exactly: who asks for what is later finds it no more."""
+    if case.state == REJECTED:
+        return {"versionId": "rejected", "lastUpdated": case.rejected_at and case.rejected_at.isoformat()}
+    if report is None or report.signed_at is None:
+        return {}
+    if (withdrawal := getattr(report, "withdrawal", None)) is not None:
+        return {"versionId": f"{report.version}-withdrawn", "lastUpdated": withdrawal.withdrawn_at.isoformat()}
+    return {"versionId": str(report.version), "lastUpdated": report.signed_at.isoformat()}
 
 
 def observations_of(case: Case, report: Report) -> list[Resource]:
