@@ -179,6 +179,14 @@ def test_what_is_no_time_is_refused(text):
     assert (refused.value.code, refused.value.location) == ("102", "OBR-7")
 
 
+def test_an_answer_to_a_message_of_other_separators_has_its_own():
+    """The addresses were copied as they stood: a bar within one moved every field after it."""
+    raw = order().decode().translate(str.maketrans("|^~\\&", "#!*?@")).replace("HIS#", "H|S!1.2!ISO#").encode()
+    answer = read(acknowledgement(read(raw), at=datetime(2026, 4, 8, tzinfo=UTC), control_id="A-1"))
+    assert [answer.header.get(5, part) for part in (1, 2, 3)] == ["H|S", "1.2", "ISO"]
+    assert (answer.control_id, answer.header.get(12), answer.first("MSA").get(2)) == ("A-1", "2.5.1", "MSG034")
+
+
 def test_an_answer_turns_the_addresses_round_and_carries_the_sentence():
     message = read(order())
     refused = MessageRefused("PID-3 has no patient number.", code="101", location="PID-3")

@@ -403,7 +403,7 @@ def acknowledgement(
     """
     header = message.header if message else None
     event = header.get(9, 2) if header else ""
-    given = {n: header.fields[n] if header and n < len(header.fields) else "" for n in (3, 4, 5, 6)}
+    given = {n: field(*(header.get(n, c) for c in (1, 2, 3))) if header else "" for n in (3, 4, 5, 6)}
     lines = [
         segment("MSH", {
             1: "^~\\&", 2: given[5], 3: given[6], 4: given[3], 5: given[4], 6: stamp(at),
