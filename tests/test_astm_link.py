@@ -124,6 +124,13 @@ def test_a_message_that_could_not_be_stored_is_not_acknowledged():
     assert taken == [TEXT, TEXT]
 
 
+def test_a_frame_that_is_wrong_six_times_ends_its_session_and_the_next_one_is_taken_whole():
+    wrong = FRAMES[2][:-4] + b"00\r\n"
+    answered, taken = answers_to(ENQ + FRAMES[0] + FRAMES[1] + wrong * 6 + EOT + ENQ + b"".join(FRAMES) + EOT)
+    assert answered == ACK * 3 + NAK * 6 + ACK * (len(FRAMES) + 1)
+    assert [is_whole(text) for text in taken] == [False, True]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100, STX + b"x" * 70_000 + b"\r\n", EOT * 9])
 def test_noise_is_answered_with_nothing_worse_than_a_refusal(noise):

@@ -1,11 +1,14 @@
 """Every field of an order that comes in: where it may stand, how senders write it, and what is kept of it."""
 
+import re
+
 import pytest
 
 from leukoweb.cases.models import Case
 from leukoweb.delivery.hl7 import read
 from leukoweb.delivery.orders import read_orders
 from leukoweb.delivery.services import receive
+from tests.services import ROOT
 from tests.test_hl7 import UTC, order
 from tests.test_orders import interface, last_message  # noqa: F401 (fixture)
 
@@ -104,6 +107,18 @@ def test_two_films_below_one_orc_are_two_cases_by_their_own_numbers(interface): 
     assert sorted(Case.objects.values_list("accession_number", "placer_number")) == [
         ("F-77", "ORD300"), ("F-78", "ORD301"),
     ]  # fmt: skip
+
+
+def test_the_example_of_the_documentation_is_answered_as_it_is_printed(interface):  # noqa: F811
+    text = (ROOT / "docs" / "interfaces.md").read_text().partition("## An order and its answer")[2].split("```")[1]
+    sent, printed = text.strip().split("\n\n")
+    answer = receive(interface, f"{sent}\n".replace("\n", "\r").encode()).decode()
+    varied = re.compile(r"\d{14}\+0000|(?<=\^ACK\|)[^|]+")
+    assert varied.sub("", answer.strip().replace("\r", "\n")) == varied.sub("", printed)
+    case = Case.objects.get()
+    assert (case.accession_number, case.placer_number, case.priority, case.ward) == (
+        "F-77", "ORD300", "stat", "CLINIC 301 A",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("version", ["2.7.1", "2.8.1", "2.8.2", "2.5^DEU"])
