@@ -115,6 +115,28 @@ def test_control_material_of_an_astm_message_joins_no_case(make_case, make_inter
     assert [row.case.accession_number for row in CbcResult.objects.all()] == ["A-1002"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "state", "note", "remarks"),
+    [
+        ({"|N||F||||20260408080100\rR|2": "|N||V||||20260408080100\rR|2"}, "applied", "", ["Blasts?"]),
+        ({"|N||F||||20260408080100\rR|2": "|N||W||||20260408080100\rR|2"}, "applied", "doubtful", ["Blasts?"]),
+        ({"4.5-11.0|N|": "4.5-11.0|N\\W|"}, "applied", "doubtful", ["Blasts?"]),
+        ({"|N||F||||20260408080100\rR|2": "|N||Z||||20260408080100\rR|2"}, "refused", None, None),
+        ({"R|2|": "S|1|x\rR|2|"}, "applied", "", ["Blasts?"]),
+        ({"R|2|": "Q|1|WBC^LOT-7^N|5.8\rR|2|"}, "refused", None, None),  # so OpenELIS marks what is of a control
+    ],
+)
+def test_statuses_and_records_of_lis2_are_read_as_it_means_them(
+    make_case, make_interface, changes, state, note, remarks
+):
+    case = make_case()
+    receive(make_interface("cbc_astm"), astm(**changes))
+    assert last_message().state == state, last_message().sentence
+    if state == "applied":
+        assert (kept(case)["WBC"]["value"], kept(case)["WBC"]["note"]) == (5.8, note)
+        assert CbcResult.objects.get().remarks == remarks
+
+
 def test_two_senders_on_one_port_may_use_the_same_control_id(make_case, make_interface):
     interface = make_interface()
     make_case()

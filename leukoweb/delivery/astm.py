@@ -10,7 +10,8 @@ Analysers of Sysmex (XP, XS, XN) leave O-3 empty and put rack^position^number^at
 the same into O-3 when they answer an inquiry; the attribute is M, A, B or C. Their R-3 is ^^^^parameter^dilution, a
 suspicion has no value and the call A, and older ones leave the status R-9 to O-26: as in the messages of
 DIGI-UW/openelisglobal-plugins (SysmexXNLAnalyzer). A value that its screen marks with * has the call W, and the status
-N is final there.
+N is final there. Statuses that LIS2-A2 has otherwise than HL7 are V, verified by the operator, W, of questionable
+validity, and Q, an answer to an inquiry. A record Q below results names the control that they are of, so in OpenELIS.
 """
 
 import re
@@ -26,7 +27,7 @@ KINDS = "HPOCRLQMS"
 TEST_MESSAGES = {"T", "D", "Q"}
 CONTROL = "Q"  # action code O-12: "treat specimen as a Q/C test specimen"
 UNRELIABLE = "W"
-FINAL_OF_SYSMEX = {"N": "F"}
+STATUSES = {"N": "F", "V": "F", "W": "F", "Q": "P"}  # in those of HL7
 ATTRIBUTES = {"M", "A", "B", "C"}  # how the number was read: by hand, counted on, barcode, host
 
 
@@ -117,9 +118,10 @@ def read_astm_results(raw: bytes, *, charset: str, zone: ZoneInfo) -> list[Resul
             raise MessageRefused("A result (R) stands before any order record (O).", code="100", location="R")
         elif record.kind == "O":
             below: list[Record] = []
-            while waiting and waiting[0].kind in "RCM":
+            while waiting and waiting[0].kind in "RCMQS":
                 below.append(waiting.pop(0))
-            if any(one.kind == "R" for one in below) and CONTROL not in record.whole(12).upper():
+            kinds = {one.kind for one in below}
+            if "R" in kinds and CONTROL not in kinds and CONTROL not in record.whole(12).upper():
                 found.append(_result(header, patient, record, below, zone))
     if not found:
         raise MessageRefused("The message holds no result of a patient's specimen.", code="100", location="R")
@@ -156,6 +158,7 @@ def _number_of(order: Record) -> str:
 
 
 def _observation(record: Record, status: str) -> Observation:
+    said = record.get(9).upper() or status
     code, name = record.get(3, 4) or record.get(3), record.get(3, 5)
     if not code:  # the manufacturer's own code comes fifth, before its dilution
         code, name = name, ""
@@ -163,8 +166,7 @@ def _observation(record: Record, status: str) -> Observation:
         raise MessageRefused("A result has no code.", code="101", location="R-3")
     return Observation(
         (Coding(code, name),), record.whole(4), record.whole(5), record.get(6), record.get(7),
-        FINAL_OF_SYSMEX.get(found := record.get(9).upper() or status, found), ("R-4", "R-5", "R-9"),
-        is_doubtful=record.get(7).upper() == UNRELIABLE,
+        STATUSES.get(said, said), ("R-4", "R-5", "R-9"), is_doubtful=UNRELIABLE in (said, *record.whole(7).upper()),
     )  # fmt: skip
 
 
