@@ -110,6 +110,7 @@ def test_what_cannot_be_an_order_is_refused_in_words_and_leaves_nothing(interfac
         ({"ORC|NW": "ORC|XO"}, "order to be changed is not on file"),
         ({"ORC|NW": "ORC|CA"}, "order to be cancelled is not on file"),
         ({"19830927": "29830927"}, "birth date"),
+        ({"BLD^Blood^HL70487": "BLD^Blood^HL70487|||||||Q^Control^HL70369"}, "no patient's: SPM-11 says Q"),
         ({"Nguyen^Thanh^V": "^^"}, "Name: This field cannot be blank"),
     ],
 )

@@ -29,6 +29,7 @@ from leukoweb.review.reports.ledger import problems_of_report
 from leukoweb.review.reports.seal import problems_of
 from leukoweb.review.services import previous_result
 from tests.conftest import PASSWORD
+from tests.fhir_schema import problems_of as problems_of_resource
 from tests.test_api import caller  # noqa: F401  a fixture
 from tests.test_reports import NORMAL, post_signature, reviewed  # noqa: F401  a fixture
 
@@ -208,7 +209,9 @@ def test_fhir_shows_the_surviving_record_with_its_links(kept, ended, merge, make
     client = sign_in(technologist)
 
     def get(kind, key):
-        return client.get(reverse("fhir_resource", args=[kind, key])).json()
+        resource = client.get(reverse("fhir_resource", args=[kind, key])).json()
+        assert problems_of_resource(resource) == []
+        return resource
 
     assert get("ServiceRequest", case.pk)["subject"]["reference"] == f"Patient/{kept.pk}"
     assert get("Patient", ended.pk)["active"] is False

@@ -118,8 +118,13 @@ def test_a_signed_report_is_sent_once_with_its_figures_and_codes(interface, rece
 
 def test_the_message_is_valid_for_an_independent_reader(interface, signed):  # noqa: F811
     collect(interface)
-    parsed = parse_message(bytes(Message.objects.get().raw).decode(), find_groups=True)
-    assert parsed.validate()
+    raw = bytes(Message.objects.get().raw)
+    assert parse_message(raw.decode(), find_groups=True).validate()
+    message = read(raw)  # and IHE LTW, LAB-3
+    assert all(message.first("OBR").get(number) for number in (3, 4, 25))
+    for obx in message.all("OBX"):
+        assert all(obx.get(number) for number in (1, 3, 11))
+        assert not any(obx.get(number) for number in (9, 10, 12))
 
 
 def test_an_amended_report_sends_every_line_again_as_corrected(interface, receiver, signed, client, pathologist):  # noqa: F811

@@ -28,7 +28,7 @@ from leukoweb.delivery.orders import (
     read_orders,
     read_person,
 )
-from leukoweb.delivery.results_in import IGNORE
+from leukoweb.delivery.results_in import IGNORE, OF_PATIENTS
 from leukoweb.refusals import Refused
 
 CANCELLED = "Order cancelled by the requester."
@@ -131,6 +131,8 @@ def _given(person: PersonGiven) -> dict:
 
 
 def _register(interface: Interface, order: OrderGiven) -> Case:
+    if order.specimen_role not in OF_PATIENTS:
+        raise Held(f"The specimen of this order is no patient's: SPM-11 says {order.specimen_role[:20]}.")
     number = _number_in(interface, order)
     if not number:
         raise MessageRefused("The order has no number to be used as accession number.", code="101", location="OBR-3")

@@ -50,6 +50,7 @@ class OrderGiven:
     placer_number: str
     filler_number: str
     specimen_number: str
+    specimen_role: str
     codings: tuple[Coding, ...]
     person: PersonGiven
     requester: str
@@ -153,6 +154,7 @@ def _order(group: Hl7, person: PersonGiven, zone: ZoneInfo, tests: int) -> Order
         placer_number=placer,
         filler_number=filler,
         specimen_number=spm.get(2),
+        specimen_role=spm.get(11).upper(),
         codings=codings,
         person=person,
         requester=name_of(obr, 16, first=2) or name_of(orc, 12, first=2) or obr.get(16) or orc.get(12),
