@@ -137,6 +137,21 @@ def test_a_film_that_stands_below_another_test_of_its_order_becomes_a_case(inter
     assert Case.objects.get().accession_number == "F-77"
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"UNICODE UTF-8": "GB 18030-2000"}, "character set in MSH-18 is not supported"),
+        ({"|P|2.5.1||": "|P|2.5.1||7"}, "message in parts"),
+        ({"|HIS|": "|Klinik Süd|", "UNICODE UTF-8": "ASCII"}, "not of the character set"),
+    ],
+)
+def test_an_answer_names_the_message_also_where_a_field_of_its_header_is_refused(interface, changes, words):
+    """What came after MSH-12 let the answer be without MSA-2, so that the sender could not know what was refused."""
+    answer = read(receive(interface, order(**changes)))
+    assert (answer.first("MSA").get(2), answer.header.get(6)) == ("MSG034", "HOSP")
+    assert words in answer.first("ERR").get(8)
+
+
 def test_an_answer_names_the_message_also_where_its_bytes_cannot_be_read(interface):
     raw = order().replace(b"Thanh", "Thänh".encode("latin-1"))
     answer = read(receive(interface, raw)).first("MSA")

@@ -237,11 +237,12 @@ def refuse_controls(text: str, what: str) -> None:
 
 
 def header_of(raw: bytes) -> Hl7 | None:
-    """Return the header alone of a message that cannot be read, so that its sender is told which one is meant."""
+    """Return MSH-1 to 12 of a message that cannot be read, so that its sender is told which one is meant."""
     line = re.split(rb"[\r\n]", raw.removeprefix(BYTE_ORDER_MARK), maxsplit=1)[0]
+    plain = re.sub(rb"[^\t\x20-\x7e]", b"?", line)
     try:
-        return read(line.decode("ascii").encode())
-    except (MessageRefused, UnicodeDecodeError):
+        return read(plain[3:4].join(plain.split(plain[3:4])[:12]) if plain[3:4] else plain)
+    except MessageRefused:
         return None
 
 
