@@ -1,6 +1,6 @@
 """The one place that turns a refusal into an answer: JSON for programs and scripts, a fragment for htmx, or a page.
 
-It also gives the error pages of Django the same three forms; what is refused, and why, is decided elsewhere.
+FHIR has a JSON of its own. The error pages of Django have these forms too. What is refused, and why, others decide.
 """
 
 import logging
@@ -19,10 +19,11 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy
 
 from leukoweb.places import DISK_FULL_ERRORS
-from leukoweb.refusals import Refused
+from leukoweb.refusals import Refused, outcome_of
 
 log = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
+FHIR = "/fhir/"
 NOT_FOUND = gettext_lazy("There is nothing at this address, or it belongs to another laboratory.")
 NOT_ALLOWED = gettext_lazy("Your role does not allow this.")
 UNREADABLE = gettext_lazy("The request could not be read.")
@@ -47,7 +48,7 @@ def as_json(refused: Refused) -> dict:
 def answer_of(request: HttpRequest, refused: Refused, **more: object) -> HttpResponse:
     """Return a refusal in the form that was asked for; `more` joins the JSON."""
     if wants_json(request):
-        return json_answer(refused, **more)
+        return _program_answer(request, refused, **more)
     if request.headers.get("HX-Request"):
         answer = render(request, "_refused.html", {"refused": refused}, status=refused.status)
     else:
@@ -59,6 +60,14 @@ def answer_of(request: HttpRequest, refused: Refused, **more: object) -> HttpRes
 def json_answer(refused: Refused, **more: object) -> JsonResponse:
     """Return a refusal as JSON, for addresses that answer nothing else; `more` joins it."""
     return _with_time(JsonResponse(as_json(refused) | more, status=refused.status), refused)
+
+
+def _program_answer(request: HttpRequest, refused: Refused, **more: object) -> HttpResponse:
+    """Return a refusal as JSON, or as an OperationOutcome where FHIR was asked."""
+    if not request.path.startswith(FHIR):
+        return json_answer(refused, **more)
+    said = outcome_of(str(refused), code=refused.code)
+    return _with_time(JsonResponse(said, status=refused.status, content_type="application/fhir+json"), refused)
 
 
 def back_with(request: HttpRequest, refused: Refused, to: str, *args: object) -> HttpResponse:
@@ -82,7 +91,7 @@ def wants_json(request: HttpRequest) -> bool:
     """Say whether a program or a script of a page asks: by address, or by what it accepts and a browser does not."""
     accepted = request.headers.get("Accept", "*/*")
     is_json = "application/json" in accepted and "text/html" not in accepted
-    return request.path.startswith("/api/") or is_json or request.content_type == "application/json"
+    return request.path.startswith(("/api/", FHIR)) or is_json or request.content_type == "application/json"
 
 
 class Refusals:
@@ -129,11 +138,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
     if is_disk_full(error):
         refused = Refused(NO_ROOM, code="no_room")
-        return json_answer(refused) if wants_json(request) else _page("507.html", None, refused.status)
+        return _program_answer(request, refused) if wants_json(request) else _page("507.html", None, refused.status)
     is_away = is_database_away(error)
     refused = Refused(AWAY, code="unavailable") if is_away else Refused(FAULT, code="server_error")
     if wants_json(request):
-        return json_answer(refused)
+        return _program_answer(request, refused)
     return _with_time(_page("503.html" if is_away else "500.html", None, refused.status), refused)
 
 

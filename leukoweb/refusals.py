@@ -4,6 +4,7 @@ Whoever refuses writes the sentence; how it is shown is left to answers.py.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 # code -> (HTTP status, meaning); docs/api-errors.md lists the same.
 CODES: dict[str, tuple[int, str]] = {
@@ -34,6 +35,15 @@ CODES: dict[str, tuple[int, str]] = {
     "no_room": (507, "The server's disk is full."),
 }  # fmt: skip
 
+# Our code of a refusal to the value set issue-type, https://hl7.org/fhir/R4/valueset-issue-type.html
+ISSUES = {
+    "invalid": "invalid", "unreadable": "structure", "taken": "duplicate", "not_signed_in": "login",
+    "bad_token": "login", "not_allowed": "forbidden", "read_only_token": "forbidden", "account_duty": "forbidden",
+    "not_found": "not-found", "wrong_method": "not-supported", "wrong_format": "not-supported",
+    "wrong_content_type": "not-supported", "too_large": "too-long", "too_many_requests": "throttled",
+    "unavailable": "transient", "changed_since": "conflict", "wrong_state": "conflict", "case_closed": "conflict",
+}  # fmt: skip
+
 
 class Refused(Exception):
     """Say in one sentence why something is not done and what to do; nothing was changed.
@@ -56,3 +66,10 @@ class Refused(Exception):
         self.fields = dict(fields or ({field: sentence} if field else {}))
         self.code = code
         self.status = status or CODES[code][0]
+
+
+def outcome_of(sentence: str, *, code: str) -> dict[str, Any]:
+    """Return a refusal as FHIR says it, an OperationOutcome; `code` of docs/api-errors.md."""
+    details = {"coding": [{"code": code}], "text": sentence}
+    issue = {"severity": "error", "code": ISSUES.get(code, "processing"), "details": details, "diagnostics": sentence}
+    return {"resourceType": "OperationOutcome", "issue": [issue]}

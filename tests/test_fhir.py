@@ -270,6 +270,9 @@ def test_a_search_that_would_find_more_than_it_asks_for_is_refused(read, client,
     assert "body" in refused(client.post("/fhir/ServiceRequest/_search?patient=9", "", FORM), 400, "invalid")
     odd = json.dumps({"identifier": ["A-1001"]})
     assert "as a text" in refused(client.post("/fhir/ServiceRequest/_search", odd, "application/json"), 400, "invalid")
+    refused(read("Patient?patient=99"), 400, "invalid")  # it found every patient
+    both = client.post("/fhir/ServiceRequest/_search", "identifier=A-1001,A-1002", FORM)
+    assert "at a time" in refused(both, 400, "invalid")
     refused(read("Patient?_format=xml"), 406, "not-supported")
     for moment in ("0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-12:00", "0001-01-01", "2026-11-28T08:00:00",
                    "2026-11-28T08:00:00-23:59"):  # fmt: skip
@@ -295,6 +298,8 @@ def test_the_figures_and_pictures_of_a_person_are_found_page_by_page(read, clien
     for token, number in (("http://loinc.org|", 1), (f"|{code}", 0), (f"urn:local|{code}", 0), (code, 1)):
         assert bool(valid(read(f"Observation?{patient}&code={token}"))["total"]) == number, token
     assert valid(read(f"Observation?_id={report.case_id}-NGS"))["total"] == 1
+    for odd in ("", "|", f"{code},{code}"):  # read as any code, and as none
+        refused(read(f"Observation?patient=99999&code={odd}"), 400, "invalid")
     pictures = valid(read(f"Media?{patient}"))
     assert pictures["total"] == len(report.content["pictures"])
     for address in ("Observation?code=1-8", "Media?_count=3", f"Media?{patient}&code=1", "Observation?_id=x",
@@ -472,6 +477,7 @@ def test_tokens_keep_their_scope(client, technologist, admin, make_case):
 def test_unknown_addresses_are_outcomes_too(read, make_case, address, status, code):
     make_case()
     refused(read(address), status, code)
+    refused(read("Patient?a%00=1"), 400, "structure")  # before any view: it was a page
 
 
 def test_broken_bodies_and_other_methods_are_outcomes(client, technologist):

@@ -4,16 +4,19 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
 from contextlib import suppress
 
 import pytest
+from celery import current_app
 from django.core.cache import cache
 
 from leukoweb.analysis.detectors import register_detector
 from leukoweb.analysis.models import DetectorVersion
+from leukoweb.ops.health import broker_check
 from tests.services import ROOT, end, free_port, migrated_sqlite, wait_until
 
 
@@ -41,6 +44,32 @@ def test_with_broker_and_worker_everything_is_well(state, worker):
     worker.start()
     wait_until(lambda: state()["worker"] == "ok", timeout_s=60, what="an answer of the worker")
     assert state()["code"] == 200
+
+
+def test_a_broker_that_takes_connections_and_never_answers_is_asked_once_for_the_whole_page(client, admin, monkeypatch):
+    """Each question waits a second; the checks and the figures of the page asked four times."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the system takes the connections, nobody answers
+        silent.setblocking(False)
+        monkeypatch.setattr(current_app.conf, "broker_write_url", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        assert broker_check().state == "failed"
+        once = _taken(silent)
+        cache.clear()
+        client.force_login(admin)
+        page = client.get("/health/", headers={"Accept": "text/html"})
+        assert _taken(silent) <= once + 1  # a library tries again at times; each check and figure asked for itself
+    assert page.status_code == 503
+    for words in ("The broker does not answer", "No worker can be asked", "Free on that disk"):
+        assert words in page.content.decode(), words
+
+
+def _taken(server):
+    """How many connections wait at a server."""
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            count += 1
+    return count
 
 
 def test_weights_that_were_changed_or_lost_are_noticed(state, db, tmp_path):

@@ -4,6 +4,7 @@ How a resource is written is in `review.reports.fhir`. Every refusal is an Opera
 """
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -28,24 +29,21 @@ from leukoweb.cases.identity import clean_number
 from leukoweb.cases.models import Case, Patient
 from leukoweb.cases.services import register_case
 from leukoweb.given import whole_number
-from leukoweb.refusals import Refused
+from leukoweb.refusals import Refused, outcome_of
 from leukoweb.review.models import Report
 from leukoweb.review.reports import fhir
 
 MOST_ROWS, ROWS = 100, 50
-SEARCHED = ("_id", "_count", "_after", "_lastUpdated", "patient", "identifier")
-PARTS_SEARCHED = {
-    "Observation": ("_id", "_count", "_after", "patient", "code"),
-    "Media": ("_id", "_count", "_after", "patient"),
+PAGED = ("_id", "_count", "_after")
+SEARCHED = {
+    "Patient": (*PAGED, "identifier"),
+    "ServiceRequest": (*PAGED, "identifier", "patient"),
+    "Specimen": (*PAGED, "identifier", "patient"),
+    "DiagnosticReport": (*PAGED, "identifier", "patient", "_lastUpdated"),
+    "Observation": (*PAGED, "patient", "code"),
+    "Media": (*PAGED, "patient"),
 }
-# Our code of a refusal to the value set issue-type, https://hl7.org/fhir/R4/valueset-issue-type.html
-ISSUES = {
-    "invalid": "invalid", "unreadable": "structure", "taken": "duplicate", "not_signed_in": "login",
-    "bad_token": "login", "not_allowed": "forbidden", "read_only_token": "forbidden", "account_duty": "forbidden",
-    "not_found": "not-found", "wrong_method": "not-supported", "wrong_format": "not-supported",
-    "wrong_content_type": "not-supported", "too_large": "too-long", "too_many_requests": "throttled",
-    "unavailable": "transient", "changed_since": "conflict", "wrong_state": "conflict", "case_closed": "conflict",
-}  # fmt: skip
+TYPES = {"_id": "token", "patient": "reference", "_lastUpdated": "date", "code": "token"}
 
 
 class FhirRenderer(JSONRenderer):
@@ -73,8 +71,7 @@ class FhirView(RoleView):
         answer = super().handle_exception(error)
         said = answer.data if isinstance(answer.data, dict) else {}
         code = str(said.get("code", "server_error"))
-        kind = ISSUES.get(code, "processing")
-        answer.data = fhir.outcome_of(str(said.get("detail", "The request was refused.")), kind=kind, code=code)
+        answer.data = outcome_of(str(said.get("detail", "The request was refused.")), code=code)
         return answer
 
 
@@ -203,15 +200,8 @@ def _signed(case: Case) -> Report | None:
 
 
 def _parameters(kind: str) -> list[dict[str, str]]:
-    """Return what a kind is searched by, with the type of each parameter."""
-    found = [("_id", "token")]
-    if kind != "Patient":
-        found.append(("patient", "reference"))
-    if kind == "DiagnosticReport":
-        found.append(("_lastUpdated", "date"))
-    if kind == "Observation":
-        found.append(("code", "token"))
-    return [{"name": name, "type": of} for name, of in found]
+    """Return what a kind is searched by in an address, with the type of each parameter."""
+    return [{"name": name, "type": of} for name, of in TYPES.items() if name in SEARCHED[kind]]
 
 
 def _resource(request: Request, kind: str, case: Case) -> fhir.Resource:
@@ -263,12 +253,11 @@ def _media(request: Request, pk: int) -> fhir.Resource | None:
 
 def _search_parts(request: Request, kind: str, asked: Any) -> Response:
     """Return a page of the figures or pictures of one person's signed reports, or the one of a key."""
-    if unknown := sorted(set(asked) - set(PARTS_SEARCHED[kind])):
-        raise Refused(f"This server does not search {kind} by {', '.join(unknown)[:100]}.", "search")
-    if asked.get("code", "LOINC") in ("", "|"):
-        raise Refused("The code is empty.", "code")
     if (one := asked.get("_id")) is None and "patient" not in asked:
         raise Refused(f"{kind} is searched by patient or by _id.", "patient")
+    code = _only(asked["code"], "code") if "code" in asked else None
+    if code is not None and not code.strip("| "):
+        raise Refused("The code is empty.", "code")
     signed = Report.objects.filter(state=Report.State.SIGNED)
     cases = _cases(request).filter(pk__in=signed.values("case")).order_by("pk")
     if "patient" in asked:
@@ -281,7 +270,7 @@ def _search_parts(request: Request, kind: str, asked: Any) -> Response:
     for case in cases:
         if kind == "Observation":
             record_read(request._request, case, case)
-            found |= {own["id"]: own for own in _observations(case) if _has_code(own, asked.get("code", ""))}
+            found |= {own["id"]: own for own in _observations(case) if _has_code(own, code)}
         elif report := _signed(case):
             found |= {str(pk): None for pk in report.content["pictures"]}
     keys = [key for key in found if one in (None, key)]
@@ -297,11 +286,20 @@ def _search_parts(request: Request, kind: str, asked: Any) -> Response:
     return Response(fhir.bundle_of(resources, total=len(keys), base=_base(request), links=links))
 
 
-def _has_code(observation: fhir.Resource, code: str) -> bool:
-    """Tell whether an observation has a code, given alone or after its system and a bar (system| is any of it)."""
+def _has_code(observation: fhir.Resource, code: str | None) -> bool:
+    """Tell whether an observation has a code: alone, after its system and a bar, or any code of `system|`."""
+    if code is None:
+        return True
     system, bar, wanted = code.rpartition("|")
     codings = observation["code"].get("coding", [])
-    return not code or any(wanted in ("", one["code"]) and (not bar or one["system"] == system) for one in codings)
+    return any(wanted in ("", one["code"]) and (not bar or system == one["system"]) for one in codings)
+
+
+def _only(text: str, name: str) -> str:
+    """Return the one value of a parameter: a comma separates several, one that is part of a value has a backslash."""
+    if re.search(r"(?<!\\),", text):
+        raise Refused(f"Search by one {name} at a time: several, separated by commas, are not taken.", name)
+    return text.replace("\\,", ",")
 
 
 def _of_person(request: Request, rows: QuerySet[Case], reference: str) -> QuerySet[Case]:
@@ -312,26 +310,24 @@ def _of_person(request: Request, rows: QuerySet[Case], reference: str) -> QueryS
 
 def _search(request: Request, kind: str, asked: Any) -> Response:
     """Return a page of resources, by key: rows of equal times cannot be lost between pages."""
-    if kind in PARTS_SEARCHED:
-        return _search_parts(request, kind, asked)
-    if kind not in fhir.KINDS:
+    if kind not in SEARCHED:
         raise Http404
-    if unknown := sorted(set(asked) - set(SEARCHED)):
-        raise Refused(f"This server does not search by {', '.join(unknown)[:100]}.", "search")
+    if unknown := sorted(set(asked) - set(SEARCHED[kind])):
+        raise Refused(f"This server does not search {kind} by {', '.join(unknown)[:100]}.", "search")
+    if kind in ("Observation", "Media"):
+        return _search_parts(request, kind, asked)
     rows = _patients(request) if kind == "Patient" else _cases(request)
     if (identifier := asked.get("identifier")) is not None:
-        number = clean_number(identifier.rpartition("|")[2])
+        number = clean_number(_only(identifier, "identifier").rpartition("|")[2])
         if not number:
             raise Refused("The identifier is empty.", "identifier")
         own = Q(accession_number=number) | Q(placer_number=number)
         rows = _stands_for(rows, number) if kind == "Patient" else rows.filter(own)
-    if (patient := asked.get("patient")) is not None and kind != "Patient":
+    if (patient := asked.get("patient")) is not None:
         rows = _of_person(request, rows, patient)
     if (one := asked.get("_id")) is not None:
         rows = rows.filter(pk=_key(one, "_id"))
     if (since := asked.get("_lastUpdated")) is not None:
-        if kind != "DiagnosticReport":
-            raise Refused("Only DiagnosticReport is searched by _lastUpdated.", "_lastUpdated")
         rows = _updated(rows, since)
     total = rows.count()
     if (after := asked.get("_after")) is not None:
@@ -367,5 +363,6 @@ def _rows_of(asked: Any) -> int:
 def _key(text: str, name: str) -> int:
     number = whole_number(text)
     if number is None:
-        raise Refused(f"{name} must be a number of this server.", name)
+        of = "a whole number" if name == "_count" else "a number of this server"
+        raise Refused(f"{name} must be {of}.", name)
     return number

@@ -41,28 +41,28 @@ class Check:
 
 
 def look() -> list[Check]:
-    """Look at everything once."""
-    database = database_check()
-    checks = [database, broker_check(), worker_check(), *store_checks(), disk_check(), pdf_check()]
+    """Look at everything once, and keep what was seen for whoever asks soon."""
+    database, broker = database_check(), broker_check()
+    checks = [database, broker, worker_check(broker), *store_checks(), disk_check(), pdf_check()]
     if database.state == "ok":
         try:
             checks[1:1] = [guards_check(), queue_check(), detector_check(), results_check()]
         except DatabaseError:  # it answers, but a table or a column is not there
             words = "The tables are not those of this version: stop web and workers, then run leukoweb upgrade."
             checks[0] = Check("database", "failed", words)
+    with suppress(OSError):  # a full disk, which the look is to find
+        cache.set("health-is-fresh", 1, SEEN_FOR_S)
+        cache.set("health", checks, 20 * SEEN_FOR_S)
     return checks
 
 
 def look_seldom() -> list[Check]:
     """Return what was seen lately, by whichever process; look where nobody has for some seconds."""
-    with suppress(OSError):  # a full disk, which the look is to find
+    with suppress(OSError):  # as above
         is_due, seen = cache.add("health-is-fresh", 1, SEEN_FOR_S), cache.get("health")
         if not is_due and seen is not None:
             return seen
-    seen = look()
-    with suppress(OSError):
-        cache.set("health", seen, 20 * SEEN_FOR_S)
-    return seen
+    return look()
 
 
 def database_check() -> Check:
@@ -93,12 +93,14 @@ def broker_check() -> Check:
     return Check("broker", "ok", gettext("The broker answers."))
 
 
-def worker_check() -> Check:
+def worker_check(broker: Check) -> Check:
     """Ask the workers which queues they take: a queue without a worker is a slide that waits for ever."""
-    try:
-        with impatient_broker() as broker:
-            answers = current_app.control.inspect(timeout=1.0, connection=broker).active_queues() or {}
-    except BROKER_AWAY:
+    answers = None
+    with suppress(*BROKER_AWAY):
+        if broker.state == "ok":
+            with impatient_broker() as connected:
+                answers = current_app.control.inspect(timeout=1.0, connection=connected).active_queues() or {}
+    if answers is None:
         return Check("worker", "failed", gettext("No worker can be asked while the broker is away."))
     if not answers:
         return Check("worker", "failed", gettext("No worker answers: slides wait until one is started."))

@@ -305,10 +305,3 @@ def bundle_of(resources: list[Resource], *, total: int, base: str, links: dict[s
         "entry": [{"fullUrl": f"{base}/{one['resourceType']}/{one['id']}", "resource": one,
                    "search": {"mode": "match"}} for one in resources],
     })  # fmt: skip
-
-
-def outcome_of(sentence: str, *, kind: str, code: str) -> Resource:
-    """Return a refusal: `kind` of the value set issue-type, `code` of docs/api-errors.md."""
-    details = {"coding": [{"code": code}], "text": sentence}
-    issue = {"severity": "error", "code": kind, "details": details, "diagnostics": sentence}
-    return {"resourceType": "OperationOutcome", "issue": [issue]}
