@@ -169,10 +169,16 @@ def test_a_person_is_known_however_the_sender_writes_the_name(make_case, make_in
     assert kept(case)["WBC"]["value"] == 8.2
 
 
-def test_words_below_a_result_are_kept_beside_it(make_case, make_interface):  # noqa: F811
+def test_words_below_a_result_are_kept_beside_it(make_case, make_interface, admin):  # noqa: F811
     case = make_case()
     receive(make_interface(), hl7(**{"OBR|1|": "NTE|1||of the patient\rOBR|1|"}) + b"NTE|1||Clumps & giant~see film\r")
     assert CbcResult.objects.get(case=case).remarks == ["Clumps & giant", "see film"]
+    CbcResult.objects.all().delete()
+    other = Interface(laboratory=case.laboratory, name="chemistry", direction="cbc_hl7", port=2577,
+                      codes=dict.fromkeys(("WBC", "HGB", "PLT"), "ignore"))  # fmt: skip
+    receive(save_interface(other, by=admin), hl7(control=2) + b"NTE|1||All in range\r")
+    assert last_message().state == "applied"
+    assert not CbcResult.objects.exists()
 
 
 @pytest.mark.parametrize(("kind", "sent"), [("SN", "=^8.2"), ("CWE", "^^^^^^^^8.2"), ("ST", "8,2"), ("NM", "+8.2")])

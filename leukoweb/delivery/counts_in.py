@@ -57,7 +57,8 @@ def apply_counts(interface: Interface, raw: bytes, parsed: Hl7 | None) -> tuple[
 def _count_of(interface: Interface, given: ResultGiven) -> tuple[BloodCount | None, dict[str, str]]:
     """The values of one specimen as they are kept, None where all were ignored; and the codes that nobody mapped."""
     found = sort_observations(given, interface.meaning_of)
-    if found.unknown or not (found.values or found.remarks):
+    is_said = found.values or len(found.remarks) > len(given.remarks)  # words beside ignored values are none
+    if found.unknown or not is_said:
         return None, dict(found.unknown)
     return BloodCount(given.analyser, given.measured_at, found.is_final, found.values, found.remarks), {}
 
