@@ -1,12 +1,14 @@
 """Messages as analysers send them: every value that is kept stands so in the message, which is read independently."""
 
+from datetime import UTC
+
 import pytest
 from django.utils import timezone
 
 from leukoweb.cases.models import Case, CbcResult, Patient
 from leukoweb.delivery.hl7 import read
 from leukoweb.delivery.models import Interface
-from leukoweb.delivery.services import receive, save_codes, save_interface
+from leukoweb.delivery.services import receive, receive_file, save_codes, save_interface
 from tests.conftest import SHARED
 from tests.test_counts_in import SYSMEX, hl7, last_message, make_interface  # noqa: F401 (fixture)
 from tests.test_hl7 import order
@@ -186,3 +188,18 @@ def test_a_number_is_read_in_every_type_that_may_hold_it(make_case, make_interfa
     case = make_case()
     receive(make_interface(), hl7(**{"|NM|^^^WBC^WBC||8.2|": f"|{kind}|^^^WBC^WBC||{sent}|"}))
     assert kept(case)["WBC"]["value"] == 8.2
+
+
+@pytest.mark.parametrize(
+    ("sent", "hour"),
+    [("2026-04-08 09:00", 9), ("2026-04-08T09:00:00Z", 9), ("2026-04-08T09:00:00.5-05:00", 14), ("20260408090000", 9),
+     ("08.04.2026 09:00", None), ("04/08/2026", None), ("2026", None)],
+)  # fmt: skip
+def test_a_time_in_a_file_is_read_as_iso_or_hl7_or_refused(make_case, make_interface, technologist, sent, hour):  # noqa: F811
+    case = make_case()
+    rows = f"specimen,code,value,unit,measured_at\nA-1001,WBC,6.2,10*9/L,{sent}\n"
+    [message] = receive_file(make_interface("cbc_csv"), rows.encode(), by=technologist)
+    if hour is None:
+        assert (message.state, message.sentence) == ("refused", "Line 2: write the time such as 2026-04-08 09:00.")
+    else:
+        assert CbcResult.objects.get(case=case).measured_at.astimezone(UTC).hour == hour

@@ -229,7 +229,12 @@ def written(rows: list[dict[str, str]]) -> str:
 
 def _time_of_file(text: str, zone: ZoneInfo, number: int) -> datetime | None:
     plain = text.replace("-", "", 2).replace(":", "").replace(" ", "").replace("T", "") if "-" in text[:8] else text
-    return moment(plain, zone=zone, location=f"line {number}")
+    plain = f"{plain[:-1]}+0000" if plain.endswith("Z") else plain
+    try:
+        return moment(plain, zone=zone, location=f"line {number}")
+    except MessageRefused as reason:
+        sentence = f"Line {number}: write the time such as 2026-04-08 09:00."
+        raise MessageRefused(sentence, code=reason.code, location=reason.location) from None
 
 
 def sort_observations(given: ResultGiven, meaning_of: Callable[[Iterable[Coding]], str]) -> Sorted:
