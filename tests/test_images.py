@@ -184,6 +184,7 @@ def test_a_child_that_is_stopped_refuses_its_file_and_leaves_nothing(tmp_path, p
     Image.fromarray(picture).save(tmp_path / "a.png")
     answers = check_images([tmp_path / "a.png", tmp_path / "a.png"], limits=Limits(wall_s=0.001))
     assert [str(answer).startswith("Reading the image took too long") for answer in answers] == [True, True]
+    assert all("smaller levels" in str(answer) for answer in answers)  # a slide is no smaller as a PNG
     with pytest.raises(ImageRefused):
         unpack_image(tmp_path / "a.png", tmp_path / "out", limits=Limits(wall_s=0.001))
     assert not any((tmp_path / "out").iterdir())

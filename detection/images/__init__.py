@@ -247,7 +247,10 @@ def _run_child(
         while True:
             if not ready.poll(1000 * max(file_ends - time.monotonic(), 0)):
                 child.kill()
-                reason = "Reading the image took too long: save it again as PNG or TIFF and upload that file."
+                reason = (
+                    "Reading the image took too long: save it again as PNG or TIFF, a whole slide with its smaller "
+                    "levels (pyramid), and upload that file."
+                )
                 break
             piece = os.read(child.stdout.fileno(), 1 << 16)
             if not piece:
