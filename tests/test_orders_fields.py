@@ -79,8 +79,8 @@ def test_stat_anywhere_in_an_order_is_stat(changes, is_stat):
     [
         ({"Blasts?\\.br\\Please": "Blasts? ^ AML & CLL~Please"}, "note", "Blasts? ^ AML & CLL\nPlease call & fax"),
         ({"20260408130000||||||": "20260408130000||||||suspected AML"}, "note", f"suspected AML\n{NOTE}"),
-        ({"20260408130000||||||": "20260408130000||||||C92^AML^I10"}, "note", f"AML\n{NOTE}"),
-        ({"77^Lee^Susan": "77^Lee^Susan|||C91^ALL^I10~^Fever"}, "note", f"ALL\nFever\n{NOTE}"),
+        ({"20260408130000||||||": "20260408130000||||||AML-1^AML^L"}, "note", f"AML\n{NOTE}"),
+        ({"77^Lee^Susan": "77^Lee^Susan|||ALL-1^ALL^L~^Fever"}, "note", f"ALL\nFever\n{NOTE}"),
         ({SPM: f"{SPM}|||||||||||||||||HE^Hemolyzed^HL70490"}, "note", f"{NOTE}\nSpecimen rejected: Hemolyzed"),
         ({SPM: f"{SPM}||||||||||||||||||||CLOT^Clotted"}, "note", f"{NOTE}\nSpecimen condition: Clotted"),
         ({SPM: "SPM|1|S-9||^^^BLD^Blood^L"}, "specimen_type", "Blood"),
