@@ -4,6 +4,7 @@
 import { drawBox, drawDraft, drawElement, drawNucleus, drawRuler, drawScaleBar } from "./boxes.js";
 import { drawMap } from "./blockmap.js";
 import { cellAt, lengthUm, uncovered } from "./places.js";
+import { afterPaint } from "./page.js";
 import { decimal, gettext, interpolate } from "./words.js";
 
 /** @typedef {import("./types.js").Box} Box */
@@ -49,6 +50,7 @@ export class Field extends EventTarget {
     /** @type {Box[]} what a reader wants to have read of a whole slide */
     this.regions = [];
     this.frame = 0;
+    this.isBehind = false; // what it shows is older than the cells, until the next picture of the screen
     /** @type {(() => void) | null} */
     this.afterOpen = null;
     this.viewer = OpenSeadragon({
@@ -143,7 +145,7 @@ export class Field extends EventTarget {
   update(cells) {
     for (const cell of cells) this.cells.set(cell.id, cell);
     if (this.image && cells.some((cell) => cell.added)) this.nuclei = uncovered(this.image, [...this.cells.values()]);
-    this.draw();
+    this.#drawNext();
   }
 
   /**
@@ -170,7 +172,7 @@ export class Field extends EventTarget {
   /** @param {Set<number>} ids */
   select(ids) {
     this.selected = ids;
-    this.draw();
+    this.#drawNext();
   }
 
   /** @param {Set<string>} codes */
@@ -289,7 +291,14 @@ export class Field extends EventTarget {
     if (!this.frame) this.frame = requestAnimationFrame(() => this.#paint());
   }
 
+  /** Draw after the next picture of the screen: a decision is seen in the gallery and the counts first. */
+  #drawNext() {
+    if (!this.isBehind) afterPaint(() => this.#paint());
+    this.isBehind = true;
+  }
+
   #paint() {
+    this.isBehind = false;
     cancelAnimationFrame(this.frame);
     this.frame = 0;
     const { pen, width, height } = this.#cleared();

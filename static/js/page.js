@@ -47,3 +47,11 @@ export function make(tag, properties = {}, ...children) {
   element.append(...children);
   return element;
 }
+
+/**
+ * Run something once the next picture of the screen is shown: what costs more comes after what the reader waits for.
+ * @param {() => void} run
+ */
+export function afterPaint(run) {
+  requestAnimationFrame(() => setTimeout(run));
+}

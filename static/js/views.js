@@ -6,7 +6,7 @@ import { Field } from "./field.js";
 import { Gallery } from "./gallery.js";
 import { Inspector } from "./inspector.js";
 import { Lens } from "./lens.js";
-import { byId, make } from "./page.js";
+import { afterPaint, byId, make } from "./page.js";
 import { boxAround, uncovered } from "./places.js";
 import { TypeTable } from "./typetable.js";
 
@@ -144,7 +144,8 @@ export class Views {
     if (!cell) return;
     const image = /** @type {import("./types.js").SlideImage} */ (this.desk.images.get(cell.image));
     const isNew = this.field.image?.id !== image.id;
-    this.open(image, () => (isNew ? this.field.centre(cell.box, { isImmediate: true }) : this.field.reveal(cell.box)));
+    if (isNew) this.open(image, () => this.field.centre(cell.box, { isImmediate: true }));
+    else afterPaint(() => this.desk.current === cell.id && this.field.reveal(cell.box));
   }
 }
 
