@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zipfile
 import zlib
 
 import numpy as np
@@ -121,3 +122,12 @@ def test_a_file_that_costs_more_than_a_picture_is_refused_before_it_is_decoded(n
 def test_a_long_run_of_one_sign_is_passed_over_as_fast_as_it_is_read(name, answers):
     """None ends its child, which has 10 s of processor time for each file here."""
     assert isinstance(answers[name], ImageFacts) or "damaged" in str(answers[name])
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_an_archive_in_a_compression_that_unpacks_without_bound_is_refused(tmp_path, how):
+    """An archive of 0.15 MB took 2 GB of memory."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", how) as archive:
+        archive.writestr("a.mrxs", bytes(1000))
+    [said] = check_images([tmp_path / "a.zip"], limits=LIMITS)
+    assert "packed in an unusual way" in str(said)

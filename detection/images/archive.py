@@ -97,6 +97,8 @@ def _refuse_members(members: list[zipfile.ZipInfo], limits: Limits) -> None:
             raise ImageRefused(f"The ZIP archive names a place outside of itself: {AGAIN}")
         if member.flag_bits & 1:
             raise ImageRefused("The ZIP archive is locked with a password: pack the slide without one.")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without bound
+            raise ImageRefused("The ZIP archive is packed in an unusual way: pack the slide again as a usual ZIP file.")
     if sum(member.file_size for member in members) > limits.max_slide_bytes:
         raise _too_large(limits)
 
