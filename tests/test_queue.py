@@ -191,6 +191,19 @@ def test_what_a_dead_worker_left_is_taken_at_once_and_what_a_slow_one_reads_is_n
     assert Run.objects.get(pk=left.pk).kills == 1
 
 
+def test_a_process_that_hangs_holds_nobody_who_takes_its_run_by_the_same_message(submit, technologist):
+    """A retry counts attempts anew, and the broker delivers the message of the hung process once more."""
+    hung = claim(submit(), "task-1")
+    with at_work.at_work(hung):
+        services.stop_run(hung, by=technologist)
+        services.retry_run(hung, by=technologist)
+        next_one = claim(hung, "task-1")
+        assert at_work._place(next_one) != at_work._place(hung)
+        with at_work.at_work(next_one):
+            assert not at_work.is_left(next_one)
+        assert not at_work.is_left(hung)
+
+
 def test_a_slide_that_will_take_long_waits_in_a_queue_of_its_own(
     make_case, technologist, broker, sign_in, django_capture_on_commit_callbacks
 ):

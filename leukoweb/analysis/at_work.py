@@ -40,4 +40,6 @@ def remove_mark(run: Run) -> None:
 
 
 def _place(run: Run) -> Path:
-    return settings.STORE_DIR / "locks" / f"run-{run.pk}-{run.attempt}-{run.task_id}"
+    """The file of one claim: after a retry, attempt and message may be those that a hung process still holds."""
+    claimed = f"{run.started_at:%Y%m%dT%H%M%S.%f}" if run.started_at else ""
+    return settings.STORE_DIR / "locks" / f"run-{run.pk}-{run.attempt}-{run.task_id}-{claimed}"
