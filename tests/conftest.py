@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,9 @@ EXPORTS = TEST_FOLDER / "exports"  # OpenVINO forms of detectors: made once for 
 for name in [n for n in os.environ if n.startswith("LEUKOWEB_") and not n.startswith("LEUKOWEB_TEST_")]:
     del os.environ[name]
 os.environ.pop("BROKER_URL", None)
+# Hundreds of processes import the same modules: each is compiled once, also where the environment forbids to keep that.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 if "PYTEST_XDIST_WORKER" in os.environ:  # several networks that each take every core wait for one another
     os.environ.setdefault("DETECTION_THREADS", "1")
 os.environ |= {
