@@ -10,6 +10,7 @@ from leukoweb.accounts.resets import reset_on_server
 
 class Command(BaseCommand):
     help = "Give an account a temporary password, or remove its second factor; its next signatures say so for a week."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")

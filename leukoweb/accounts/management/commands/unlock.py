@@ -10,6 +10,7 @@ from leukoweb.accounts.services import unlock
 
 class Command(BaseCommand):
     help = "Lift the lock that failed sign-ins set on an account."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")

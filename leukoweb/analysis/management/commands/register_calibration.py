@@ -13,6 +13,7 @@ from leukoweb.texts import checked_reason
 
 class Command(BaseCommand):
     help = "Take in what `python -m detection calibrate` fitted to a laboratory's stain."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("site", type=Path, help="the file that `python -m detection calibrate` wrote")

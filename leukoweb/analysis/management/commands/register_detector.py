@@ -12,6 +12,7 @@ from leukoweb.texts import checked_reason
 
 class Command(BaseCommand):
     help = "Check a detector's weights and card, copy them into this installation and register the version."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("card", type=Path, help="the card (JSON); the weights it names lie beside it")

@@ -12,6 +12,7 @@ from leukoweb.audit.models import Event
 
 class Command(BaseCommand):
     help = "Verify the audit chain; with --head also that an exported head is still part of it."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--head", type=Path, help="a head written earlier by `manage.py audit_head`")

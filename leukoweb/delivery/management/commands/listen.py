@@ -12,6 +12,7 @@ class Command(BaseCommand):
     """Listen for the active interfaces until the process is asked to end."""
 
     help = "Listen for orders (HL7 v2 over MLLP) and blood counts (HL7, ASTM) on the ports of the active interfaces."
+    requires_system_checks = ()
 
     def handle(self, *args: object, **options: object) -> None:
         """Run the listener."""

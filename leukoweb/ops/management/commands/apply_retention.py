@@ -13,6 +13,7 @@ from leukoweb.cases.store import removal_locked
 
 class Command(BaseCommand):
     help = "Remove images of cases older than LEUKOWEB_RETENTION_DAYS that are under no legal hold. Run it daily."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only say how many would go")

@@ -12,6 +12,7 @@ from leukoweb.refusals import Refused
 
 class Command(BaseCommand):
     help = "Copy database, images and secret key into a new folder under TARGET; the product may go on running."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("target", type=Path)

@@ -10,6 +10,7 @@ from leukoweb.ops.store_check import remove_orphans as remove_files
 
 class Command(BaseCommand):
     help = "Check that every stored image has its row, every row its file, and that hashes match."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--quick", action="store_true", help="do not read the files: names and sizes only")

@@ -15,6 +15,7 @@ from leukoweb.audit.services import record
 
 class Command(BaseCommand):
     help = "Make an administrator with a password that must be changed at the first sign-in; it is shown once."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")

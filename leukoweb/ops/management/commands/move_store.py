@@ -14,6 +14,7 @@ class Command(BaseCommand):
         "Copy originals, viewer tiles and cell pictures to the bucket that LEUKOWEB_S3_BUCKET names, or back into the "
         "data folder, and read every original back. It can be broken off and run again. Stop web and workers first."
     )
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("where", choices=["to-bucket", "to-folder"])

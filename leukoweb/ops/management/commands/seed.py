@@ -13,6 +13,7 @@ class Command(BaseCommand):
     help = (
         "Fill an empty PostgreSQL with invented cases, three slides each, and signed reports; refused where cases are."
     )
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--cases", type=int, default=1000)

@@ -10,6 +10,7 @@ from leukoweb.analysis.detectors import active_detector
 
 class Command(BaseCommand):
     help = "Migrate the database and register the shipped detector; safe to repeat."
+    requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", interactive=False, verbosity=options["verbosity"])

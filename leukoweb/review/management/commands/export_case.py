@@ -11,6 +11,7 @@ from leukoweb.review.reports.exports import export_case
 
 class Command(BaseCommand):
     help = "Write one case without anything that names a person: pixels, cells, differential."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("accession_number", help="accession number")

@@ -11,6 +11,7 @@ from leukoweb.review.reports.exports import export_patient
 
 class Command(BaseCommand):
     help = "Write everything that is stored about one patient, with names: keep it as you keep the chart."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("mrn", help="medical record number")

@@ -11,6 +11,7 @@ from leukoweb.review.studies.training_set import export_training_set
 
 class Command(BaseCommand):
     help = "Write the images and signed labels of a laboratory as YOLO folders without anything that names a patient."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, help="a new or empty folder")

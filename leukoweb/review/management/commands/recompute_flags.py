@@ -10,6 +10,7 @@ from leukoweb.review.urgency import cases_that_differ, work_out_flags
 
 class Command(BaseCommand):
     help = "Work out the flags that put open cases in order. With --check: only compare, and fail where one differs."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--check", action="store_true", help="Change nothing; fail where a stored flag differs.")

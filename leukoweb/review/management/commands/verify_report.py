@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = (
         "Verify sealed report bundles (no database is asked), or with --all every signed report of this installation."
     )
-    requires_system_checks: list[str] = []
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("files", nargs="*", type=Path, help="bundles that “Sealed bundle” on a report saved")
