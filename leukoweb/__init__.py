@@ -3,4 +3,4 @@
 from leukoweb.celery import app as celery_app
 
 __all__ = ["celery_app"]
-__version__ = "1.8.0"
+__version__ = "1.9.0"
