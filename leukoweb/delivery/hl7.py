@@ -115,12 +115,13 @@ class Segment:
         both = (Coding(*(self.get(field, first + n) for n in range(3))) for first in (1, 4))
         return tuple(coding for coding in both if coding.code)
 
+    def word(self, field: int, repetition: int = 1) -> str:
+        """Return what one repetition of a coded field says: its text, else its code, else those of its alternate."""
+        return next(filter(None, (self.get(field, component, repetition) for component in (2, 1, 5, 4, 9))), "")
+
     def words(self, field: int) -> list[str]:
-        """Return what each repetition of a coded field says: its text, else its code."""
-        places = range(1, self.repetitions(field) + 1)
-        return [
-            said for n in places if (said := next(filter(None, (self.get(field, c, n) for c in (2, 1, 5, 4, 9))), ""))
-        ]
+        """Return what each repetition of a coded field says, where it says anything."""
+        return [said for n in range(1, self.repetitions(field) + 1) if (said := self.word(field, n))]
 
     def texts(self, field: int) -> list[str]:
         """Return each repetition of a field of plain text, whole: its signs are no separators."""

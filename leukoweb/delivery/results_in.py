@@ -157,7 +157,7 @@ def _text_of(obx: Segment, kind: str, repetition: int) -> str:
     if kind == "SN":
         return "".join(obx.get(5, part, repetition) for part in range(1, 5)).removeprefix("=")
     if kind in ("CE", "CWE"):
-        return next(filter(None, (obx.get(5, part, repetition) for part in (2, 1, 5, 4, 9))), "")
+        return obx.word(5, repetition)
     return obx.whole(5, repetition)
 
 
